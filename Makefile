@@ -1,0 +1,41 @@
+# The same lines on every machine; CI runs `make test`.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+FLAGS ?=
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/.demo  ## install what the page needs and open it on the built-in model
+	$(RUN) web_demo.py --open $(FLAGS)
+
+test: $(VENV)/.dev check  ## all checks and tests; needs a Chromium and finds or installs one
+	$(RUN) -m tests.browser
+	$(RUN) -m pytest $(FLAGS)
+
+check: $(VENV)/.dev  ## lint, format, types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+bench: $(VENV)/.demo  ## what it costs on this machine
+	$(RUN) -m benchmarks
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "OmniLMM Chat needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	@echo "Creating $(VENV) …"
+	@$(PYTHON) -m venv $(VENV) || { echo "Creating $(VENV) failed. On Debian and Ubuntu: apt install python3-venv"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.demo: requirements.txt constraints.txt | $(VENV)/bin/python
+	@echo "Installing what the pages need (a few minutes the first time) …"
+	$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.demo
+	$(PIP) -r requirements.txt -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,216 @@
+"""Talk about pictures from Python and from the terminal.
+
+Python: `OmniLMMChat().stream([{"role": "user", "content": [Path("a.png"), "What is in this picture?"]}])`, or the
+published form `OmniLMMChat().chat({"image": img2base64("a.png"), "question": json.dumps(messages)})`.
+Terminal: `python chat.py --image a.png "What is in this picture?"`; without a question it is a chat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omnilmm.conversation import Conversation
+    from omnilmm.engine.events import Engine, Event
+    from omnilmm.engine.options import Mode
+
+OPTIONS: dict[str, tuple[type[int] | type[float], str]] = {
+    "max_new_tokens": (int, "length limit"),
+    "repetition_penalty": (float, "above 1: repeat less"),
+    "temperature": (float, "sampling: higher is more varied"),
+    "top_p": (float, "sampling: share of probability to draw from"),
+    "top_k": (int, "sampling: tokens to draw from"),
+    "seed": (int, "sampling: same seed, same answer"),
+    "beams": (int, "beam search: how many"),
+    "length_penalty": (float, "beam search: above 0 favours longer answers"),
+}
+TYPED_PICTURE = "<image>"  # marks the picture's place in the published message form
+
+
+def img2base64(file_name: str | Path) -> str:
+    """The content of a picture file as base64 text."""
+    return base64.b64encode(Path(file_name).read_bytes()).decode("utf-8")
+
+
+class OmniLMMChat:
+    """A model to talk to about pictures.
+
+    Args:
+        model: a name in `configs/`, a hub id, or the folder of a checkpoint.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        dtype: "auto", "bf16", "fp16" or "fp32".
+
+    Raises:
+        ModelNotFoundError, HardwareError, CheckpointError: It cannot be loaded; the message says what can.
+    """
+
+    def __init__(self, model: str = "built-in", device: str = "auto", dtype: str = "auto") -> None:
+        from omnilmm.engine.loading import load_engine
+
+        self.engine: Engine = load_engine(model, device, dtype)
+
+    def chat(self, input: Mapping[str, Any]) -> str:  # noqa: A002  # the published name
+        """Answer in the published form.
+
+        Args:
+            input: "image": base64 text or bytes of a picture file, or absent; "question": a list of
+                `{"role": …, "content": text}`, as JSON or as it is. The picture stands where the first message
+                says `<image>`, else before its text.
+        """
+        from omnilmm.engine.events import Finished
+
+        *_, last = self._answer(_published_conversation(input), "sampling", {})
+        return last.text if isinstance(last, Finished) else ""
+
+    process = chat
+
+    def stream(
+        self, messages: Sequence[Mapping[str, Any]] | Conversation, mode: Mode = "sampling", **options: Any
+    ) -> Iterator[str]:
+        """Answer piece by piece; leaving the loop stops the model.
+
+        Args:
+            messages: `{"role": …, "content": …}`, content being text, a picture (PIL image, `Path`, bytes) or a
+                list of them; or a `Conversation`.
+            mode: "sampling" (streams), or "beam" (one piece, when the search is over).
+            **options: temperature, top_p, top_k, repetition_penalty, seed, max_new_tokens; with "beam": beams,
+                repetition_penalty, length_penalty, max_new_tokens. The model's defaults where left out.
+
+        Raises:
+            InputError, ImageError, OptionsError, ContextLengthError: What was expected, and what came.
+        """
+        from omnilmm.engine.events import Finished, TextDelta
+
+        shown = ""
+        for event in self.events(messages, mode, **options):
+            if isinstance(event, TextDelta):
+                shown += event.text
+                yield event.text
+            elif isinstance(event, Finished) and event.text != shown:
+                yield event.text
+
+    def events(
+        self, messages: Sequence[Mapping[str, Any]] | Conversation, mode: Mode = "sampling", **options: Any
+    ) -> Iterator[Event]:
+        """As `stream`, but everything the engine says: progress, previews, and figures at the end."""
+        from omnilmm.conversation import Conversation
+        from omnilmm.prompts.messages import conversation_from_dicts
+
+        conversation = messages if isinstance(messages, Conversation) else conversation_from_dicts(messages)
+        return self._answer(conversation, mode, options)
+
+    def _answer(self, conversation: Conversation, mode: Mode, options: dict[str, Any]) -> Iterator[Event]:
+        from omnilmm.engine.options import options_for
+
+        return self.engine.stream(conversation, options_for(self.engine.card, mode, **options))
+
+
+def _published_conversation(given: Mapping[str, Any]) -> Conversation:
+    from omnilmm.conversation import Conversation, Part
+    from omnilmm.errors import ImageError, InputError
+    from omnilmm.images.pixels import open_picture
+
+    question = given.get("question")
+    try:
+        messages = json.loads(question) if isinstance(question, str) else question
+    except ValueError as error:
+        raise InputError(f"'question' must be a JSON list of messages; it is no JSON: {error}.") from error
+    if not isinstance(messages, list) or not all(
+        isinstance(message, dict) and isinstance(message.get("content"), str) for message in messages
+    ):
+        raise InputError("'question' must be a list of {'role': 'user' or 'assistant', 'content': text}.")
+    image = given.get("image")
+    try:
+        content = base64.b64decode(image, validate=True) if isinstance(image, str) else image
+    except (binascii.Error, ValueError) as error:
+        raise ImageError("'image' must be the base64 text of a picture file: use img2base64(path).") from error
+    conversation = Conversation()
+    for number, message in enumerate(messages):
+        parts: list[Part] = [message["content"]]
+        if number == 0 and content:
+            before, _, after = message["content"].rpartition(TYPED_PICTURE)
+            parts = [part for part in (before.strip(), open_picture(content), after.strip()) if part]
+        conversation = conversation.with_message(message.get("role"), *parts)
+    return conversation
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; importing nothing heavy, so that --help answers at once."""
+    top = argparse.ArgumentParser(prog="chat.py", description="Talk about pictures in the terminal.")
+    top.add_argument("question", nargs="?", help="ask this and leave; without it: a chat")
+    top.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; may be repeated")
+    top.add_argument("--model", default="built-in", help="name, hub id or folder (default: %(default)s)")
+    top.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps (default: %(default)s)")
+    top.add_argument("--dtype", default="auto", help="auto, bf16, fp16, fp32 (default: %(default)s)")
+    top.add_argument("--system", metavar="TEXT", help="system prompt, where the model has one")
+    top.add_argument("--json", action="store_true", help="print one JSON object instead of the text")
+    choice = top.add_argument_group("how to answer (the model's defaults where left out)")
+    choice.add_argument("--mode", choices=("sampling", "beam"), default="sampling", help="(default: %(default)s)")
+    for name, (kind, what) in OPTIONS.items():
+        choice.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=what)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        0 answered, 1 an error or a stopped answer, 2 flags that cannot be used.
+    """
+    args = parser().parse_args(arguments)
+    if args.json and args.question is None:
+        parser().error("--json needs a question")
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+
+    from omnilmm.errors import HardwareError, ModelNotFoundError, OmniLMMError, OptionsError
+
+    try:
+        return _run(args)
+    except OmniLMMError as error:
+        if args.json:
+            print(json.dumps({"error": str(error), "type": type(error).__name__}, ensure_ascii=False))
+        else:
+            print(f"Error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, OptionsError | ModelNotFoundError | HardwareError) else 1
+    except KeyboardInterrupt:
+        return 1
+
+
+def _run(args: argparse.Namespace) -> int:
+    from omnilmm.catalog import find
+    from omnilmm.conversation import Conversation
+    from omnilmm.engine.options import options_for
+    from omnilmm.images.pixels import open_picture
+    from omnilmm.ui.terminal import Terminal
+
+    # Everything that can be wrong is found before the model is loaded.
+    given = {name: getattr(args, name) for name in OPTIONS}
+    options = options_for(find(args.model), args.mode, **given)
+    pictures = [open_picture(name) for name in args.image]
+
+    engine = OmniLMMChat(args.model, args.device, args.dtype).engine
+    terminal = Terminal(engine, options, Conversation(system=args.system), pictures)
+    if args.json:
+        terminal.out = terminal.notes = io.StringIO()
+    if args.question is None:
+        terminal.note(f"{engine.card.title} · {engine.device} · {engine.dtype}")
+        terminal.run()
+        return 0
+    finished = terminal.ask(args.question)
+    if args.json and finished:
+        print(json.dumps(asdict(finished) | {"model": engine.card.name}, ensure_ascii=False))
+    return 0 if finished else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+"""OmniLMM Chat: talk about pictures with the MiniCPM-V / OmniLMM models on your own machine.
+
+After `import omnilmm`, transformers' Auto classes load these checkpoints without any code of the hub. The registration
+waits until transformers itself is imported: `--help` and the start of a page need neither torch nor transformers.
+"""
+
+from typing import Any
+
+import wrapt
+
+__version__ = "0.1.0"
+
+
+@wrapt.when_imported("transformers")
+def _register(_: Any) -> None:
+    from omnilmm.models import auto  # noqa: F401  # importing it registers

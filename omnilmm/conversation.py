@@ -1,0 +1,120 @@
+"""A conversation: who said what, about which pictures. Everything here is immutable and free of tensors.
+
+A `Conversation` holds `Message`s, a message holds parts: text (`str`) and pictures (`Picture`) in the order in which
+they were given. `with_message` and `without_last` give new ones, so a failed turn leaves the conversation as it was.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from PIL import Image
+
+from omnilmm.errors import InputError
+
+Role = Literal["user", "assistant"]
+EXPORT_FORMAT = "omnilmm-chat/1"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded RGB picture; make one with `omnilmm.images.pixels.open_picture`."""
+
+    image: Image.Image
+
+    @cached_property
+    def digest(self) -> str:
+        """Content hash of size and pixels: equal pictures are equal whatever file they came from."""
+        content = hashlib.sha256(repr(self.image.size).encode())
+        content.update(self.image.tobytes())
+        return content.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Picture) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+Part = str | Picture
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of one side."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """The text parts, one per line."""
+        return "\n".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The pictures in order."""
+        return tuple(part for part in self.parts if isinstance(part, Picture))
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages in order, and the system prompt where the model has one."""
+
+    messages: tuple[Message, ...] = ()
+    system: str | None = None
+
+    def with_message(self, role: Role, *parts: Part) -> Conversation:
+        """The conversation with one more message."""
+        return replace(self, messages=(*self.messages, Message(role, parts)))
+
+    def without_last(self, count: int = 1) -> Conversation:
+        """The conversation without its last `count` messages."""
+        return replace(self, messages=self.messages[: max(len(self.messages) - count, 0)])
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All pictures in order."""
+        return tuple(picture for message in self.messages for picture in message.pictures)
+
+    def check_question(self) -> None:
+        """Refuse what no model can answer.
+
+        Raises:
+            InputError: The turns do not alternate, or the newest question is empty.
+        """
+        expected: Role = "user"
+        for message in self.messages:
+            if message.role != expected:
+                raise InputError(
+                    f"Messages must alternate between user and assistant, user first; expected {expected!r}, "
+                    f"got {message.role!r}."
+                )
+            expected = "assistant" if expected == "user" else "user"
+        if not self.messages or self.messages[-1].role != "user":
+            raise InputError("The last message must be the user's question.")
+        if not self.messages[-1].text.strip():
+            raise InputError("The question is empty: type what you want to know.")
+
+    def to_json(self) -> str:
+        """The conversation as JSON, pictures as base64 PNG."""
+        messages = [
+            {"role": message.role, "content": [_part_to_json(part) for part in message.parts]}
+            for message in self.messages
+        ]
+        document = {"format": EXPORT_FORMAT, "system": self.system, "messages": messages}
+        return json.dumps(document, ensure_ascii=False, indent=1)
+
+
+def _part_to_json(part: Part) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    buffer = io.BytesIO()
+    part.image.save(buffer, format="PNG")
+    return {"type": "image", "image": base64.b64encode(buffer.getvalue()).decode()}

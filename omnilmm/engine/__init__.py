@@ -1,0 +1,1 @@
+"""Loading, generation, streaming: from a conversation to events, without a word about pages."""

@@ -1,0 +1,115 @@
+"""What an engine says while it answers: one stream of events, the same for pages, the terminal and Python.
+
+    Progress*  (TextDelta* | Preview*)  Finished
+
+`"".join(delta.text …) == Finished.text` when sampling; with beam search each `Preview` replaces the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from omnilmm.catalog import ModelCard
+from omnilmm.conversation import Conversation
+from omnilmm.engine.options import Options
+from omnilmm.hardware import Choice
+
+Stage = Literal["downloading", "loading", "waiting", "reading"]
+Reason = Literal["end", "length"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Before the first word: what is going on, and how far it is.
+
+    "waiting": `total` answers are ahead. "reading": the pictures are looked at. Repeated at least twice a second, so
+    that nobody who iterates is blocked for long.
+    """
+
+    stage: Stage
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """More text of the answer; never half a character."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Beam search: the best answer so far, to be shown instead of the last one."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one answer."""
+
+    text_tokens: int
+    picture_tokens: int
+    new_tokens: int
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds of one answer, from when the engine turned to it."""
+
+    waited_s: float
+    first_token_s: float
+    total_s: float
+
+    def tokens_per_s(self, new_tokens: int) -> float:
+        """Speed after the first token."""
+        return (new_tokens - 1) / max(self.total_s - self.first_token_s, 1e-9) if new_tokens > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The whole answer.
+
+    Attributes:
+        text: the joined deltas, or the winning beam.
+        reason: "end" the model ended it, "length" it reached `max_new_tokens`.
+        usage: tokens.
+        timings: seconds.
+        dropped_messages: how many of the oldest messages did not fit into the model's context.
+    """
+
+    text: str
+    reason: Reason
+    usage: Usage
+    timings: Timings
+    dropped_messages: int = 0
+
+
+Event = Progress | TextDelta | Preview | Finished
+
+
+class Engine(Protocol):
+    """Answers conversations. Closing the iterator of `stream`, whoever closes it, stops the model within one token."""
+
+    @property
+    def card(self) -> ModelCard:
+        """Which model answers."""
+
+    @property
+    def device(self) -> Choice:
+        """On what, and why."""
+
+    @property
+    def dtype(self) -> Choice:
+        """With which number type, and why."""
+
+    def stream(self, conversation: Conversation, options: Options | None = None) -> Generator[Event]:
+        """Answer the last message of a conversation.
+
+        Raises:
+            InputError: The conversation cannot be answered.
+            ContextLengthError: The question and its pictures alone do not fit.
+        """

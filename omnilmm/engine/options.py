@@ -1,0 +1,106 @@
+"""How an answer is generated: sampling or beam search, validated in one place.
+
+The two modes are two types: an option of the other mode cannot be carried along and silently dropped. `LIMITS` are the
+values that can work; pages build their controls from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from omnilmm.catalog import ModelCard
+from omnilmm.errors import OptionsError
+
+Mode = Literal["sampling", "beam"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The values of one option that can work, ends included."""
+
+    low: float
+    high: float
+    step: float
+    whole: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
+
+LIMITS = {
+    "temperature": Limit(0.05, 2.0, 0.05),
+    "top_p": Limit(0.05, 1.0, 0.05),
+    "top_k": Limit(1, 200, 1, whole=True),
+    "repetition_penalty": Limit(0.5, 3.0, 0.01),
+    "seed": Limit(0, 2**32 - 1, 1, whole=True),
+    "beams": Limit(2, 5, 1, whole=True),
+    "length_penalty": Limit(-2.0, 2.0, 0.1),
+    "max_new_tokens": Limit(1, 4096, 1, whole=True),
+}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Draw every token. The same seed gives the same answer; without one, torch's generator is drawn from."""
+
+    temperature: float = 0.7
+    top_p: float = 0.8
+    top_k: int = 100
+    repetition_penalty: float = 1.05
+    seed: int | None = None
+    max_new_tokens: int = 1024
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True)
+class BeamSearch:
+    """Follow the `beams` best continuations and give the best whole answer. Always the same answer."""
+
+    beams: int = 3
+    repetition_penalty: float = 1.2
+    length_penalty: float = 1.0
+    max_new_tokens: int = 1024
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+Options = Sampling | BeamSearch
+TYPES: dict[Mode, type[Sampling] | type[BeamSearch]] = {"sampling": Sampling, "beam": BeamSearch}
+
+
+def options_for(card: ModelCard, mode: Mode = "sampling", **given: Any) -> Options:
+    """The model's defaults for a mode, overridden by what is given (None means the default).
+
+    Raises:
+        OptionsError: An unknown mode or option, an option of the other mode, or a value that can only fail; all
+            problems at once.
+    """
+    if mode not in TYPES:
+        raise OptionsError(f"Unknown mode {mode!r}: expected {' or '.join(TYPES)}.")
+    known = {field.name for field in fields(TYPES[mode])}
+    given = {name: value for name, value in given.items() if value is not None}
+    strange = [name for name in given if name not in known]
+    if strange:
+        raise OptionsError(
+            f"No option of {mode}: {', '.join(strange)}. Options of {mode} are {', '.join(sorted(known))}."
+        )
+    defaults = (card.sampling if mode == "sampling" else card.beam).model_dump()
+    return TYPES[mode](**{"max_new_tokens": card.max_new_tokens, **defaults, **given})
+
+
+def _check(options: Options) -> None:
+    problems = []
+    for field in fields(options):
+        value, limit = getattr(options, field.name), LIMITS[field.name]
+        if field.name == "seed" and value is None:
+            continue
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not limit.low <= value <= limit.high or (limit.whole and value != int(value)):
+            kind = "a whole number" if limit.whole else "a number"
+            problems.append(f"{field.name} must be {kind} from {limit}, got {value!r}")
+    if problems:
+        raise OptionsError("; ".join(problems) + ".")

@@ -1,0 +1,131 @@
+"""From any picture file to the pixels a vision tower sees.
+
+`N` views (overview first, then slices) · `P` patch side · `n` patches of one view
+
+    source --open_picture--> RGB picture --cut--> N views --patch_strip--> [3, P, P·n] each, in -1..1
+
+Decoding is defensive: bounded in bytes and pixels before anything is decoded, only picture formats, no external
+programs. Source of the resizing and normalisation: MiniCPM-V 2.0–2.6 (bicubic on 8-bit RGB, mean and std 0.5).
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from omnilmm.conversation import Picture
+from omnilmm.errors import ImageError
+from omnilmm.images.slicing import SlicePlan
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_PIXELS = 64_000_000  # a 50-megapixel phone photo fits; decoded it takes 192 MB
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+
+Floats = npt.NDArray[np.float32]
+
+
+def open_picture(source: str | Path | bytes | BinaryIO | Image.Image) -> Picture:
+    """Decode a picture: upright, RGB, 8 bit; the first frame of an animation; alpha over white.
+
+    Args:
+        source: a path, the file's bytes, an open binary file, or a PIL image.
+
+    Raises:
+        ImageError: Not a picture, damaged, or larger than `MAX_FILE_BYTES` or `MAX_PIXELS`.
+    """
+    if isinstance(source, Image.Image):
+        _check_pixels(source)
+        return Picture(_to_rgb(source))
+    try:
+        with Image.open(io.BytesIO(_read(source)), formats=FORMATS) as image:
+            _check_pixels(image)
+            image.load()
+            return Picture(_to_rgb(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(_too_many_pixels(None)) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            "This file is not a picture that can be read. Expected PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF."
+        ) from error
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        raise ImageError(f"This picture is damaged and cannot be decoded ({error}). Try saving it again.") from error
+
+
+def _read(source: str | Path | bytes | BinaryIO) -> bytes:
+    """The file's bytes, never more than `MAX_FILE_BYTES`."""
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        if not path.is_file():
+            raise ImageError(f"No such picture file: {path}.")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    else:
+        content = source if isinstance(source, bytes) else source.read(MAX_FILE_BYTES + 1)
+    if not content:
+        raise ImageError("This picture file is empty (0 bytes).")
+    if len(content) > MAX_FILE_BYTES:
+        raise ImageError(
+            f"This picture file is larger than {MAX_FILE_BYTES // 2**20} MB. Save it smaller and try again."
+        )
+    return content
+
+
+def _check_pixels(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height == 0:
+        raise ImageError(f"This picture has no pixels ({width}×{height}).")
+    if width * height > MAX_PIXELS:
+        raise ImageError(_too_many_pixels(image.size))
+
+
+def _too_many_pixels(size: tuple[int, int] | None) -> str:
+    of_size = f" ({size[0]}×{size[1]})" if size else ""
+    return (
+        f"This picture{of_size} has more than the allowed {MAX_PIXELS // 1_000_000} megapixels. "
+        "Save it smaller and try again."
+    )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):  # 16- and 32-bit grey: Pillow's own conversion clips instead of scaling
+        values = np.asarray(image).astype(np.float64)
+        top = 65535.0 if image.mode.startswith("I") else max(float(values.max(initial=0.0)), 1.0)
+        image = Image.fromarray((values.clip(0, top) / top * 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    rgb = image.convert("RGB")
+    rgb.info.clear()  # no EXIF place or name travels on with an export
+    return rgb
+
+
+def cut(image: Image.Image, plan: SlicePlan) -> list[Image.Image]:
+    """The views of a picture, overview first, then the slices row by row."""
+    views = [image.resize(plan.overview, Image.Resampling.BICUBIC)]
+    if plan.refined is not None:
+        refined = image.resize(plan.refined, Image.Resampling.BICUBIC)
+        views += [refined.crop(box) for box in plan.boxes]
+    return views
+
+
+def patch_strip(view: Image.Image, patch_size: int) -> Floats:
+    """Normalised pixels of one view as a strip of its patches, row-major: [3, P, P·n] float32."""
+    pixels: Floats = (np.asarray(view, dtype=np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
+    rows, columns = view.height // patch_size, view.width // patch_size
+    patches = pixels.reshape(rows, patch_size, columns, patch_size, 3)
+    return patches.transpose(4, 1, 0, 2, 3).reshape(3, patch_size, -1)
+
+
+def stack_strips(strips: list[Floats]) -> Floats:
+    """Strips of different lengths as one array [N, 3, P, P·L], zeros at the right end of the shorter ones."""
+    longest = max(strip.shape[-1] for strip in strips)
+    stacked = np.zeros((len(strips), *strips[0].shape[:2], longest), dtype=np.float32)
+    for row, strip in zip(stacked, strips, strict=True):
+        row[..., : strip.shape[-1]] = strip
+    return stacked

@@ -1,0 +1,118 @@
+"""From a conversation to what the model takes: token ids with slots, and the pixels that fill them.
+
+`S` prompt length · `N` slices of all pictures · `P` patch side · `L` patches of the longest slice
+
+Everything is derived from `config.json` and the tokenizer: early 2.5 repositories have no processor file, and what
+later ones have repeats the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
+
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.images.pixels import cut, open_picture, patch_strip, stack_strips
+from omnilmm.images.slicing import SlicePlan, plan_slices
+from omnilmm.models.config import MiniCPMVConfig
+from omnilmm.prompts import chatml, llama3
+from omnilmm.prompts.messages import conversation_from_dicts
+from omnilmm.prompts.pieces import Piece, PieceEncoder, Prompt, as_text
+
+TEMPLATES: dict[str, ModuleType] = {"2.5": llama3, "2.6": chatml}
+
+
+class MiniCPMVProcessor(ProcessorMixin):
+    """Prompts and pixels for one MiniCPM-V checkpoint; the hub calls the class by this name.
+
+    Args:
+        tokenizer: the checkpoint's tokenizer.
+        config: the checkpoint's configuration.
+    """
+
+    def __init__(self, tokenizer: Any, config: MiniCPMVConfig) -> None:
+        super().__init__(tokenizer)
+        self.config = config
+        self.template = TEMPLATES[str(config.version)]
+        self.encoder = PieceEncoder(tokenizer, config.query_num)
+        self.stop_ids = [self.encoder.control_id(token) for token in self.template.STOP_TOKENS]
+
+    @classmethod
+    def from_pretrained(cls, folder_or_id: str | Path, **kwargs: Any) -> MiniCPMVProcessor:
+        """Read `config.json` and the tokenizer of a checkpoint; no code of the checkpoint is run."""
+        kwargs.pop("trust_remote_code", None)
+        kwargs.pop("_from_auto", None)
+        config = MiniCPMVConfig.from_pretrained(folder_or_id, **kwargs)
+        tokenizer = AutoTokenizer.from_pretrained(folder_or_id, config=config, trust_remote_code=False, **kwargs)
+        return cls(tokenizer, config)
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> Any:
+        """Write the tokenizer's files; the configuration is written by the model."""
+        return self.tokenizer.save_pretrained(save_directory, **kwargs)
+
+    def plan(self, picture: Picture) -> SlicePlan:
+        """How a picture will be cut."""
+        return plan_slices(picture.image.size, self.config.slicing_rules)
+
+    def prompt(self, conversation: Conversation) -> Prompt:
+        """Token ids with slots; no pixel is touched."""
+        return self.encoder.encode(self._pieces(conversation))
+
+    def views(self, pictures: Iterable[Picture]) -> tuple[Tensor, Tensor]:
+        """Pixels of all views in the order of the prompt's slots.
+
+        Returns:
+            pixel_values [N, 3, P, P·L] in -1..1, zero-padded, and target_sizes [N, 2] (rows, columns) in patches.
+        """
+        side = self.config.slicing_rules.patch_size
+        views = [view for picture in pictures for view in cut(picture.image, self.plan(picture))]
+        strips = torch.from_numpy(stack_strips([patch_strip(view, side) for view in views]))
+        return strips, torch.tensor([(view.height // side, view.width // side) for view in views])
+
+    def apply_chat_template(
+        self, conversation: Conversation | list[dict[str, Any]], tokenize: bool = False, **_: Any
+    ) -> str | BatchFeature:
+        """Messages as a prompt: a string, or with `tokenize` all model inputs of a batch of one.
+
+        Args:
+            conversation: a `Conversation`, or messages as dicts whose content is a string or a list of
+                `{"type": "text", "text": …}` and `{"type": "image", "image": path, PIL image or bytes}`.
+            tokenize: give all model inputs (see `inputs`) instead of the string.
+        """
+        if not isinstance(conversation, Conversation):
+            conversation = conversation_from_dicts(conversation)
+        if not tokenize:
+            return as_text(self._pieces(conversation), self.config.query_num)
+        return self.inputs(conversation)
+
+    def __call__(self, images: Any = None, text: str = "", **_: Any) -> BatchFeature:
+        """Model inputs for one question about pictures: `processor(images=[…], text="…")`."""
+        given = [] if images is None else images if isinstance(images, list | tuple) else [images]
+        return self.inputs(Conversation().with_message("user", *(open_picture(image) for image in given), text))
+
+    def inputs(self, conversation: Conversation) -> BatchFeature:
+        """All model inputs of a batch of one.
+
+        Returns:
+            input_ids, attention_mask, image_slots, all [1, S]; with pictures also pixel_values and target_sizes.
+        """
+        prompt = self.prompt(conversation)
+        inputs = {
+            "input_ids": torch.tensor([prompt.input_ids]),
+            "attention_mask": torch.ones(1, len(prompt), dtype=torch.long),
+            "image_slots": torch.tensor([prompt.image_slots]),
+        }
+        if conversation.pictures:
+            inputs["pixel_values"], inputs["target_sizes"] = self.views(conversation.pictures)
+        return BatchFeature(inputs)
+
+    def _pieces(self, conversation: Conversation) -> list[Piece]:
+        grids = [self.plan(picture).grid for picture in conversation.pictures]
+        pieces: list[Piece] = self.template.render(conversation, grids, image_ids=self.config.use_image_id)
+        return pieces

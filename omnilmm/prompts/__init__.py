@@ -1,0 +1,1 @@
+"""Messages -> token ids with slots for pictures; one module per template."""

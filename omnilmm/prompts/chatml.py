@@ -1,0 +1,59 @@
+"""The prompt of MiniCPM-V 2.6 and the built-in model: ChatML, numbered pictures, `<slice>` around every slice.
+
+    <|im_start|>system⏎{system}<|im_end|>⏎<|im_start|>user⏎{pictures and text}<|im_end|>⏎<|im_start|>assistant⏎
+
+Source: MiniCPM-V 2.6's processor as read; its chat template is Qwen2's, whose default system line is kept.
+"""
+
+from __future__ import annotations
+
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.images.slicing import Size
+from omnilmm.prompts.pieces import Control, Piece, Slots, Text, spoken
+
+DEFAULT_SYSTEM = "You are a helpful assistant."
+END = "<|im_end|>"
+STOP_TOKENS = (END, "<|endoftext|>")
+
+
+def render(conversation: Conversation, grids: list[Size | None], *, image_ids: bool = True) -> list[Piece]:
+    """Pieces of a conversation, up to where the model has to go on.
+
+    Args:
+        conversation: messages with pictures in any turn.
+        grids: (columns, rows) of each picture of the conversation, None where it is not cut.
+        image_ids: number the pictures, as `use_image_id` of the checkpoint says.
+    """
+    pieces = _turn("system", [Text(conversation.system or DEFAULT_SYSTEM)])
+    index = 0
+    for message in conversation.messages:
+        content: list[Piece] = []
+        for position, part in enumerate(message.parts):
+            if position:
+                content.append(Text("\n"))
+            if isinstance(part, Picture):
+                content += _placeholder(index if image_ids else None, grids[index])
+                index += 1
+            else:
+                content += spoken(part, learn=message.role == "assistant")
+        pieces += _turn(message.role, content)
+    if not conversation.messages or conversation.messages[-1].role != "assistant":
+        pieces += [Control("<|im_start|>"), Text("assistant\n")]
+    return pieces
+
+
+def _turn(role: str, content: list[Piece]) -> list[Piece]:
+    return [Control("<|im_start|>"), Text(f"{role}\n"), *content, Control(END, role == "assistant"), Text("\n")]
+
+
+def _placeholder(image_id: int | None, grid: Size | None) -> list[Piece]:
+    pieces: list[Piece] = []
+    if image_id is not None:
+        pieces += [Control("<image_id>"), Text(str(image_id)), Control("</image_id>")]
+    pieces += [Control("<image>"), Slots(), Control("</image>")]
+    columns, rows = grid or (0, 0)
+    for row in range(rows):
+        if row:
+            pieces.append(Text("\n"))
+        pieces += [Control("<slice>"), Slots(), Control("</slice>")] * columns
+    return pieces

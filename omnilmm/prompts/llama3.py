@@ -1,0 +1,81 @@
+"""The prompt of MiniCPM-Llama3-V 2.5: Llama-3 headers, one `<slice>` pair around the whole grid of a picture.
+
+    <|begin_of_text|><|start_header_id|>user<|end_header_id|>⏎⏎{pictures and text}<|eot_id|>…
+
+Source: checked against the prompt strings in `tests/golden/prompts.json`. Not covered by any of them: the real
+`tokenizer.json`, of which no copy could be read. Exactly one `<|begin_of_text|>` is our choice where the published
+versions disagree.
+"""
+
+from __future__ import annotations
+
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.images.slicing import Size
+from omnilmm.prompts.pieces import Control, Piece, Slots, Text, spoken
+
+END = "<|eot_id|>"
+STOP_TOKENS = ("<|end_of_text|>", END)
+
+
+def render(conversation: Conversation, grids: list[Size | None], *, image_ids: bool = False) -> list[Piece]:
+    """Pieces of a conversation, up to where the model has to go on.
+
+    Args:
+        conversation: messages with pictures in any turn.
+        grids: (columns, rows) of each picture of the conversation, None where it is not cut.
+        image_ids: not a feature of this template; pictures are never numbered.
+    """
+    pieces: list[Piece] = [Control("<|begin_of_text|>")]
+    if conversation.system:
+        pieces += _turn("system", [Text(conversation.system)])
+    remaining = iter(grids)
+    for message in conversation.messages:
+        content: list[Piece] = []
+        for position, part in enumerate(message.parts):
+            if position:
+                content.append(Text("\n"))
+            if isinstance(part, Picture):
+                content += _placeholder(next(remaining))
+            else:
+                content += spoken(part, learn=message.role == "assistant")
+        pieces += _turn(message.role, content)
+    if not conversation.messages or conversation.messages[-1].role != "assistant":
+        pieces += _header("assistant")
+    return pieces
+
+
+def _header(role: str) -> list[Piece]:
+    return [Control("<|start_header_id|>"), Text(role), Control("<|end_header_id|>"), Text("\n\n")]
+
+
+def _turn(role: str, content: list[Piece]) -> list[Piece]:
+    return [*_header(role), *_stripped(content), Control(END, role == "assistant")]
+
+
+def _stripped(content: list[Piece]) -> list[Piece]:
+    """The template trims white space around each message's content."""
+    pieces = list(content)
+    while pieces and isinstance(first := pieces[0], Text):
+        if trimmed := first.text.lstrip():
+            pieces[0] = Text(trimmed, first.learn)
+            break
+        pieces.pop(0)
+    while pieces and isinstance(last := pieces[-1], Text):
+        if trimmed := last.text.rstrip():
+            pieces[-1] = Text(trimmed, last.learn)
+            break
+        pieces.pop()
+    return pieces
+
+
+def _placeholder(grid: Size | None) -> list[Piece]:
+    view: list[Piece] = [Control("<image>"), Slots(), Control("</image>")]
+    if grid is None:
+        return view
+    columns, rows = grid
+    pieces = [*view, Control("<slice>")]
+    for row in range(rows):
+        if row:
+            pieces.append(Text("\n"))
+        pieces += view * columns
+    return [*pieces, Control("</slice>")]

@@ -1,0 +1,167 @@
+"""The chat in a terminal: questions from a prompt, answers streamed to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TextIO
+
+from omnilmm.conversation import Conversation, Message, Picture
+from omnilmm.engine.events import Engine, Finished, Progress, TextDelta
+from omnilmm.engine.options import Options
+from omnilmm.errors import InputError, OmniLMMError
+from omnilmm.images.pixels import open_picture
+
+HELP = """Type a question. Commands:
+  /image FILE     show a picture with the next question
+  /system [TEXT]  set the system prompt; without text: remove it
+  /retry          answer the last question again
+  /undo           forget the last question and its answer
+  /save FILE      write the conversation as JSON, pictures included
+  /quit           leave (also Ctrl-D); Ctrl-C stops an answer"""
+
+
+@dataclass
+class Terminal:
+    """One conversation at a prompt.
+
+    Args:
+        engine: answers.
+        options: of every answer.
+        conversation: to begin with.
+        pending: pictures for the next question.
+        out: where answers go.
+        notes: where everything else goes.
+    """
+
+    engine: Engine
+    options: Options
+    conversation: Conversation = field(default_factory=Conversation)
+    pending: list[Picture] = field(default_factory=list)
+    out: TextIO = sys.stdout
+    notes: TextIO = sys.stderr
+
+    def run(self, read: Callable[[str], str] = input) -> None:
+        """Read lines until the end of the input or /quit."""
+        self.note(HELP)
+        while True:
+            try:
+                line = read("> ").strip()
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                self.note("\n(/quit or Ctrl-D leaves)")
+                continue
+            if line in ("/quit", "/exit"):
+                return
+            try:
+                self.handle(line)
+            except OmniLMMError as error:
+                self.note(f"Error: {error}")
+            except OSError as error:
+                self.note(f"Error: {error.strerror}: {error.filename}")
+
+    def handle(self, line: str) -> None:
+        """Do what one line says.
+
+        Raises:
+            OmniLMMError: It cannot be done; the conversation is as before.
+        """
+        command, _, rest = line.partition(" ")
+        rest = rest.strip()
+        if not line.startswith("/"):
+            self.ask(line)
+        elif command == "/image":
+            self.pending.append(open_picture(rest))
+            self.note(f"The next question comes with {len(self.pending)} picture(s).")
+        elif command == "/system":
+            self.conversation = replace(self.conversation, system=rest or None)
+        elif command == "/retry":
+            self._retry()
+        elif command == "/undo":
+            self._undo()
+        elif command == "/save":
+            self._save(rest)
+        else:
+            self.note(HELP)
+
+    def ask(self, question: str) -> Finished | None:
+        """Ask with the pending pictures; the answer becomes part of the conversation, also if it was stopped.
+
+        Returns:
+            The finished answer, or None if Ctrl-C stopped it.
+        """
+        finished = self._turn(self.conversation.with_message("user", *self.pending, question))
+        self.pending = []
+        return finished
+
+    def note(self, text: str) -> None:
+        """Tell something that is no answer."""
+        print(text, file=self.notes, flush=True)
+
+    def _turn(self, asked: Conversation) -> Finished | None:
+        """Stream an answer; only a turn that gave at least some text changes the conversation."""
+        shown, finished = "", None
+        with closing(self.engine.stream(asked, self.options)) as events:
+            try:
+                for event in events:
+                    if isinstance(event, TextDelta):
+                        shown += event.text
+                        self._write(event.text)
+                    elif isinstance(event, Finished):
+                        finished = event
+                        self._write(event.text[len(shown) :] + "\n")
+                        shown = event.text
+                    elif isinstance(event, Progress) and event.stage == "waiting" and not event.done:
+                        self.note(f"({event.total} ahead of you)")
+            except KeyboardInterrupt:
+                self._write("\n")
+                self.note("(stopped)")
+        if shown:
+            self.conversation = asked.with_message("assistant", shown)
+        if finished:
+            self.note(figures(finished))
+        return finished
+
+    def _retry(self) -> None:
+        whole, last = self.conversation, self._last_question()
+        self._turn(replace(whole, messages=(*whole.messages[:-2], last)))
+
+    def _undo(self) -> None:
+        self._last_question()
+        self.conversation = self.conversation.without_last(2)
+        self.note("The last question and its answer are forgotten.")
+
+    def _last_question(self) -> Message:
+        if not self.conversation.messages:
+            raise InputError("There is no question yet.")
+        return self.conversation.messages[-2]
+
+    def _save(self, name: str) -> None:
+        if not name:
+            raise InputError("Say where to: /save FILE")
+        path = Path(name).expanduser()
+        path.write_text(self.conversation.to_json(), encoding="utf-8")
+        self.note(f"Saved to {path}.")
+
+    def _write(self, text: str) -> None:
+        self.out.write(text)
+        self.out.flush()
+
+
+def figures(finished: Finished) -> str:
+    """One line about an answer: speed, tokens, and what a reader should know."""
+    usage, timings = finished.usage, finished.timings
+    parts = [
+        f"{timings.first_token_s:.2f} s to first word",
+        f"{timings.tokens_per_s(usage.new_tokens):.0f} tokens/s",
+        f"{usage.text_tokens} text and {usage.picture_tokens} picture tokens",
+    ]
+    if finished.reason == "length":
+        parts.append("stopped at the length limit")
+    if finished.dropped_messages:
+        parts.append(f"the oldest {finished.dropped_messages} messages no longer fit")
+    return f"({' · '.join(parts)})"
