@@ -95,6 +95,17 @@ class PieceEncoder:
             raise CheckpointError(f"The tokenizer of this checkpoint has no token {token!r}, which its prompts need.")
         return self.added[token]
 
+    def word_id(self, word: str) -> int:
+        """The id of a text that is one token.
+
+        Raises:
+            CheckpointError: It is several.
+        """
+        ids = self._plain(word)
+        if len(ids) != 1:
+            raise CheckpointError(f"{word!r} is {len(ids)} tokens of this tokenizer; expected one.")
+        return ids[0]
+
     def encode(self, pieces: list[Piece]) -> Prompt:
         """Join neighbouring text of one side (so that merges are the tokenizer's own), then encode."""
         prompt = Prompt([], [], [])

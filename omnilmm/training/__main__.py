@@ -56,10 +56,10 @@ def train(args: argparse.Namespace) -> None:
     recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
     args.run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    model, encoder = _fresh(args.model)
+    model, processor = _fresh(args.model)
     initialise(model)
     model.to(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    scenes = Scenes(recipe.seed, encoder, model.config.slicing_rules, recipe.turns)
+    scenes = Scenes(recipe.seed, processor.encoder, model.config.slicing_rules, recipe.turns)
     trainer = Trainer(model, scenes, recipe, args.run)
     trainer.resume()
     trainer.run()
@@ -81,12 +81,12 @@ def evaluate(args: argparse.Namespace) -> None:
     from omnilmm.models.minicpmv import MiniCPMV
     from omnilmm.training import evaluation
 
-    model, encoder = _fresh(args.model)
+    model, processor = _fresh(args.model)
     if args.run:
         model.load_state_dict(torch.load(args.run / "state.pt", map_location="cpu", weights_only=True)["model"])
     else:
         model = MiniCPMV.from_pretrained(args.model, dtype=torch.float32)
-    answered = evaluation.evaluate(model.eval(), encoder, pictures=args.pictures)
+    answered = evaluation.evaluate(model.eval(), processor, pictures=args.pictures)
     rows = evaluation.table(answered)
     sys.stdout.write("| ability | questions | exact match |\n|---|---|---|\n")
     sys.stdout.writelines(f"| {ability} | {asked} | {share:.3f} |\n" for ability, asked, share in rows)
@@ -98,13 +98,11 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def _fresh(folder: Path):  # type: ignore[no-untyped-def]  # heavy types are imported inside
-    """An untrained model of the folder's config.json, and its encoder; a missing tokenizer is trained and saved."""
-    from transformers import AutoTokenizer
-
+    """An untrained model of the folder's config.json, and its processor; a missing tokenizer is trained and saved."""
     from omnilmm.models.config import MiniCPMVConfig
     from omnilmm.models.minicpmv import MiniCPMV
+    from omnilmm.models.processor import MiniCPMVProcessor
     from omnilmm.prompts import chatml
-    from omnilmm.prompts.pieces import PieceEncoder
     from omnilmm.training.questions import corpus
     from omnilmm.training.tokenizer import train_tokenizer
 
@@ -113,8 +111,7 @@ def _fresh(folder: Path):  # type: ignore[no-untyped-def]  # heavy types are imp
         words_of_the_template = [chatml.DEFAULT_SYSTEM, "system", "user", "assistant"] * CORPUS_TEXTS
         texts = [*corpus(random.Random(0), CORPUS_TEXTS), *words_of_the_template]
         train_tokenizer(texts, config.text_config.vocab_size).save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    return MiniCPMV(config), PieceEncoder(tokenizer, config.query_num)
+    return MiniCPMV(config), MiniCPMVProcessor.from_pretrained(folder)
 
 
 def main() -> None:

@@ -1,16 +1,19 @@
 """Extra losses that help a small model to see: what every patch shows, and what every resampler query looks at.
 
 Answers alone leave the tower for a long time on the plateau where it guesses from the question. Since we draw the
-pictures we know what lies in every patch, so the tower and the resampler can be told directly. The heads exist during
-training only.
+pictures we know what lies in every patch, so the tower and the resampler can be told directly. A second plateau lies
+behind: the language model has to find out which direction of a feature means "red" or "star". So features are also
+drawn towards the embeddings of the words that they stand for; then looking something up in a picture is the same as
+looking it up in a text. The heads exist during training only.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omnilmm.training.data import IGNORED
+from omnilmm.training.data import IGNORED, WORDS
 from omnilmm.training.scenes import CELL_LABELS, CHARACTERS, COLOURS, KINDS
 
 CLASSES = {"kind": len(KINDS) + 1, "colour": len(COLOURS) + 1, "character": len(CHARACTERS) + 1}
@@ -22,29 +25,45 @@ class AuxiliaryHeads(nn.Module):
     Args:
         vision_width: of the tower's patch outputs.
         width: of the resampler's outputs.
+        word_ids: the token of each of `data.WORDS`.
     """
 
-    def __init__(self, vision_width: int, width: int) -> None:
+    word_ids: Tensor
+
+    def __init__(self, vision_width: int, width: int, word_ids: list[int]) -> None:
         super().__init__()
         self.classes = nn.ModuleDict({name: nn.Linear(vision_width, count) for name, count in CLASSES.items()})
         self.position = nn.Linear(vision_width, 2)
         self.cells = nn.Linear(width, CELL_LABELS)
+        self.likeness = nn.Parameter(torch.tensor([15.0, -5.0]))  # scale and offset of the cosine to a word
+        self.register_buffer("word_ids", torch.tensor(word_ids), persistent=False)
 
-    def forward(self, patches: Tensor, features: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(
+        self, patches: Tensor, features: Tensor, embeddings: Tensor, batch: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         """Losses by name.
 
         Args:
             patches: [B, L, D_v] tower outputs.
             features: [B, Q, D] resampler outputs, Q = number of cells.
+            embeddings: [V, D] of the language model's tokens.
             batch: see `data.collate`.
         """
         losses = {
-            f"patch_{name}": F.cross_entropy(
-                head(patches).flatten(0, 1), batch[f"patch_{name}"].flatten(), ignore_index=IGNORED
-            )
+            f"patch_{name}": _balanced(head(patches).flatten(0, 1), batch[f"patch_{name}"].flatten())
             for name, head in self.classes.items()
         }
         real = ~batch["patch_position"].isnan()
         losses["patch_position"] = F.mse_loss(self.position(patches)[real], batch["patch_position"][real])
         losses["cells"] = F.binary_cross_entropy_with_logits(self.cells(features), batch["cells"]) * CELL_LABELS / 10
+        likeness = F.normalize(features, dim=-1) @ F.normalize(embeddings[self.word_ids], dim=-1).t()
+        logits = likeness * self.likeness[0] + self.likeness[1]
+        losses["words"] = F.binary_cross_entropy_with_logits(logits, batch["words"]) * len(WORDS) / 10
         return losses
+
+
+def _balanced(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy in which the few patches that show something weigh as much as the many that show nothing."""
+    each = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
+    something, nothing = labels > 0, labels == 0
+    return (each[something].sum() / something.sum().clamp(min=1) + each[nothing].sum() / nothing.sum().clamp(min=1)) / 2

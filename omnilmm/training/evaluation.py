@@ -16,11 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.images.pixels import cut, patch_strip, stack_strips
-from omnilmm.images.slicing import SlicingRules, plan_slices
 from omnilmm.models.minicpmv import MiniCPMV
-from omnilmm.prompts import chatml
-from omnilmm.prompts.pieces import PieceEncoder, Prompt
+from omnilmm.models.processor import MiniCPMVProcessor
+from omnilmm.prompts.pieces import Prompt
 from omnilmm.training.questions import Turn, conversation_about
 from omnilmm.training.scenes import draw, random_scene
 
@@ -43,12 +41,12 @@ class Answered:
 
 
 def evaluate(
-    model: MiniCPMV, encoder: PieceEncoder, *, pictures: int = 500, batch_size: int = 50, turns: int = 6
+    model: MiniCPMV, processor: MiniCPMVProcessor, *, pictures: int = 500, batch_size: int = 50, turns: int = 6
 ) -> list[Answered]:
     """Ask about `pictures` unseen pictures, `batch_size` conversations side by side."""
     answered: list[Answered] = []
     for first in range(0, pictures, batch_size):
-        answered += _evaluate_batch(model, encoder, range(first, min(first + batch_size, pictures)), turns)
+        answered += _evaluate_batch(model, processor, range(first, min(first + batch_size, pictures)), turns)
     return answered
 
 
@@ -67,9 +65,10 @@ def table(answered: list[Answered]) -> list[tuple[str, int, float]]:
 
 
 @torch.inference_mode()
-def _evaluate_batch(model: MiniCPMV, encoder: PieceEncoder, indices: range, turns: int) -> list[Answered]:
+def _evaluate_batch(model: MiniCPMV, processor: MiniCPMVProcessor, indices: range, turns: int) -> list[Answered]:
     drawn = [held_out(index, turns) for index in indices]
-    features = _features(model, [picture for picture, _ in drawn])
+    pixels, sizes = processor.views(Picture(picture) for picture, _ in drawn)
+    features = model.get_image_features(pixels.to(model.device), sizes.to(model.device))
     conversations = [Conversation() for _ in drawn]
     answered = []
     for number in range(max(len(questions) for _, questions in drawn)):
@@ -78,22 +77,14 @@ def _evaluate_batch(model: MiniCPMV, encoder: PieceEncoder, indices: range, turn
             picture, questions = drawn[row]
             parts = (Picture(picture),) if number == 0 else ()
             conversations[row] = conversations[row].with_message("user", *parts, questions[number].question)
-        prompts = [encoder.encode(chatml.render(conversations[row], [None])) for row in rows]
-        for row, answer in zip(rows, _answers(model, encoder, prompts, features[rows]), strict=True):
+        prompts = [processor.prompt(conversations[row]) for row in rows]
+        for row, answer in zip(rows, _answers(model, processor, prompts, features[rows]), strict=True):
             conversations[row] = conversations[row].with_message("assistant", answer)
             answered.append(Answered(indices[row], drawn[row][1][number], answer))
     return answered
 
 
-def _features(model: MiniCPMV, pictures: list[Image.Image]) -> Tensor:
-    rules: SlicingRules = model.config.slicing_rules
-    views = [cut(picture, plan_slices(picture.size, rules))[0] for picture in pictures]
-    strips = torch.from_numpy(stack_strips([patch_strip(view, rules.patch_size) for view in views]))
-    sizes = torch.tensor([(view.height // rules.patch_size, view.width // rules.patch_size) for view in views])
-    return model.get_image_features(strips.to(model.device), sizes.to(model.device))
-
-
-def _answers(model: MiniCPMV, encoder: PieceEncoder, prompts: list[Prompt], features: Tensor) -> list[str]:
+def _answers(model: MiniCPMV, processor: MiniCPMVProcessor, prompts: list[Prompt], features: Tensor) -> list[str]:
     """Greedy answers to prompts of different lengths, padded on the left."""
     width = max(map(len, prompts))
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
@@ -102,7 +93,7 @@ def _answers(model: MiniCPMV, encoder: PieceEncoder, prompts: list[Prompt], feat
         ids[row, width - len(prompt) :] = torch.tensor(prompt.input_ids)
         slots[row, width - len(prompt) :] = torch.tensor(prompt.image_slots)
         mask[row, width - len(prompt) :] = 1
-    stops = [encoder.control_id(token) for token in chatml.STOP_TOKENS]
+    stops = processor.stop_ids
     device = model.device
     output = model.generate(
         inputs_embeds=model.merge(ids.to(device), slots.to(device), features),
@@ -113,4 +104,4 @@ def _answers(model: MiniCPMV, encoder: PieceEncoder, prompts: list[Prompt], feat
         pad_token_id=stops[-1],
     )
     kept = [[token for token in row if token not in stops] for row in output.tolist()]
-    return [str(text) for text in encoder.tokenizer.batch_decode(kept)]
+    return [str(text) for text in processor.tokenizer.batch_decode(kept)]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.training.auxiliary import AuxiliaryHeads
-from omnilmm.training.data import Scenes, batches
+from omnilmm.training.data import WORDS, Scenes, batches
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ class Recipe:
         auxiliary: weight of the auxiliary losses.
         seed: of the weights and of the stream of scenes.
         save_every: batches between two saved states.
+        look_first: batches at the beginning in which only the tower and the resampler learn, from the auxiliary
+            losses alone: several times as many pictures per second while there is nothing to talk about yet.
         workers: processes that draw.
         half: compute in bfloat16 where the device has fast units for it (CUDA, or a CPU with AMX).
         compile: let torch fuse the layers; needs a C++ compiler, and a minute at the start.
@@ -52,6 +54,7 @@ class Recipe:
     auxiliary: float = 1.0
     seed: int = 1
     save_every: int = 500
+    look_first: int = 0
     workers: int = 1
     half: bool = True
     compile: bool = False
@@ -76,7 +79,9 @@ class Trainer:
         self.model, self.scenes, self.recipe, self.folder = model, scenes, recipe, folder
         self.device = model.device
         config = model.config
-        self.heads = AuxiliaryHeads(config.vision_config.hidden_size, config.text_config.hidden_size).to(self.device)
+        words = [scenes.encoder.word_id(word) for word in WORDS]
+        self.heads = AuxiliaryHeads(config.vision_config.hidden_size, config.text_config.hidden_size, words)
+        self.heads.to(self.device)
         self.optimizer = torch.optim.AdamW(_groups(model, self.heads), lr=recipe.learning_rate, betas=(0.9, 0.98))
         self.step = 0
         self.seconds = 0.0
@@ -124,17 +129,22 @@ class Trainer:
             model, sizes = self.model, batch["target_sizes"]
             patches = model.vpm(batch["pixel_values"], sizes)
             features = model.resampler(patches, sizes)
-            embeds = model.merge(batch["input_ids"], batch["image_slots"], features)
-            answers = model(
-                inputs_embeds=embeds, attention_mask=batch["attention_mask"], labels=batch["labels"], use_cache=False
-            ).loss
-            losses = {"answers": answers} | self.heads(patches.float(), features.float(), batch)
-            total = answers + self.recipe.auxiliary * sum(loss for name, loss in losses.items() if name != "answers")
+            losses = self.heads(patches.float(), features.float(), model.get_input_embeddings().weight, batch)
+            total = self.recipe.auxiliary * torch.stack(list(losses.values())).sum()
+            if self.step >= self.recipe.look_first:
+                losses["answers"] = self._answers_loss(batch, features)
+                total = total + losses["answers"]
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_([*self.model.parameters(), *self.heads.parameters()], 1.0)
         self.optimizer.step()
         return {name: loss.item() for name, loss in losses.items()}
+
+    def _answers_loss(self, batch: dict[str, Tensor], features: Tensor) -> Tensor:
+        embeds = self.model.merge(batch["input_ids"], batch["image_slots"], features)
+        mask, labels = batch["attention_mask"], batch["labels"]
+        loss: Tensor = self.model(inputs_embeds=embeds, attention_mask=mask, labels=labels, use_cache=False).loss
+        return loss
 
     def _report(self, averages: dict[str, float], tokens_per_s: float) -> None:
         row = {

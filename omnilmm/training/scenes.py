@@ -48,7 +48,7 @@ _PALETTE: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]
 COLOURS = tuple(_PALETTE)
 
 # Bounding-circle radius as a fraction of `Scene.unit`. The gaps between the ranges keep the three words true.
-_RADIUS = {"small": (0.060, 0.078), "medium": (0.098, 0.130), "large": (0.165, 0.270)}
+_RADIUS = {"small": (0.078, 0.096), "medium": (0.116, 0.145), "large": (0.175, 0.270)}
 _GAP = 0.02  # kept free around every thing, as a fraction of `Scene.unit`
 
 LEAST_LETTER = 13 / 112  # letter height as a fraction of `Scene.unit`: 13 pixels once shrunk to 112 x 112

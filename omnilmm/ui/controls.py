@@ -1,0 +1,61 @@
+"""Which controls a page shows for each mode: built from the values that can work and from the model's defaults.
+
+Both pages build their sliders from these, so that a value that can only fail cannot be chosen on either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from omnilmm.catalog import ModelCard
+from omnilmm.engine.options import LIMITS, TYPES, Limit, Mode, Options, options_for
+from omnilmm.ui import texts
+
+LENGTH = "max_new_tokens"  # the one option of both modes that is one control
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control: a slider, or a field that may stay empty where there is no default.
+
+    Attributes:
+        name: of the option.
+        label: what to call it.
+        help: what it does, in one line.
+        limit: the values that can work.
+        default: the model's own; None for an option that may be left out.
+    """
+
+    name: str
+    label: str
+    help: str
+    limit: Limit
+    default: float | None
+
+
+def mode_controls(card: ModelCard, mode: Mode) -> tuple[Control, ...]:
+    """The controls of one mode alone, in the order of its options."""
+    defaults = options_for(card, mode)
+    names = [field.name for field in fields(TYPES[mode]) if field.name != LENGTH]
+    return tuple(_control(name, LIMITS[name], getattr(defaults, name)) for name in names)
+
+
+def length_control(card: ModelCard) -> Control:
+    """The length limit: at most half of the context, so that there is always room for a question with its pictures."""
+    limit = replace(LIMITS[LENGTH], high=min(LIMITS[LENGTH].high, card.context // 2))
+    return _control(LENGTH, limit, min(card.max_new_tokens, limit.high))
+
+
+def chosen_options(card: ModelCard, mode: Mode, values: Mapping[str, Any]) -> Options:
+    """Options from the values of a mode's controls and of the length control.
+
+    Raises:
+        OptionsError: A value that can only fail.
+    """
+    return options_for(card, mode, **values)
+
+
+def _control(name: str, limit: Limit, default: float | None) -> Control:
+    return Control(name, texts.LABELS[name], texts.HELP[name], limit, default)

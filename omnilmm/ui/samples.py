@@ -1,0 +1,32 @@
+"""The sample pictures of the pages: each with a question and what the built-in model should answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+from omnilmm.catalog import ROOT
+
+FOLDER = ROOT / "assets" / "samples"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample: a picture file, a question about it, and the right answer in the words of the built-in model."""
+
+    picture: Path
+    question: str
+    answer: str
+
+
+@lru_cache
+def samples() -> tuple[Sample, ...]:
+    """All samples in the order in which to show them; none where the repository's `assets/` is not at hand."""
+    path = FOLDER / "samples.yaml"
+    if not path.is_file():
+        return ()
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return tuple(Sample(FOLDER / entry["picture"], entry["question"], entry["answer"]) for entry in entries)
