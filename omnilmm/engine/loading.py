@@ -7,10 +7,13 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN, ModelCard, find
 from omnilmm.engine.local import LocalEngine
 from omnilmm.errors import CheckpointError
 from omnilmm.hardware import DTYPES, resolve_device, resolve_dtype
+
+# Weights, configuration, tokenizer; none of the code that lies beside them.
+CHECKPOINT_FILES = ["*.safetensors", "*.bin", "*.json", "*.model", "*.txt"]
 
 
 def load_engine(model: str = BUILT_IN, device: str = "auto", dtype: str = "auto") -> LocalEngine:
@@ -36,21 +39,35 @@ def load_engine(model: str = BUILT_IN, device: str = "auto", dtype: str = "auto"
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 
+    # What goes wrong is said by our own errors, in one line.
     logging.disable_progress_bar()
-    is_local = Path(card.location).is_dir()
-    arguments = {"trust_remote_code": False, "local_files_only": is_local}
+    logging.set_verbosity(logging.CRITICAL)
+    folder = card.location if Path(card.location).is_dir() else _fetch(card)
+    arguments = {"trust_remote_code": False, "local_files_only": True}
     try:
-        processor = AutoProcessor.from_pretrained(card.location, **arguments)
+        processor = AutoProcessor.from_pretrained(folder, **arguments)
         loaded = AutoModelForImageTextToText.from_pretrained(
-            card.location, dtype=getattr(torch, DTYPES[dtype_choice.value]), **arguments
+            folder, dtype=getattr(torch, DTYPES[dtype_choice.value]), **arguments
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        where = card.location if is_local else f"{card.source} (from the hub)"
         raise CheckpointError(
-            f"The model {card.name!r} cannot be loaded from {where}: {_first_line(error)} "
+            f"The model {card.name!r} cannot be loaded from {folder}: {_first_line(error)} "
             "Check that its files are complete, or fetch them again."
         ) from error
     return LocalEngine(loaded.to(device_choice.value).eval(), processor, card, device_choice, dtype_choice)
+
+
+def _fetch(card: ModelCard) -> str:
+    """The folder of a model in the hub's cache, after fetching what is missing; goes on where it was cut off."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(card.source, allow_patterns=CHECKPOINT_FILES)
+    except Exception as error:  # the network libraries below have no common ancestor
+        raise CheckpointError(
+            f"{card.title} cannot be fetched from the hub ({card.source}): {_first_line(error)} "
+            "It is not on this disk; check the network, or give the folder of a copy with --model."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -64,11 +64,13 @@ class MiniCPMV(PreTrainedModel, GenerationMixin):
         Raises:
             CheckpointError: The names of the tensors that do not fit.
         """
+        # Shapes that do not fit are collected too, instead of ending the loading at once with a bare hint.
+        kwargs["ignore_mismatched_sizes"] = True
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         problems = {
             "missing": sorted(info["missing_keys"]),
             "unexpected": sorted(info["unexpected_keys"]),
-            "of another shape": sorted(str(key) for key in info["mismatched_keys"]),
+            "of another shape": sorted(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]),
         }
         found = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in problems.items() if names]
         if found:

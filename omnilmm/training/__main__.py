@@ -49,7 +49,7 @@ def train(args: argparse.Namespace) -> None:
     """Start a run or go on with it."""
     import torch
 
-    from omnilmm.training.data import Scenes
+    from omnilmm.training.data import Scenes, collate
     from omnilmm.training.initialise import initialise
     from omnilmm.training.loop import Recipe, Trainer
 
@@ -57,9 +57,9 @@ def train(args: argparse.Namespace) -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     model, processor = _fresh(args.model)
-    initialise(model)
+    scenes = Scenes(recipe.seed, processor.encoder, processor.config.slicing_rules, recipe.turns)
+    initialise(model, collate([scenes[-index] for index in range(1, 200)])["pixel_values"])
     model.to(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    scenes = Scenes(recipe.seed, processor.encoder, model.config.slicing_rules, recipe.turns)
     trainer = Trainer(model, scenes, recipe, args.run)
     trainer.resume()
     trainer.run()

@@ -1,7 +1,9 @@
 """A start from which a small model learns to look within minutes instead of hours.
 
-Three places are set by hand, everything else keeps the usual random start:
+Four places are set by hand, everything else keeps the usual random start:
 
+* the tower's first layer gives the principal components of patches, all at one scale: plain colour would otherwise
+  drown the edges by which shapes and letters differ;
 * the tower's table of positions starts as two-dimensional sin-cos, so that neighbours are alike from the beginning;
 * the embeddings and the features start at one scale, so that neither drowns the other in the language model;
 * each resampler query starts as a look at its own 3×3 patches: queries are made of the sin-cos positions that the
@@ -11,20 +13,28 @@ Three places are set by hand, everything else keeps the usual random start:
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.resampler import HEAD_WIDTH, sincos_positions
 from omnilmm.training.data import CELL_PATCHES, CELLS
 
 TOKEN_SCALE = 0.2  # of one channel of a token's embedding, and of a feature
+PATCH_SCALE = 0.5  # of one channel of a patch, as of its position
+LEAST_VARIANCE = 0.01  # of a component; below it there is noise rather than an edge
 SHARPNESS = 2.0  # of the first looks: about two thirds of a query's attention falls on its own patches
 LEAST_FREQUENCY = 0.1  # slower waves hardly differ within a dozen patches
 
 
 @torch.no_grad()
-def initialise(model: MiniCPMV) -> None:
-    """Set the three places in a freshly built model."""
+def initialise(model: MiniCPMV, strips: Tensor) -> None:
+    """Set the four places in a freshly built model.
+
+    Args:
+        model: with random weights.
+        strips: [N, 3, P, P·L] some pictures to learn from what patches look like.
+    """
+    _whiten_patches(model.vpm.embeddings.patch_embedding, strips)
     positions = model.vpm.embeddings.position_embedding.weight
     side, width = model.vpm.embeddings.table_side, positions.shape[1]
     positions.copy_(sincos_positions(side, side, width) * 0.5)
@@ -51,3 +61,16 @@ def initialise(model: MiniCPMV) -> None:
     noise = torch.randn(dim, dim) * 0.02
     resampler.attn.in_proj_weight[:dim] = through + noise
     resampler.attn.in_proj_weight[dim : 2 * dim] = through + noise.flip(0)
+
+
+def _whiten_patches(layer: nn.Conv2d, strips: Tensor) -> None:
+    side = layer.weight.shape[-1]
+    patches = strips.unflatten(-1, (-1, side)).permute(0, 3, 1, 2, 4).flatten(0, 1).flatten(1)  # [N·L, 3·P·P]
+    patches = patches[patches.abs().sum(dim=1) > 0]  # padding shows nothing
+    mean = patches.mean(dim=0)
+    variances, components = torch.linalg.eigh((patches - mean).t() @ (patches - mean) / len(patches))
+    count = min(layer.weight.shape[0], len(variances))
+    kept = components[:, -count:] / (variances[-count:] + LEAST_VARIANCE).sqrt()
+    layer.weight[:count] = kept.t().view(count, *layer.weight.shape[1:]) * PATCH_SCALE
+    if layer.bias is not None:
+        layer.bias[:count] = -(mean @ kept) * PATCH_SCALE

@@ -18,7 +18,7 @@ LENGTH = "max_new_tokens"  # the one option of both modes that is one control
 
 @dataclass(frozen=True)
 class Control:
-    """One control: a slider, or a field that may stay empty where there is no default.
+    """One control: a slider, or a text field that may stay empty where there is no default.
 
     Attributes:
         name: of the option.
@@ -49,12 +49,20 @@ def length_control(card: ModelCard) -> Control:
 
 
 def chosen_options(card: ModelCard, mode: Mode, values: Mapping[str, Any]) -> Options:
-    """Options from the values of a mode's controls and of the length control.
+    """Options from the values of a mode's controls and of the length control; an empty text is the default.
 
     Raises:
         OptionsError: A value that can only fail.
     """
-    return options_for(card, mode, **values)
+    return options_for(card, mode, **{name: _number(value) for name, value in values.items()})
+
+
+def _number(value: Any) -> Any:
+    """What was typed, as a number where it is one; `options_for` refuses what is not."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return int(text) if text.isdecimal() else text or None
 
 
 def _control(name: str, limit: Limit, default: float | None) -> Control:

@@ -8,14 +8,16 @@ from omnilmm.engine.options import Mode
 from omnilmm.hardware import Choice
 
 TITLE = "OmniLMM Chat"
-EMPTY_CHAT = "**Talk about a picture**\n\nAdd one below and ask, or click a sample."
+EMPTY_CHAT = "### Talk about a picture\n\nAdd one below and ask about it, or click a sample."
 QUESTION = "Ask about a picture"
 QUESTION_PLACEHOLDER = "Ask about a picture – drop, paste or attach it here"
 SAMPLES = "Samples"
 SETTINGS = "Settings"
+CHANCE = "a new one each time"
 ABOUT = "About this model"
 REGENERATE = "Regenerate"
 CLEAR = "Clear"
+STOP = "Stop"
 DECODE_TYPE = "Decode Type"
 MODES: dict[Mode, str] = {"sampling": "Sampling", "beam": "Beam Search"}
 
@@ -30,13 +32,13 @@ LABELS = {
     "max_new_tokens": "Max New Tokens",
 }
 HELP = {
-    "temperature": "Low: the likeliest words. High: more variety.",
-    "top_p": "Draw from the likeliest words that make up this share.",
-    "top_k": "Draw from this many of the likeliest words.",
+    "temperature": "Low: likeliest words. High: more variety.",
+    "top_p": "Only the likeliest words up to this share.",
+    "top_k": "Only this many of the likeliest words.",
     "repetition_penalty": "Above 1: repeat less.",
-    "seed": "The same seed gives the same answer. Empty: a new one each time.",
-    "beams": "How many candidates are followed side by side.",
-    "length_penalty": "Above 0: longer answers. Below 0: shorter ones.",
+    "seed": "The same seed gives the same answer.",
+    "beams": "How many candidates are followed.",
+    "length_penalty": "Above 0: longer answers. Below: shorter.",
     "max_new_tokens": "The answer stops at this length.",
 }
 

@@ -1,0 +1,104 @@
+"""Serves a Gradio page privately: on this machine alone, telling nobody, keeping nothing, loading nothing from afar.
+
+Gradio is imported only when a page is built, with its settings in place: it reads some of them when it is imported.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import tempfile
+from types import ModuleType
+from typing import Any
+
+from omnilmm.catalog import ROOT
+from omnilmm.images.pixels import MAX_FILE_BYTES
+
+HOST = "127.0.0.1"
+STYLE = ROOT / "assets" / "page.css"
+# A picture that an answer names by its address would tell that server who reads the answer.
+POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self'; font-src 'self' data:"
+# Uploads that were attached but never sent; what was sent is deleted when its turn is kept.
+UPLOADS_CHECKED_S, UPLOADS_KEPT_S = 600, 3600
+
+
+def load_gradio() -> ModuleType:
+    """Import gradio: without its telemetry, and with a private folder for uploads that goes with the program."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        os.environ["GRADIO_TEMP_DIR"] = folder = tempfile.mkdtemp(prefix="omnilmm-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    import gradio
+
+    return gradio
+
+
+def launch(demo: Any, *, host: str = HOST, port: int | None = None, share: bool = False) -> str:
+    """Serve a page in the background.
+
+    Args:
+        demo: the page, a `gradio.Blocks`.
+        host: address to listen on.
+        port: None for 7860 or the next free one, 0 for any free one.
+        share: also make a public link through Gradio's servers, `demo.share_url`.
+
+    Returns:
+        The local address.
+
+    Raises:
+        OSError: The port is taken, or this machine has no such address.
+    """
+    _bypass_proxy("localhost", "127.0.0.1", host)
+    _, address, _ = demo.launch(
+        server_name=host,
+        server_port=_free_port(host) if port == 0 else port,
+        share=share,
+        prevent_thread_lock=True,
+        quiet=True,
+        theme=theme(),
+        css_paths=STYLE,
+        head=f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        footer_links=[],
+        run_history=False,  # it would keep questions and answers in the browser's storage
+        enable_monitoring=False,
+        ssr_mode=False,
+        max_file_size=MAX_FILE_BYTES,
+        state_session_capacity=256,  # what Gradio itself keeps of each visitor's widgets
+    )
+    return str(address)
+
+
+def theme() -> Any:
+    """Calm colours for light and dark, fonts of the system; `assets/page.css` does the rest."""
+    themes = load_gradio().themes
+    return themes.Base(
+        primary_hue=themes.colors.teal,
+        secondary_hue=themes.colors.teal,
+        neutral_hue=themes.colors.slate,
+        radius_size=themes.sizes.radius_lg,
+        font=("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"),
+        font_mono=("ui-monospace", "Menlo", "Consolas", "monospace"),
+    ).set(
+        body_background_fill="*neutral_50",
+        block_radius="14px",
+        body_text_color="*neutral_800",
+        body_text_color_subdued="*neutral_500",
+        color_accent="*primary_700",
+        border_color_accent_subdued="*primary_100",
+        color_accent_soft="*primary_50",
+        slider_color="*primary_600",
+    )
+
+
+def _bypass_proxy(*hosts: str) -> None:
+    """Gradio asks its own server whether it is up, and would ask the proxy of a company for it."""
+    known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    names = dict.fromkeys([*filter(None, known.split(",")), *hosts])
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(names)
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as server:
+        return int(server.getsockname()[1])

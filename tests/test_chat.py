@@ -1,0 +1,270 @@
+"""`chat.py`: the published form, messages with pictures, the terminal, exit codes; on the real built-in model."""
+
+from __future__ import annotations
+
+import _thread
+import base64
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from chat import OmniLMMChat, img2base64, main
+from omnilmm.conversation import Conversation, Message
+from omnilmm.engine.events import Finished, Preview, TextDelta
+from omnilmm.engine.options import options_for
+from omnilmm.errors import ImageError, InputError, OptionsError
+from omnilmm.ui.terminal import Terminal
+from tests.programs import modules_after
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "assets" / "samples"
+SAMPLE = yaml.safe_load((SAMPLES / "samples.yaml").read_text())[0]
+PICTURE, QUESTION, ANSWER = SAMPLES / SAMPLE["picture"], SAMPLE["question"], SAMPLE["answer"]
+
+
+@pytest.fixture(scope="module")
+def chat() -> OmniLMMChat:
+    return OmniLMMChat()
+
+
+@pytest.fixture
+def slow(chat: OmniLMMChat) -> Iterator[list[float]]:
+    """The model takes a pause at every token, and writes down when."""
+    passes: list[float] = []
+
+    def pause(*_: Any) -> None:
+        passes.append(time.monotonic())
+        time.sleep(0.15)
+
+    handle = chat.engine.model.llm.register_forward_hook(pause)
+    yield passes
+    handle.remove()
+
+
+def asked(text: str, **more: Any) -> dict[str, Any]:
+    return {"question": json.dumps([{"role": "user", "content": text}]), **more}
+
+
+def test_published_form_answers_about_the_picture(chat: OmniLMMChat) -> None:
+    assert chat.chat(asked(QUESTION, image=img2base64(PICTURE))) == ANSWER
+    assert chat.process(asked(QUESTION, image=img2base64(str(PICTURE)))) == ANSWER
+
+
+def test_published_form_takes_bytes_and_lists(chat: OmniLMMChat) -> None:
+    question = [{"role": "user", "content": QUESTION}]
+    assert chat.chat({"image": PICTURE.read_bytes(), "question": question}) == ANSWER
+
+
+def test_published_form_carries_earlier_turns(chat: OmniLMMChat) -> None:
+    turns = [
+        {"role": "user", "content": "Describe the picture."},
+        {"role": "assistant", "content": "I see a drawing."},
+        {"role": "user", "content": QUESTION},
+    ]
+    assert chat.chat({"image": img2base64(PICTURE), "question": json.dumps(turns)}) == ANSWER
+
+
+def test_a_typed_image_marks_the_place_of_the_picture(chat: OmniLMMChat) -> None:
+    assert chat.chat(asked(f"<image>\n{QUESTION}", image=img2base64(PICTURE))) == ANSWER
+
+
+def test_published_form_works_without_a_picture(chat: OmniLMMChat) -> None:
+    assert "only know simple drawings" in chat.chat(asked("Hello"))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ({"question": "no json"}, InputError, "no JSON"),
+        ({"question": json.dumps({"role": "user"})}, InputError, "list of"),
+        ({"question": json.dumps([{"role": "user", "content": 3}])}, InputError, "list of"),
+        ({}, InputError, "list of"),
+        (asked("hi", image="not base64!"), ImageError, "img2base64"),
+        (asked("hi", image=base64.b64encode(b"no picture").decode()), ImageError, "not a picture"),
+        (asked("   "), InputError, "empty"),
+        ({"question": json.dumps([{"role": "assistant", "content": "x"}])}, InputError, "user first"),
+    ],
+)
+def test_published_form_refuses_clearly(chat: OmniLMMChat, given: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        chat.chat(given)
+
+
+@pytest.mark.parametrize("picture", [PICTURE, Image.open(PICTURE), PICTURE.read_bytes()], ids=["path", "pil", "bytes"])
+def test_stream_takes_pictures_inside_messages(chat: OmniLMMChat, picture: Any) -> None:
+    pieces = list(chat.stream([{"role": "user", "content": [picture, QUESTION]}]))
+    assert len(pieces) > 1
+    assert "".join(pieces) == ANSWER
+
+
+def test_stream_with_beam_search_gives_the_winner_once(chat: OmniLMMChat) -> None:
+    message = {
+        "role": "user",
+        "content": [{"type": "image", "image": str(PICTURE)}, {"type": "text", "text": QUESTION}],
+    }
+    assert list(chat.stream([message], mode="beam")) == [ANSWER]
+    assert any(isinstance(event, Preview) for event in chat.events([message], mode="beam"))
+
+
+def test_options_of_the_other_mode_are_refused(chat: OmniLMMChat) -> None:
+    with pytest.raises(OptionsError, match="temperature"):
+        next(chat.stream([{"role": "user", "content": "hi"}], mode="beam", temperature=0.5))
+
+
+def test_events_end_with_the_whole_answer(chat: OmniLMMChat) -> None:
+    *events, last = chat.events([{"role": "user", "content": [PICTURE, QUESTION]}])
+    assert isinstance(last, Finished)
+    assert last.text == "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert last.usage.picture_tokens > 0
+
+
+def terminal(chat: OmniLMMChat, *lines: str) -> Terminal:
+    """A terminal after these lines were typed."""
+    typed = iter(lines)
+
+    def read(_: str) -> str:
+        try:
+            return next(typed)
+        except StopIteration:
+            raise EOFError from None
+
+    screen = Terminal(chat.engine, options_for(chat.engine.card), out=io.StringIO(), notes=io.StringIO())
+    screen.run(read)
+    return screen
+
+
+def shown(stream: Any) -> str:
+    assert isinstance(stream, io.StringIO)
+    return stream.getvalue()
+
+
+def test_terminal_answers_and_keeps_the_picture_for_later_turns(chat: OmniLMMChat) -> None:
+    screen = terminal(chat, f"/image {PICTURE}", QUESTION, QUESTION)
+    assert shown(screen.out) == f"{ANSWER}\n{ANSWER}\n"
+    assert "tokens/s" in shown(screen.notes)
+    assert [len(message.pictures) for message in screen.conversation.messages] == [1, 0, 0, 0]
+
+
+def test_terminal_retry_replaces_the_last_answer_and_undo_forgets_it(chat: OmniLMMChat) -> None:
+    screen = terminal(chat, f"/image {PICTURE}", QUESTION, "/retry")
+    assert [message.text for message in screen.conversation.messages] == [QUESTION, ANSWER]
+    assert len(screen.conversation.pictures) == 1
+    screen.handle("/undo")
+    assert screen.conversation == Conversation()
+
+
+def test_terminal_saves_the_conversation(chat: OmniLMMChat, tmp_path: Path) -> None:
+    file = tmp_path / "talk.json"
+    terminal(chat, f"/image {PICTURE}", QUESTION, f"/save {file}")
+    saved = json.loads(file.read_text())
+    assert saved["messages"][1]["content"] == [{"type": "text", "text": ANSWER}]
+    picture = Image.open(io.BytesIO(base64.b64decode(saved["messages"][0]["content"][0]["image"])))
+    assert picture.size == Image.open(PICTURE).size
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("/image /no/such/file.png", "No such picture"),
+        ("/retry", "no question yet"),
+        ("/undo", "no question yet"),
+        ("/save", "/save FILE"),
+        ("/save /no/such/folder/x.json", "No such file or directory"),
+        ("", "empty"),
+        ("/nonsense", "Commands:"),
+    ],
+)
+def test_terminal_explains_and_goes_on(chat: OmniLMMChat, line: str, says: str) -> None:
+    screen = terminal(chat, line, f"/image {PICTURE}", QUESTION)
+    assert says in shown(screen.notes)
+    assert shown(screen.out).endswith(f"{ANSWER}\n")
+
+
+def test_a_failed_turn_leaves_the_terminal_as_it_was(chat: OmniLMMChat) -> None:
+    screen = terminal(chat, f"/image {PICTURE}", QUESTION, "/system Be brief.", "And now?")
+    assert "no system prompt" in shown(screen.notes)
+    assert len(screen.conversation.messages) == 2
+    screen.handle("/system")
+    screen.handle(QUESTION)
+    assert screen.conversation.messages[-1] == Message("assistant", (ANSWER,))
+
+
+def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(chat: OmniLMMChat, slow: list[float]) -> None:
+    at_interrupt: list[int] = []
+
+    class Screen(io.StringIO):
+        def write(self, text: str) -> int:
+            if text and not at_interrupt:
+                at_interrupt.append(len(slow))
+                _thread.interrupt_main()
+            return super().write(text)
+
+    screen = Terminal(chat.engine, options_for(chat.engine.card), out=Screen(), notes=io.StringIO())
+    screen.handle(f"/image {PICTURE}")
+    assert screen.ask("Describe the picture.") is None
+    assert len(slow) <= at_interrupt[0] + 2
+    assert "(stopped)" in shown(screen.notes)
+    partial = screen.conversation.messages[-1].text
+    assert partial
+    assert shown(screen.out).startswith(partial)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "chat.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+
+
+def test_command_line_streams_the_answer_to_stdout_and_notes_to_stderr() -> None:
+    done = run("--image", str(PICTURE), QUESTION)
+    assert done.returncode == 0
+    assert done.stdout == f"{ANSWER}\n"
+    assert "tokens/s" in done.stderr
+
+
+def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "--image", str(PICTURE), QUESTION]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["text"], answer["reason"], answer["model"]) == (ANSWER, "end", "built-in")
+    assert main(["--json", "--image", "/no/such.png", QUESTION]) == 1
+    assert json.loads(capsys.readouterr().out)["type"] == "ImageError"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--image", "/no/such.png", "hi"], 1, "No such picture"),
+        (["--model", "minicpm-v-2.7", "hi"], 2, "Did you mean minicpm-v-2.6"),
+        (["--device", "cuda:9", "hi"], 2, "Try --device auto"),
+        (["--device", "tpu", "hi"], 2, "Unknown device"),
+        (["--temperature", "0", "hi"], 2, "temperature must be a number from 0.05 to 2"),
+        (["--mode", "beam", "--top-k", "5", "hi"], 2, "No option of beam: top_k"),
+    ],
+)
+def test_exit_codes_and_one_line_of_reason(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, says: str
+) -> None:
+    assert main(arguments) == code
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("arguments", [["--no-such-flag"], ["--json"], ["--seed", "x", "hi"]])
+def test_flags_that_cannot_be_read_exit_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+
+
+def test_help_is_light() -> None:
+    assert not modules_after("chat.py", "--help") & {"torch", "transformers", "gradio", "streamlit"}

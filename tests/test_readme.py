@@ -1,0 +1,71 @@
+"""Every command and every Python example of the README runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.partition(" #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip() and not line.startswith("#")
+]
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SERVERS = ("make demo", "python web_demo.py")
+
+
+def test_the_readme_has_its_two_commands_and_an_example() -> None:
+    assert {"make demo", "make test"} <= set(COMMANDS)
+    assert EXAMPLES
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(SERVERS)])
+def test_servers_start_and_say_where(command: str) -> None:
+    environment = os.environ | {"BROWSER": "true", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    program = subprocess.Popen(
+        shlex.split(command), cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert program.stdout
+        until = time.monotonic() + 120
+        while time.monotonic() < until and "http://127.0.0.1:" not in (line := program.stdout.readline()):
+            assert line or program.poll() is None, f"{command} ended before it served a page"
+        assert "http://127.0.0.1:" in line
+    finally:
+        os.killpg(program.pid, signal.SIGTERM)
+        program.wait(timeout=30)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(SERVERS)])
+def test_commands_run(command: str) -> None:
+    if command == "make test":
+        command = "make --dry-run test"  # this very run
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        shlex.split(command),
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_python_examples_run(example: str) -> None:
+    done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
