@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [
+README = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_zh.md"))
+COMMANDS = dict.fromkeys(  # each once: the Chinese page repeats the English one's
     line.partition(" #")[0].strip()
     for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     for line in block.splitlines()
     if line.strip() and not line.startswith("#")
-]
+)
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SERVERS = ("make demo", "python web_demo.py")
 

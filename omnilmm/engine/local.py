@@ -141,9 +141,7 @@ class _Generation:
         self.pictures = conversation.pictures
         self.reports: queue.Queue[Ids | BaseException | None] = queue.Queue()
         self.stop = threading.Event()
-        # Beam search draws nothing. Without a seed torch's generator gives one: `torch.manual_seed(0)` before counts.
-        given = None if isinstance(options, BeamSearch) else options.seed
-        self.seed = given if given is not None else int(torch.randint(2**31, ()))
+        self.seed = _seed(options)
 
     def __iter__(self) -> Iterator[Ids | None]:
         thread = threading.Thread(target=self._run, name="generation", daemon=True)
@@ -214,6 +212,13 @@ class _Watch(StoppingCriteria):
         """[rows, tokens] -> [rows], all true once the stream was closed; the best row comes first."""
         self.generation.reports.put(input_ids[0].tolist())
         return torch.full((len(input_ids),), self.generation.stop.is_set(), device=input_ids.device)
+
+
+def _seed(options: Options) -> int:
+    """Without a seed torch's generator gives one, so `torch.manual_seed(0)` before an answer counts."""
+    if isinstance(options, BeamSearch):
+        return 0  # nothing is drawn
+    return options.seed if options.seed is not None else int(torch.randint(2**31, ()))
 
 
 def generate_arguments(options: Options, stop_ids: Ids) -> dict[str, Any]:

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omnilmm.training.data import IGNORED, WORDS
-from omnilmm.training.scenes import CELL_LABELS, CHARACTERS, COLOURS, KINDS
+from omnilmm.training.data import IGNORED
+from omnilmm.training.labels import CELL_LABELS, WORDS
+from omnilmm.training.outlines import KINDS
+from omnilmm.training.palette import COLOURS
+from omnilmm.training.printing import CHARACTERS
 
 CLASSES = {"kind": len(KINDS) + 1, "colour": len(COLOURS) + 1, "character": len(CHARACTERS) + 1}
 
@@ -25,7 +28,7 @@ class AuxiliaryHeads(nn.Module):
     Args:
         vision_width: of the tower's patch outputs.
         width: of the resampler's outputs.
-        word_ids: the token of each of `data.WORDS`.
+        word_ids: the token of each of `labels.WORDS`.
     """
 
     word_ids: Tensor

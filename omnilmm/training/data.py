@@ -1,6 +1,6 @@
 """From an index to a training sample, and from samples to a batch.
 
-`B` pictures · `L` patches of the largest · `S` tokens of the longest conversation · `C` resampler cells
+`B` pictures · `L` patches of the largest · `S` tokens of the longest conversation
 
 Sample `i` of a seed is always the same scene with the same questions, wherever and whenever it is made: training can
 stop and go on at any step with exactly the data it would have seen. The prompt is the product's own renderer.
@@ -22,26 +22,12 @@ from omnilmm.images.pixels import Floats, cut, patch_strip, stack_strips
 from omnilmm.images.slicing import SlicingRules, plan_slices
 from omnilmm.prompts import chatml
 from omnilmm.prompts.pieces import PieceEncoder, Prompt
-from omnilmm.training.questions import PLACES, conversation_about
-from omnilmm.training.scenes import (
-    CHARACTERS,
-    COLOURS,
-    KINDS,
-    PAIRS,
-    Label,
-    Scene,
-    Shape,
-    cell_labels,
-    draw,
-    patch_labels,
-    random_scene,
-)
+from omnilmm.training.drawing import draw
+from omnilmm.training.labels import cell_labels, cell_words, patch_labels
+from omnilmm.training.questions import conversation_about
+from omnilmm.training.scenes import random_scene
 
 IGNORED = -100  # label of what no loss counts
-PLACE_WORDS = ("top", "bottom", "left", "right", "middle")
-# Characters are spelled without a space in front, words with one.
-WORDS = (*(f" {word}" for word in (*KINDS, *COLOURS)), *CHARACTERS, *(f" {word}" for word in PLACE_WORDS))
-CELL_PATCHES, CELLS = 3, 5  # each resampler query starts as a look at 3×3 patches; 5×5 of them cover every view
 
 
 @dataclass(frozen=True)
@@ -82,30 +68,15 @@ class Scenes(Dataset[Sample]):
         centres = np.indices((rows, columns)).reshape(2, -1).T
         patches = patch_labels(scene, rows, columns)
         patches["position"] = ((centres + 0.5) / (rows, columns) * 2 - 1).astype(np.float32)
-        cells = cell_labels(scene, rows, columns, cell=CELL_PATCHES, cells=CELLS)
+        cells = cell_labels(scene, rows, columns)
         return Sample(
             strip=patch_strip(view, self.rules.patch_size),
             target_size=(rows, columns),
             prompt=self.encoder.encode(chatml.render(conversation, [None])),
             patches=patches,
             cells=cells,
-            words=_cell_words(scene, cells, rows, columns),
+            words=cell_words(scene, cells, rows, columns),
         )
-
-
-def _cell_words(scene: Scene, cells: Floats, rows: int, columns: int) -> Floats:
-    """Which of WORDS an answer about each cell would use: [C, len(WORDS)], zeros and ones."""
-    pairs = cells[:, :PAIRS].reshape(len(cells), len(KINDS), len(COLOURS))
-    places = np.zeros((len(cells), len(PLACE_WORDS)), dtype=np.float32)
-    things: list[Shape | Label] = [*scene.shapes, *([scene.label] if scene.label else [])]
-    for thing in things:
-        across, down = thing.x / scene.width, thing.y / scene.height
-        row = min(int(down * rows) // CELL_PATCHES, CELLS - 1)
-        column = min(int(across * columns) // CELL_PATCHES, CELLS - 1)
-        said = PLACES[min(int(down * 3), 2)][min(int(across * 3), 2)].split()
-        places[row * CELLS + column] = [word in said for word in PLACE_WORDS]
-    characters = cells[:, PAIRS : PAIRS + len(CHARACTERS)]
-    return np.concatenate([pairs.max(axis=2), pairs.max(axis=1), characters, places], axis=1)
 
 
 def collate(samples: list[Sample]) -> dict[str, Tensor]:

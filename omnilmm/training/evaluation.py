@@ -19,8 +19,10 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.processor import MiniCPMVProcessor
 from omnilmm.prompts.pieces import Prompt
-from omnilmm.training.questions import Turn, conversation_about
-from omnilmm.training.scenes import draw, random_scene
+from omnilmm.training.abilities import Turn
+from omnilmm.training.drawing import draw
+from omnilmm.training.questions import conversation_about
+from omnilmm.training.scenes import random_scene
 
 HELD_OUT_SEED = 20_260_101
 MAX_ANSWER_TOKENS = 100

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.resampler import HEAD_WIDTH, sincos_positions
-from omnilmm.training.data import CELL_PATCHES, CELLS
+from omnilmm.training.labels import CELL_PATCHES, CELLS
 
 TOKEN_SCALE = 0.2  # of one channel of a token's embedding, and of a feature
 PATCH_SCALE = 0.5  # of one channel of a patch, as of its position

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.training.auxiliary import AuxiliaryHeads
-from omnilmm.training.data import WORDS, Scenes, batches
+from omnilmm.training.data import Scenes, batches
+from omnilmm.training.labels import WORDS
 
 logger = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from omnilmm.catalog import ROOT
 from omnilmm.images.pixels import MAX_FILE_BYTES
+from omnilmm.ui import texts
 
 HOST = "127.0.0.1"
 STYLE = ROOT / "assets" / "page.css"
@@ -53,7 +54,7 @@ def launch(demo: Any, *, host: str = HOST, port: int | None = None, share: bool 
     _bypass_proxy("localhost", "127.0.0.1", host)
     _, address, _ = demo.launch(
         server_name=host,
-        server_port=_free_port(host) if port == 0 else port,
+        server_port=find_port(host, port),
         share=share,
         prevent_thread_lock=True,
         quiet=True,
@@ -99,6 +100,16 @@ def _bypass_proxy(*hosts: str) -> None:
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(names)
 
 
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as server:
-        return int(server.getsockname()[1])
+def find_port(host: str, port: int | None) -> int | None:
+    """The port to listen on, None for Gradio's own choice.
+
+    Raises:
+        OSError: It is taken, or this machine has no such address.
+    """
+    if port is None:
+        return None
+    try:
+        with socket.create_server((host, port)) as server:
+            return int(server.getsockname()[1])
+    except OSError as error:
+        raise OSError(texts.cannot_listen(host, port, error.strerror or str(error))) from error

@@ -86,6 +86,7 @@ class Session:
         self._running: _Running | None = None
         self._asking: set[object] = set()  # answers that are given, or wait for the one before them
         self._closed = False
+        self._begins = 0  # the first message that the model sees: one that takes one picture sees the newest
 
     @property
     def busy(self) -> bool:
@@ -124,7 +125,7 @@ class Session:
             running.forget = True
         self.stop()
         with self._turn:
-            self.conversation, self.notes = Conversation(), ()
+            self.conversation, self.notes, self._begins = Conversation(), (), 0
 
     def close(self) -> None:
         """The visitor is gone: stop the running answer and start no other."""
@@ -145,7 +146,10 @@ class Session:
     def _answer(self, engine: Engine, history: Conversation, question: Message, options: Options) -> Iterator[Draft]:
         if self._closed:
             return
-        asked = Conversation((*history.messages, question), history.system)
+        begins = min(self._begins, len(history.messages))
+        if question.pictures and not engine.card.several_pictures and _shows_pictures(history.messages[begins:]):
+            begins = len(history.messages)
+        asked = Conversation((*history.messages[begins:], question), history.system)
         asked.check_question()
         running = self._running = _Running()
         draft = Draft(history, question)
@@ -167,9 +171,17 @@ class Session:
         elif draft.state != "kept":
             draft = draft.stopped()
         if draft.state == "kept":
-            self.conversation = asked.with_message("assistant", draft.text)
-            self.notes = (*self.notes[: len(history.messages) // 2], draft.note)
+            is_set_aside = 0 < begins == len(history.messages)
+            note = f"{draft.note} · {texts.SET_ASIDE}" if is_set_aside else draft.note
+            self.notes = (*self.notes[: len(history.messages) // 2], note)
+            answer = Message("assistant", (draft.text,))
+            self.conversation = replace(history, messages=(*history.messages, question, answer))
+            self._begins = begins
         yield draft
+
+
+def _shows_pictures(messages: tuple[Message, ...]) -> bool:
+    return any(message.pictures for message in messages)
 
 
 class Sessions:

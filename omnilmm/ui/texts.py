@@ -46,6 +46,7 @@ THINKING = "thinking …"
 STOPPED = "stopped"
 LENGTH = "stopped at the length limit"
 SILENT = "the model gave no words"
+SET_ASIDE = "about the new picture alone: this model sees one at a time"
 PREVIEW = "preview: the best answer so far, it may still change"
 
 NOTHING_TO_REGENERATE = "There is no answer to regenerate yet: ask something first."
@@ -104,6 +105,16 @@ def finished_note(event: Finished) -> str:
     if event.dropped_messages:
         parts.append(f"the oldest {event.dropped_messages} messages no longer fit")
     return " · ".join(parts)
+
+
+def loading(card: ModelCard) -> str:
+    """The line printed while the model is being loaded."""
+    return f"Loading {card.title} …"
+
+
+def cannot_listen(host: str, port: int, reason: str) -> str:
+    """Why no page can be served there."""
+    return f"Cannot listen on {host}, port {port}: {reason}. Choose another --port, or none for the next free one."
 
 
 def served(address: str, seconds: float) -> str:

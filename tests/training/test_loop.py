@@ -13,8 +13,9 @@ from omnilmm.catalog import ROOT
 from omnilmm.models.config import MiniCPMVConfig
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.processor import MiniCPMVProcessor
-from omnilmm.training.data import IGNORED, WORDS, Scenes, collate
+from omnilmm.training.data import IGNORED, Scenes, collate
 from omnilmm.training.initialise import initialise
+from omnilmm.training.labels import WORDS
 from omnilmm.training.loop import Recipe, Trainer
 
 BUILT_IN = ROOT / "assets" / "built-in"

@@ -7,28 +7,14 @@ from collections import Counter
 
 import pytest
 
-from omnilmm.training.questions import (
-    _ASK,
-    ABILITIES,
-    CHAT_ANSWER,
-    NO_TEXT,
-    NOTHING,
-    PLACES,
-    Turn,
-    conversation_about,
-    corpus,
-    describe,
-)
-from omnilmm.training.scenes import (
-    COLOURS,
-    KINDS,
-    Background,
-    Label,
-    Scene,
-    Shape,
-    is_held_out,
-    random_scene,
-)
+from omnilmm.training.abilities import CHAT_ANSWER, NO_TEXT, Turn
+from omnilmm.training.facts import NOTHING, PLACES
+from omnilmm.training.outlines import KINDS
+from omnilmm.training.palette import COLOURS, Background
+from omnilmm.training.phrasings import WAYS_TO_ASK
+from omnilmm.training.printing import is_held_out
+from omnilmm.training.questions import ABILITIES, conversation_about, corpus
+from omnilmm.training.scenes import Scene, Shape, Thing, random_scene
 
 Talk = tuple[Scene, list[Turn]]
 KIND = "|".join(KINDS)
@@ -52,13 +38,13 @@ def singular(kinds: str) -> str:
     return "cross" if kinds == "crosses" else kinds.removesuffix("s")
 
 
-def things_named(scene: Scene, name: str) -> list[Shape | Label]:
+def things_named(scene: Scene, name: str) -> list[Thing]:
     """All that a name may mean: "star", "red star", "red one", "shape", "red shape", "word", "number"."""
     if name in ("word", "number"):
         label = scene.label
         return [label] if label is not None and label.text.isdigit() == (name == "number") else []
     words = name.split()
-    things: list[Shape | Label] = list(scene.shapes)
+    things: list[Thing] = list(scene.shapes)
     if words[-1] in ("one", "thing") and scene.label is not None:
         things.append(scene.label)
     for word in words:
@@ -71,7 +57,7 @@ def things_named(scene: Scene, name: str) -> list[Shape | Label]:
     return things
 
 
-def places_of(scene: Scene, thing: Shape | Label) -> str:
+def places_of(scene: Scene, thing: Thing) -> str:
     across = ("left", "", "right")[int(3 * thing.x // scene.width)]
     down = ("top", "", "bottom")[int(3 * thing.y // scene.height)]
     if not across and not down:
@@ -118,7 +104,7 @@ def is_true(scene: Scene, answer: str) -> bool:
         things = things_named(scene, match[1])
         return len(things) == 1 and places_of(scene, things[0]) == match[2]
     if match := re.fullmatch(rf"An? (.+) is ({PLACE})\.", answer):
-        things = [*scene.shapes, *([scene.label] if scene.label else [])]
+        things = scene.things
         here = [thing for thing in things if places_of(scene, thing) == match[2]]
         return len(here) == 1 and here == [t for t in things_named(scene, match[1]) if t in here]
     if answer.startswith("I see "):
@@ -269,27 +255,8 @@ def test_a_follow_up_is_about_the_one_thing_of_the_turn_before(talks: list[Talk]
     assert seen > 300
 
 
-def test_description_goes_in_reading_order_and_puts_equals_together() -> None:
-    plain = Background("plain", (255, 255, 255), (255, 255, 255), 0.0, 9.0)
-
-    def shape(kind: str, colour: str, x: float, y: float) -> Shape:
-        return Shape(kind, colour, "small", x, y, 5.0, 0.0, (0, 0, 0))
-
-    label = Label("CAT", "DejaVuSans", "red", 50, 50, 14, (200, 0, 0), ((40, 40, 60, 60),) * 3)
-    shapes = (
-        shape("star", "blue", 80, 90),
-        shape("circle", "orange", 80, 10),
-        shape("cross", "red", 10, 20),
-        shape("cross", "red", 90, 60),
-    )
-    scene = Scene(100, 100, plain, shapes, label, 0.0, 0.0, 0, 1)
-    assert describe(scene) == "I see two red crosses, an orange circle, the word CAT and a blue star."
-    assert describe(Scene(100, 100, plain, shapes[1:2], None, 0.0, 0.0, 0, 1)) == "I see an orange circle."
-    assert describe(Scene(100, 100, plain, (), None, 0.0, 0.0, 0, 1)) == NOTHING
-
-
 def test_there_are_many_ways_to_ask(talks: list[Talk]) -> None:
-    assert all(len(set(ways)) >= 6 for ways in _ASK.values())
+    assert all(len(set(ways)) >= 6 for ways in WAYS_TO_ASK.values())
     questions = [turn.question for _, turns in talks for turn in turns]
     for word in ("colour", "color", "picture", "image", "photo"):
         assert any(word in question for question in questions), word

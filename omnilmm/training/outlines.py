@@ -1,0 +1,69 @@
+"""The kinds of shapes: the outline of each, within the unit circle, and how far it reaches in every direction.
+
+y points down and angles are radians, clockwise on the screen.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Doubles = NDArray[np.float64]
+
+
+def _polar(turn: Doubles, reach: Doubles | float = 1.0) -> Doubles:
+    return np.stack([reach * np.cos(turn), reach * np.sin(turn)], axis=1)
+
+
+def _cross() -> Doubles:
+    half = 0.30  # the width of an arm, halved
+    tip = math.sqrt(1 - half * half)
+    arm = [(-half, -tip), (half, -tip), (half, -half)]
+    corners = [*arm]
+    for _ in range(3):  # the other three arms are the first one turned by quarters
+        arm = [(-y, x) for x, y in arm]
+        corners += arm
+    return np.array(corners)
+
+
+def _heart(turn: Doubles) -> Doubles:
+    x = 16 * np.sin(turn) ** 3
+    y = -(13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn))
+    heart = np.stack([x, y - (y.max() + y.min()) / 2], axis=1)
+    return np.asarray(heart / np.hypot(heart[:, 0], heart[:, 1]).max())
+
+
+_ROUND = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+_POINTS = np.arange(10)
+
+# Corners [n, 2] of each kind.
+OUTLINES: dict[str, Doubles] = {
+    "circle": _polar(_ROUND),
+    "square": _polar(np.pi / 4 + np.arange(4) * np.pi / 2),
+    "triangle": _polar(-np.pi / 2 + np.arange(3) * 2 * np.pi / 3),
+    "star": _polar(-np.pi / 2 + _POINTS * np.pi / 5, np.where(_POINTS % 2 == 0, 1.0, 0.42)),
+    "cross": _cross(),
+    "heart": _heart(_ROUND),
+}
+KINDS = tuple(OUTLINES)
+
+_DIRECTIONS = 512
+
+
+def _reach(outline: Doubles) -> Doubles:
+    """Distance [_DIRECTIONS] from the centre to an outline, which every direction meets once."""
+    steps = np.linspace(0, 1, 64, endpoint=False)[None, :, None]
+    ends = np.roll(outline, -1, axis=0)
+    x, y = (outline[:, None] * (1 - steps) + ends[:, None] * steps).reshape(-1, 2).T
+    return np.interp(
+        np.arange(_DIRECTIONS) * 2 * np.pi / _DIRECTIONS, np.arctan2(y, x), np.hypot(x, y), period=2 * np.pi
+    )
+
+
+_REACHES = np.stack([_reach(outline) for outline in OUTLINES.values()])  # [kinds, _DIRECTIONS]
+
+
+def reach(kinds: NDArray[np.int64], directions: NDArray[np.float32]) -> Doubles:
+    """Distance from the centre to the outline, for numbers in KINDS and directions that broadcast together."""
+    nearest = np.rint(directions * (_DIRECTIONS / (2 * np.pi))).astype(np.int64) % _DIRECTIONS
+    return _REACHES[kinds, nearest]

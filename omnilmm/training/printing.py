@@ -1,0 +1,209 @@
+"""The printed word or number of a picture: what may be printed, how it is laid out, and printing it.
+
+Units: positions, heights and boxes are pixels, x to the right and y down. The pen stands on the base line, at the left
+of the next character. Fonts are those that come with matplotlib, so that pictures are the same everywhere.
+"""
+
+import importlib.util
+import math
+import random
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from omnilmm.training.palette import RGB, Background, shade, visible_colours
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+LEAST_LETTER = 13 / 112  # letter height as a fraction of the unit: 13 pixels once shrunk to 112 x 112
+_FONTS = (
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSerif",
+    "DejaVuSerif-Bold",
+    "DejaVuSansMono",
+    "DejaVuSansMono-Bold",
+    "STIXGeneral",
+    "STIXGeneralBol",
+    "cmss10",
+    "cmb10",
+)
+_WORDS = """
+CAT DOG CAR SUN BUS HAT CUP BOX KEY MAP PEN RED SEA SKY TEA TOY VAN ZOO BEE COW EGG FOX ICE JAM JET LEG MAN NET OIL
+OWL PIE PIG RAT ROW SIX TEN TOP WAY WEB WIN YES NOT NEW OLD BIG HOT OFF OUT BAR BED BAG ANT ARM ART AGE AIR ACE ADD
+EAR EYE FUN GAS GUM HEN HIP INK JOB JOY KIT LIP LOG MUD NUT OAK PAN POT RUN SAD TAX TIP USE WAX YAK ZIP FLY GOLF BOOK
+FISH TREE BIRD SHIP STAR MOON RAIN SNOW WIND FIRE ROAD SHOP SALE OPEN EXIT STOP TAXI CITY PARK HOME DOOR WALL KING
+LION BEAR DUCK FROG GOAT WOLF ZERO NINE FIVE FOUR JUMP JAZZ QUIZ MILK RICE SALT CAKE BLUE GOLD GIFT HAND FOOT HEAD
+LOVE LUCK MAIL NEXT NOTE PLAY PUSH PULL RING ROSE SHOE SOAP SONG TIME TOWN WAVE WEST EAST YEAR YARN ZONE EXAM OVEN
+UNIT VEST KNEE HOTEL BREAD APPLE GRAPE LEMON WATER PIZZA TRAIN PLANE TRUCK MOUSE HORSE SHEEP ZEBRA TIGER PANDA QUEEN
+HOUSE TABLE CHAIR CLOCK LIGHT MUSIC DANCE SMILE HAPPY HELLO WORLD GREEN BLACK WHITE BROWN EIGHT SEVEN THREE PAPER
+RADIO PHONE ROBOT RIVER OCEAN BEACH CLOUD STORM NIGHT NORTH SOUTH FIELD FRUIT JUICE KNIFE SPOON PLATE GLASS SUGAR
+HONEY MONEY VIDEO XENON YOUTH ORANGE YELLOW PURPLE BANANA TOMATO POTATO CHEESE BUTTER COFFEE DINNER FAMILY FRIEND
+SCHOOL PENCIL WINDOW GARDEN FLOWER FOREST ISLAND SUMMER WINTER SPRING AUTUMN ANIMAL MONKEY RABBIT PARROT SPIDER TURTLE
+ROCKET PLANET GALAXY SILVER MARKET BRIDGE CASTLE DOCTOR ENGINE GUITAR HAMMER JACKET KITTEN LADDER MIRROR NUMBER OXYGEN
+PEPPER QUARTZ RIBBON SOCCER TICKET VALLEY WIZARD
+""".split()
+
+
+@dataclass(frozen=True)
+class Label:
+    """One printed word or number.
+
+    (`x`, `y`) is the centre of its ink, `height` the height of a capital letter, `boxes` the ink of each character.
+    """
+
+    text: str
+    font: str
+    colour: str
+    x: float
+    y: float
+    height: float
+    rgb: RGB
+    boxes: tuple[Box, ...]
+
+    @property
+    def box(self) -> Box:
+        """The ink of the whole label."""
+        return _around(self.boxes)
+
+    @property
+    def noun(self) -> str:
+        """What it is called: "word" or "number"."""
+        return "number" if self.text.isdigit() else "word"
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
+
+
+def is_held_out(text: str) -> bool:
+    """Whether a printed text is kept for evaluation: a tenth of all of two characters or more, by their CRC-32.
+
+    Single digits are never held out; there are only ten of them to learn.
+    """
+    return len(text) > 1 and zlib.crc32(text.encode("ascii")) % 10 == 0
+
+
+def _random_text(rng: random.Random) -> str:
+    manner = rng.choices(("word", "sounding", "letters", "number"), (28, 18, 26, 28))[0]
+    if manner == "word":
+        return rng.choice(_WORDS)
+    if manner == "number":
+        return "".join(rng.choices("0123456789", k=rng.randint(1, 4)))
+    count = rng.randint(3, 6)
+    if manner == "letters":
+        return "".join(rng.choices(CHARACTERS[:26], k=count))
+    sounds = ("BCDFGHJKLMNPRSTVWXYZ", "AEIOUY")
+    start = rng.randint(0, 1)
+    return "".join(rng.choice(sounds[(start + place) % 2]) for place in range(count))
+
+
+def printable_text(rng: random.Random, held_out: bool = False) -> str:
+    """A word, letters or a number to print; only held-out ones, or none of them."""
+    while True:
+        text = _random_text(rng)
+        if is_held_out(text) == held_out:
+            return text
+
+
+@cache
+def _font_folder() -> Path:
+    # Found without importing matplotlib, which takes a second and is not needed for its font files.
+    spec = importlib.util.find_spec("matplotlib")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("expected the fonts of matplotlib, which is missing; run: pip install matplotlib")
+    return Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
+
+
+@lru_cache(maxsize=1024)
+def _font(name: str, pixels: int) -> ImageFont.FreeTypeFont:
+    # The basic layout engine is the one that every Pillow has, so pictures are the same everywhere.
+    return ImageFont.truetype(str(_font_folder() / f"{name}.ttf"), pixels, layout_engine=ImageFont.Layout.BASIC)
+
+
+@cache
+def _capital_height(name: str) -> float:
+    """Height of a capital letter as a fraction of the font size."""
+    _, top, _, bottom = _font(name, 400).getbbox("H", anchor="ls")
+    return float(bottom - top) / 400
+
+
+def _font_pixels(name: str, height: float) -> int:
+    """Font size whose capital letters are at least so high."""
+    return math.ceil(height / _capital_height(name))
+
+
+@lru_cache(maxsize=1 << 15)
+def _ink_box(name: str, pixels: int, character: str) -> tuple[int, int, int, int]:
+    """Ink of a character whose pen is at (0, 0); `getbbox` of the font would add the blank sides."""
+    mask, (right, down) = _font(name, pixels).getmask2(character, "L", anchor="ls")
+    ink = mask.getbbox()
+    return ink[0] + right, ink[1] + down, ink[2] + right, ink[3] + down
+
+
+def character_boxes(text: str, font: str, height: float, spacing: float) -> list[Box]:
+    """Ink of each character, the first one's pen at (0, 0); `spacing` is added between two, in capital heights."""
+    pixels = _font_pixels(font, height)
+    boxes: list[Box] = []
+    pen = 0.0
+    for character in text:
+        left, top, right, bottom = _ink_box(font, pixels, character)
+        boxes.append((round(pen) + left, top, round(pen) + right, bottom))
+        pen += _font(font, pixels).getlength(character) + spacing * height
+    return boxes
+
+
+def _fitting_label(
+    rng: random.Random, width: int, height: int, colours: list[str], alone: bool, held_out: bool
+) -> Label | None:
+    """A label somewhere in the picture; None if this one would have to be too small."""
+    unit = math.sqrt(width * height)
+    text, font, spacing = printable_text(rng, held_out), rng.choice(_FONTS), rng.uniform(0.02, 0.22)
+    letter = unit * rng.uniform(LEAST_LETTER * 1.03, 0.36 if alone else 0.22)
+    boxes = character_boxes(text, font, letter, spacing)
+    wide = boxes[-1][2] - boxes[0][0]
+    if wide > 0.93 * width:
+        letter *= 0.9 * width / wide
+        boxes = character_boxes(text, font, letter, spacing)
+    left, top, right, bottom = _around(boxes)
+    margin = round(0.02 * unit) + 1
+    room_x, room_y = math.floor(width - (right - left) - 2 * margin), math.floor(height - (bottom - top) - 2 * margin)
+    if letter < LEAST_LETTER * unit or room_x < 0 or room_y < 0:
+        return None
+    # Whole pixels, so that the letters drawn lie exactly in their boxes.
+    across = margin + rng.randint(0, room_x) - left
+    down = margin + rng.randint(0, room_y) - top
+    placed = tuple((box[0] + across, box[1] + down, box[2] + across, box[3] + down) for box in boxes)
+    colour = rng.choice(colours)
+    x, y = across + (left + right) / 2, down + (top + bottom) / 2
+    return Label(text, font, colour, x, y, letter, shade(colour, rng), placed)
+
+
+def random_label(
+    rng: random.Random, width: int, height: int, background: Background, *, alone: bool, held_out: bool
+) -> Label | None:
+    """A label that is legible and fits; None where the background or the format of the picture allows none.
+
+    Letters may be higher where it is `alone` in the picture; `held_out` as in `printable_text`.
+    """
+    colours = visible_colours(background, lightness_step=32)
+    if not colours:
+        return None
+    tries = (_fitting_label(rng, width, height, colours, alone, held_out) for _ in range(8))
+    return next((label for label in tries if label is not None), None)
+
+
+def print_label(image: Image.Image, label: Label) -> None:
+    """Prints each character into its box."""
+    pixels = _font_pixels(label.font, label.height)
+    font = _font(label.font, pixels)
+    pen = ImageDraw.Draw(image)
+    for character, box in zip(label.text, label.boxes, strict=True):
+        left, top, _, _ = _ink_box(label.font, pixels, character)
+        pen.text((box[0] - left, box[1] - top), character, fill=label.rgb, font=font, anchor="ls")
