@@ -123,14 +123,18 @@ class Session:
         """Stop the running answer and forget everything; returns when the model is free."""
         if running := self._running:
             running.forget = True
+        self._forget()  # at once, so that the running answer cannot paint it once more
         self.stop()
         with self._turn:
-            self.conversation, self.notes, self._begins = Conversation(), (), 0
+            self._forget()
 
     def close(self) -> None:
         """The visitor is gone: stop the running answer and start no other."""
         self._closed = True
         self.stop()
+
+    def _forget(self) -> None:
+        self.conversation, self.notes, self._begins = Conversation(), (), 0
 
     @contextmanager
     def _next_turn(self) -> Iterator[None]:

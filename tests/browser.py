@@ -1,0 +1,105 @@
+"""The Chromium that the page tests drive: finds one, and as a program installs one where there is none.
+
+    python -m tests.browser
+
+Looks on PATH, then for Playwright's own. As root on Debian and its relatives the distribution's package is installed,
+elsewhere Playwright's. If all fails it says so and exits with 1: the page tests are never skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+# No sandbox since CI runs as root; the rest keeps the browser from talking to anybody but the page.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def executable() -> str | None:
+    """The path of a Chromium that starts, or None."""
+    on_path = next((path for name in NAMES if (path := shutil.which(name)) and _starts(path)), None)
+    return on_path or _playwrights_own()
+
+
+def launch_arguments() -> dict[str, Any]:
+    """Arguments for Playwright's `chromium.launch`.
+
+    Raises:
+        RuntimeError: There is no Chromium.
+    """
+    path = executable()
+    if path is None:
+        raise RuntimeError("No Chromium found for the page tests. Run: python -m tests.browser")
+    return {"executable_path": path, "headless": True, "args": ARGUMENTS}
+
+
+def _playwrights_own() -> str | None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    return path if Path(path).is_file() else None
+
+
+def _starts(path: str) -> bool:
+    """Some distributions ship a stand-in that only says where to get the real one."""
+    try:
+        return subprocess.run([path, "--version"], capture_output=True, timeout=60, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _ways_to_install() -> Iterator[list[list[str]]]:
+    playwright = [sys.executable, "-m", "playwright", "install"]
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if is_root and Path("/etc/debian_version").exists():
+        yield [["apt-get", "update"], ["apt-get", "install", "-y", "chromium"]]
+        yield [[*playwright, "--with-deps", "chromium"]]
+    else:
+        yield [[*playwright, "chromium"]]
+
+
+def main() -> int:
+    """Make sure that there is a Chromium."""
+    if path := executable():
+        print(f"Chromium for the page tests: {path}")
+        return 0
+    tried = []
+    for commands in _ways_to_install():
+        for command in commands:
+            tried.append(" ".join(command))
+            print(f"No Chromium here yet; running: {tried[-1]}", flush=True)
+            try:
+                done = subprocess.run(command, check=False, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+            except OSError as error:
+                print(error)
+                break
+            if done.returncode != 0:
+                break
+        if path := executable():
+            print(f"Chromium for the page tests: {path}")
+            return 0
+    print(
+        "The page tests need a Chromium, and none could be installed. Install Chromium or Chrome yourself, put it on "
+        f"PATH, and run this again. Tried: {'; '.join(tried)}.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

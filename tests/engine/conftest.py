@@ -1,0 +1,108 @@
+"""A whole engine on a random model of a few hundred thousand weights, and ways to steer what the model does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from omnilmm.catalog import ModelCard
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.local import LocalEngine
+from omnilmm.hardware import Choice
+from omnilmm.models.minicpmv import MiniCPMV
+from tests.models.tiny import tiny_model, tiny_processor
+
+CARD = ModelCard(
+    name="tiny",
+    title="Tiny",
+    source="nowhere",
+    version="2.6",
+    parameters=1,
+    memory_gib={},
+    languages=("en",),
+    context=600,
+    max_new_tokens=24,
+    system_prompt=True,
+    several_pictures=True,
+    boxes=True,
+    licence="none",
+    note="random",
+)
+
+
+@dataclass
+class Passes:
+    """Forward passes of the language model, counted when they start; each may take a while, or fail."""
+
+    pause_s: float = 0.0
+    fail_at: int = 0
+    error: Exception = field(default_factory=lambda: RuntimeError("the model broke"))
+    count: int = 0
+
+    def __call__(self, *_: Any) -> None:
+        self.count += 1
+        time.sleep(self.pause_s)
+        if self.count == self.fail_at:
+            raise self.error
+
+
+@contextmanager
+def watched(engine: LocalEngine, **behaviour: Any) -> Iterator[Passes]:
+    """The engine with every forward pass counted, paused or broken."""
+    passes = Passes(**behaviour)
+    handle = engine.model.llm.register_forward_pre_hook(passes)
+    try:
+        yield passes
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def saying(engine: LocalEngine, ids: list[int]) -> Iterator[None]:
+    """The model says these ids whatever it sees, then its end token."""
+    steps = iter([*ids, *[engine.processor.stop_ids[0]] * 100])
+
+    def dictate(_: Any, __: Any, logits: Tensor) -> Tensor:
+        dictated = torch.full_like(logits, -1e4)
+        dictated[..., next(steps)] = 0.0
+        return dictated
+
+    handle = engine.model.llm.lm_head.register_forward_hook(dictate)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@pytest.fixture(scope="session")
+def _model() -> MiniCPMV:
+    return tiny_model()
+
+
+@pytest.fixture
+def make_engine(_model: MiniCPMV) -> Callable[..., LocalEngine]:
+    """Engines with a card of your own on the same weights."""
+
+    def make(**card: Any) -> LocalEngine:
+        changed = CARD.model_copy(update=card)
+        return LocalEngine(_model, tiny_processor(), changed, Choice("cpu", "test"), Choice("fp32", "test"))
+
+    return make
+
+
+@pytest.fixture
+def engine(make_engine: Callable[..., LocalEngine]) -> LocalEngine:
+    return make_engine()
+
+
+@pytest.fixture
+def question() -> Conversation:
+    return Conversation().with_message("user", Picture(Image.new("RGB", (60, 40), "red")), "What is it?")

@@ -1,0 +1,391 @@
+"""The engine on a real, random model: events, stopping, waiting, failing, seeds."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
+from omnilmm.engine.local import LocalEngine, generate_arguments
+from omnilmm.engine.options import BeamSearch, Options, Sampling
+from omnilmm.errors import ContextLengthError, HardwareError, InputError
+from tests.engine.conftest import saying, watched
+
+SAMPLING = Sampling(temperature=1.5, top_p=1.0, seed=1, max_new_tokens=12)
+BEAM = BeamSearch(max_new_tokens=12)
+MANY = {"sampling": Sampling(temperature=1.5, seed=1, max_new_tokens=300), "beam": BeamSearch(max_new_tokens=300)}
+both_modes = pytest.mark.parametrize("options", [SAMPLING, BEAM], ids=["sampling", "beam"])
+both_modes_long = pytest.mark.parametrize("options", MANY.values(), ids=MANY)
+
+
+def finished(events: list[Event]) -> Finished:
+    assert isinstance(events[-1], Finished)
+    return events[-1]
+
+
+def answer(engine: LocalEngine, conversation: Conversation, options: Options | None = None) -> str:
+    return finished(list(engine.stream(conversation, options))).text
+
+
+def until_it_speaks(stream: Any, times: int = 1) -> None:
+    """Take events up to the given number of deltas or previews."""
+    for event in stream:
+        times -= isinstance(event, TextDelta | Preview)
+        if not times:
+            return
+
+
+def is_free(engine: LocalEngine) -> bool:
+    with engine.line.place() as ticket:
+        return engine.line.ahead(ticket) == 0
+
+
+def generating() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "generation"]
+
+
+# What an answer is
+
+
+@both_modes
+def test_events_come_in_order(engine: LocalEngine, question: Conversation, options: Options) -> None:
+    kinds = [type(event) for event in engine.stream(question, options)]
+    spoken = Preview if isinstance(options, BeamSearch) else TextDelta
+    assert [kind for kind, _ in itertools.groupby(kinds)] == [Progress, spoken, Finished]
+    assert kinds.count(Finished) == 1
+
+
+def test_reading_says_how_many_pictures(engine: LocalEngine, question: Conversation) -> None:
+    assert next(engine.stream(question, SAMPLING)) == Progress("reading", total=1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_joined_deltas_are_the_answer(engine: LocalEngine, question: Conversation, seed: int) -> None:
+    """Random weights say random bytes: mostly no valid text."""
+    events = list(engine.stream(question, Sampling(2.0, 1.0, 200, seed=seed, max_new_tokens=40)))
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == finished(events).text
+
+
+def test_an_answer_is_the_text_of_what_generate_gives(engine: LocalEngine, question: Conversation) -> None:
+    inputs = engine.processor.inputs(question)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        output = engine.model.generate(**inputs, **generate_arguments(SAMPLING, engine.processor.stop_ids))
+    assert answer(engine, question, SAMPLING) == text_of(engine, output[0].tolist())
+
+
+def test_previews_end_with_the_winner_that_generate_gives(engine: LocalEngine, question: Conversation) -> None:
+    events = list(engine.stream(question, BEAM))
+    previews = [event.text for event in events if isinstance(event, Preview)]
+    output = engine.model.generate(
+        **engine.processor.inputs(question), **generate_arguments(BEAM, engine.processor.stop_ids)
+    )
+    assert finished(events).text == text_of(engine, output[0].tolist())
+    assert len(previews) >= 2 and len(set(previews)) > 1
+
+
+def text_of(engine: LocalEngine, ids: list[int]) -> str:
+    """Up to the first end token, nothing skipped."""
+    spoken = list(itertools.takewhile(lambda token: token not in engine.processor.stop_ids, ids))
+    return str(engine.processor.tokenizer.decode(spoken, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+@both_modes
+@pytest.mark.parametrize("text", ["Hi! A red circle .", "图中有一只猫！🙂", "!", " \n a ", "<box>1</box>"])
+def test_what_the_model_says_arrives_unchanged(
+    engine: LocalEngine, question: Conversation, options: Options, text: str
+) -> None:
+    """Token 0 ("!") does not vanish, spaces stay, no character is broken, stream and answer agree."""
+    ids = list(engine.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+    options = type(options)(max_new_tokens=60)
+    with saying(engine, ids):
+        events = list(engine.stream(question, options))
+    assert finished(events).text == text and finished(events).reason == "end"
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) in ("", text)
+    assert not any("\N{REPLACEMENT CHARACTER}" in event.text for event in events if isinstance(event, TextDelta))
+
+
+@both_modes
+def test_an_answer_may_be_empty(engine: LocalEngine, question: Conversation, options: Options) -> None:
+    with saying(engine, []):
+        end = finished(list(engine.stream(question, options)))
+    assert (end.text, end.reason, end.usage.new_tokens) == ("", "end", 1)
+
+
+@both_modes
+def test_reason_and_usage_are_counted(engine: LocalEngine, question: Conversation, options: Options) -> None:
+    with saying(engine, [5, 6, 7]):
+        end = finished(list(engine.stream(question, options)))
+    prompt = engine.processor.prompt(question)
+    assert end.reason == "end" and end.usage.new_tokens == 4  # with its end token
+    assert end.usage.picture_tokens == sum(prompt.image_slots) == 4
+    assert end.usage.text_tokens + end.usage.picture_tokens == len(prompt)
+    with saying(engine, [5] * 50):
+        end = finished(list(engine.stream(question, options)))
+    assert end.reason == "length" and end.usage.new_tokens == 12
+    assert 0 <= end.timings.first_token_s <= end.timings.total_s and end.dropped_messages == 0
+
+
+@both_modes
+def test_an_end_exactly_at_the_limit_is_an_end(engine: LocalEngine, question: Conversation, options: Options) -> None:
+    with saying(engine, [5] * 11):
+        assert finished(list(engine.stream(question, options))).reason == "end"
+
+
+def test_options_default_to_the_models_own(engine: LocalEngine, question: Conversation) -> None:
+    with saying(engine, [5] * 100):
+        assert finished(list(engine.stream(question))).usage.new_tokens == engine.card.max_new_tokens
+
+
+def test_a_second_turn_and_several_pictures_are_answered(engine: LocalEngine, question: Conversation) -> None:
+    again = question.with_message("assistant", "Red.").with_message("user", *question.pictures, "And this?")
+    end = finished(list(engine.stream(again, SAMPLING)))
+    assert end.usage.picture_tokens == 8
+
+
+# Seeds
+
+
+def test_same_seed_same_answer(engine: LocalEngine, question: Conversation) -> None:
+    seeded = [Sampling(temperature=1.5, seed=seed, max_new_tokens=12) for seed in (1, 2, 3)]
+    first, second = ([answer(engine, question, options) for options in seeded] for _ in range(2))
+    assert first == second and len(set(first)) > 1
+
+
+def test_without_a_seed_torchs_own_counts(engine: LocalEngine, question: Conversation) -> None:
+    free = Sampling(temperature=1.5, max_new_tokens=12)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        first, second = answer(engine, question, free), answer(engine, question, free)
+        torch.manual_seed(0)
+        assert (answer(engine, question, free), answer(engine, question, free)) == (first, second)
+    assert first != second
+
+
+@both_modes
+def test_the_callers_random_numbers_are_left_alone(
+    engine: LocalEngine, question: Conversation, options: Options
+) -> None:
+    state = torch.random.get_rng_state()
+    answer(engine, question, options)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+# Stopping
+
+
+@both_modes_long
+def test_closing_stops_within_one_token(engine: LocalEngine, question: Conversation, options: Options) -> None:
+    with watched(engine, pause_s=0.05) as passes:
+        stream = engine.stream(question, options)
+        until_it_speaks(stream, times=3)
+        before = passes.count
+        stream.close()
+        assert passes.count <= before + 1 < 20
+        assert not generating() and is_free(engine)
+        stopped = passes.count
+    answer(engine, question, SAMPLING)  # the next one is served at once
+    assert passes.count == stopped
+
+
+def test_closing_while_the_picture_is_read_starts_no_word(engine: LocalEngine, question: Conversation) -> None:
+    with watched(engine) as passes:
+        stream = engine.stream(question, SAMPLING)
+        assert next(stream) == Progress("reading", total=1)
+        stream.close()
+        assert passes.count <= 1 and is_free(engine)
+
+
+def test_forgetting_a_stream_stops_it_too(engine: LocalEngine, question: Conversation) -> None:
+    with watched(engine, pause_s=0.02) as passes:
+        stream = engine.stream(question, MANY["sampling"])
+        until_it_speaks(stream)
+        del stream
+        gc.collect()
+        assert passes.count < 30 and not generating() and is_free(engine)
+
+
+def test_breaking_out_of_the_loop_stops(engine: LocalEngine, question: Conversation) -> None:
+    def first_word() -> str:
+        return next(event.text for event in engine.stream(question, MANY["sampling"]) if isinstance(event, TextDelta))
+
+    with watched(engine, pause_s=0.02) as passes:
+        assert first_word()
+        gc.collect()
+        assert passes.count < 30 and not generating() and is_free(engine)
+
+
+def test_a_slow_start_does_not_block_the_listener(engine: LocalEngine, question: Conversation) -> None:
+    with watched(engine, pause_s=1.5):
+        stream = engine.stream(question, SAMPLING)
+        early = [next(stream) for _ in range(3)]
+        stream.close()
+    assert early == [Progress("reading", total=1)] * 3
+
+
+# Failing
+
+
+@both_modes_long
+@pytest.mark.parametrize("fail_at", [1, 4])
+def test_a_failure_reaches_the_listener_and_frees_the_model(
+    engine: LocalEngine, question: Conversation, options: Options, fail_at: int
+) -> None:
+    with watched(engine, fail_at=fail_at), pytest.raises(RuntimeError, match="the model broke"):
+        list(engine.stream(question, options))
+    assert not generating() and is_free(engine)
+    assert answer(engine, question, SAMPLING) == answer(engine, question, SAMPLING)
+
+
+def test_too_little_memory_says_what_to_do(engine: LocalEngine, question: Conversation) -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    with watched(engine, fail_at=2, error=error), pytest.raises(HardwareError, match="smaller picture") as caught:
+        list(engine.stream(question, SAMPLING))
+    assert caught.value.__cause__ is error and is_free(engine)
+
+
+@pytest.mark.parametrize(
+    "conversation",
+    [
+        Conversation(),
+        Conversation().with_message("user", ""),
+        Conversation().with_message("user", " \n\t"),
+        Conversation().with_message("user", Picture(Image.new("RGB", (4, 4)))),
+        Conversation().with_message("assistant", "Hi"),
+        Conversation().with_message("user", "Hi").with_message("assistant", "Hello"),
+        Conversation().with_message("user", "Hi").with_message("user", "Hello?"),
+    ],
+    ids=["nothing", "empty", "blank", "picture alone", "assistant first", "answered", "two questions"],
+)
+def test_what_cannot_be_answered_is_refused(engine: LocalEngine, conversation: Conversation) -> None:
+    with watched(engine) as passes, pytest.raises(InputError):
+        list(engine.stream(conversation, SAMPLING))
+    assert passes.count == 0 and is_free(engine)
+
+
+def test_the_cards_context_counts(make_engine: Callable[..., LocalEngine], question: Conversation) -> None:
+    tokens = len(make_engine().processor.prompt(question))
+    with saying(make_engine(), [5]):
+        finished(list(make_engine(context=tokens + 12).stream(question, SAMPLING)))
+    with pytest.raises(ContextLengthError, match=f"{tokens} tokens, but only {tokens - 1} fit"):
+        list(make_engine(context=tokens + 11).stream(question, SAMPLING))
+
+
+def test_a_question_of_100_000_characters_is_refused_with_the_numbers(engine: LocalEngine) -> None:
+    conversation = Conversation().with_message("user", "word " * 20_000)
+    tokens = len(engine.processor.prompt(conversation))
+    with pytest.raises(ContextLengthError, match=f"takes {tokens} tokens, but only 588 fit.*600 tokens, of which 12"):
+        list(engine.stream(conversation, SAMPLING))
+    assert is_free(engine)
+
+
+def test_a_long_conversation_loses_its_oldest_turns_and_says_so(engine: LocalEngine, question: Conversation) -> None:
+    conversation = question
+    for _ in range(6):
+        conversation = conversation.with_message("assistant", "It is red. " * 8).with_message("user", "And what else?")
+    end = finished(list(engine.stream(conversation, SAMPLING)))
+    assert end.dropped_messages >= 2 and end.dropped_messages % 2 == 0
+    assert end.usage.picture_tokens == 4  # the picture is still seen
+    assert end.usage.text_tokens + end.usage.picture_tokens <= 600 - 12
+
+
+# Waiting
+
+
+def test_the_second_waits_until_the_first_is_done(engine: LocalEngine, question: Conversation) -> None:
+    first, second = engine.stream(question, SAMPLING), engine.stream(question, SAMPLING)
+    until_it_speaks(first)
+    assert next(second) == Progress("waiting", total=1)
+    assert next(second) == Progress("waiting", total=1)  # again and again, so that nobody is blocked
+    expected = finished(list(first)).text
+    assert next(second) == Progress("reading", total=1)
+    assert finished(list(second)).text == expected
+
+
+def test_everybody_moves_up_when_one_in_the_middle_leaves(engine: LocalEngine, question: Conversation) -> None:
+    first, second, third = (engine.stream(question, SAMPLING) for _ in range(3))
+    until_it_speaks(first)
+    assert next(second) == Progress("waiting", total=1)
+    assert next(third) == Progress("waiting", total=2)
+    second.close()
+    assert next(third) == Progress("waiting", total=1)
+    first.close()
+    assert next(third) == Progress("reading", total=1)
+    third.close()
+    assert is_free(engine)
+
+
+def test_two_threads_are_answered_one_after_the_other(engine: LocalEngine, question: Conversation) -> None:
+    expected = answer(engine, question, SAMPLING)
+    events: dict[int, list[Event]] = {0: [], 1: []}
+    speaks, waits = threading.Event(), threading.Event()
+
+    def ask(number: int) -> None:
+        for event in engine.stream(question, SAMPLING):
+            events[number].append(event)
+            if number == 0 and isinstance(event, TextDelta):
+                speaks.set()
+                waits.wait(30)
+            if event == Progress("waiting", total=1):
+                waits.set()
+
+    with watched(engine, pause_s=0.01):
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(2)]
+        threads[0].start()
+        assert speaks.wait(30)
+        threads[1].start()
+        for thread in threads:
+            thread.join(60)
+    assert events[1][0] == Progress("waiting", total=1)
+    assert [finished(heard).text for heard in events.values()] == [expected, expected]
+    assert finished(events[1]).timings.waited_s > 0 and is_free(engine)
+
+
+def test_waiting_ends_at_once_when_the_first_fails(engine: LocalEngine, question: Conversation) -> None:
+    first, second = engine.stream(question, SAMPLING), engine.stream(question, SAMPLING)
+    with watched(engine, fail_at=2):
+        next(first)
+        assert next(second) == Progress("waiting", total=1)
+        with pytest.raises(RuntimeError, match="the model broke"):
+            list(first)
+    assert isinstance(list(second)[-1], Finished)
+
+
+# Options reach the model
+
+
+def test_sampling_options_reach_the_model(engine: LocalEngine, question: Conversation) -> None:
+    best = {answer(engine, question, Sampling(top_k=1, seed=seed, max_new_tokens=12)) for seed in range(4)}
+    assert len(best) == 1  # the best token every time
+    arguments = generate_arguments(Sampling(0.5, 0.6, 7, 1.1, None, 9), [3, 4])
+    assert {key: arguments[key] for key in ("temperature", "top_p", "top_k", "repetition_penalty", "do_sample")} == {
+        "temperature": 0.5,
+        "top_p": 0.6,
+        "top_k": 7,
+        "repetition_penalty": 1.1,
+        "do_sample": True,
+    }
+    assert (arguments["max_new_tokens"], arguments["eos_token_id"]) == (9, [3, 4])
+
+
+def test_beam_options_reach_the_model() -> None:
+    arguments = generate_arguments(BeamSearch(4, 1.3, 0.5, 9), [3, 4])
+    assert {key: arguments[key] for key in ("num_beams", "repetition_penalty", "length_penalty", "do_sample")} == {
+        "num_beams": 4,
+        "repetition_penalty": 1.3,
+        "length_penalty": 0.5,
+        "do_sample": False,
+    }
+
+
+@pytest.mark.parametrize("name", ["top_k", "max_new_tokens", "seed"])
+def test_a_sliders_float_works_for_whole_numbers(engine: LocalEngine, question: Conversation, name: str) -> None:
+    assert finished(list(engine.stream(question, Sampling(**{"max_new_tokens": 3, name: 3.0})))).usage.new_tokens <= 3

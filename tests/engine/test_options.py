@@ -1,0 +1,98 @@
+"""Options that can only fail are refused with their range, and those of the other mode are never dropped."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from omnilmm.catalog import cards
+from omnilmm.engine.options import LIMITS, TYPES, BeamSearch, Limit, Mode, Sampling, options_for
+from omnilmm.errors import OptionsError
+
+CARD = cards()["minicpm-v-2.6"]
+OPTIONS = [(mode, name) for mode, kind in TYPES.items() for name in kind.__dataclass_fields__]
+
+
+@pytest.mark.parametrize(("mode", "name"), OPTIONS)
+def test_both_ends_of_a_range_are_allowed(mode: Mode, name: str) -> None:
+    limit = LIMITS[name]
+    for value in (limit.low, limit.high):
+        value = int(value) if limit.whole else value
+        assert getattr(options_for(CARD, mode, **{name: value}), name) == value
+
+
+@pytest.mark.parametrize(("mode", "name"), OPTIONS)
+def test_values_outside_are_refused_with_the_range(mode: Mode, name: str) -> None:
+    limit = LIMITS[name]
+    for value in (limit.low - limit.step, limit.high + limit.step, math.inf, math.nan, "1", True, [1]):
+        with pytest.raises(OptionsError) as caught:
+            options_for(CARD, mode, **{name: value})
+        assert name in str(caught.value) and str(limit) in str(caught.value) and repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(("mode", "name"), [(mode, name) for mode, name in OPTIONS if LIMITS[name].whole])
+def test_a_fraction_where_a_whole_number_belongs_is_refused(mode: Mode, name: str) -> None:
+    with pytest.raises(OptionsError, match="whole number"):
+        options_for(CARD, mode, **{name: LIMITS[name].low + 0.5})
+
+
+@pytest.mark.parametrize(("mode", "name"), [(mode, name) for mode, name in OPTIONS if LIMITS[name].whole])
+def test_a_whole_number_written_as_a_float_is_one(mode: Mode, name: str) -> None:
+    """A slider of a page gives 3.0."""
+    value = getattr(options_for(CARD, mode, **{name: float(LIMITS[name].low)}), name)
+    assert value == LIMITS[name].low and isinstance(value, int)
+
+
+def test_all_bad_values_are_listed_at_once() -> None:
+    with pytest.raises(OptionsError, match=r"temperature .*; top_p .*; top_k "):
+        Sampling(temperature=0, top_p=2, top_k=0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "given", "named"),
+    [
+        ("sampling", {"beams": 3, "length_penalty": 1.0}, "beams, length_penalty"),
+        ("beam", {"temperature": 0.7, "seed": 1}, "temperature, seed"),
+        ("beam", {"top_q": 1}, "top_q"),
+    ],
+)
+def test_options_of_the_other_mode_are_an_error(mode: Mode, given: dict[str, Any], named: str) -> None:
+    with pytest.raises(OptionsError, match=f"No option of {mode}: {named}. Options of {mode} are "):
+        options_for(CARD, mode, **given)
+
+
+def test_an_unknown_mode_is_named() -> None:
+    with pytest.raises(OptionsError, match="'greedy': expected sampling or beam"):
+        options_for(CARD, "greedy")
+
+
+def test_defaults_are_the_models_own() -> None:
+    assert options_for(CARD) == Sampling(0.7, 0.8, 100, 1.05, None, CARD.max_new_tokens)
+    assert options_for(CARD, "beam") == BeamSearch(3, 1.2, 1.0, CARD.max_new_tokens)
+    built_in = cards()["built-in"]
+    assert options_for(built_in, "sampling") == Sampling(
+        built_in.sampling.temperature,
+        built_in.sampling.top_p,
+        built_in.sampling.top_k,
+        built_in.sampling.repetition_penalty,
+        None,
+        built_in.max_new_tokens,
+    )
+
+
+def test_none_means_the_default() -> None:
+    assert options_for(CARD, temperature=None, seed=None) == options_for(CARD)
+    assert options_for(CARD, temperature=1.0, seed=3) == Sampling(temperature=1.0, seed=3, max_new_tokens=2048)
+
+
+@pytest.mark.parametrize("mode", TYPES)
+@pytest.mark.parametrize("card", cards().values(), ids=lambda card: card.name)
+def test_every_models_defaults_are_valid(card: Any, mode: Mode) -> None:
+    options_for(card, mode)
+
+
+def test_every_option_has_its_limit() -> None:
+    assert {name for _, name in OPTIONS} == set(LIMITS)
+    assert all(isinstance(limit, Limit) and limit.low < limit.high for limit in LIMITS.values())

@@ -1,0 +1,58 @@
+"""Every golden test runs once per case of the chosen set, named after the set's folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.golden import goldens
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not _root(config).is_dir():
+        raise pytest.UsageError(f"--golden: there is no folder {_root(config)}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    root = _root(metafunc.config)
+    cases = goldens.model_cases(root)
+    sizes = goldens.slicing_cases(root)
+    prompts = goldens.prompt_cases(root)
+    folders = goldens.folders(root)
+    resamplers = [folder for folder in folders if goldens.kind_of(folder) == "resampler"]
+    generations = [(c, name) for c in cases for name, entry in c.expected["generation"].items() if _has_ids(entry)]
+    choices = {
+        "folder": (folders, [folder.name for folder in folders]),
+        "resampler_folder": (resamplers, [folder.name for folder in resamplers]),
+        "case": (cases, [case.id for case in cases]),
+        "picture_case": ([c for c in cases if c.has_pictures], [case.id for case in cases if case.has_pictures]),
+        "generation": (generations, [f"{case.id}/{name}" for case, name in generations]),
+        "slicing": (sizes, [f"slicing.json/{number}-{_by(size)}" for number, size in enumerate(sizes)]),
+        "prompt": (prompts, [f"prompts.json/{model}/{number}" for number, (model, _) in enumerate(prompts)]),
+    }
+    for name, (values, ids) in choices.items():
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, values, ids=ids)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A set without, say, a slicing.json has nothing to check there: no test, rather than a skipped one."""
+    empty = [item for item in items if item.name.endswith("[NOTSET]") and item.path.parent == goldens.OWN]
+    if empty:
+        config.hook.pytest_deselected(items=empty)
+        items[:] = [item for item in items if item not in empty]
+
+
+def _root(config: pytest.Config) -> Path:
+    given = config.getoption("--golden")
+    return Path(given).expanduser().resolve() if given else goldens.OWN
+
+
+def _has_ids(entry: object) -> bool:
+    return isinstance(entry, dict) and "ids" in entry
+
+
+def _by(size: dict[str, list[int]]) -> str:
+    width, height = size["image_size"]
+    return f"{width}x{height}"

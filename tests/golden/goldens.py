@@ -1,0 +1,157 @@
+"""Reads a set of golden values: the repository's own, or any other of the same form."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForImageTextToText
+
+from omnilmm.conversation import Picture
+from omnilmm.errors import OmniLMMError
+from omnilmm.images.pixels import cut, open_picture, patch_strip, stack_strips
+from omnilmm.images.slicing import SlicePlan, plan_slices
+from omnilmm.models.minicpmv import MiniCPMV
+
+OWN = Path(__file__).parent
+
+
+@cache
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def folders(root: Path) -> list[Path]:
+    """The golden folders of a set; a folder that is itself one is a set of one."""
+    if (root / "expected.json").is_file():
+        return [root]
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(("_", ".")))
+
+
+def kind_of(folder: Path) -> str:
+    """What a folder holds: "model", "resampler", or a description of what is not known."""
+    config, expected = folder / "config.json", folder / "expected.json"
+    if not expected.is_file():
+        return f"unknown: no expected.json among {', '.join(sorted(path.name for path in folder.iterdir()))}"
+    keys = read_json(expected)
+    if "cases" in keys and config.is_file() and read_json(config).get("model_type") == "minicpmv":
+        return "model"
+    return "resampler" if "kind" in keys else f"unknown: expected.json holds {', '.join(keys)}"
+
+
+@cache
+def load_model(folder: Path) -> MiniCPMV:
+    """The folder's checkpoint in float32; an architecture that is not built yet fails the test."""
+    try:
+        model: MiniCPMV = AutoModelForImageTextToText.from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=False
+        )
+        return model.eval()
+    except (OmniLMMError, OSError, ValueError, RuntimeError) as error:
+        problem = f"{folder.name} does not load: {error}"
+    pytest.fail(problem, pytrace=False)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One prompt of one model folder."""
+
+    folder: Path
+    name: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.folder.name}/{self.name}"
+
+    @property
+    def expected(self) -> dict[str, Any]:
+        """What expected.json says about this case."""
+        return dict(read_json(self.folder / "expected.json")["cases"][self.name])
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        return dict(read_json(self.folder / "expected.json")["special_ids"])
+
+    @property
+    def has_pictures(self) -> bool:
+        return any(key.startswith("image") for key in self.expected)
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        return load_file(self.folder / f"{self.name}.safetensors")
+
+    @property
+    def model(self) -> MiniCPMV:
+        return load_model(self.folder)
+
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        names = self.expected.get("images") or [self.expected["image"]]
+        return [open_picture(self.folder / name) for name in names]
+
+    @property
+    def plans(self) -> list[SlicePlan]:
+        rules = self.model.config.slicing_rules
+        return [plan_slices(picture.image.size, rules) for picture in self.pictures]
+
+    @cached_property
+    def views(self) -> list[Any]:
+        """All views of all pictures, as PIL images."""
+        pairs = zip(self.pictures, self.plans, strict=True)
+        return [view for picture, plan in pairs for view in cut(picture.image, plan)]
+
+    @property
+    def strips(self) -> Tensor:
+        """What the tower takes, from the picture files."""
+        side = self.model.config.slicing_rules.patch_size
+        return torch.from_numpy(stack_strips([patch_strip(view, side) for view in self.views]))
+
+    @property
+    def target_sizes(self) -> Tensor:
+        side = self.model.config.slicing_rules.patch_size
+        return torch.tensor([(view.height // side, view.width // side) for view in self.views])
+
+    @property
+    def image_slots(self) -> Tensor:
+        """[1, S], from the reference's bounds."""
+        slots = torch.zeros(1, len(self.tensors["input_ids"]), dtype=torch.bool)
+        for start, end in self.tensors.get("image_bound", torch.empty(0, 2)).tolist():
+            slots[0, start:end] = True
+        return slots
+
+    @torch.no_grad()
+    def embeds(self) -> Tensor:
+        """[1, S, D], all the way from the picture files."""
+        model = self.model
+        features = model.get_image_features(self.strips, self.target_sizes) if self.has_pictures else None
+        return model.merge(self.tensors["input_ids"][None], self.image_slots, features)
+
+
+@cache
+def model_cases(root: Path) -> list[Case]:
+    """All cases of all model folders."""
+    models = [folder for folder in folders(root) if kind_of(folder) == "model"]
+    return [Case(folder, name) for folder in models for name in read_json(folder / "expected.json")["cases"]]
+
+
+def slicing_cases(root: Path) -> list[dict[str, Any]]:
+    """Every size of slicing.json with the rules that apply to it."""
+    path = root / "slicing.json"
+    if not path.is_file():
+        return []
+    table = read_json(path)
+    rules = {key: table[key] for key in ("max_slice_nums", "scale_resolution", "patch_size")}
+    return [rules | case for case in [*table["cases"], *table.get("other_parameters", [])]]
+
+
+def prompt_cases(root: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Every prompt of prompts.json with the name of its model."""
+    path = root / "prompts.json"
+    return [(model, case) for model, cases in read_json(path).items() for case in cases] if path.is_file() else []

@@ -1,0 +1,199 @@
+"""The models compute what the published code computes: from the picture files to the generated ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import LogitsProcessor, LogitsProcessorList
+
+from omnilmm.conversation import Conversation
+from omnilmm.engine.local import generate_arguments
+from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.images.pixels import patch_strip
+from omnilmm.models.processor import TEMPLATES
+from omnilmm.models.resampler import Resampler
+from omnilmm.prompts.pieces import PieceEncoder
+from tests.golden.goldens import Case, kind_of, read_json
+
+FEATURES = 1e-3
+LOGITS = 3e-3
+
+
+def test_this_kind_of_folder_is_checked(folder: Path) -> None:
+    kind = kind_of(folder)
+    if kind.startswith("unknown"):
+        pytest.fail(f"{folder.name}: no architecture here and no check answers for it yet ({kind}).", pytrace=False)
+
+
+def test_pictures_are_cut_as_published(picture_case: Case) -> None:
+    plans = picture_case.plans
+    assert [plan.grid and list(plan.grid) for plan in plans] == picture_case.expected["grids"]
+    assert [[list(size) for size in plan.sizes] for plan in plans] == picture_case.expected["slice_sizes"]
+    assert picture_case.target_sizes.tolist() == picture_case.tensors["tgt_sizes"].tolist()
+
+
+def test_pixels_are_equal_from_the_picture_file(picture_case: Case) -> None:
+    rules = picture_case.model.config.slicing_rules
+    expected = picture_case.tensors
+    assert len(picture_case.views) == sum(name.startswith("pixels_u8") for name in expected)
+    for number, view in enumerate(picture_case.views):
+        assert torch.equal(torch.from_numpy(np.array(view)).permute(2, 0, 1), expected[f"pixels_u8.{number}"])
+        strip = torch.from_numpy(patch_strip(view, rules.patch_size))
+        normalised = (expected[f"pixels_u8.{number}"] / 255 - 0.5) / 0.5
+        assert torch.equal(strip, _strip(normalised, rules.patch_size))
+        if f"pixel_strips.{number}" in expected:
+            assert torch.allclose(strip, expected[f"pixel_strips.{number}"], rtol=0, atol=1e-6)
+
+
+def test_positions_are_equal(picture_case: Case) -> None:
+    strips = picture_case.strips
+    positions = picture_case.model.vpm.positions(picture_case.target_sizes, strips.shape[-1] // strips.shape[-2])
+    assert positions.tolist() == picture_case.tensors["vision_position_ids"].tolist()
+
+
+@torch.no_grad()
+def test_tower_agrees(picture_case: Case) -> None:
+    output = picture_case.model.vpm(picture_case.strips, picture_case.target_sizes)
+    expected = picture_case.tensors["vision_features"]
+    assert output.shape == expected.shape
+    for number, (rows, columns) in enumerate(picture_case.target_sizes.tolist()):
+        own = rows * columns  # what comes after is padding
+        _assert_close(output[number, :own], expected[number, :own], FEATURES)
+
+
+@torch.no_grad()
+def test_resampled_features_agree(picture_case: Case) -> None:
+    features = picture_case.model.get_image_features(picture_case.strips, picture_case.target_sizes)
+    _assert_close(features, picture_case.tensors["resampler_output"], FEATURES)
+
+
+def test_picture_places_are_written_as_published(picture_case: Case) -> None:
+    """The ids from the first picture to the line break after the last, which are the template's own."""
+    config = picture_case.model.config
+    template = TEMPLATES[str(config.version)]
+    encoder = PieceEncoder(_TinyTokenizer(picture_case.special_ids, template.STOP_TOKENS), config.query_num)
+    conversation = Conversation().with_message("user", *picture_case.pictures, "?")
+    grids = [plan.grid for plan in picture_case.plans]
+    ours = encoder.encode(template.render(conversation, grids, image_ids=config.use_image_id))
+    theirs = picture_case.tensors["input_ids"].tolist()
+    assert _places(ours.input_ids, picture_case.special_ids) == _places(theirs, picture_case.special_ids)
+    assert sum(ours.image_slots) == int(picture_case.image_slots.sum())
+
+
+def test_merged_embeddings_agree(case: Case) -> None:
+    _assert_close(case.embeds()[0], case.tensors["inputs_embeds"], FEATURES)
+
+
+@torch.no_grad()
+def test_logits_agree(case: Case) -> None:
+    _assert_close(case.model(inputs_embeds=case.embeds()).logits[0], case.tensors["logits"], LOGITS)
+
+
+def test_sampling_probabilities_agree(case: Case) -> None:
+    """After the prefix that the reference had drawn, with the engine's own arguments."""
+    step = dict(case.expected["generation"]["sampling_step"])
+    prefix = step.pop("prefix_ids")
+    options = Sampling(**step, max_new_tokens=len(prefix) + 1)
+    output = case.model.generate(
+        inputs_embeds=case.embeds(),
+        logits_processor=LogitsProcessorList([_Dictate(prefix)]),
+        return_dict_in_generate=True,
+        output_scores=True,
+        **generate_arguments(options, [0]) | {"eos_token_id": None},
+    )
+    assert output.sequences[0, :-1].tolist() == prefix
+    _assert_close(output.scores[-1][0].softmax(-1), case.tensors["sampling_probs"], FEATURES)
+
+
+def test_generated_ids_are_equal(generation: tuple[Case, str]) -> None:
+    case, name = generation
+    entry = case.expected["generation"][name]
+    ends = entry["eos_token_id"]
+    if entry["num_beams"] > 1:
+        beams = BeamSearch(entry["num_beams"], entry["repetition_penalty"], max_new_tokens=entry["max_new_tokens"])
+        arguments = generate_arguments(beams, ends)
+    else:
+        arguments = {key: value for key, value in entry.items() if key != "ids"} | {"pad_token_id": ends[0]}
+    ids = case.model.generate(inputs_embeds=case.embeds(), **arguments)[0].tolist()
+    if entry["num_beams"] > 1 and ids[-1] in ends:
+        ids[-1] = ends[0]  # the reference names the first end token, whichever a beam met
+    assert ids == entry["ids"]
+
+
+@torch.no_grad()
+def test_resampler_alone_agrees(resampler_folder: Path) -> None:
+    expected = read_json(resampler_folder / "expected.json")
+    if expected["kind"] != "v25":
+        pytest.fail(f"{resampler_folder.name}: the resampler of kind {expected['kind']!r} is not built.", pytrace=False)
+    resampler = Resampler(expected["query_num"], expected["embed_dim"], expected["kv_dim"])
+    assert resampler.attn.num_heads == expected["num_heads"]
+    weights = load_file(resampler_folder / "model.safetensors")
+    resampler.load_state_dict({name.removeprefix("resampler."): tensor for name, tensor in weights.items()})
+    for path in sorted(resampler_folder.glob("case_*.safetensors")):
+        case = load_file(path)
+        _assert_close(resampler(case["vision_features"], case["tgt_sizes"]), case["output"], FEATURES)
+
+
+class _Dictate(LogitsProcessor):
+    """Allows only the next id of a prefix; free once it is through."""
+
+    def __init__(self, prefix: list[int]) -> None:
+        self.prefix = prefix
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        step = input_ids.shape[-1]
+        if step >= len(self.prefix):
+            return scores
+        only = torch.full_like(scores, -torch.inf)
+        only[:, self.prefix[step]] = 0
+        return only
+
+
+class _TinyTokenizer:
+    """The ids of a golden's small vocabulary: printable characters in the order of byte-level tokenizers."""
+
+    NAMES = {
+        "unk": "<unk>",
+        "im_start": "<image>",
+        "im_end": "</image>",
+        "slice_start": "<slice>",
+        "slice_end": "</slice>",
+        "im_id_start": "<image_id>",
+        "im_id_end": "</image_id>",
+    }
+
+    def __init__(self, special_ids: dict[str, int], ends: tuple[str, ...]) -> None:
+        self.line_break = special_ids["nl"]
+        self.added = {name: special_ids[key] for key, name in self.NAMES.items() if key in special_ids}
+        headers = ("<|im_start|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>")
+        self.added |= {name: 10_000 + number for number, name in enumerate((*headers, *ends))}
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return self.added
+
+    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+        return {"input_ids": [self.line_break if char == "\n" else ord(char) - ord("!") for char in text]}
+
+
+def _places(ids: list[int], special_ids: dict[str, int]) -> list[int]:
+    structure = {special_ids[key] for key in _TinyTokenizer.NAMES if key in special_ids}
+    marked = [position for position, token in enumerate(ids) if token in structure]
+    return ids[marked[0] : marked[-1] + 2]
+
+
+def _strip(pixels: Tensor, side: int) -> Tensor:
+    channels, height, width = pixels.shape
+    patches = pixels.reshape(channels, height // side, side, width // side, side)
+    return patches.permute(0, 2, 1, 3, 4).reshape(channels, side, -1)
+
+
+def _assert_close(ours: Tensor, theirs: Tensor, tolerance: float) -> None:
+    assert ours.shape == theirs.shape
+    difference = float((ours - theirs).abs().max())
+    assert difference <= tolerance, f"largest difference {difference:.2e}"

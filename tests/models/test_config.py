@@ -1,0 +1,115 @@
+"""The hub's config.json is read whatever its age, and written again in the hub's own flat form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoConfig, LlamaConfig, Qwen2Config
+
+import omnilmm
+from omnilmm.errors import CheckpointError
+from omnilmm.models.config import MiniCPMVConfig
+from tests.models.tiny import SIZES, tiny_config
+
+GOLDENS = Path(__file__).parents[1] / "golden"
+FOLDERS = ["minicpm-llama3-v-2_5", "minicpm-v-2_6"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "version"),
+    [
+        ({"version": "2.5"}, "2.5"),
+        ({"version": 2.5}, "2.5"),
+        ({"version": "2.6"}, "2.6"),
+        ({"version": 2.6}, "2.6"),
+        ({"query_num": 96}, "2.5"),  # before July 2024 there was no version key
+        ({"vision_config": {"model_type": "idefics2"}}, "2.5"),
+        ({"vision_config": {"model_type": "siglip"}}, "2.6"),
+        ({}, "2.6"),
+    ],
+)
+def test_version_is_resolved(keys: dict[str, Any], version: str) -> None:
+    config = MiniCPMVConfig(**keys)
+    assert config.version == version
+    assert isinstance(config.text_config, {"2.5": LlamaConfig, "2.6": Qwen2Config}[version])
+
+
+@pytest.mark.parametrize("keys", [{"vision_encoder": "vit_so400m_patch14_siglip_384.webli"}, {"version": "2.0"}])
+def test_models_that_are_not_built_yet_are_named(keys: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match=r"2\.0.*supported versions: 2\.5, 2\.6"):
+        MiniCPMVConfig(**keys)
+
+
+@pytest.mark.parametrize("version", ["3.0", 4.5, 2, "two"])
+def test_an_unknown_version_is_named(version: object) -> None:
+    with pytest.raises(CheckpointError, match=f"{version}.*supported versions: 2.5, 2.6"):
+        MiniCPMVConfig(version=version)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_language_model_gets_its_keys(folder: str) -> None:
+    published = json.loads((GOLDENS / folder / "config.json").read_text())
+    text = MiniCPMVConfig(**published).text_config
+    for key in ("hidden_size", "num_key_value_heads", "rms_norm_eps", "vocab_size", "bos_token_id", "eos_token_id"):
+        assert getattr(text, key) == published[key], key
+    assert text.rope_parameters["rope_theta"] == published["rope_theta"]
+    assert text.max_position_embeddings == published["max_position_embeddings"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_hubs_flat_form_is_written(folder: str, tmp_path: Path) -> None:
+    published = json.loads((GOLDENS / folder / "config.json").read_text())
+    MiniCPMVConfig(**published).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    ours_alone = {"torch_dtype", "use_cache", "vision_config", "architectures", "_name_or_path"}
+    for key in set(published) - ours_alone:
+        assert written.get(key) == published[key], key  # what is null is left out
+    assert written["vision_config"].items() >= published["vision_config"].items()
+    assert written["version"].__class__ is published["version"].__class__  # a number in 2.6, a string in 2.5
+    assert "text_config" not in written
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_written_and_read_again_nothing_changes(folder: str, tmp_path: Path) -> None:
+    config = MiniCPMVConfig(**json.loads((GOLDENS / folder / "config.json").read_text()))
+    config.save_pretrained(tmp_path)
+    again = AutoConfig.from_pretrained(tmp_path, trust_remote_code=False)
+    assert type(again) is MiniCPMVConfig and omnilmm.__version__
+    assert again.text_config.to_dict() == config.text_config.to_dict()
+    assert again.vision_config.to_dict() == config.vision_config.to_dict()
+    assert again.to_dict() | {"_name_or_path": "", "transformers_version": ""} == config.to_dict() | {
+        "_name_or_path": "",
+        "transformers_version": "",
+    }
+    assert again.slicing_rules == config.slicing_rules
+
+
+def test_scaled_rope_survives(tmp_path: Path) -> None:
+    scaling = {"rope_type": "linear", "factor": 2.0}
+    tiny_config("2.5", rope_scaling=scaling, rope_theta=5000.0).save_pretrained(tmp_path)
+    parameters = AutoConfig.from_pretrained(tmp_path, trust_remote_code=False).text_config.rope_parameters
+    assert parameters.items() >= (scaling | {"rope_theta": 5000.0}).items()
+
+
+def test_a_cache_is_used_although_the_hub_says_no() -> None:
+    """MiniCPM-Llama3-V 2.5 publishes use_cache false, a leftover of training."""
+    assert tiny_config("2.5", use_cache=False).text_config.use_cache is True
+
+
+def test_what_a_config_leaves_out_is_the_published_tower() -> None:
+    given = {key: value for key, value in SIZES.items() if key not in ("vision_config", "slice_config")}
+    config = MiniCPMVConfig(version="2.6", **given)
+    assert (config.vision_config.hidden_size, config.vision_config.num_hidden_layers) == (1152, 27)
+    assert (config.slicing_rules.max_slices, config.slicing_rules.scale_resolution) == (9, 448)
+    assert (config.vision_config.hidden_act, config.vision_config.layer_norm_eps) == ("gelu_pytorch_tanh", 1e-6)
+
+
+@pytest.mark.parametrize("number_or_string", [2.6, "2.6"])
+def test_a_published_key_that_we_do_not_know_is_kept(number_or_string: float | str, tmp_path: Path) -> None:
+    tiny_config(version="2.6", mm_use_im_start_end=True, something_new=[1]).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["something_new"] == [1] and written["mm_use_im_start_end"] is True
+    assert MiniCPMVConfig(**written | {"version": number_or_string}).version == "2.6"

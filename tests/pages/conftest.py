@@ -1,0 +1,72 @@
+"""A real Chromium in front of a real server with the real built-in model, all in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+
+from omnilmm.engine.loading import load_engine
+from omnilmm.engine.local import LocalEngine
+from tests.browser import launch_arguments
+from tests.pages.visitor import Pace, Site, Visitor, serve
+
+
+@pytest.fixture(scope="session")
+def engine() -> LocalEngine:
+    return load_engine()
+
+
+@pytest.fixture(scope="module")
+def site(engine: LocalEngine) -> Iterator[Site]:
+    with serve(engine) as site:
+        yield site
+
+
+# Not for the whole session: while Playwright's event loop is there, no other test could run one of its own.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    arguments = launch_arguments()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
+    """Opens the page, each time as a new person; nobody's page asks another host or breaks a script."""
+    contexts: list[BrowserContext] = []
+    visitors: list[Visitor] = []
+
+    def open_page(address: str = site.address, **looks: Any) -> Visitor:
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **looks}))
+        visitors.append(Visitor.arrives(contexts[-1], address))
+        return visitors[-1]
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [request.url for visitor in visitors for request in visitor.foreign] == []
+    assert [error for visitor in visitors for error in visitor.broken] == []
+
+
+@pytest.fixture
+def visitor(visit: Callable[..., Visitor]) -> Visitor:
+    return visit()
+
+
+@pytest.fixture
+def pace(engine: LocalEngine) -> Iterator[Pace]:
+    """The model with a rest of 0.3 s between tokens, so that nothing depends on how fast the machine is."""
+    pace = Pace(0.3)
+    hooks = [
+        engine.model.llm.register_forward_pre_hook(pace.before),
+        engine.model.llm.register_forward_hook(pace.after),
+    ]
+    yield pace
+    pace.pause_s = 0
+    for hook in hooks:
+        hook.remove()

@@ -1,0 +1,83 @@
+"""The flags of web_demo.py, and what it says when it cannot start."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import web_demo
+from omnilmm.catalog import BUILT_IN, find
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "transformers", "gradio", "streamlit")
+REPORT = """
+import runpy, sys
+sys.argv = ["web_demo.py", *sys.argv[1:]]
+try:
+    runpy.run_path("web_demo.py", run_name="__main__")
+finally:
+    print("heavy:", *(name for name in %r if name in sys.modules), file=sys.stderr)
+"""
+
+
+def run(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "web_demo.py", *flags], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for part in parts:
+        assert part in done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT % (HEAVY,), "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.splitlines()[-1] == "heavy:"
+    for flag in ("--model", "--device", "--dtype", "--host", "--port", "--share", "--open"):
+        assert flag in done.stdout
+
+
+@pytest.mark.parametrize("module", ["web_demo", "omnilmm.ui.session", "omnilmm.ui.markup", "omnilmm.ui.server"])
+def test_the_page_needs_no_tensors(module: str) -> None:
+    code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_unknown_model_is_one_line_with_suggestions() -> None:
+    assert_one_line(run("--model", "bilt-in"), "bilt-in", "Did you mean", BUILT_IN)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
+def test_a_missing_gpu_is_one_line_that_says_what_there_is() -> None:
+    assert_one_line(run("--device", "cuda"), "'cuda'", "cpu", "--device auto")
+
+
+def test_a_damaged_model_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(find(BUILT_IN).location, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    assert_one_line(run("--model", str(folder)), str(folder), "cannot be loaded")
+
+
+def test_a_taken_port_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert_one_line(run("--port", port), port, "--port")
+
+
+def test_it_listens_on_this_machine_alone_unless_told() -> None:
+    flags = web_demo.parser().parse_args([])
+    assert (flags.host, flags.port, flags.share, flags.open) == ("127.0.0.1", None, False, False)

@@ -1,0 +1,367 @@
+"""The journeys of a person in front of the Gradio page."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from omnilmm.engine.events import TextDelta
+from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.ui import texts
+from omnilmm.ui.controls import mode_controls
+from tests.pages.visitor import SAMPLES, Pace, Site, Visitor, serve, wait_until_free
+from tests.ui.scripted import ScriptedEngine, finished
+
+Visit = Callable[..., Visitor]
+
+CIRCLE, STARS, HEART, PICTURE = "circle", "stars", "heart", "picture"
+
+
+@pytest.fixture
+def not_a_picture(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.png"
+    path.write_text("these are notes, not a picture")
+    return path
+
+
+def seen_texts(page: Page) -> Callable[[], list[str]]:
+    """Everything that the newest answer says from now on, in order, without repetition."""
+    page.evaluate(
+        """() => {
+            window.seen = [];
+            const look = () => {
+                const answers = document.querySelectorAll('#chat .bot.message');
+                for (const answer of answers)
+                    if (!window.seen.includes(answer.innerText)) window.seen.push(answer.innerText);
+            };
+            new MutationObserver(look).observe(document.querySelector('#chat'),
+                {childList: true, subtree: true, characterData: true});
+        }"""
+    )
+    return lambda: page.evaluate("window.seen")
+
+
+def test_it_says_which_model_runs_on_what_and_why(visitor: Visitor, site: Site) -> None:
+    line = visitor.page.locator("#header").inner_text()
+    for part in (site.engine.card.title, site.engine.device.value, site.engine.device.reason, site.engine.dtype.reason):
+        assert part in line
+
+
+def test_a_sample_is_answered_truly_as_it_streams(visitor: Visitor, pace: Pace) -> None:
+    seen = seen_texts(visitor.page)
+    visitor.sample(CIRCLE)
+    visitor.until(lambda: visitor.pictures.count() == 1)
+    visitor.page.evaluate("window.picture = document.querySelector('#chat img.picture')")
+    assert visitor.answered() == SAMPLES[CIRCLE].answer
+    assert visitor.questions() == [SAMPLES[CIRCLE].question]
+    growing = [text for text in seen() if text and SAMPLES[CIRCLE].answer.startswith(text)]
+    assert len(growing) >= 4, "the answer came in one piece"
+    assert growing == sorted(growing, key=len)
+    assert "looking at the picture …" in seen()
+    assert visitor.page.evaluate("window.picture === document.querySelector('#chat img.picture')"), "it flickers"
+    note = visitor.notes()[0]
+    assert "s to first word · " in note
+    assert " tokens/s · 25 picture tokens" in note
+
+
+def test_a_later_question_sees_the_picture_of_an_earlier_one(visitor: Visitor) -> None:
+    visitor.sample(STARS)
+    visitor.answered()
+    visitor.ask("What colour are the stars?")
+    assert visitor.answered(2) == "The stars are blue."
+    assert visitor.pictures.count() == 1
+    # Another picture comes in addition; this model takes one at a time and says so.
+    visitor.ask("What colour is the circle?", SAMPLES[CIRCLE].picture)
+    assert visitor.answered(3) == SAMPLES[CIRCLE].answer
+    assert visitor.pictures.count() == 2
+    assert len(visitor.questions()) == 3
+    assert visitor.notes()[-1].endswith(texts.SET_ASIDE)
+
+
+def test_beam_search_shows_its_own_controls_and_a_preview(visitor: Visitor, site: Site, pace: Pace) -> None:
+    labels = {
+        mode: {control.label for control in mode_controls(site.engine.card, mode)} for mode in ("sampling", "beam")
+    }
+
+    def shown() -> set[str]:
+        return set(visitor.page.locator("#settings [data-testid=block-info]:visible").all_inner_texts())
+
+    common = {texts.DECODE_TYPE, texts.LABELS["max_new_tokens"]}
+    visitor.until(lambda: shown() == labels["sampling"] | common)
+    visitor.page.get_by_text("Beam Search", exact=True).click()
+    visitor.until(lambda: shown() == labels["beam"] | common)
+
+    seen = seen_texts(visitor.page)
+    visitor.sample(CIRCLE)
+    assert visitor.answered() == SAMPLES[CIRCLE].answer
+    assert texts.PREVIEW in seen()
+    previews = [text for text in seen() if text.startswith("The")]
+    assert len(previews) >= 3
+    assert len(visitor.answers()) == 1
+
+
+def test_stop_keeps_what_was_said_and_frees_the_model(visitor: Visitor, site: Site, pace: Pace) -> None:
+    visitor.sample(PICTURE)
+    visitor.until(lambda: bool(visitor.answers()) and len(visitor.answers()[0].split()) >= 3)
+    visitor.stop.click()
+    clicked = pace.passes
+    visitor.until(lambda: visitor.notes() == [texts.STOPPED])
+    said = visitor.answers()[0]
+    assert SAMPLES[PICTURE].answer != said
+    assert len(said.split()) >= 3
+    time.sleep(3 * pace.pause_s)
+    assert pace.passes <= clicked + 1, "the model went on after Stop"
+    wait_until_free(site.engine, 0)
+    pace.pause_s = 0
+    visitor.ask("Is there a star?")  # the part that was said is a turn of the conversation
+    visitor.answered(2)
+    assert visitor.answers()[0] == said
+
+
+def test_stop_before_the_first_word_gives_the_question_back(visitor: Visitor, pace: Pace) -> None:
+    pace.pause_s = 2
+    visitor.ask("Is there a heart?", SAMPLES[HEART].picture)
+    visitor.until(visitor.stop.is_visible)
+    visitor.stop.click()
+    visitor.until(lambda: texts.WITHDRAWN in visitor.notice.all_inner_texts())
+    assert visitor.box.input_value() == "Is there a heart?"
+    assert visitor.attached.count() == 1
+    assert visitor.questions() == []
+
+
+def test_regenerate_answers_the_last_question_anew(visitor: Visitor, pace: Pace, not_a_picture: Path) -> None:
+    pace.pause_s = 0
+    visitor.page.locator("#regenerate").click()
+    visitor.until(lambda: visitor.notice.all_inner_texts() == [texts.NOTHING_TO_REGENERATE])
+    visitor.sample(CIRCLE)
+    visitor.answered()
+    visitor.ask("And this?", not_a_picture)
+    visitor.until(lambda: "notes.png" in "".join(visitor.notice.all_inner_texts()))
+    before = pace.passes
+    visitor.page.locator("#regenerate").click()
+    visitor.until(lambda: pace.passes > before + 3)
+    assert visitor.answered() == SAMPLES[CIRCLE].answer
+    assert visitor.questions() == [SAMPLES[CIRCLE].question], "a failed turn made Regenerate eat a good one"
+    assert visitor.pictures.count() == 1
+
+
+def test_clear_forgets_everything_also_during_an_answer(visitor: Visitor, site: Site, pace: Pace) -> None:
+    visitor.sample(PICTURE)
+    visitor.until(lambda: bool(visitor.answers()))
+    visitor.page.locator("#clear").click()
+    visitor.until(lambda: not visitor.questions() and visitor.pictures.count() == 0)
+    wait_until_free(site.engine)
+    visitor.until(visitor.send.is_visible)
+    assert visitor.box.input_value() == ""
+    visitor.page.wait_for_timeout(500)
+    assert visitor.questions() == [], "the answer came back after Clear"
+    pace.pause_s = 0
+    visitor.sample(CIRCLE)
+    assert visitor.answered() == SAMPLES[CIRCLE].answer
+    visitor.page.locator("#clear").click()
+    visitor.until(lambda: not visitor.questions())
+    visitor.page.locator("#regenerate").click()  # nothing is left on the server either
+    visitor.until(lambda: visitor.notice.all_inner_texts() == [texts.NOTHING_TO_REGENERATE])
+
+
+def test_a_file_that_is_no_picture_loses_nothing(visitor: Visitor, not_a_picture: Path) -> None:
+    visitor.sample(CIRCLE)
+    visitor.answered()
+    visitor.ask("What is this?", not_a_picture)
+    visitor.until(lambda: visitor.notice.count() == 1)
+    assert visitor.notice.inner_text().startswith("notes.png: This file is not a picture")
+    assert visitor.box.input_value() == "What is this?"
+    assert visitor.attached.count() == 1
+    assert visitor.answers() == [SAMPLES[CIRCLE].answer]
+    assert visitor.questions() == [SAMPLES[CIRCLE].question]
+    visitor.page.locator("#question .delete-button").click()
+    visitor.box.fill("Is there a circle?")
+    visitor.box.press("Enter")
+    visitor.answered(2)
+    assert visitor.notice.count() == 0
+
+
+def test_an_empty_question_keeps_its_picture(visitor: Visitor) -> None:
+    visitor.ask("  ", SAMPLES[HEART].picture)
+    visitor.until(lambda: visitor.notice.count() == 1)
+    assert "empty" in visitor.notice.inner_text()
+    assert visitor.attached.count() == 1
+    assert visitor.questions() == []
+    visitor.ask("Is there a heart?")
+    visitor.answered()
+    assert visitor.pictures.count() == 1
+
+
+def test_a_question_that_is_too_long_says_so_in_one_line(visitor: Visitor) -> None:
+    question = "what is this " * 8000  # 104 000 characters
+    visitor.ask(question)
+    visitor.until(lambda: visitor.notice.count() == 1)
+    assert "tokens" in visitor.notice.inner_text()
+    assert "\n" not in visitor.notice.inner_text()
+    assert visitor.box.input_value() == question
+    assert visitor.questions() == []
+
+
+def test_a_failure_half_way_leaves_no_trace_but_in_the_log(
+    visitor: Visitor, pace: Pace, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pace.pause_s = 0
+    visitor.sample(CIRCLE)
+    visitor.answered()
+    pace.fail_after = pace.passes + 3
+    visitor.ask("Is there a heart?")
+    visitor.until(lambda: visitor.notice.count() == 1)
+    assert visitor.notice.inner_text() == texts.FAILED
+    assert visitor.box.input_value() == "Is there a heart?"
+    assert visitor.answers() == [SAMPLES[CIRCLE].answer]
+    record = next(record for record in caplog.records if record.levelno == logging.ERROR)
+    assert record.exc_info
+    assert "caught fire" in str(record.exc_info[1])
+    pace.fail_after = None
+    visitor.box.press("Enter")
+    visitor.answered(2)
+    output = capfd.readouterr()
+    for said in ("heart", SAMPLES[CIRCLE].question, SAMPLES[CIRCLE].answer):
+        assert said not in output.out + output.err + caplog.text
+
+
+def test_two_people_at_once_each_get_their_own_true_answer(visit: Visit) -> None:
+    people = {visit(): (CIRCLE, "red"), visit(): (STARS, "blue")}
+    for person, (name, _) in people.items():
+        person.ask("What is in this picture?", SAMPLES[name].picture)
+    for person in people:
+        person.answered()
+    for person, (name, _) in people.items():
+        person.ask("Which shape is red?" if name == CIRCLE else "Which shapes are blue?")
+    for person, (_, colour) in people.items():
+        assert colour in person.answered(2)
+        assert person.pictures.count() == 1
+        assert len(person.questions()) == 2
+
+
+def test_the_second_of_two_people_sees_how_many_are_ahead(visit: Visit, pace: Pace) -> None:
+    first, second = visit(), visit()
+    first.sample(CIRCLE)
+    first.until(lambda: bool(first.answers()))
+    second.sample(CIRCLE)
+    second.until(lambda: second.notes() == ["1 ahead of you"])
+    first.answered()
+    pace.pause_s = 0
+    second.answered()
+    assert first.answers() == second.answers() == [SAMPLES[CIRCLE].answer]
+
+
+@pytest.mark.parametrize("leave", ["close", "reload"])
+def test_leaving_frees_the_model(visitor: Visitor, site: Site, pace: Pace, leave: str) -> None:
+    visitor.sample(PICTURE)
+    visitor.until(lambda: bool(visitor.answers()))
+    people = len(site.page.sessions)
+    visitor.page.close() if leave == "close" else visitor.page.reload()
+    left = pace.passes
+    wait_until_free(site.engine)
+    assert pace.passes <= left + 4
+    end = time.monotonic() + 5
+    while len(site.page.sessions) >= people and time.monotonic() < end:
+        time.sleep(0.05)
+    assert len(site.page.sessions) < people, "the conversation of a closed tab is still in memory"
+
+
+def test_a_question_during_an_answer_takes_over(visitor: Visitor, pace: Pace) -> None:
+    visitor.sample(PICTURE)
+    visitor.until(lambda: bool(visitor.answers()))
+    visitor.ask("Is there a star?")
+    pace.pause_s = 0
+    visitor.until(lambda: visitor.notes()[:1] == [texts.STOPPED])
+    visitor.answered(2)
+    visitor.until(visitor.send.is_visible)
+    assert visitor.questions() == [SAMPLES[PICTURE].question, "Is there a star?"]
+
+
+def test_what_was_sent_is_not_left_on_disk(visitor: Visitor, site: Site, tmp_path: Path) -> None:
+    picture = tmp_path / "private.png"
+    picture.write_bytes(SAMPLES[CIRCLE].picture.read_bytes())
+    folder = Path(site.page.chat.GRADIO_CACHE)
+    visitor.attach(picture)
+    assert list(folder.rglob("private.png"))
+    visitor.ask("What colour is the circle?")
+    assert visitor.answered() == SAMPLES[CIRCLE].answer
+    assert not list(folder.rglob("private.png"))
+    assert folder.stat().st_mode & 0o077 == 0, "others on this machine can read the uploads"
+
+
+def test_a_lost_conversation_is_said_and_not_pretended(visitor: Visitor, site: Site) -> None:
+    visitor.sample(CIRCLE)
+    visitor.answered()
+    for key in list(site.page.sessions._sessions):  # as if the connection had broken down for a while
+        site.page.sessions.close(key)
+    visitor.ask("Where is it?")
+    visitor.until(lambda: visitor.notice.all_inner_texts() == [texts.LOST])
+    assert visitor.box.input_value() == "Where is it?"
+    visitor.box.press("Enter")
+    visitor.answered()
+
+
+def test_the_copy_button_copies_the_answer_alone(visitor: Visitor) -> None:
+    visitor.page.evaluate("navigator.clipboard.writeText = async text => { window.copied = text }")
+    visitor.sample(CIRCLE)
+    answer = visitor.answered()
+    buttons = visitor.page.locator("#chat .message-buttons button:visible")
+    assert buttons.count() == 1
+    buttons.click()
+    visitor.until(lambda: visitor.page.evaluate("window.copied") == answer)
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[Site]:
+    with serve(ScriptedEngine()) as site:
+        yield site
+
+
+def test_the_settings_reach_the_engine(visit: Visit, scripted: Site) -> None:
+    visitor = visit(scripted.address)
+    visitor.page.locator("#seed input, #seed textarea").fill("7")
+    visitor.page.locator("#top_k input[type=number]").fill("12")
+    visitor.page.locator("#max_new_tokens input[type=number]").fill("99")
+    visitor.page.locator("#max_new_tokens input[type=number]").press("Tab")
+    visitor.ask("Hello")
+    visitor.answered()
+    card = scripted.engine.card
+    expected = Sampling(**{**card.sampling.model_dump(), "top_k": 12}, seed=7, max_new_tokens=99)
+    assert scripted.engine.asked[-1][1] == expected
+    visitor.page.get_by_text("Beam Search", exact=True).click()
+    visitor.page.locator("#beams input[type=number]").fill("5")
+    visitor.page.locator("#beams input[type=number]").press("Tab")
+    visitor.ask("Hello")
+    visitor.answered(2)
+    expected_beams = BeamSearch(**{**card.beam.model_dump(), "beams": 5}, max_new_tokens=99)
+    assert scripted.engine.asked[-1][1] == expected_beams
+
+
+def test_answers_are_markdown_questions_are_not_and_nothing_is_fetched_from_afar(visit: Visit, scripted: Site) -> None:
+    answer = "**bold** ![spy](http://spy.example/pixel.png) <img src='http://spy.example/other.png'><script>x</script>"
+    scripted.engine.script = lambda _: [TextDelta(answer), finished(answer)]
+    visitor = visit(scripted.address)
+    question = "**not bold** <b>not bold</b> ![spy](http://spy.example/mine.png)"
+    visitor.ask(question)
+    visitor.answered()
+    assert visitor.questions() == [question]
+    assert visitor.page.locator("#chat .bot strong").inner_text() == "bold"
+    assert visitor.page.locator("#chat .user strong, #chat .user b, #chat script").count() == 0
+    visitor.page.wait_for_timeout(500)  # `visit` checks that no request went out
+
+
+def test_it_fits_on_a_phone(visit: Visit) -> None:
+    visitor = visit(viewport={"width": 390, "height": 844}, is_mobile=True)
+    visitor.sample(CIRCLE)
+    visitor.answered()
+    assert visitor.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert visitor.page.evaluate("window.innerWidth") == 390
+    for place in (visitor.box, visitor.page.locator("#regenerate"), visitor.page.locator(".sample").first):
+        place_box = place.bounding_box()
+        assert place_box
+        assert place_box["y"] + place_box["height"] <= 844

@@ -1,0 +1,166 @@
+"""A person in front of the page, the page's server, and the pace of the model behind it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import BrowserContext, Locator, Page, Request
+
+import web_demo
+from omnilmm.conversation import Conversation
+from omnilmm.engine.events import Engine, Progress
+from omnilmm.engine.local import LocalEngine
+from omnilmm.ui.samples import samples
+
+PATIENCE_MS = 60_000  # a busy machine of two cores is slow, and a test that waits in vain is red anyway
+ANSWERED = "to first word"  # in the note under every whole answer
+SAMPLES = {sample.picture.stem: sample for sample in samples()}
+
+
+@dataclass
+class Site:
+    """A page that is being served."""
+
+    engine: Any
+    page: web_demo.Page
+    address: str
+
+
+@contextmanager
+def serve(engine: Engine) -> Iterator[Site]:
+    page = web_demo.Page(engine)
+    try:
+        yield Site(engine, page, web_demo.launch(page.demo, port=0))
+    finally:
+        page.demo.close(verbose=False)
+
+
+@dataclass(eq=False)
+class Visitor:
+    """A person in front of the page."""
+
+    page: Page
+    foreign: list[Request] = field(default_factory=list)  # requests that went out to any other host
+    broken: list[str] = field(default_factory=list)  # errors of the page's scripts
+
+    @classmethod
+    def arrives(cls, context: BrowserContext, address: str) -> Visitor:
+        """Opens the page and waits until it can be used."""
+        visitor = cls(context.new_page())
+        visitor.page.set_default_timeout(PATIENCE_MS)
+        visitor.page.on("request", lambda request: visitor._note(request, address))
+        visitor.page.on("requestfailed", visitor._forgive)
+        visitor.page.on("pageerror", lambda error: visitor.broken.append(str(error)))
+        visitor.page.goto(address)
+        visitor.box.wait_for()
+        return visitor
+
+    def _note(self, request: Request, address: str) -> None:
+        if not request.url.startswith((address, "data:", "blob:")):
+            self.foreign.append(request)
+
+    def _forgive(self, request: Request) -> None:
+        if request.failure == "csp" and request in self.foreign:  # stopped by the page's own policy, never sent
+            self.foreign.remove(request)
+
+    @property
+    def box(self) -> Locator:
+        return self.page.locator("#question textarea")
+
+    @property
+    def notice(self) -> Locator:
+        return self.page.locator(".notice")
+
+    @property
+    def stop(self) -> Locator:
+        return self.page.locator("#question .stop-button")
+
+    @property
+    def send(self) -> Locator:
+        return self.page.locator("#question .submit-button")
+
+    @property
+    def pictures(self) -> Locator:
+        return self.page.locator("#chat img.picture")
+
+    @property
+    def attached(self) -> Locator:
+        return self.page.locator("#question .thumbnail-item")
+
+    def questions(self) -> list[str]:
+        return [text for text in self.page.locator("#chat .user.message").all_inner_texts() if text.strip()]
+
+    def answers(self) -> list[str]:
+        return self.page.locator("#chat .bot.message:not(:has(.note))").all_inner_texts()
+
+    def notes(self) -> list[str]:
+        return self.page.locator("#chat .note").all_inner_texts()
+
+    def sample(self, name: str) -> None:
+        self.page.locator(".sample", has_text=SAMPLES[name].question).click()
+
+    def attach(self, *paths: Path) -> None:
+        before = self.attached.count()
+        self.page.locator("#question input[type=file]").set_input_files([str(path) for path in paths])
+        self.until(lambda: self.attached.count() == before + len(paths) and self.send.is_enabled())
+
+    def ask(self, question: str, *pictures: Path) -> None:
+        if pictures:
+            self.attach(*pictures)
+        self.box.fill(question)
+        self.box.press("Enter")
+
+    def answered(self, count: int = 1) -> str:
+        """Wait for whole answers; the last one's text."""
+        self.until(lambda: len(notes := self.notes()) == count and ANSWERED in notes[-1])
+        return self.answers()[-1]
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something that is seen on the page."""
+        end = time.monotonic() + PATIENCE_MS / 1000
+        while not holds():
+            if time.monotonic() > end:
+                text = self.page.locator("body").inner_text()
+                raise AssertionError(f"waited {PATIENCE_MS / 1000:.0f} s in vain; the page says:\n{text}")
+            self.page.wait_for_timeout(50)
+
+
+class Pace:
+    """Slows a model down and counts what it does.
+
+    Attributes:
+        pause_s: rest after each pass.
+        passes: how many passes through the language model have begun.
+        fail_after: passes after which the model breaks; None for never.
+    """
+
+    def __init__(self, pause_s: float) -> None:
+        self.pause_s, self.passes = pause_s, 0
+        self.fail_after: int | None = None
+
+    def before(self, *_: Any) -> None:
+        self.passes += 1
+        if self.fail_after is not None and self.passes > self.fail_after:
+            raise RuntimeError("the device caught fire")
+
+    def after(self, *_: Any) -> None:
+        time.sleep(self.pause_s)
+
+
+def wait_until_free(engine: LocalEngine, seconds: float = 10) -> None:
+    """Fails unless the model can turn to a new question at once, or within so many seconds."""
+    end = time.monotonic() + seconds
+    question = Conversation().with_message("user", "Hello")
+    while True:
+        events = engine.stream(question)
+        first = next(events)
+        events.close()
+        if not isinstance(first, Progress) or first.stage != "waiting":
+            return
+        assert time.monotonic() < end, "the model is still busy with an answer that nobody wants"
+        time.sleep(0.05)

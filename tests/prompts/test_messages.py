@@ -1,0 +1,79 @@
+"""Messages as scripts write them become a conversation, or one clear line."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.errors import ImageError, InputError
+from omnilmm.prompts.messages import conversation_from_dicts
+
+RED = Image.new("RGB", (8, 4), "red")
+
+
+def test_content_is_text_or_a_list() -> None:
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": ["Yes", {"type": "text", "text": "sir"}]},
+        {"role": "user", "content": ("And", "now?")},
+    ]
+    expected = Conversation().with_message("user", "Hi").with_message("assistant", "Yes", "sir")
+    assert conversation_from_dicts(messages) == expected.with_message("user", "And", "now?")
+
+
+def test_a_first_system_message_is_the_system_prompt() -> None:
+    messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+    assert conversation_from_dicts(messages) == Conversation(system="Be kind.").with_message("user", "Hi")
+
+
+def test_a_picture_may_be_given_in_many_ways(tmp_path: Path) -> None:
+    path = tmp_path / "red.png"
+    RED.save(path)
+    buffer = io.BytesIO()
+    RED.save(buffer, "PNG")
+    given = [RED, path, buffer.getvalue(), Picture(RED)]
+    given += [{"type": "image", "image": item} for item in (*given, str(path))]
+    given += [{"type": "image", "path": str(path)}]
+    for picture in given:
+        conversation = conversation_from_dicts([{"role": "user", "content": [picture, "What?"]}])
+        assert conversation == Conversation().with_message("user", Picture(RED), "What?")
+
+
+def test_a_string_is_text_even_if_a_file_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RED.save(tmp_path / "red.png")
+    monkeypatch.chdir(tmp_path)
+    assert not conversation_from_dicts([{"role": "user", "content": ["red.png"]}]).pictures
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([{"role": "robot", "content": "Hi"}], "expected role 'user' or 'assistant', got 'robot'"),
+        ([{"role": "user", "content": "Hi"}, {"role": "system", "content": "Late"}], "Message 1: .*got 'system'"),
+        ([{"content": "Hi"}], "got None"),
+        ([{"role": "user"}], "must be a dict with 'role' and 'content'"),
+        (["Hi"], "must be a dict with 'role' and 'content'"),
+        ("Hi", "must be a dict with 'role' and 'content'"),
+        ([{"role": "user", "content": [{"type": "video", "video": "a.mp4"}]}], "Content must be text, a picture"),
+        ([{"role": "user", "content": [{"type": "text", "text": 7}]}], "Content must be text, a picture"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "Content must be text, a picture"),
+        ([{"role": "user", "content": 7}], "Content must be text, a picture"),
+        ([{"role": "user", "content": None}], "Content must be text, a picture"),
+        ([{"role": "user", "content": [["nested"]]}], "Content must be text, a picture"),
+    ],
+)
+def test_messages_of_another_form_are_refused(messages: Any, expected: str) -> None:
+    with pytest.raises(InputError, match=expected) as caught:
+        conversation_from_dicts(messages)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_picture_that_is_not_there_is_named() -> None:
+    content = [{"type": "image", "path": "nowhere.png"}, {"type": "text", "text": "What?"}]
+    with pytest.raises(ImageError, match=r"nowhere\.png"):
+        conversation_from_dicts([{"role": "user", "content": content}])

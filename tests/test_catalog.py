@@ -1,0 +1,139 @@
+"""Models are data: one YAML file each, found by name, hub id or folder."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from safetensors import safe_open
+
+from omnilmm import catalog
+from omnilmm.catalog import BUILT_IN, CONFIGS, ROOT, cards, find
+from omnilmm.errors import CheckpointError, ModelNotFoundError
+
+
+def folder_with(tmp_path: Path, **config: Any) -> Path:
+    folder = tmp_path / "some model"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_every_file_is_a_card_in_the_order_of_size() -> None:
+    assert set(cards()) == {path.stem for path in CONFIGS.glob("*.yaml")}
+    sizes = [card.parameters for card in cards().values()]
+    assert sizes == sorted(sizes) and next(iter(cards())) == BUILT_IN
+
+
+@pytest.mark.parametrize("name", cards())
+def test_a_card_can_be_true(name: str) -> None:
+    card = cards()[name]
+    assert card.max_new_tokens < card.context
+    assert card.title and card.licence and card.languages
+    for kind, gib in card.memory_gib.items():
+        assert gib * 2**30 > card.parameters * {"fp32": 4, "bf16": 2, "fp16": 2}[kind], kind
+
+
+def test_the_built_in_card_describes_the_files_that_ship() -> None:
+    card = find(BUILT_IN)
+    assert Path(card.location) == ROOT / "assets" / "built-in"
+    with safe_open(Path(card.location) / "model.safetensors", "pt") as weights:
+        parameters = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    assert parameters == card.parameters
+    config = json.loads((Path(card.location) / "config.json").read_text())
+    assert card.context <= config["max_position_embeddings"] and str(config["version"]) == card.version
+
+
+@pytest.mark.parametrize("wish", ["minicpm-v-2.6", "MiniCPM-V-2.6", "openbmb/MiniCPM-V-2_6", "OPENBMB/minicpm-v-2_6"])
+def test_names_and_hub_ids_are_found_whatever_their_case(wish: str) -> None:
+    assert find(wish).name == "minicpm-v-2.6" and find(wish).location == "openbmb/MiniCPM-V-2_6"
+
+
+@pytest.mark.parametrize(
+    ("wish", "suggestion"),
+    [("minicpm-v2.6", "minicpm-v-2.6"), ("builtin", "built-in"), ("MiniCPM-Llama3", "minicpm-llama3-v-2.5")],
+)
+def test_unknown_names_come_with_the_nearest_ones(wish: str, suggestion: str) -> None:
+    with pytest.raises(
+        ModelNotFoundError, match=f"no model '{wish}'. Did you mean .*{suggestion}.*Known models: .*folder"
+    ):
+        find(wish)
+
+
+@pytest.mark.parametrize("wish", ["xyzzy", "~nobody-of-that-name/model", "a" * 5000, "a\0b"])
+def test_names_like_nothing_list_what_there_is(wish: str) -> None:
+    with pytest.raises(ModelNotFoundError, match=f"Known models: {', '.join(cards())}"):
+        find(wish)
+
+
+@pytest.mark.parametrize(
+    ("config", "version"),
+    [
+        ({"version": 2.6}, "2.6"),
+        ({"version": "2.5"}, "2.5"),
+        ({"query_num": 96}, "2.5"),
+        ({"vision_config": {"model_type": "idefics2"}}, "2.5"),
+        ({}, "2.6"),
+    ],
+)
+def test_a_folder_is_recognised_by_its_config(tmp_path: Path, config: dict[str, Any], version: str) -> None:
+    folder = folder_with(tmp_path, model_type="minicpmv", max_position_embeddings=1000, **config)
+    card = find(str(folder))
+    assert card.version == version and card.context == 1000
+    assert card.location == str(folder) and "some model" in card.title
+
+
+def test_a_folders_context_is_never_larger_than_its_familys(tmp_path: Path) -> None:
+    card = find(str(folder_with(tmp_path, model_type="minicpmv", version=2.6, max_position_embeddings=32768)))
+    assert card.context == cards()["minicpm-v-2.6"].context == 8192
+
+
+def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_with(tmp_path, model_type="minicpmv")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Path(find("~/some model").location).expanduser() == tmp_path / "some model"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "no config.json"),
+        ("{", "cannot be read as JSON"),
+        ("[]", "model_type None; supported is 'minicpmv'"),
+        ('{"model_type": "llama"}', "model_type 'llama'; supported is 'minicpmv'"),
+        ('{"model_type": "minicpmv", "version": "9"}', "version '9'; supported are 2.5 and 2.6"),
+        ('{"model_type": "minicpmv", "vision_encoder": "vit"}', "1.0 or 2.0"),
+    ],
+    ids=["none", "broken", "list", "other", "unknown version", "1.0"],
+)
+def test_a_folder_that_is_no_checkpoint_says_why(tmp_path: Path, content: str | None, expected: str) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=expected):
+        find(str(tmp_path))
+
+
+def test_a_card_with_unknown_or_missing_keys_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = yaml.safe_load((CONFIGS / "built-in.yaml").read_text())
+    monkeypatch.setattr(catalog, "CONFIGS", tmp_path)
+    cards.cache_clear()
+    try:
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(good))
+        assert list(cards()) == ["mine"]
+        for bad, named in (
+            ({**good, "colour": "red"}, "colour"),
+            ({key: value for key, value in good.items() if key != "context"}, "context"),
+            ({**good, "version": "7"}, "version"),
+            (["no", "mapping"], "mine.yaml"),
+        ):
+            cards.cache_clear()
+            (tmp_path / "mine.yaml").write_text(yaml.safe_dump(bad))
+            with pytest.raises(CheckpointError, match=named):
+                cards()
+    finally:
+        monkeypatch.undo()
+        cards.cache_clear()

@@ -1,0 +1,48 @@
+"""An engine that says what a test wants it to say, when it wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+
+from omnilmm.catalog import BUILT_IN, ModelCard, find
+from omnilmm.conversation import Conversation
+from omnilmm.engine.events import Event, Finished, TextDelta, Timings, Usage
+from omnilmm.engine.options import Options
+from omnilmm.hardware import Choice
+
+Script = Callable[[Conversation], Iterable[Event]]
+
+
+def finished(text: str, **more: object) -> Finished:
+    usage, timings = Usage(10, 25, 9), Timings(0.0, 0.5, 2.5)
+    return Finished(**{"text": text, "reason": "end", "usage": usage, "timings": timings, **more})  # type: ignore[arg-type]
+
+
+def echo(conversation: Conversation) -> Iterable[Event]:
+    """Says the last question word by word."""
+    words = conversation.messages[-1].text.split(" ")
+    for number, word in enumerate(words):
+        yield TextDelta(word if number == 0 else f" {word}")
+    yield finished(" ".join(words))
+
+
+class ScriptedEngine:
+    """Says what its script says.
+
+    Attributes:
+        asked: the conversations it was given, and with which options.
+        closed: how many of its streams were closed or came to their end.
+    """
+
+    def __init__(self, script: Script = echo, card: ModelCard | None = None) -> None:
+        self.script, self.card = script, card or find(BUILT_IN)
+        self.device, self.dtype = Choice("cpu", "it is a test"), Choice("fp32", "it is a test")
+        self.asked: list[tuple[Conversation, Options | None]] = []
+        self.closed = 0
+
+    def stream(self, conversation: Conversation, options: Options | None = None) -> Generator[Event]:
+        self.asked.append((conversation, options))
+        try:
+            yield from self.script(conversation)
+        finally:
+            self.closed += 1

@@ -1,0 +1,47 @@
+"""Controls can only choose what can work, and what they choose is what the engine gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from omnilmm.catalog import cards
+from omnilmm.engine.options import BeamSearch, Mode, Sampling
+from omnilmm.errors import OptionsError
+from omnilmm.ui.controls import chosen_options, length_control, mode_controls
+
+CARDS = list(cards().values())
+
+
+@pytest.mark.parametrize("card", CARDS, ids=[card.name for card in CARDS])
+@pytest.mark.parametrize("mode", ["sampling", "beam"])
+def test_both_ends_and_the_default_of_every_control_work(card, mode: Mode) -> None:
+    length = length_control(card)
+    for control in (*mode_controls(card, mode), length):
+        for value in (control.limit.low, control.limit.high, control.default):
+            chosen = int(value) if control.limit.whole and value is not None else value
+            assert chosen_options(card, mode, {control.name: chosen})
+    assert length.limit.high < card.context
+    assert length.default is not None
+    assert length.default <= length.limit.high
+
+
+def test_each_mode_has_its_own_controls() -> None:
+    names = {mode: [control.name for control in mode_controls(CARDS[0], mode)] for mode in ("sampling", "beam")}
+    assert names["sampling"] == ["temperature", "top_p", "top_k", "repetition_penalty", "seed"]
+    assert names["beam"] == ["beams", "repetition_penalty", "length_penalty"]
+
+
+def test_defaults_are_the_models() -> None:
+    card = CARDS[0]
+    defaults = {control.name: control.default for control in mode_controls(card, "sampling")}
+    assert defaults == {**card.sampling.model_dump(), "seed": None}
+
+
+def test_a_text_field_is_a_number_or_nothing() -> None:
+    card = CARDS[0]
+    assert chosen_options(card, "sampling", {"seed": " 7 "}).seed == 7  # type: ignore[union-attr]
+    assert chosen_options(card, "sampling", {"seed": " "}).seed is None  # type: ignore[union-attr]
+    with pytest.raises(OptionsError, match="seed"):
+        chosen_options(card, "sampling", {"seed": "seven"})
+    assert isinstance(chosen_options(card, "sampling", {}), Sampling)
+    assert isinstance(chosen_options(card, "beam", {"beams": 5}), BeamSearch)

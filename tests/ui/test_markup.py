@@ -1,0 +1,57 @@
+"""A user's text is shown as it was typed, a picture as the model sees it."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import io
+
+from PIL import Image
+
+from omnilmm.conversation import Conversation, Message, Picture
+from omnilmm.ui import markup
+from omnilmm.ui.session import Draft, Session
+
+
+def test_plain_words_stay_as_they_are() -> None:
+    question = "What colour is the circle? It's (maybe) red, isn't it: 3.5 cm!"
+    assert markup.plain_markdown(question) == question
+
+
+def test_nothing_typed_is_markup() -> None:
+    typed = "<img src=x> *a* _b_ `c` [d](e) $$f$$ ~~g~~ |h| &amp; \\*"
+    shown = markup.plain_markdown(typed)
+    assert not set("<>*_`[]$~|\\") & set(shown)
+    lines = markup.plain_markdown("# a\n- b\n1. c\n    d\n===").splitlines()
+    assert lines == ["&#35; a", "&#45; b", "1&#46; c", "&nbsp;&nbsp;&nbsp;&nbsp;d", "&#61;=="]
+
+
+def test_a_thumbnail_is_small_and_goes_with_its_picture() -> None:
+    picture = Picture(Image.new("RGB", (3000, 20), "red"))
+    address = markup.thumbnail(picture)
+    small = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+    assert small.size == (markup.THUMBNAIL_PIXELS, 3)
+    assert markup.thumbnail(picture) is address
+    kept = len(markup._thumbnails)
+    del picture
+    gc.collect()
+    assert len(markup._thumbnails) == kept - 1
+
+
+def test_a_growing_answer_follows_its_history() -> None:
+    session = Session()
+    picture = Picture(Image.new("RGB", (4, 4)))
+    session.conversation = (
+        Conversation()
+        .with_message("user", picture, "one <b>")
+        .with_message("assistant", "**1**")
+        .with_message("user", "old")
+        .with_message("assistant", "gone")
+    )
+    session.notes = ("first & note", "second note")
+    draft = Draft(session.conversation.without_last(2), Message("user", ("new",)), "2", "")
+    bubbles = markup.chat_messages(session, draft)
+    assert [bubble["role"] for bubble in bubbles] == ["user", "user", "assistant", "assistant", "user", "assistant"]
+    contents = [bubble["content"] for bubble in bubbles]
+    assert contents[0].startswith('<img class="picture" src="data:image/jpeg;base64,')
+    assert contents[1:] == ["one &#60;b&#62;", "**1**", '<small class="note">first &amp; note</small>', "new", "2"]

@@ -1,0 +1,230 @@
+"""One visitor's turns: what is kept, what is not, and that stopping stops."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+
+import pytest
+from PIL import Image
+
+from omnilmm.conversation import Conversation, Message, Picture
+from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
+from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.errors import InputError
+from omnilmm.ui import session as session_module
+from omnilmm.ui import texts
+from omnilmm.ui.session import Draft, Session, Sessions
+from tests.ui.scripted import ScriptedEngine, finished
+
+OPTIONS = Sampling()
+RED, BLUE = (Picture(Image.new("RGB", (8, 8), colour)) for colour in ("red", "blue"))
+
+
+@pytest.fixture(autouse=True)
+def _paint_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "REFRESH_S", 0)
+
+
+def spoken(session: Session) -> list[str]:
+    return [message.text for message in session.conversation.messages]
+
+
+def words(*said: str) -> Iterable[Event]:
+    for word in said:
+        yield TextDelta(word)
+
+
+def test_a_turn_is_shown_as_it_grows_and_kept() -> None:
+    session = Session()
+    drafts = list(session.ask(ScriptedEngine(), ("one two three",), OPTIONS))
+    assert [draft.text for draft in drafts] == ["", "one", "one two", "one two three", "one two three"]
+    assert [draft.state for draft in drafts] == ["growing"] * 4 + ["kept"]
+    assert spoken(session) == ["one two three", "one two three"]
+    assert session.notes == ("0.5 s to first word · 4 tokens/s · 25 picture tokens",)
+    assert not session.busy
+
+
+def test_the_whole_conversation_with_all_pictures_is_asked() -> None:
+    card = ScriptedEngine().card.model_copy(update={"several_pictures": True})
+    engine, session = ScriptedEngine(card=card), Session()
+    for question in ((RED, "one"), ("two",), (BLUE, "three")):
+        list(session.ask(engine, question, OPTIONS))
+    asked, options = engine.asked[-1]
+    assert asked.pictures == (RED, BLUE)
+    assert [message.role for message in asked.messages] == ["user", "assistant"] * 2 + ["user"]
+    assert options is OPTIONS
+
+
+def test_a_model_of_one_picture_sees_the_newest_and_says_so() -> None:
+    engine, session = ScriptedEngine(), Session()
+    assert not engine.card.several_pictures
+    for question in ((RED, "one"), ("two",), (BLUE, "three"), ("four",)):
+        list(session.ask(engine, question, OPTIONS))
+    assert [conversation.pictures for conversation, _ in engine.asked] == [(RED,), (RED,), (BLUE,), (BLUE,)]
+    assert [len(conversation.messages) for conversation, _ in engine.asked] == [1, 3, 1, 3]
+    assert [texts.SET_ASIDE in note for note in session.notes] == [False, False, True, False]
+    assert len(session.conversation.messages) == 8
+    list(session.again(engine, OPTIONS))
+    list(session.again(engine, OPTIONS))
+    assert len(engine.asked[-1][0].messages) == 3
+    assert len(session.conversation.messages) == 8
+
+
+def test_progress_is_noted_until_the_first_word_and_never_after_it() -> None:
+    draft = Draft(Conversation(), Message("user", ("hello",)))
+    assert draft.after(Progress("waiting", total=2)).note == "2 ahead of you"
+    assert draft.after(Progress("reading", total=1)).note == "looking at the picture …"
+    assert draft.after(Progress("reading", total=3)).note == "looking at 3 pictures …"
+    assert draft.after(Progress("reading", total=0)).note == texts.THINKING
+    assert draft.after(Progress("downloading", 1, 4)).note == "downloading the model 25% …"
+    talking = draft.after(TextDelta("Well"))
+    assert talking.after(Progress("reading", total=1)) == talking
+
+
+def test_a_preview_replaces_the_one_before_and_the_winner_replaces_it() -> None:
+    def search(_: Conversation) -> Iterable[Event]:
+        yield Preview("A cat")
+        yield Preview("The dog")
+        yield finished("The dogs.")
+
+    session = Session()
+    drafts = list(session.ask(ScriptedEngine(search), ("?",), BeamSearch()))
+    assert [(draft.text, draft.note) for draft in drafts[1:3]] == [
+        ("A cat", texts.PREVIEW),
+        ("The dog", texts.PREVIEW),
+    ]
+    assert spoken(session)[-1] == "The dogs."
+
+
+def test_stop_keeps_what_was_said_and_closes_the_engine() -> None:
+    engine, session = ScriptedEngine(lambda _: words("a", "b", "c")), Session()
+    drafts = session.ask(engine, ("?",), OPTIONS)
+    assert [next(drafts).text for _ in range(3)] == ["", "a", "ab"]
+    session.stop()
+    assert [draft.state for draft in drafts] == ["kept"]
+    assert engine.closed == 1
+    assert spoken(session) == ["?", "abc"]  # the word that was on its way when Stop came
+    assert session.notes == (texts.STOPPED,)
+
+
+def test_stop_before_the_first_word_withdraws_the_question() -> None:
+    session = Session()
+    drafts = session.ask(ScriptedEngine(lambda _: [Progress("waiting", total=1)] * 9), ("?",), OPTIONS)
+    next(drafts)
+    session.stop()
+    assert [draft.state for draft in drafts] == ["withdrawn"]
+    assert spoken(session) == []
+
+
+def test_a_failure_leaves_the_conversation_as_it_was() -> None:
+    def fail(_: Conversation) -> Iterable[Event]:
+        yield TextDelta("half an")
+        raise RuntimeError("the device caught fire")
+
+    engine, session = ScriptedEngine(), Session()
+    list(session.ask(engine, ("one",), OPTIONS))
+    before = session.conversation
+    engine.script = fail
+    for turn in (session.ask(engine, ("two",), OPTIONS), session.again(engine, OPTIONS)):
+        with pytest.raises(RuntimeError, match="fire"):
+            list(turn)
+        assert session.conversation is before
+        assert not session.busy
+    with pytest.raises(InputError, match="empty"):
+        list(session.ask(engine, (RED, "  "), OPTIONS))
+    assert len(engine.asked) == 3  # the empty question never came that far
+
+
+def test_again_replaces_the_last_answer_alone() -> None:
+    engine, session = ScriptedEngine(), Session()
+    with pytest.raises(InputError, match="regenerate"):
+        list(session.again(engine, OPTIONS))
+    list(session.ask(engine, ("one",), OPTIONS))
+    list(session.ask(engine, ("two",), OPTIONS))
+    engine.script = lambda _: [TextDelta("new"), finished("new")]
+    list(session.again(engine, OPTIONS))
+    assert spoken(session) == ["one", "one", "two", "new"]
+    assert len(session.notes) == 2
+
+
+def test_closing_the_iterator_closes_the_engine_and_keeps_nothing() -> None:
+    engine, session = ScriptedEngine(lambda _: words("a", "b", "c")), Session()
+    drafts = session.ask(engine, ("?",), OPTIONS)
+    next(drafts), next(drafts)
+    drafts.close()  # type: ignore[attr-defined]
+    assert engine.closed == 1
+    assert spoken(session) == []
+    assert not session.busy
+
+
+class Slow:
+    """A script that goes on until it is stopped, driven by another thread as a page's server does."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.spoke = session, threading.Event()
+        self.engine = ScriptedEngine(self.script)
+        self.drafts: list[Draft] = []
+        self.thread = threading.Thread(target=self._drive)
+        self.thread.start()
+        assert self.spoke.wait(5)
+
+    def script(self, _: Conversation) -> Iterator[Event]:
+        while True:
+            yield TextDelta("a")
+            self.spoke.set()
+
+    def _drive(self) -> None:
+        self.drafts.extend(self.session.ask(self.engine, ("endless",), OPTIONS))
+
+
+def test_a_new_question_stops_the_running_answer_and_follows_it() -> None:
+    session = Session()
+    slow = Slow(session)
+    list(session.ask(ScriptedEngine(), ("next",), OPTIONS))
+    slow.thread.join(5)
+    assert spoken(session)[0::2] == ["endless", "next"]
+    assert spoken(session)[1].startswith("a")
+    assert session.notes[0] == texts.STOPPED
+    assert slow.engine.closed == 1
+
+
+def test_clear_forgets_the_running_answer_too() -> None:
+    session = Session()
+    slow = Slow(session)
+    session.clear()
+    assert slow.engine.closed == 1
+    slow.thread.join(5)
+    assert slow.drafts[-1].state == "forgotten"
+    assert spoken(session) == []
+
+
+def test_who_left_is_stopped_and_forgotten() -> None:
+    sessions = Sessions()
+    slow = Slow(sessions.of("somebody"))
+    assert sessions.of("somebody") is slow.session
+    assert sessions.of("another") is not slow.session
+    sessions.close("somebody")
+    slow.thread.join(5)
+    assert slow.engine.closed == 1
+    assert len(sessions) == 1
+    sessions.close("nobody")
+    engine = ScriptedEngine()
+    assert list(slow.session.ask(engine, ("more",), OPTIONS)) == []
+    assert engine.asked == []
+
+
+def test_many_words_are_not_painted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "REFRESH_S", 60)
+    session = Session()
+    drafts = list(session.ask(ScriptedEngine(), ("word " * 1000,), OPTIONS))
+    assert len(drafts) <= 3
+    assert drafts[-1].text == "word " * 1000
+
+
+def test_notes_say_what_went_differently() -> None:
+    plain: Finished = finished("Well.")
+    assert texts.finished_note(plain) == "0.5 s to first word · 4 tokens/s · 25 picture tokens"
+    cut = finished("Well", reason="length", dropped_messages=4)
+    assert texts.finished_note(cut).endswith(f"{texts.LENGTH} · the oldest 4 messages no longer fit")
+    assert texts.SILENT in texts.finished_note(finished(""))
