@@ -106,14 +106,23 @@ def find(model: str) -> ModelCard:
     for card in cards().values():
         if model.lower() in (card.name.lower(), card.source.lower()):
             return card
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    folder = _folder(model)
+    if folder is not None:
         return _card_of_folder(folder)
     near = difflib.get_close_matches(model.lower(), cards(), n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     raise ModelNotFoundError(
         f"There is no model {model!r}. {hint}Known models: {', '.join(cards())}; or the folder of a checkpoint."
     )
+
+
+def _folder(model: str) -> Path | None:
+    """The folder of that name, None where there is none or it cannot be one."""
+    try:
+        folder = Path(model).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def _card_of_folder(folder: Path) -> ModelCard:
@@ -127,7 +136,11 @@ def _card_of_folder(folder: Path) -> ModelCard:
     if not isinstance(config, dict) or config.get("model_type") != "minicpmv":
         found = config.get("model_type") if isinstance(config, dict) else None
         raise CheckpointError(f"{path} says model_type {found!r}; supported is 'minicpmv' (MiniCPM-V 2.5, 2.6).")
-    version = str(config.get("version", "2.5" if config.get("query_num") == 96 else "2.6"))
+    vision = config.get("vision_config")
+    is_early = config.get("query_num") == 96 or (isinstance(vision, dict) and vision.get("model_type") == "idefics2")
+    version = str(
+        config.get("version") or ("2.5" if is_early else "1.0 or 2.0" if "vision_encoder" in config else "2.6")
+    )
     family = next((card for card in reversed(cards().values()) if card.version == version), None)
     if family is None:
         raise CheckpointError(f"{path} says MiniCPM-V version {version!r}; supported are 2.5 and 2.6.")

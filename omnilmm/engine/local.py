@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation
@@ -190,7 +190,7 @@ class _Generation:
             output = self.model.generate(
                 inputs_embeds=self.model.merge(ids, slots, features),
                 stopping_criteria=StoppingCriteriaList([watch]),
-                **generate_arguments(self.options, self.processor.stop_ids),
+                generation_config=GenerationConfig(**generate_arguments(self.options, self.processor.stop_ids)),
             )
         return [int(token) for token in output[0]]
 

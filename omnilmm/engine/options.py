@@ -102,5 +102,7 @@ def _check(options: Options) -> None:
         if not is_number or not limit.low <= value <= limit.high or (limit.whole and value != int(value)):
             kind = "a whole number" if limit.whole else "a number"
             problems.append(f"{field.name} must be {kind} from {limit}, got {value!r}")
+        elif limit.whole:
+            object.__setattr__(options, field.name, int(value))  # 50.0 from a slider is 50
     if problems:
         raise OptionsError("; ".join(problems) + ".")

@@ -16,15 +16,25 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from omnilmm.conversation import Picture
 from omnilmm.errors import ImageError
-from omnilmm.images.slicing import SlicePlan
+from omnilmm.images.slicing import Size, SlicePlan
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 64_000_000  # a 50-megapixel phone photo fits; decoded it takes 192 MB
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+
+TURNS = {  # EXIF orientation -> what makes it upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Floats = npt.NDArray[np.float32]
 
@@ -38,10 +48,10 @@ def open_picture(source: str | Path | bytes | BinaryIO | Image.Image) -> Picture
     Raises:
         ImageError: Not a picture, damaged, or larger than `MAX_FILE_BYTES` or `MAX_PIXELS`.
     """
-    if isinstance(source, Image.Image):
-        _check_pixels(source)
-        return Picture(_to_rgb(source))
     try:
+        if isinstance(source, Image.Image):
+            _check_pixels(source)
+            return Picture(_to_rgb(source))
         with Image.open(io.BytesIO(_read(source)), formats=FORMATS) as image:
             _check_pixels(image)
             image.load()
@@ -52,20 +62,20 @@ def open_picture(source: str | Path | bytes | BinaryIO | Image.Image) -> Picture
         raise ImageError(
             "This file is not a picture that can be read. Expected PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF."
         ) from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, RuntimeError) as error:
         raise ImageError(f"This picture is damaged and cannot be decoded ({error}). Try saving it again.") from error
 
 
 def _read(source: str | Path | bytes | BinaryIO) -> bytes:
     """The file's bytes, never more than `MAX_FILE_BYTES`."""
     if isinstance(source, str | Path):
-        path = Path(source).expanduser()
-        if not path.is_file():
-            raise ImageError(f"No such picture file: {path}.")
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        content = _read_file(source)
+    elif isinstance(source, bytes | bytearray | memoryview):
+        content = bytes(source)
+    elif hasattr(source, "read"):
+        content = source.read(MAX_FILE_BYTES + 1)
     else:
-        content = source if isinstance(source, bytes) else source.read(MAX_FILE_BYTES + 1)
+        raise ImageError(f"A picture is a path, bytes, an open file or a PIL image; got {type(source).__name__}.")
     if not content:
         raise ImageError("This picture file is empty (0 bytes).")
     if len(content) > MAX_FILE_BYTES:
@@ -73,6 +83,18 @@ def _read(source: str | Path | bytes | BinaryIO) -> bytes:
             f"This picture file is larger than {MAX_FILE_BYTES // 2**20} MB. Save it smaller and try again."
         )
     return content
+
+
+def _read_file(source: str | Path) -> bytes:
+    try:
+        path = Path(source).expanduser()
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(MAX_FILE_BYTES + 1)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError(f"No such picture file that can be read: {str(source)[:100]} ({reason}).") from error
+    raise ImageError(f"No such picture file: {path}.")
 
 
 def _check_pixels(image: Image.Image) -> None:
@@ -92,7 +114,7 @@ def _too_many_pixels(size: tuple[int, int] | None) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode.startswith(("I", "F")):  # 16- and 32-bit grey: Pillow's own conversion clips instead of scaling
         values = np.asarray(image).astype(np.float64)
         top = 65535.0 if image.mode.startswith("I") else max(float(values.max(initial=0.0)), 1.0)
@@ -105,11 +127,30 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return rgb
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """As the camera was held. Pillow's own `exif_transpose` rewrites all of the EXIF, and fails where it is odd."""
+    image.load()
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image.copy() if turn is None else image.transpose(turn)
+
+
+def _resize(image: Image.Image, size: Size) -> Image.Image:
+    """Bicubic, in two explicit passes.
+
+    Pillow 13 chooses which pass comes first, older ones always begin with the rows; the results differ by up to two
+    grey levels. The golden pixels were made with Pillow 13, so its rule is fixed here for every version.
+    """
+    (width, height), (new_width, new_height) = image.size, size
+    vertical_first = height - new_height > max(0, 2 * (width - new_width))
+    between = (width, new_height) if vertical_first else (new_width, height)
+    return image.resize(between, Image.Resampling.BICUBIC).resize(size, Image.Resampling.BICUBIC)
+
+
 def cut(image: Image.Image, plan: SlicePlan) -> list[Image.Image]:
     """The views of a picture, overview first, then the slices row by row."""
-    views = [image.resize(plan.overview, Image.Resampling.BICUBIC)]
+    views = [_resize(image, plan.overview)]
     if plan.refined is not None:
-        refined = image.resize(plan.refined, Image.Resampling.BICUBIC)
+        refined = _resize(image, plan.refined)
         views += [refined.crop(box) for box in plan.boxes]
     return views
 

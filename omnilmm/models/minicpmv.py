@@ -156,6 +156,7 @@ class MiniCPMV(PreTrainedModel, GenerationMixin):
             inputs_embeds = self._embed(input_ids, pixel_values, target_sizes, image_slots)
         if kwargs.get("attention_mask") is None:
             kwargs["attention_mask"] = inputs_embeds.new_ones(inputs_embeds.shape[:2], dtype=torch.long)
+        kwargs.setdefault("generation_config", self.generation_config)
         return self.llm.generate(inputs_embeds=inputs_embeds, **kwargs)
 
     def _embed(

@@ -119,12 +119,17 @@ class PieceEncoder:
                     token
                     for piece in group
                     if isinstance(piece, Control)
-                    for token in ([self.added[piece.token]] if piece.token in self.added else self._plain(piece.token))
+                    for token in self._encode_control(piece.token)
                 ]
             prompt.input_ids.extend(ids)
             prompt.image_slots.extend([kind is Slots] * len(ids))
             prompt.learn.extend([learn] * len(ids))
         return prompt
+
+    def _encode_control(self, token: str) -> list[int]:
+        if token in GROUNDING_TAGS and token not in self.added:
+            return self._plain(token)
+        return [self.control_id(token)]
 
     def _encode_text(self, text: str) -> list[int]:
         """Ids of plain text; every string that the tokenizer would take for a token of its own is cut in two."""

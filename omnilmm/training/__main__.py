@@ -69,7 +69,8 @@ def export(args: argparse.Namespace) -> None:
     """Write a run's weights as the checkpoint folder's safetensors."""
     import torch
 
-    model, _ = _fresh(args.model)
+    model, processor = _fresh(args.model)
+    model.generation_config.eos_token_id = processor.stop_ids
     model.load_state_dict(torch.load(args.run / "state.pt", map_location="cpu", weights_only=True)["model"])
     model.to(torch.bfloat16).save_pretrained(args.model)
 
