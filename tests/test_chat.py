@@ -22,6 +22,7 @@ from omnilmm.conversation import Conversation, Message
 from omnilmm.engine.events import Finished, Preview, TextDelta
 from omnilmm.engine.options import options_for
 from omnilmm.errors import ImageError, InputError, OptionsError
+from omnilmm.images.pixels import open_picture
 from omnilmm.ui.terminal import Terminal
 from tests.programs import modules_after
 
@@ -99,9 +100,11 @@ def test_published_form_refuses_clearly(chat: OmniLMMChat, given: Any, error: ty
         chat.chat(given)
 
 
-@pytest.mark.parametrize("picture", [PICTURE, Image.open(PICTURE), PICTURE.read_bytes()], ids=["path", "pil", "bytes"])
-def test_stream_takes_pictures_inside_messages(chat: OmniLMMChat, picture: Any) -> None:
-    pieces = list(chat.stream([{"role": "user", "content": [picture, QUESTION]}]))
+@pytest.mark.parametrize("form", ["path", "bytes", "PIL"])
+def test_stream_takes_pictures_inside_messages(chat: OmniLMMChat, form: str) -> None:
+    with Image.open(PICTURE) as image:
+        picture = {"path": PICTURE, "bytes": PICTURE.read_bytes(), "PIL": image}[form]
+        pieces = list(chat.stream([{"role": "user", "content": [picture, QUESTION]}]))
     assert len(pieces) > 1
     assert "".join(pieces) == ANSWER
 
@@ -167,8 +170,8 @@ def test_terminal_saves_the_conversation(chat: OmniLMMChat, tmp_path: Path) -> N
     terminal(chat, f"/image {PICTURE}", QUESTION, f"/save {file}")
     saved = json.loads(file.read_text())
     assert saved["messages"][1]["content"] == [{"type": "text", "text": ANSWER}]
-    picture = Image.open(io.BytesIO(base64.b64decode(saved["messages"][0]["content"][0]["image"])))
-    assert picture.size == Image.open(PICTURE).size
+    picture = open_picture(base64.b64decode(saved["messages"][0]["content"][0]["image"]))
+    assert picture == open_picture(PICTURE)
 
 
 @pytest.mark.parametrize(
@@ -203,10 +206,11 @@ def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(chat: OmniLMMChat, slow
 
     class Screen(io.StringIO):
         def write(self, text: str) -> int:
+            written = super().write(text)
             if text and not at_interrupt:
                 at_interrupt.append(len(slow))
                 _thread.interrupt_main()
-            return super().write(text)
+            return written
 
     screen = Terminal(chat.engine, options_for(chat.engine.card), out=Screen(), notes=io.StringIO())
     screen.handle(f"/image {PICTURE}")

@@ -59,14 +59,11 @@ def visitor(visit: Callable[..., Visitor]) -> Visitor:
 
 
 @pytest.fixture
-def pace(engine: LocalEngine) -> Iterator[Pace]:
-    """The model with a rest of 0.3 s between tokens, so that nothing depends on how fast the machine is."""
-    pace = Pace(0.3)
-    hooks = [
-        engine.model.llm.register_forward_pre_hook(pace.before),
-        engine.model.llm.register_forward_hook(pace.after),
-    ]
+def pace(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pace]:
+    """The model waits before every token until the test allows it."""
+    pace = Pace(engine)
+    monkeypatch.setattr(engine, "stream", pace.stream)
+    hook = engine.model.llm.register_forward_pre_hook(pace.before)
     yield pace
-    pace.pause_s = 0
-    for hook in hooks:
-        hook.remove()
+    pace.allow()
+    hook.remove()

@@ -30,7 +30,7 @@ def scene(
 def shape(kind: str, colour: str, rgb: tuple[int, int, int], x: float, y: float, radius: float, angle: float) -> Shape:
     """A shape whose word for its size follows from its radius, as in the training pictures."""
     share = radius / math.sqrt(WIDTH * HEIGHT)
-    size = "small" if share < 0.085 else "medium" if share < 0.15 else "large"
+    size = "small" if share < 0.1 else "medium" if share < 0.16 else "large"
     return Shape(kind, colour, size, x, y, radius, angle, rgb)
 
 
@@ -53,9 +53,9 @@ SCENES = {
     "stars": scene(
         Background("gradient", SKY, (196, 216, 240), 1.2, 30.0),
         (
-            shape("star", "blue", BLUE, 84, 84, 52, 0.1),
-            shape("star", "blue", BLUE, 262, 92, 56, -0.12),
-            shape("star", "blue", BLUE, 170, 204, 54, 0.05),
+            shape("star", "blue", BLUE, 104, 102, 56, -0.2),
+            shape("star", "blue", BLUE, 271, 91, 56, -0.1),
+            shape("star", "blue", BLUE, 168, 186, 56, -0.12),
         ),
     ),
     "heart": scene(
@@ -64,9 +64,12 @@ SCENES = {
     ),
     "triangle": scene(
         plain(MINT),
-        (shape("triangle", "purple", PURPLE, 104, 156, 70, 0.0), shape("circle", "orange", ORANGE, 258, 128, 62, 0.0)),
+        (
+            shape("triangle", "purple", PURPLE, 115, 148, 72, -0.17),
+            shape("circle", "orange", ORANGE, 281, 125, 65, 0.0),
+        ),
     ),
-    "word": scene(plain((28, 34, 44)), label=label("OPEN", "DejaVuSans-Bold", "yellow", YELLOW, 180, 140, 66)),
+    "word": scene(plain((28, 34, 44)), label=label("SUN", "DejaVuSans-Bold", "yellow", YELLOW, 180, 140, 60)),
     "picture": scene(
         Background("stripes", (250, 246, 238), (243, 236, 222), 0.6, 34.0),
         (shape("cross", "black", BLACK, 106, 142, 66, 0.1), shape("star", "red", RED, 256, 140, 70, -0.05)),

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
 
 from omnilmm.engine.events import TextDelta
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.ui import texts
 from omnilmm.ui.controls import mode_controls
-from tests.pages.visitor import SAMPLES, Pace, Site, Visitor, serve, wait_until_free
+from tests.pages.visitor import PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
 from tests.ui.scripted import ScriptedEngine, finished
 
 Visit = Callable[..., Visitor]
@@ -29,23 +28,6 @@ def not_a_picture(tmp_path: Path) -> Path:
     return path
 
 
-def seen_texts(page: Page) -> Callable[[], list[str]]:
-    """Everything that the newest answer says from now on, in order, without repetition."""
-    page.evaluate(
-        """() => {
-            window.seen = [];
-            const look = () => {
-                const answers = document.querySelectorAll('#chat .bot.message');
-                for (const answer of answers)
-                    if (!window.seen.includes(answer.innerText)) window.seen.push(answer.innerText);
-            };
-            new MutationObserver(look).observe(document.querySelector('#chat'),
-                {childList: true, subtree: true, characterData: true});
-        }"""
-    )
-    return lambda: page.evaluate("window.seen")
-
-
 def test_it_says_which_model_runs_on_what_and_why(visitor: Visitor, site: Site) -> None:
     line = visitor.page.locator("#header").inner_text()
     for part in (site.engine.card.title, site.engine.device.value, site.engine.device.reason, site.engine.dtype.reason):
@@ -53,20 +35,23 @@ def test_it_says_which_model_runs_on_what_and_why(visitor: Visitor, site: Site) 
 
 
 def test_a_sample_is_answered_truly_as_it_streams(visitor: Visitor, pace: Pace) -> None:
-    seen = seen_texts(visitor.page)
     visitor.sample(CIRCLE)
-    visitor.until(lambda: visitor.pictures.count() == 1)
+    visitor.until(lambda: visitor.note == "looking at the picture …")
     visitor.page.evaluate("window.picture = document.querySelector('#chat img.picture')")
-    assert visitor.answered() == SAMPLES[CIRCLE].answer
+    seen = [""]
+    for _ in range(3):  # the model stands still while a part of its answer can be read
+        while visitor.answer == seen[-1]:
+            pace.allow(1)
+            visitor.page.wait_for_timeout(100)
+        seen.append(visitor.answer)
+    pace.allow()
+    answer = visitor.answered()
+    assert answer == SAMPLES[CIRCLE].answer
+    assert all(answer.startswith(part) and part != answer for part in seen)
     assert visitor.questions() == [SAMPLES[CIRCLE].question]
-    growing = [text for text in seen() if text and SAMPLES[CIRCLE].answer.startswith(text)]
-    assert len(growing) >= 4, "the answer came in one piece"
-    assert growing == sorted(growing, key=len)
-    assert "looking at the picture …" in seen()
     assert visitor.page.evaluate("window.picture === document.querySelector('#chat img.picture')"), "it flickers"
-    note = visitor.notes()[0]
-    assert "s to first word · " in note
-    assert " tokens/s · 25 picture tokens" in note
+    assert " s to first word · " in visitor.note
+    assert visitor.note.endswith(" tokens/s · 25 picture tokens")
 
 
 def test_a_later_question_sees_the_picture_of_an_earlier_one(visitor: Visitor) -> None:
@@ -84,9 +69,8 @@ def test_a_later_question_sees_the_picture_of_an_earlier_one(visitor: Visitor) -
 
 
 def test_beam_search_shows_its_own_controls_and_a_preview(visitor: Visitor, site: Site, pace: Pace) -> None:
-    labels = {
-        mode: {control.label for control in mode_controls(site.engine.card, mode)} for mode in ("sampling", "beam")
-    }
+    card = site.engine.card
+    labels = {mode: {control.label for control in mode_controls(card, mode)} for mode in texts.MODES}
 
     def shown() -> set[str]:
         return set(visitor.page.locator("#settings [data-testid=block-info]:visible").all_inner_texts())
@@ -96,38 +80,42 @@ def test_beam_search_shows_its_own_controls_and_a_preview(visitor: Visitor, site
     visitor.page.get_by_text("Beam Search", exact=True).click()
     visitor.until(lambda: shown() == labels["beam"] | common)
 
-    seen = seen_texts(visitor.page)
     visitor.sample(CIRCLE)
+    pace.allow(4)
+    visitor.until(lambda: visitor.note == texts.PREVIEW)
+    visitor.until(lambda: len(visitor.answer.split()) >= 3)
+    preview = visitor.answer
+    pace.allow()
     assert visitor.answered() == SAMPLES[CIRCLE].answer
-    assert texts.PREVIEW in seen()
-    previews = [text for text in seen() if text.startswith("The")]
-    assert len(previews) >= 3
+    assert visitor.answer != preview
     assert len(visitor.answers()) == 1
 
 
 def test_stop_keeps_what_was_said_and_frees_the_model(visitor: Visitor, site: Site, pace: Pace) -> None:
     visitor.sample(PICTURE)
-    visitor.until(lambda: bool(visitor.answers()) and len(visitor.answers()[0].split()) >= 3)
+    pace.allow(5)
+    visitor.until(lambda: len(visitor.answer.split()) >= 3)
     visitor.stop.click()
-    clicked = pace.passes
-    visitor.until(lambda: visitor.notes() == [texts.STOPPED])
-    said = visitor.answers()[0]
+    assert pace.was_closed()
+    passes = pace.passes
+    pace.allow()
+    visitor.until(lambda: visitor.note == texts.STOPPED)
+    wait_until_free(site.engine, 0)
+    assert pace.passes <= passes + 1, "the model went on after Stop"
+    said = visitor.answer
     assert SAMPLES[PICTURE].answer != said
     assert len(said.split()) >= 3
-    time.sleep(3 * pace.pause_s)
-    assert pace.passes <= clicked + 1, "the model went on after Stop"
-    wait_until_free(site.engine, 0)
-    pace.pause_s = 0
     visitor.ask("Is there a star?")  # the part that was said is a turn of the conversation
     visitor.answered(2)
     assert visitor.answers()[0] == said
 
 
 def test_stop_before_the_first_word_gives_the_question_back(visitor: Visitor, pace: Pace) -> None:
-    pace.pause_s = 2
     visitor.ask("Is there a heart?", SAMPLES[HEART].picture)
-    visitor.until(visitor.stop.is_visible)
+    visitor.until(lambda: visitor.note == "looking at the picture …")
     visitor.stop.click()
+    assert pace.was_closed()
+    pace.allow()
     visitor.until(lambda: texts.WITHDRAWN in visitor.notice.all_inner_texts())
     assert visitor.box.input_value() == "Is there a heart?"
     assert visitor.attached.count() == 1
@@ -135,16 +123,16 @@ def test_stop_before_the_first_word_gives_the_question_back(visitor: Visitor, pa
 
 
 def test_regenerate_answers_the_last_question_anew(visitor: Visitor, pace: Pace, not_a_picture: Path) -> None:
-    pace.pause_s = 0
     visitor.page.locator("#regenerate").click()
     visitor.until(lambda: visitor.notice.all_inner_texts() == [texts.NOTHING_TO_REGENERATE])
+    pace.allow(100)
     visitor.sample(CIRCLE)
     visitor.answered()
     visitor.ask("And this?", not_a_picture)
     visitor.until(lambda: "notes.png" in "".join(visitor.notice.all_inner_texts()))
     before = pace.passes
     visitor.page.locator("#regenerate").click()
-    visitor.until(lambda: pace.passes > before + 3)
+    visitor.until(lambda: pace.passes > before and not visitor.stop.is_visible())
     assert visitor.answered() == SAMPLES[CIRCLE].answer
     assert visitor.questions() == [SAMPLES[CIRCLE].question], "a failed turn made Regenerate eat a good one"
     assert visitor.pictures.count() == 1
@@ -152,15 +140,16 @@ def test_regenerate_answers_the_last_question_anew(visitor: Visitor, pace: Pace,
 
 def test_clear_forgets_everything_also_during_an_answer(visitor: Visitor, site: Site, pace: Pace) -> None:
     visitor.sample(PICTURE)
-    visitor.until(lambda: bool(visitor.answers()))
+    pace.allow(4)
+    visitor.until(lambda: bool(visitor.answer))
     visitor.page.locator("#clear").click()
+    assert pace.was_closed()
+    pace.allow()
     visitor.until(lambda: not visitor.questions() and visitor.pictures.count() == 0)
     wait_until_free(site.engine)
     visitor.until(visitor.send.is_visible)
-    assert visitor.box.input_value() == ""
     visitor.page.wait_for_timeout(500)
     assert visitor.questions() == [], "the answer came back after Clear"
-    pace.pause_s = 0
     visitor.sample(CIRCLE)
     assert visitor.answered() == SAMPLES[CIRCLE].answer
     visitor.page.locator("#clear").click()
@@ -210,7 +199,7 @@ def test_a_question_that_is_too_long_says_so_in_one_line(visitor: Visitor) -> No
 def test_a_failure_half_way_leaves_no_trace_but_in_the_log(
     visitor: Visitor, pace: Pace, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pace.pause_s = 0
+    pace.allow()
     visitor.sample(CIRCLE)
     visitor.answered()
     pace.fail_after = pace.passes + 3
@@ -247,25 +236,27 @@ def test_two_people_at_once_each_get_their_own_true_answer(visit: Visit) -> None
 def test_the_second_of_two_people_sees_how_many_are_ahead(visit: Visit, pace: Pace) -> None:
     first, second = visit(), visit()
     first.sample(CIRCLE)
-    first.until(lambda: bool(first.answers()))
+    pace.allow(3)
+    first.until(lambda: bool(first.answer))
     second.sample(CIRCLE)
-    second.until(lambda: second.notes() == ["1 ahead of you"])
-    first.answered()
-    pace.pause_s = 0
-    second.answered()
-    assert first.answers() == second.answers() == [SAMPLES[CIRCLE].answer]
+    second.until(lambda: second.note == "1 ahead of you")
+    pace.allow()
+    assert first.answered() == second.answered() == SAMPLES[CIRCLE].answer
 
 
 @pytest.mark.parametrize("leave", ["close", "reload"])
 def test_leaving_frees_the_model(visitor: Visitor, site: Site, pace: Pace, leave: str) -> None:
     visitor.sample(PICTURE)
-    visitor.until(lambda: bool(visitor.answers()))
+    pace.allow(4)
+    visitor.until(lambda: bool(visitor.answer))
     people = len(site.page.sessions)
     visitor.page.close() if leave == "close" else visitor.page.reload()
-    left = pace.passes
+    assert pace.was_closed()
+    passes = pace.passes
+    pace.allow()
     wait_until_free(site.engine)
-    assert pace.passes <= left + 4
-    end = time.monotonic() + 5
+    assert pace.passes <= passes + 1, "the model went on for nobody"
+    end = time.monotonic() + PATIENCE_MS / 1000
     while len(site.page.sessions) >= people and time.monotonic() < end:
         time.sleep(0.05)
     assert len(site.page.sessions) < people, "the conversation of a closed tab is still in memory"
@@ -273,11 +264,13 @@ def test_leaving_frees_the_model(visitor: Visitor, site: Site, pace: Pace, leave
 
 def test_a_question_during_an_answer_takes_over(visitor: Visitor, pace: Pace) -> None:
     visitor.sample(PICTURE)
-    visitor.until(lambda: bool(visitor.answers()))
+    pace.allow(4)
+    visitor.until(lambda: bool(visitor.answer))
     visitor.ask("Is there a star?")
-    pace.pause_s = 0
-    visitor.until(lambda: visitor.notes()[:1] == [texts.STOPPED])
+    assert pace.was_closed()
+    pace.allow()
     visitor.answered(2)
+    assert visitor.notes()[0] == texts.STOPPED
     visitor.until(visitor.send.is_visible)
     assert visitor.questions() == [SAMPLES[PICTURE].question, "Is there a star?"]
 

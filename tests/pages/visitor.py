@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, Request
 
 import web_demo
 from omnilmm.conversation import Conversation
-from omnilmm.engine.events import Engine, Progress
+from omnilmm.engine.events import Engine, Event, Progress
 from omnilmm.engine.local import LocalEngine
 from omnilmm.ui.samples import samples
 
@@ -101,6 +103,16 @@ class Visitor:
     def notes(self) -> list[str]:
         return self.page.locator("#chat .note").all_inner_texts()
 
+    @property
+    def answer(self) -> str:
+        """The newest answer, as far as it is."""
+        return (self.answers() or [""])[-1]
+
+    @property
+    def note(self) -> str:
+        """The newest note."""
+        return (self.notes() or [""])[-1]
+
     def sample(self, name: str) -> None:
         self.page.locator(".sample", has_text=SAMPLES[name].question).click()
 
@@ -131,28 +143,56 @@ class Visitor:
 
 
 class Pace:
-    """Slows a model down and counts what it does.
+    """Lets a model take one step at a time, so that no test depends on how fast the machine is.
+
+    Each pass through the language model waits until it is allowed.
 
     Attributes:
-        pause_s: rest after each pass.
-        passes: how many passes through the language model have begun.
+        passes: how many have begun and were allowed.
         fail_after: passes after which the model breaks; None for never.
+        closed: set when somebody closes a stream of the engine, before the model has noticed.
     """
 
-    def __init__(self, pause_s: float) -> None:
-        self.pause_s, self.passes = pause_s, 0
+    def __init__(self, engine: LocalEngine) -> None:
+        self.passes, self._allowed = 0, 0.0
         self.fail_after: int | None = None
+        self.closed = threading.Event()
+        self._change = threading.Condition()
+        self._stream = engine.stream
+
+    def allow(self, passes: float = inf) -> None:
+        """So many passes more, for good without a number."""
+        with self._change:
+            self._allowed += passes
+            self._change.notify_all()
 
     def before(self, *_: Any) -> None:
-        self.passes += 1
-        if self.fail_after is not None and self.passes > self.fail_after:
-            raise RuntimeError("the device caught fire")
+        """A hook of the language model."""
+        with self._change:
+            self._change.wait_for(lambda: self.passes < self._allowed)
+            self.passes += 1
+            if self.fail_after is not None and self.passes > self.fail_after:
+                raise RuntimeError("the device caught fire")
 
-    def after(self, *_: Any) -> None:
-        time.sleep(self.pause_s)
+    def stream(self, *arguments: Any) -> Generator[Event]:
+        """The engine's own stream, watched."""
+        events = self._stream(*arguments)
+        try:
+            yield from iter(events.__next__, None)
+        except GeneratorExit:
+            self.closed.set()
+            raise
+        finally:
+            events.close()
+
+    def was_closed(self) -> bool:
+        """Whether a stream was closed; from here on the model may go on, and must not."""
+        is_closed = self.closed.wait(PATIENCE_MS / 1000)
+        self.closed.clear()
+        return is_closed
 
 
-def wait_until_free(engine: LocalEngine, seconds: float = 10) -> None:
+def wait_until_free(engine: LocalEngine, seconds: float = PATIENCE_MS / 1000) -> None:
     """Fails unless the model can turn to a new question at once, or within so many seconds."""
     end = time.monotonic() + seconds
     question = Conversation().with_message("user", "Hello")

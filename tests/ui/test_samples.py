@@ -8,8 +8,8 @@ import pytest
 from PIL import ImageChops
 
 from omnilmm.images.pixels import open_picture
-from omnilmm.training.questions import describe
-from omnilmm.training.scenes import draw
+from omnilmm.training.drawing import draw
+from omnilmm.training.facts import describe
 from omnilmm.ui.samples import Sample, samples
 from tests.pages.draw_samples import SCENES
 
