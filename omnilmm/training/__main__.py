@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train from the folder's config.json; resumes by itself")
     train.add_argument("--run", type=Path, required=True, help="folder for the state and the log")
+    train.add_argument("--from-weights", action="store_true", help="begin with the folder's weights, not at random")
     train.add_argument("--device", default=None, help="cuda where there is one, else cpu")
     hints = get_type_hints(Recipe)
     for field in fields(Recipe):
@@ -49,6 +50,7 @@ def train(args: argparse.Namespace) -> None:
     """Start a run or go on with it."""
     import torch
 
+    from omnilmm.models.minicpmv import MiniCPMV
     from omnilmm.training.data import Scenes, collate
     from omnilmm.training.initialise import initialise
     from omnilmm.training.loop import Recipe, Trainer
@@ -58,7 +60,10 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(recipe.seed)
     model, processor = _fresh(args.model)
     scenes = Scenes(recipe.seed, processor.encoder, processor.config.slicing_rules, recipe.turns)
-    initialise(model, collate([scenes[-index] for index in range(1, 200)])["pixel_values"])
+    if args.from_weights:
+        model = MiniCPMV.from_pretrained(args.model, dtype=torch.float32)
+    else:
+        initialise(model, collate([scenes[-index] for index in range(1, 200)])["pixel_values"])
     model.to(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     trainer = Trainer(model, scenes, recipe, args.run)
     trainer.resume()

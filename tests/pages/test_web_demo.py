@@ -39,10 +39,13 @@ def test_a_sample_is_answered_truly_as_it_streams(visitor: Visitor, pace: Pace) 
     visitor.until(lambda: visitor.note == "looking at the picture …")
     visitor.page.evaluate("window.picture = document.querySelector('#chat img.picture')")
     seen = [""]
+
+    def says_more() -> bool:
+        pace.allow(1)
+        return visitor.answer != seen[-1]
+
     for _ in range(3):  # the model stands still while a part of its answer can be read
-        while visitor.answer == seen[-1]:
-            pace.allow(1)
-            visitor.page.wait_for_timeout(100)
+        visitor.until(says_more)
         seen.append(visitor.answer)
     pace.allow()
     answer = visitor.answered()
