@@ -45,16 +45,15 @@ def machine() -> str:
 
 def answering() -> list[tuple[str, str]]:
     """One question about a sample picture, and a follow-up, on the loaded built-in model."""
-    from omnilmm.catalog import ROOT as REPOSITORY
+    began = time.perf_counter()
     from omnilmm.conversation import Conversation
     from omnilmm.engine.events import Finished
     from omnilmm.engine.loading import load_engine
     from omnilmm.images.pixels import open_picture
 
-    began = time.perf_counter()
     engine = load_engine()
     load_s = time.perf_counter() - began
-    picture = open_picture(next((REPOSITORY / "assets" / "samples").glob("*.png")))
+    picture = open_picture(ROOT / "assets" / "samples" / "picture.png")
     conversation = Conversation().with_message("user", picture, "What is in this picture?")
     finished = []
     for _ in range(RUNS):
