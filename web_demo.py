@@ -171,9 +171,11 @@ class Page:
         session.clear()
         return self._paint(session)
 
-    def leave(self, request: gr.Request) -> None:
-        """The tab was closed or loaded anew."""
-        self.sessions.close(str(request.session_hash))
+    async def leave(self, request: gr.Request) -> None:
+        """The tab was closed or loaded anew: nothing of its conversation stays."""
+        key = str(request.session_hash)
+        self.sessions.close(key)
+        self.demo.state_holder.session_data.pop(key, None)  # Gradio's own copy of all that the widgets showed
 
     def show_controls(self, mode: Mode) -> list[Any]:
         """Show the controls of a mode alone."""
@@ -209,6 +211,8 @@ class Page:
         except Exception:
             log.exception("A turn failed")
             state, notice = "failed", texts.FAILED
+        if session.closed:
+            return
         if state == "kept":
             self._delete_uploads(question)
         if state in ("kept", "forgotten") or session.busy:  # busy: the next question has taken over the page

@@ -77,6 +77,7 @@ class Session:
     Attributes:
         conversation: the turns that are kept.
         notes: the small line under each answer of it.
+        closed: the visitor is gone.
     """
 
     def __init__(self) -> None:
@@ -85,7 +86,7 @@ class Session:
         self._turn = threading.Lock()
         self._running: _Running | None = None
         self._asking: set[object] = set()  # answers that are given, or wait for the one before them
-        self._closed = False
+        self.closed = False
         self._begins = 0  # the first message that the model sees: one that takes one picture sees the newest
 
     @property
@@ -130,7 +131,7 @@ class Session:
 
     def close(self) -> None:
         """The visitor is gone: stop the running answer and start no other."""
-        self._closed = True
+        self.closed = True
         self.stop()
 
     def _forget(self) -> None:
@@ -148,7 +149,7 @@ class Session:
                 self._asking.discard(turn)
 
     def _answer(self, engine: Engine, history: Conversation, question: Message, options: Options) -> Iterator[Draft]:
-        if self._closed:
+        if self.closed:
             return
         begins = min(self._begins, len(history.messages))
         if question.pictures and not engine.card.several_pictures and _shows_pictures(history.messages[begins:]):
@@ -170,7 +171,7 @@ class Session:
                         painted_s = time.monotonic()
         finally:
             self._running = None
-        if running.forget:
+        if running.forget or self.closed:
             draft = replace(draft, state="forgotten")
         elif draft.state != "kept":
             draft = draft.stopped()

@@ -10,7 +10,7 @@ from omnilmm.hardware import Choice
 TITLE = "OmniLMM Chat"
 EMPTY_CHAT = "### Talk about a picture\n\nAdd one below and ask about it, or click a sample."
 QUESTION = "Ask about a picture"
-QUESTION_PLACEHOLDER = "Ask about a picture – drop, paste or attach it here"
+QUESTION_PLACEHOLDER = "Ask, or drop a picture here"
 SAMPLES = "Samples"
 SETTINGS = "Settings"
 CHANCE = "a new one each time"
