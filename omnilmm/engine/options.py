@@ -25,7 +25,7 @@ class Limit:
     whole: bool = False
 
     def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}"
+        return f"{self.low} to {self.high}" if self.whole else f"{self.low:g} to {self.high:g}"
 
 
 LIMITS = {

@@ -96,3 +96,8 @@ def test_every_models_defaults_are_valid(card: Any, mode: Mode) -> None:
 def test_every_option_has_its_limit() -> None:
     assert {name for _, name in OPTIONS} == set(LIMITS)
     assert all(isinstance(limit, Limit) and limit.low < limit.high for limit in LIMITS.values())
+
+
+def test_a_refused_seed_is_told_its_whole_range() -> None:
+    with pytest.raises(OptionsError, match="from 0 to 4294967295, got -1"):
+        Sampling(seed=-1)
