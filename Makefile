@@ -38,4 +38,6 @@ $(VENV)/.demo: requirements.txt constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.demo
 	$(PIP) -r requirements.txt -r requirements-dev.txt
+	@# Only a tokenizer file in it is wanted: installed, it would hold numpy back.
+	$(RUN) -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/data mistral_common==1.13.1
 	@touch $@

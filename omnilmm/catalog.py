@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
+import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +23,18 @@ from omnilmm.errors import CheckpointError, ModelNotFoundError
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 BUILT_IN = "built-in"
+
+
+Family = Literal["minicpm-v-1.0", "minicpm-v-2.0", "minicpm-v-2.5", "minicpm-v-2.6", "omnilmm", "library"]
+TITLES: dict[Family, str] = {
+    "minicpm-v-1.0": "MiniCPM-V 1.0",
+    "minicpm-v-2.0": "MiniCPM-V 2.0",
+    "minicpm-v-2.5": "MiniCPM-V 2.5",
+    "minicpm-v-2.6": "MiniCPM-V 2.6",
+    "omnilmm": "OmniLMM-12B",
+    "library": "of transformers",
+}
+Dtype = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 
 
 class _Strict(BaseModel):
@@ -50,23 +65,31 @@ class ModelCard(_Strict):
         name: what to type.
         title: what to show.
         source: hub id, or folder (relative to the repository for models that it ships).
-        version: of the MiniCPM-V family; resolved from `config.json` for models outside the catalog.
-        parameters: their number.
-        memory_gib: what the weights take, per number type.
+        revision: commit, tag or branch of the hub to fetch; None for the newest.
+        family: which architecture and template; "library" for those that transformers has itself.
+        parameters: their number; None for a folder, until it is loaded.
+        stored: number type of the files.
+        download_gib: size of the files.
+        memory_gib: what the weights take, per number type it can be loaded in.
         languages: codes.
         context: tokens of prompt and answer together.
         max_new_tokens: default length limit of an answer.
         system_prompt, several_pictures, boxes: what it can do.
         licence: of the weights.
+        licence_url: where it is written.
+        statement: what its makers say about what it generates.
         note: what a user should know, e.g. what is unproven.
     """
 
     name: str
     title: str
     source: str
-    version: Literal["2.5", "2.6"]
-    parameters: int = Field(gt=0)
-    memory_gib: dict[Literal["fp32", "bf16", "fp16"], float]
+    revision: str | None = None
+    family: Family
+    parameters: int | None = Field(gt=0)
+    stored: Dtype
+    download_gib: float = Field(ge=0)
+    memory_gib: dict[Dtype, float]
     languages: tuple[str, ...]
     context: int = Field(gt=0)
     max_new_tokens: int = Field(gt=0)
@@ -74,6 +97,8 @@ class ModelCard(_Strict):
     several_pictures: bool
     boxes: bool
     licence: str
+    licence_url: str = ""
+    statement: str = ""
     note: str
     sampling: SamplingDefaults = SamplingDefaults()
     beam: BeamDefaults = BeamDefaults()
@@ -93,7 +118,7 @@ def cards() -> dict[str, ModelCard]:
         CheckpointError: A YAML file does not describe a model; all its problems are listed.
     """
     found = [_read(path) for path in CONFIGS.glob("*.yaml")]
-    return {card.name: card for card in sorted(found, key=lambda card: card.parameters)}
+    return {card.name: card for card in sorted(found, key=lambda card: (card.parameters or math.inf, card.name))}
 
 
 def find(model: str) -> ModelCard:
@@ -101,7 +126,7 @@ def find(model: str) -> ModelCard:
 
     Raises:
         ModelNotFoundError: With the nearest names.
-        CheckpointError: A folder that is no checkpoint of a known family.
+        CheckpointError: A folder that is no checkpoint.
     """
     for card in cards().values():
         if model.lower() in (card.name.lower(), card.source.lower()):
@@ -109,11 +134,29 @@ def find(model: str) -> ModelCard:
     folder = _folder(model)
     if folder is not None:
         return _card_of_folder(folder)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        return _unknown(model, model, {}, "library")
     near = difflib.get_close_matches(model.lower(), cards(), n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     raise ModelNotFoundError(
-        f"There is no model {model!r}. {hint}Known models: {', '.join(cards())}; or the folder of a checkpoint."
+        f"There is no model {model!r}. {hint}Known models: {', '.join(cards())}; or a hub id (owner/name), or the "
+        "folder of a checkpoint."
     )
+
+
+def minicpmv_version(config: Mapping[str, Any]) -> str:
+    """Which MiniCPM-V a `config.json` describes: "1.0", "2.0", "2.5", "2.6", or what it says itself.
+
+    The hub gives them all one `model_type`. 1.0 and 2.0 have no version key and even the same tensors, only 2.0 has
+    slicing rules; 2.5 had no version key before July 2024.
+    """
+    if config.get("version") is not None:
+        return str(config["version"])
+    if "vision_encoder" in config or "scale_emb" in config:
+        return "2.0" if any(key in config for key in ("slice_mode", "max_slice_nums", "scale_resolution")) else "1.0"
+    vision = config.get("vision_config")
+    is_early = isinstance(vision, dict) and vision.get("model_type") == "idefics2"
+    return "2.5" if is_early or config.get("query_num") == 96 else "2.6"
 
 
 def _folder(model: str) -> Path | None:
@@ -128,26 +171,52 @@ def _folder(model: str) -> Path | None:
 def _card_of_folder(folder: Path) -> ModelCard:
     path = folder / "config.json"
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{folder} is no checkpoint: it has no config.json.") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
-    if not isinstance(config, dict) or config.get("model_type") != "minicpmv":
-        found = config.get("model_type") if isinstance(config, dict) else None
-        raise CheckpointError(f"{path} says model_type {found!r}; supported is 'minicpmv' (MiniCPM-V 2.5, 2.6).")
-    vision = config.get("vision_config")
-    is_early = config.get("query_num") == 96 or (isinstance(vision, dict) and vision.get("model_type") == "idefics2")
-    version = str(
-        config.get("version") or ("2.5" if is_early else "1.0 or 2.0" if "vision_encoder" in config else "2.6")
-    )
-    family = next((card for card in reversed(cards().values()) if card.version == version), None)
-    if family is None:
-        raise CheckpointError(f"{path} says MiniCPM-V version {version!r}; supported are 2.5 and 2.6.")
-    title = f"{folder.resolve().name} (MiniCPM-V {version})"
-    context = min(family.context, int(config.get("max_position_embeddings") or family.context))
-    return family.model_copy(
-        update={"name": str(folder), "title": title, "source": str(folder), "context": context, "memory_gib": {}}
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    if not isinstance(model_type, str):
+        raise CheckpointError(f"{path} says model_type {model_type!r}; expected the name of an architecture.")
+    return _unknown(str(folder), folder.resolve().name, config, _family(config, path))
+
+
+def _family(config: Mapping[str, Any], path: Path) -> Family:
+    if config["model_type"] == "omnilmm":
+        return "omnilmm"
+    if config["model_type"] != "minicpmv":
+        return "library"
+    version = minicpmv_version(config)
+    for family in get_args(Family):
+        if family == f"minicpm-v-{version}":
+            return cast(Family, family)
+    raise CheckpointError(f"{path} says MiniCPM-V version {version!r}; supported are 1.0, 2.0, 2.5 and 2.6.")
+
+
+def _unknown(source: str, name: str, config: Mapping[str, Any], family: Family) -> ModelCard:
+    """The card of a model outside the catalog: the abilities of its family, nothing about size or licence."""
+    # The largest of a family is the published one, the quantised one repeats another.
+    like = next((c for c in reversed(cards().values()) if c.family == family and c.stored != "int4"), None)
+    if like is None:
+        raise CheckpointError(f"No file in {CONFIGS} describes the family {family!r}.")
+    context = min(like.context, int(config.get("max_position_embeddings") or like.context))
+    length = min(like.max_new_tokens, context // 2)
+    quantised = config.get("quantization_config") or {}
+    stored = "int4" if quantised.get("load_in_4bit") else "int8" if quantised.get("load_in_8bit") else like.stored
+    unknown: dict[str, Any] = {
+        "parameters": None,
+        "stored": stored,
+        "download_gib": 0.0,
+        "memory_gib": {},
+        "revision": None,
+        "statement": "",
+    }
+    title = name if family == "library" else f"{name} ({TITLES[family]})"
+    return like.model_copy(
+        update=unknown
+        | {"name": source, "title": title, "source": source, "context": context, "max_new_tokens": length}
+        | {"licence": "see where you have it from", "licence_url": "", "note": "Not in the catalog."}
     )
 
 

@@ -15,6 +15,8 @@ from omnilmm import catalog
 from omnilmm.catalog import BUILT_IN, CONFIGS, ROOT, cards, find
 from omnilmm.errors import CheckpointError, ModelNotFoundError
 
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "int4": 0.5}
+
 
 def folder_with(tmp_path: Path, **config: Any) -> Path:
     folder = tmp_path / "some model"
@@ -25,7 +27,7 @@ def folder_with(tmp_path: Path, **config: Any) -> Path:
 
 def test_every_file_is_a_card_in_the_order_of_size() -> None:
     assert set(cards()) == {path.stem for path in CONFIGS.glob("*.yaml")}
-    sizes = [card.parameters for card in cards().values()]
+    sizes = [card.parameters or math.inf for card in cards().values()]
     assert sizes == sorted(sizes) and next(iter(cards())) == BUILT_IN
 
 
@@ -35,7 +37,10 @@ def test_a_card_can_be_true(name: str) -> None:
     assert card.max_new_tokens < card.context
     assert card.title and card.licence and card.languages
     for kind, gib in card.memory_gib.items():
-        assert gib * 2**30 > card.parameters * {"fp32": 4, "bf16": 2, "fp16": 2}[kind], kind
+        assert gib * 2**30 > (card.parameters or 0) * BYTES[kind], kind
+    assert card.download_gib * 2**30 >= (card.parameters or 0) * BYTES[card.stored] * 0.99 or card.name == BUILT_IN
+    if card.name != BUILT_IN:
+        assert card.licence_url.endswith(card.source)
 
 
 def test_the_built_in_card_describes_the_files_that_ship() -> None:
@@ -45,7 +50,7 @@ def test_the_built_in_card_describes_the_files_that_ship() -> None:
         parameters = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
     assert parameters == card.parameters
     config = json.loads((Path(card.location) / "config.json").read_text())
-    assert card.context <= config["max_position_embeddings"] and str(config["version"]) == card.version
+    assert card.context <= config["max_position_embeddings"] and card.family == f"minicpm-v-{config['version']}"
 
 
 @pytest.mark.parametrize("wish", ["minicpm-v-2.6", "MiniCPM-V-2.6", "openbmb/MiniCPM-V-2_6", "OPENBMB/minicpm-v-2_6"])
@@ -78,13 +83,31 @@ def test_names_like_nothing_list_what_there_is(wish: str) -> None:
         ({"query_num": 96}, "2.5"),
         ({"vision_config": {"model_type": "idefics2"}}, "2.5"),
         ({}, "2.6"),
+        ({"vision_encoder": "vit"}, "1.0"),
+        ({"vision_encoder": "vit", "slice_mode": True}, "2.0"),
     ],
 )
 def test_a_folder_is_recognised_by_its_config(tmp_path: Path, config: dict[str, Any], version: str) -> None:
     folder = folder_with(tmp_path, model_type="minicpmv", max_position_embeddings=1000, **config)
     card = find(str(folder))
-    assert card.version == version and card.context == 1000
+    assert card.family == f"minicpm-v-{version}" and card.context == 1000 > card.max_new_tokens
     assert card.location == str(folder) and "some model" in card.title
+
+
+def test_a_folder_of_another_architecture_is_left_to_the_library(tmp_path: Path) -> None:
+    assert find(str(folder_with(tmp_path, model_type="smolvlm"))).family == "library"
+    assert find(str(folder_with(tmp_path, model_type="omnilmm"))).family == "omnilmm"
+
+
+def test_a_quantised_folder_says_so(tmp_path: Path) -> None:
+    quantised = {"load_in_4bit": True, "quant_method": "bitsandbytes"}
+    card = find(str(folder_with(tmp_path, model_type="minicpmv", version="2.5", quantization_config=quantised)))
+    assert card.stored == "int4" and cards()["minicpm-llama3-v-2.5-int4"].stored == "int4"
+
+
+def test_a_hub_id_outside_the_catalog_is_taken_at_its_word() -> None:
+    card = find("someone/some-model")
+    assert (card.location, card.family, card.parameters) == ("someone/some-model", "library", None)
 
 
 def test_a_folders_context_is_never_larger_than_its_familys(tmp_path: Path) -> None:
@@ -103,12 +126,11 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     [
         (None, "no config.json"),
         ("{", "cannot be read as JSON"),
-        ("[]", "model_type None; supported is 'minicpmv'"),
-        ('{"model_type": "llama"}', "model_type 'llama'; supported is 'minicpmv'"),
-        ('{"model_type": "minicpmv", "version": "9"}', "version '9'; supported are 2.5 and 2.6"),
-        ('{"model_type": "minicpmv", "vision_encoder": "vit"}', "1.0 or 2.0"),
+        ("[]", "model_type None; expected the name of an architecture"),
+        ('{"model_type": 7}', "model_type 7; expected the name of an architecture"),
+        ('{"model_type": "minicpmv", "version": "9"}', "version '9'; supported are 1.0, 2.0, 2.5 and 2.6"),
     ],
-    ids=["none", "broken", "list", "other", "unknown version", "1.0"],
+    ids=["none", "broken", "list", "number", "unknown version"],
 )
 def test_a_folder_that_is_no_checkpoint_says_why(tmp_path: Path, content: str | None, expected: str) -> None:
     if content is not None:
@@ -127,7 +149,7 @@ def test_a_card_with_unknown_or_missing_keys_names_them(tmp_path: Path, monkeypa
         for bad, named in (
             ({**good, "colour": "red"}, "colour"),
             ({key: value for key, value in good.items() if key != "context"}, "context"),
-            ({**good, "version": "7"}, "version"),
+            ({**good, "family": "7"}, "family"),
             (["no", "mapping"], "mine.yaml"),
         ):
             cards.cache_clear()

@@ -11,6 +11,7 @@ programs. Source of the resizing and normalisation: MiniCPM-V 2.0–2.6 (bicubic
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,6 +38,18 @@ TURNS = {  # EXIF orientation -> what makes it upright
 }
 
 Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """(pixel / 255 - mean) / std, one number per colour."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # MiniCPM-V
+CLIP = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))  # OmniLMM-12B
 
 
 def open_picture(source: str | Path | bytes | BinaryIO | Image.Image) -> Picture:
@@ -155,9 +168,10 @@ def cut(image: Image.Image, plan: SlicePlan) -> list[Image.Image]:
     return views
 
 
-def patch_strip(view: Image.Image, patch_size: int) -> Floats:
+def patch_strip(view: Image.Image, patch_size: int, normalisation: Normalisation = HALF) -> Floats:
     """Normalised pixels of one view as a strip of its patches, row-major: [3, P, P·n] float32."""
-    pixels: Floats = (np.asarray(view, dtype=np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
+    mean, std = np.array(normalisation.mean, np.float32), np.array(normalisation.std, np.float32)
+    pixels: Floats = (np.asarray(view, dtype=np.float32) / np.float32(255) - mean) / std
     rows, columns = view.height // patch_size, view.width // patch_size
     patches = pixels.reshape(rows, patch_size, columns, patch_size, 3)
     return patches.transpose(4, 1, 0, 2, 3).reshape(3, patch_size, -1)

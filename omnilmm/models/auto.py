@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from omnilmm.models.config import MiniCPMVConfig
+from omnilmm.models.config import MiniCPMVConfig, OmniLMMConfig
 from omnilmm.models.minicpmv import MiniCPMV
-from omnilmm.models.processor import MiniCPMVProcessor
+from omnilmm.models.omnilmm12b import OmniLMMForCausalLM
+from omnilmm.models.processor import MiniCPMVProcessor, OmniLMMProcessor
 
-AutoConfig.register(MiniCPMVConfig.model_type, MiniCPMVConfig, exist_ok=True)
-AutoModelForImageTextToText.register(MiniCPMVConfig, MiniCPMV, exist_ok=True)
-AutoProcessor.register(MiniCPMVConfig, MiniCPMVProcessor, exist_ok=True)
+for config, model, processor in (
+    (MiniCPMVConfig, MiniCPMV, MiniCPMVProcessor),
+    (OmniLMMConfig, OmniLMMForCausalLM, OmniLMMProcessor),
+):
+    AutoConfig.register(config.model_type, config, exist_ok=True)
+    AutoModelForImageTextToText.register(config, model, exist_ok=True)
+    AutoProcessor.register(config, processor, exist_ok=True)

@@ -1,27 +1,55 @@
-"""The configuration of MiniCPM-V checkpoints, read from the hub's own `config.json`.
+"""The configurations of the checkpoints, read from the hub's own `config.json`.
 
-The hub gives every version the same `model_type` and `architectures`, and writes the language model's keys flat beside
-the vision keys. `MiniCPMVConfig` resolves the version once, keeps the language model's keys as `text_config` and the
-tower's as `vision_config`, and writes the hub's flat schema again, so that a saved folder stays readable elsewhere.
+The hub gives every version of MiniCPM-V the same `model_type` and `architectures`, and writes the language model's keys
+flat beside the vision keys. `MiniCPMVConfig` resolves the version once, keeps the language model's keys as
+`text_config` and the tower's as `vision_config`, and writes the hub's flat schema again, so that a saved folder stays
+readable elsewhere. `OmniLMMConfig` is Mistral's with a few keys more.
 
-Versions built so far: "2.5" (MiniCPM-Llama3-V 2.5: Llama) and "2.6" (MiniCPM-V 2.6 and the built-in model: Qwen2).
+The hub's config.json of 1.0, 2.0 and 12B names the tower instead of giving its sizes; other sizes than the named one's
+may be given as `vision_config`.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import LlamaConfig, PreTrainedConfig, Qwen2Config
+from transformers import GraniteConfig, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config
 from transformers.models.idefics2.configuration_idefics2 import Idefics2VisionConfig
 
+from omnilmm.catalog import minicpmv_version
 from omnilmm.errors import CheckpointError
-from omnilmm.images.slicing import SlicingRules
+from omnilmm.images.pixels import CLIP, HALF, Normalisation
+from omnilmm.images.slicing import Size, SlicePlan, SlicingRules, plan_slices
+from omnilmm.models.resampler import Positions
+from omnilmm.models.vit import ViTConfig
 
-TEXT_CONFIGS: dict[str, type[PreTrainedConfig]] = {"2.5": LlamaConfig, "2.6": Qwen2Config}
-VISION_MODEL_TYPES = {"2.5": "idefics2", "2.6": "siglip"}
-# The tower of both versions (SigLIP-400M at 980 pixels), for a config.json that leaves it out.
-VISION_DEFAULTS = {
+
+@dataclass(frozen=True)
+class Version:
+    """What differs between the versions of MiniCPM-V.
+
+    Attributes:
+        text: the language model.
+        positions: of the resampler.
+        vision_type: what the hub's `vision_config` says; None where there is no such key and timm's tower is meant.
+    """
+
+    text: type[PreTrainedConfig]
+    positions: Positions
+    vision_type: str | None = None
+
+
+VERSIONS = {
+    "1.0": Version(GraniteConfig, "stretched"),
+    "2.0": Version(GraniteConfig, "stored"),
+    "2.5": Version(LlamaConfig, "computed", "idefics2"),
+    "2.6": Version(Qwen2Config, "computed", "siglip"),
+}
+# SigLIP-400M at 980 pixels, the tower of 2.5 and 2.6, for a config.json that leaves it out.
+NAVIT = {
     "hidden_size": 1152,
     "image_size": 980,
     "intermediate_size": 4304,
@@ -29,18 +57,36 @@ VISION_DEFAULTS = {
     "num_hidden_layers": 27,
     "patch_size": 14,
 }
+# EVA02-E without its last block, the tower of 12B. ViTConfig's own defaults are the tower of 1.0 and 2.0.
+EVA = {
+    "hidden_size": 1792,
+    "intermediate_size": 15360,
+    "num_hidden_layers": 63,
+    "image_size": 224,
+    "class_token": True,
+    "post_norm": True,
+    "key_bias": False,
+}
+# MiniCPM's language model is Granite with these numbers, which follow from keys of its own.
+MULTIPLIERS = ("embedding_multiplier", "residual_multiplier", "logits_scaling", "attention_multiplier")
+# What a version is recognised by.
+TELLING = ("version", "vision_encoder", "scale_emb", "scale_depth", "dim_model_base", "slice_mode", "vision_config")
+SLICING_KEYS = ("max_slice_nums", "scale_resolution", "patch_size")
 
 
 @strict
 class MiniCPMVConfig(PreTrainedConfig):
-    """Configuration of MiniCPM-V 2.5 and 2.6 checkpoints.
+    """Configuration of MiniCPM-V 1.0, 2.0, 2.5 and 2.6 checkpoints.
 
     Attributes:
-        version: "2.5" or "2.6"; the hub writes a string, a number, or (early 2.5) nothing.
-        text_config: the language model, a `LlamaConfig` or `Qwen2Config`.
+        version: "1.0" to "2.6"; the hub writes a string, a number, or (1.0, 2.0, early 2.5) nothing.
+        text_config: the language model.
         vision_config: the tower. `image_size // patch_size` is the side of its table of positions.
+        vision_encoder: timm's name of the tower (1.0, 2.0).
         query_num: resampler outputs per slice.
-        slice_config: `max_slice_nums`, `scale_resolution`, `patch_size`.
+        slice_config: `max_slice_nums`, `scale_resolution`, `patch_size`; flat keys in 2.0, none in 1.0.
+        image_size: 1.0 squashes every picture to this square.
+        scale_emb, scale_depth, dim_model_base: MiniCPM's scalings (1.0, 2.0).
         use_image_id: 2.6 numbers the pictures of a conversation in the prompt.
         batch_vision_input: 2.5 pads all slices of a prompt to the longest one (its features depend on it).
         vision_batch_size: at most this many slices go through the tower at once.
@@ -54,41 +100,75 @@ class MiniCPMVConfig(PreTrainedConfig):
     text_config: Any = None
     vision_config: Any = None
     slice_config: Any = None
+    vision_encoder: str | None = None
     query_num: int = 64
     image_size: int = 448
+    scale_emb: float | int | None = None
+    scale_depth: float | int | None = None
+    dim_model_base: int | None = None
     use_image_id: bool = True
     batch_vision_input: bool = True
     vision_batch_size: int = 16
     drop_vision_last_layer: bool = False
-    slice_mode: bool = True
+    slice_mode: bool | None = None
     tie_word_embeddings: bool = False
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Resolve the version, then share the flat keys out to the language model and the tower."""
-        self.version = _resolve_version(self.version, self.vision_config, self.query_num, kwargs)
-        if not isinstance(self.vision_config, PreTrainedConfig):
-            given = dict(self.vision_config or {})
-            given.pop("model_type", None)
-            self.vision_config = Idefics2VisionConfig(**(VISION_DEFAULTS | given))
-        if not isinstance(self.text_config, PreTrainedConfig):
-            text_class = TEXT_CONFIGS[self.version]
-            text = dict(self.text_config or {})
-            text.pop("model_type", None)
-            known = set(text_class().to_dict()) | {"rope_theta", "rope_scaling", "use_sliding_window"}
-            text |= {key: kwargs.pop(key) for key in list(kwargs) if key in known - set(PreTrainedConfig().to_dict())}
-            text.setdefault("tie_word_embeddings", self.tie_word_embeddings)
-            # MiniCPM-Llama3-V 2.5 publishes use_cache false, a leftover of training; generation needs the cache.
-            text["use_cache"] = True
-            self.text_config = text_class(**text)
-        slice_config = dict(self.slice_config or {})
+        given = {name: value for name in TELLING if (value := getattr(self, name)) is not None}
+        self.version = minicpmv_version({"query_num": self.query_num, **given, **kwargs})
+        if self.version not in VERSIONS:
+            raise CheckpointError(
+                f"config.json says MiniCPM-V version {self.version!r}; supported versions: {', '.join(VERSIONS)}."
+            )
+        is_flat = VERSIONS[self.version].vision_type is None
+        rules = {key: kwargs.pop(key) for key in SLICING_KEYS if is_flat and key in kwargs}
+        self._read_vision()
+        self._read_text(kwargs)
+        rules |= dict(self.slice_config or {})
         self.slice_config = {
-            "max_slice_nums": slice_config.get("max_slice_nums", 9),
-            "scale_resolution": slice_config.get("scale_resolution", 448),
-            "patch_size": slice_config.get("patch_size", self.vision_config.patch_size),
+            "max_slice_nums": rules.get("max_slice_nums", 9),
+            "scale_resolution": rules.get("scale_resolution", 448),
+            "patch_size": rules.get("patch_size", self.vision_config.patch_size),
             "model_type": "minicpmv",
         }
         super().__post_init__(**kwargs)
+
+    def _read_vision(self) -> None:
+        if isinstance(self.vision_config, PreTrainedConfig):
+            return
+        given = dict(self.vision_config or {})
+        given.pop("model_type", None)
+        is_navit = VERSIONS[str(self.version)].vision_type is not None
+        self.vision_config = Idefics2VisionConfig(**(NAVIT | given)) if is_navit else ViTConfig(**given)
+
+    def _read_text(self, kwargs: dict[str, Any]) -> None:
+        if isinstance(self.text_config, PreTrainedConfig):
+            return
+        text_class = VERSIONS[str(self.version)].text
+        text = dict(self.text_config or {})
+        text.pop("model_type", None)
+        known = set(text_class().to_dict()) | {"rope_theta", "rope_scaling", "use_sliding_window"}
+        text |= {key: kwargs.pop(key) for key in list(kwargs) if key in known - set(PreTrainedConfig().to_dict())}
+        text.setdefault("tie_word_embeddings", self.tie_word_embeddings)
+        # MiniCPM-Llama3-V 2.5 publishes use_cache false, a leftover of training; generation needs the cache.
+        text["use_cache"] = True
+        self.text_config = text_class(**text)
+        if text_class is GraniteConfig:
+            self._scale(self.text_config)
+
+    def _scale(self, text: PreTrainedConfig) -> None:
+        """MiniCPM's scalings under Granite's names; that of the embeddings is applied to text alone (see the model)."""
+        text.embedding_multiplier = 1.0
+        text.residual_multiplier = (self.scale_depth or 1.0) / math.sqrt(text.num_hidden_layers)
+        text.logits_scaling = text.hidden_size / (self.dim_model_base or text.hidden_size)
+        text.attention_multiplier = (text.hidden_size / text.num_attention_heads) ** -0.5
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Of the pixels."""
+        return HALF
 
     @property
     def slicing_rules(self) -> SlicingRules:
@@ -96,34 +176,81 @@ class MiniCPMVConfig(PreTrainedConfig):
         rules = self.slice_config
         return SlicingRules(rules["max_slice_nums"], rules["scale_resolution"], rules["patch_size"])
 
+    def plan(self, size: Size) -> SlicePlan:
+        """How a picture of (width, height) is looked at: 1.0 squashes it, later versions cut it."""
+        if self.version == "1.0":
+            return SlicePlan(overview=(self.image_size, self.image_size))
+        return plan_slices(size, self.slicing_rules)
+
     def to_dict(self) -> dict[str, Any]:
         """The hub's flat schema: the language model's keys lie beside the vision keys."""
         flat = super().to_dict()
         text = flat.pop("text_config")
         rope_theta = (text.get("rope_parameters") or {}).get("rope_theta")
-        mine = set(flat) | {"model_type"}
+        mine = set(flat) | {"model_type", *MULTIPLIERS}
         flat |= {key: value for key, value in text.items() if key not in mine}
         if rope_theta is not None:
             flat["rope_theta"] = rope_theta
-        flat["version"] = 2.6 if self.version == "2.6" else self.version  # a number there, a string in 2.5
-        flat["vision_config"]["model_type"] = VISION_MODEL_TYPES[str(self.version)]
+        version = VERSIONS[str(self.version)]
+        flat = {key: value for key, value in flat.items() if value is not None or key not in TELLING}
+        if version.vision_type is not None:
+            flat["version"] = 2.6 if self.version == "2.6" else self.version  # a number there, a string in 2.5
+            flat["vision_config"]["model_type"] = version.vision_type
+            return flat
+        # 1.0 and 2.0 are told apart by the slicing keys alone.
+        slicing = flat.pop("slice_config")
+        flat.pop("version")
+        flat.pop("slice_mode", None)
+        flat.setdefault("vision_encoder", "vit_so400m_patch14_siglip_384.webli")
+        if self.version == "2.0":
+            flat |= {key: slicing[key] for key in SLICING_KEYS} | {"slice_mode": True}
         return flat
 
 
-def _resolve_version(version: str | float | None, vision_config: Any, query_num: int, keys: dict[str, Any]) -> str:
-    if version is None:
-        vision_type = vision_config.get("model_type") if isinstance(vision_config, dict) else None
-        # MiniCPM-Llama3-V 2.5 had no version key before July 2024.
-        version = "2.5" if vision_type == "idefics2" or query_num == 96 else None
-    if version is None and "vision_encoder" in keys:
-        raise CheckpointError(
-            "This config.json belongs to MiniCPM-V 1.0 or 2.0, which are not supported yet; "
-            f"supported versions: {', '.join(TEXT_CONFIGS)}."
-        )
-    if version is None:
-        version = "2.6"
-    if str(version) not in TEXT_CONFIGS:
-        raise CheckpointError(
-            f"config.json says MiniCPM-V version {version!r}; supported versions: {', '.join(TEXT_CONFIGS)}."
-        )
-    return str(version)
+@strict
+class OmniLMMConfig(MistralConfig):
+    """Configuration of OmniLMM-12B and RLAIF-V-12B.
+
+    Attributes:
+        mm_vision_tower: timm's name of the tower.
+        vision_config: its sizes, where they are not the named one's.
+        image_size: every picture is squashed to this square.
+        num_query: features per picture.
+        use_image_id: not a feature of this template.
+    """
+
+    model_type = "omnilmm"
+
+    mm_vision_tower: str = "eva02_enormous_patch14_clip_224.laion2b_plus"
+    vision_config: Any = None
+    image_size: int = 448
+    num_query: int = 256
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Resolve the tower's sizes."""
+        if not isinstance(self.vision_config, PreTrainedConfig):
+            given = dict(self.vision_config or {})
+            given.pop("model_type", None)
+            self.vision_config = ViTConfig(**(EVA | given))
+        # Published as false, a leftover of training; generation needs the cache.
+        self.use_cache = True
+        super().__post_init__(**kwargs)
+
+    @property
+    def query_num(self) -> int:
+        """As in MiniCPM-V."""
+        return self.num_query
+
+    @property
+    def use_image_id(self) -> bool:
+        """Pictures are not numbered."""
+        return False
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Of the pixels."""
+        return CLIP
+
+    def plan(self, size: Size) -> SlicePlan:
+        """How a picture of (width, height) is looked at: squashed."""
+        return SlicePlan(overview=(self.image_size, self.image_size))

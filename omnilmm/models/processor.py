@@ -8,24 +8,28 @@ later ones have repeats the same numbers.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from sentencepiece import SentencePieceProcessor
 from torch import Tensor
 from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
+from transformers.utils import cached_file
 
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.images.pixels import cut, open_picture, patch_strip, stack_strips
-from omnilmm.images.slicing import SlicePlan, plan_slices
-from omnilmm.models.config import MiniCPMVConfig
-from omnilmm.prompts import chatml, llama3
+from omnilmm.images.slicing import SlicePlan
+from omnilmm.models.config import MiniCPMVConfig, OmniLMMConfig
+from omnilmm.prompts import chatml, llama3, minicpm, zephyr
 from omnilmm.prompts.messages import conversation_from_dicts
 from omnilmm.prompts.pieces import Piece, PieceEncoder, Prompt, as_text
 
-TEMPLATES: dict[str, ModuleType] = {"2.5": llama3, "2.6": chatml}
+PIECES = "tokenizer.model"
+TEMPLATES: dict[str, ModuleType] = {"1.0": minicpm, "2.0": minicpm, "2.5": llama3, "2.6": chatml, "omnilmm": zephyr}
 
 
 class MiniCPMVProcessor(ProcessorMixin):
@@ -36,11 +40,13 @@ class MiniCPMVProcessor(ProcessorMixin):
         config: the checkpoint's configuration.
     """
 
-    def __init__(self, tokenizer: Any, config: MiniCPMVConfig) -> None:
+    config_class: type[MiniCPMVConfig] | type[OmniLMMConfig] = MiniCPMVConfig
+
+    def __init__(self, tokenizer: Any, config: MiniCPMVConfig | OmniLMMConfig) -> None:
         super().__init__(tokenizer)
         self.config = config
-        self.template = TEMPLATES[str(config.version)]
-        self.encoder = PieceEncoder(tokenizer, config.query_num)
+        self.template = TEMPLATES[getattr(config, "version", "omnilmm")]
+        self.encoder = PieceEncoder(tokenizer, config.query_num, self.template.SLOT)
         self.stop_ids = [self.encoder.control_id(token) for token in self.template.STOP_TOKENS]
 
     @classmethod
@@ -48,8 +54,12 @@ class MiniCPMVProcessor(ProcessorMixin):
         """Read `config.json` and the tokenizer of a checkpoint; no code of the checkpoint is run."""
         kwargs.pop("trust_remote_code", None)
         kwargs.pop("_from_auto", None)
-        config = MiniCPMVConfig.from_pretrained(folder_or_id, **kwargs)
+        config = cls.config_class.from_pretrained(folder_or_id, **kwargs)
         tokenizer = AutoTokenizer.from_pretrained(folder_or_id, config=config, trust_remote_code=False, **kwargs)
+        return cls._assemble(tokenizer, config, folder_or_id, **kwargs)
+
+    @classmethod
+    def _assemble(cls, tokenizer: Any, config: Any, folder_or_id: str | Path, **kwargs: Any) -> MiniCPMVProcessor:
         return cls(tokenizer, config)
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> Any:
@@ -58,7 +68,7 @@ class MiniCPMVProcessor(ProcessorMixin):
 
     def plan(self, picture: Picture) -> SlicePlan:
         """How a picture will be cut."""
-        return plan_slices(picture.image.size, self.config.slicing_rules)
+        return self.config.plan(picture.image.size)
 
     def prompt(self, conversation: Conversation) -> Prompt:
         """Token ids with slots; no pixel is touched."""
@@ -70,9 +80,9 @@ class MiniCPMVProcessor(ProcessorMixin):
         Returns:
             pixel_values [N, 3, P, P·L] in -1..1, zero-padded, and target_sizes [N, 2] (rows, columns) in patches.
         """
-        side = self.config.slicing_rules.patch_size
+        side, normalisation = self.config.vision_config.patch_size, self.config.normalisation
         views = [view for picture in pictures for view in cut(picture.image, self.plan(picture))]
-        strips = torch.from_numpy(stack_strips([patch_strip(view, side) for view in views]))
+        strips = torch.from_numpy(stack_strips([patch_strip(view, side, normalisation) for view in views]))
         return strips, torch.tensor([(view.height // side, view.width // side) for view in views])
 
     def apply_chat_template(
@@ -88,7 +98,7 @@ class MiniCPMVProcessor(ProcessorMixin):
         if not isinstance(conversation, Conversation):
             conversation = conversation_from_dicts(conversation)
         if not tokenize:
-            return as_text(self._pieces(conversation), self.config.query_num)
+            return as_text(self._pieces(conversation), self.config.query_num, self.template.SLOT)
         return self.inputs(conversation)
 
     def __call__(self, images: Any = None, text: str = "", **_: Any) -> BatchFeature:
@@ -116,3 +126,35 @@ class MiniCPMVProcessor(ProcessorMixin):
         grids = [self.plan(picture).grid for picture in conversation.pictures]
         pieces: list[Piece] = self.template.render(conversation, grids, image_ids=self.config.use_image_id)
         return pieces
+
+
+class OmniLMMProcessor(MiniCPMVProcessor):
+    """Prompts and pixels for OmniLMM-12B and RLAIF-V-12B.
+
+    Text is encoded by SentencePiece itself, segment by segment between the control tokens, each with its own space in
+    front: transformers' conversion of this tokenizer treats spaces at the edges and double spaces otherwise (3 of the 6
+    published prompts come out wrong).
+
+    Args:
+        tokenizer: the checkpoint's tokenizer, for control tokens and decoding.
+        config: the checkpoint's configuration.
+        pieces: the checkpoint's `tokenizer.model`.
+    """
+
+    config_class = OmniLMMConfig
+
+    def __init__(self, tokenizer: Any, config: OmniLMMConfig, pieces: str | Path) -> None:
+        super().__init__(tokenizer, config)
+        self.pieces = Path(pieces)
+        split = SentencePieceProcessor(model_file=str(pieces)).encode
+        self.encoder = PieceEncoder(tokenizer, config.query_num, self.template.SLOT, split)
+
+    @classmethod
+    def _assemble(cls, tokenizer: Any, config: Any, folder_or_id: str | Path, **kwargs: Any) -> OmniLMMProcessor:
+        return cls(tokenizer, config, cached_file(str(folder_or_id), PIECES, **kwargs))
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> Any:
+        """Write the tokenizer's files, `tokenizer.model` among them."""
+        written = super().save_pretrained(save_directory, **kwargs)
+        shutil.copyfile(self.pieces, Path(save_directory) / PIECES)
+        return written

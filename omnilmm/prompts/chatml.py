@@ -14,6 +14,7 @@ from omnilmm.prompts.pieces import Control, Piece, Slots, Text, spoken
 DEFAULT_SYSTEM = "You are a helpful assistant."
 END = "<|im_end|>"
 STOP_TOKENS = (END, "<|endoftext|>")
+SLOT = "<unk>"
 
 
 def render(conversation: Conversation, grids: list[Size | None], *, image_ids: bool = True) -> list[Piece]:

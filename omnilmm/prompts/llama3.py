@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.images.slicing import Size
-from omnilmm.prompts.pieces import Control, Piece, Slots, Text, spoken
+from omnilmm.prompts.pieces import Control, Piece, Slots, Text, sliced, spoken
 
 END = "<|eot_id|>"
 STOP_TOKENS = ("<|end_of_text|>", END)
+SLOT = "<unk>"
 
 
 def render(conversation: Conversation, grids: list[Size | None], *, image_ids: bool = False) -> list[Piece]:
@@ -35,7 +36,7 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
             if position:
                 content.append(Text("\n"))
             if isinstance(part, Picture):
-                content += _placeholder(next(remaining))
+                content += sliced([Control("<image>"), Slots(), Control("</image>")], next(remaining))
             else:
                 content += spoken(part, learn=message.role == "assistant")
         pieces += _turn(message.role, content)
@@ -66,16 +67,3 @@ def _stripped(content: list[Piece]) -> list[Piece]:
             break
         pieces.pop()
     return pieces
-
-
-def _placeholder(grid: Size | None) -> list[Piece]:
-    view: list[Piece] = [Control("<image>"), Slots(), Control("</image>")]
-    if grid is None:
-        return view
-    columns, rows = grid
-    pieces = [*view, Control("<slice>")]
-    for row in range(rows):
-        if row:
-            pieces.append(Text("\n"))
-        pieces += view * columns
-    return [*pieces, Control("</slice>")]

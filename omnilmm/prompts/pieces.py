@@ -11,12 +11,13 @@ One renderer serves chat and training: pieces that the model itself has to say c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from omnilmm.errors import CheckpointError
+from omnilmm.images.slicing import Size
 
 GROUNDING_TAGS = ("<box>", "</box>", "<ref>", "</ref>", "<quad>", "</quad>", "<point>", "</point>")
 _GROUNDING = re.compile("|".join(map(re.escape, GROUNDING_TAGS)))
@@ -58,6 +59,19 @@ class Prompt:
         return len(self.input_ids)
 
 
+def sliced(view: list[Piece], grid: Size | None) -> list[Piece]:
+    """The overview's place, then one `<slice>` pair around those of the whole grid, row by row (2.0, 2.5)."""
+    if grid is None:
+        return view
+    columns, rows = grid
+    pieces: list[Piece] = [*view, Control("<slice>")]
+    for row in range(rows):
+        if row:
+            pieces.append(Text("\n"))
+        pieces += view * columns
+    return [*pieces, Control("</slice>")]
+
+
 def spoken(text: str, *, learn: bool = False) -> Iterator[Piece]:
     """A person's or a model's words: plain text in which grounding tags are tokens."""
     end = 0
@@ -74,13 +88,18 @@ class PieceEncoder:
     Args:
         tokenizer: a transformers tokenizer.
         query_num: features, and so slots, per view.
+        slot: the token that stands where a feature goes.
+        split: encodes plain text instead of the tokenizer, which then gives the names of the control tokens alone.
     """
 
-    def __init__(self, tokenizer: Any, query_num: int) -> None:
+    def __init__(
+        self, tokenizer: Any, query_num: int, slot: str = "<unk>", split: Callable[[str], list[int]] | None = None
+    ) -> None:
         self.tokenizer = tokenizer
+        self.split = split or (lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
         self.query_num = query_num
         self.added = dict(tokenizer.get_added_vocab())
-        self.slot_id = self.control_id("<unk>")
+        self.slot_id = self.control_id(slot)
         # The longest first: a name may be the beginning of another.
         names = sorted((name for name in self.added if len(name) > 1), key=len, reverse=True)
         self.forged = re.compile("|".join(map(re.escape, names)) or r"(?!)")
@@ -107,24 +126,33 @@ class PieceEncoder:
         return ids[0]
 
     def encode(self, pieces: list[Piece]) -> Prompt:
-        """Join neighbouring text of one side (so that merges are the tokenizer's own), then encode."""
+        """Ids of all pieces; text between two control tokens is encoded at once, whoever says it."""
         prompt = Prompt([], [], [])
-        for (kind, learn), group in groupby(pieces, key=lambda piece: (type(piece), getattr(piece, "learn", False))):
+        for kind, group in groupby(pieces, key=type):
             if kind is Text:
-                ids = self._encode_text("".join(piece.text for piece in group if isinstance(piece, Text)))
+                ids, learn = self._encode_texts([piece for piece in group if isinstance(piece, Text) and piece.text])
             elif kind is Slots:
                 ids = [self.slot_id] * (self.query_num * len(list(group)))
+                learn = [False] * len(ids)
             else:
-                ids = [
-                    token
-                    for piece in group
-                    if isinstance(piece, Control)
-                    for token in self._encode_control(piece.token)
-                ]
+                tokens = [(self._encode_control(c.token), c.learn) for c in group if isinstance(c, Control)]
+                ids = [token for found, _ in tokens for token in found]
+                learn = [flag for found, flag in tokens for _ in found]
             prompt.input_ids.extend(ids)
             prompt.image_slots.extend([kind is Slots] * len(ids))
-            prompt.learn.extend([learn] * len(ids))
+            prompt.learn.extend(learn)
         return prompt
+
+    def _encode_texts(self, texts: list[Text]) -> tuple[list[int], list[bool]]:
+        """Merges are the tokenizer's own across speakers, and SentencePiece puts one space in front of them all."""
+        ids = self._encode_text("".join(piece.text for piece in texts))
+        learn: list[bool] = []
+        said = ""
+        for piece in texts:
+            said += piece.text
+            end = len(ids) if piece is texts[-1] else min(len(self._encode_text(said)), len(ids))
+            learn += [piece.learn] * (end - len(learn))
+        return ids, learn
 
     def _encode_control(self, token: str) -> list[int]:
         if token in GROUNDING_TAGS and token not in self.added:
@@ -141,10 +169,10 @@ class PieceEncoder:
         return ids + self._plain(text[start:])
 
     def _plain(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+        return list(self.split(text)) if text else []
 
 
-def as_text(pieces: list[Piece], query_num: int) -> str:
+def as_text(pieces: list[Piece], query_num: int, slot: str = "<unk>") -> str:
     """The prompt as one string, as the published code writes it."""
-    written = {Slots: lambda _: "<unk>" * query_num, Control: lambda p: p.token, Text: lambda p: p.text}
+    written = {Slots: lambda _: slot * query_num, Control: lambda p: p.token, Text: lambda p: p.text}
     return "".join(written[type(piece)](piece) for piece in pieces)

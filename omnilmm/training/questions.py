@@ -41,7 +41,7 @@ def _weights(facts: Facts, subject: Subject | None) -> dict[str, float]:
     return {
         "colour": 4.6,
         "shape": 3.6,
-        "count": 2.9,
+        "count": 4.5,
         "yes_no": 2.1,
         "place": 5.6,
         "description": 6.0,

@@ -21,10 +21,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     prompts = goldens.prompt_cases(root)
     folders = goldens.folders(root)
     resamplers = [folder for folder in folders if goldens.kind_of(folder) == "resampler"]
+    omnilmms = [folder for folder in folders if goldens.kind_of(folder) == "omnilmm"]
+    talks = goldens.omnilmm_prompts(omnilmms)
+    layers = goldens.nf4_layers([folder for folder in folders if goldens.kind_of(folder) == "nf4"])
     generations = [(c, name) for c in cases for name, entry in c.expected["generation"].items() if _has_ids(entry)]
     choices = {
         "folder": (folders, [folder.name for folder in folders]),
         "resampler_folder": (resamplers, [folder.name for folder in resamplers]),
+        "omnilmm_prompt": (talks, [f"{talk.folder.name}/{talk.name}" for talk in talks]),
+        "omnilmm_folder": (omnilmms, [folder.name for folder in omnilmms]),
+        "nf4_layer": (layers, [f"{layer.folder.name}/{layer.name}" for layer in layers]),
         "case": (cases, [case.id for case in cases]),
         "picture_case": ([c for c in cases if c.has_pictures], [case.id for case in cases if case.has_pictures]),
         "generation": (generations, [f"{case.id}/{name}" for case, name in generations]),

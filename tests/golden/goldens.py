@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,11 +15,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
-from omnilmm.conversation import Picture
+from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import OmniLMMError
 from omnilmm.images.pixels import cut, open_picture, patch_strip, stack_strips
-from omnilmm.images.slicing import SlicePlan, plan_slices
+from omnilmm.images.slicing import SlicePlan
+from omnilmm.models.config import OmniLMMConfig
 from omnilmm.models.minicpmv import MiniCPMV
+from omnilmm.models.omnilmm12b import OmniLMMForCausalLM
+from omnilmm.models.processor import OmniLMMProcessor
 
 OWN = Path(__file__).parent
 
@@ -36,13 +40,17 @@ def folders(root: Path) -> list[Path]:
 
 
 def kind_of(folder: Path) -> str:
-    """What a folder holds: "model", "resampler", or a description of what is not known."""
+    """What a folder holds: "model", "omnilmm", "resampler", "nf4", or a description of what is not known."""
     config, expected = folder / "config.json", folder / "expected.json"
+    if config.is_file() and read_json(config).get("model_type") == "omnilmm" and (folder / "cases.json").is_file():
+        return "omnilmm"
     if not expected.is_file():
         return f"unknown: no expected.json among {', '.join(sorted(path.name for path in folder.iterdir()))}"
     keys = read_json(expected)
     if "cases" in keys and config.is_file() and read_json(config).get("model_type") == "minicpmv":
         return "model"
+    if "layers" in keys and "quantization_config" in keys:
+        return "nf4"
     return "resampler" if "kind" in keys else f"unknown: expected.json holds {', '.join(keys)}"
 
 
@@ -72,8 +80,13 @@ class Case:
 
     @property
     def expected(self) -> dict[str, Any]:
-        """What expected.json says about this case."""
-        return dict(read_json(self.folder / "expected.json")["cases"][self.name])
+        """What expected.json says about this case; 1.0 and 2.0, which see one picture, say it in other words."""
+        said = dict(read_json(self.folder / "expected.json")["cases"][self.name])
+        if "resized_to" in said:
+            said |= {"grid": None, "slice_sizes": [said["resized_to"]]}
+        if "image" in said:
+            said |= {"grids": [said["grid"]], "slice_sizes": [said["slice_sizes"]]}
+        return said
 
     @property
     def special_ids(self) -> dict[str, int]:
@@ -96,10 +109,21 @@ class Case:
         names = self.expected.get("images") or [self.expected["image"]]
         return [open_picture(self.folder / name) for name in names]
 
+    def numbered(self, name: str) -> list[Tensor]:
+        """The tensors of this name, one per view, whether they are stacked, numbered or alone."""
+        numbered = sorted(key for key in self.tensors if key.startswith(f"{name}."))
+        if numbered:
+            return [self.tensors[f"{name}.{number}"] for number in range(len(numbered))]
+        alone = self.tensors[name]
+        return list(alone) if name == "vision_features" and alone.ndim == 3 else [alone]
+
+    @property
+    def patch_size(self) -> int:
+        return int(self.model.config.vision_config.patch_size)
+
     @property
     def plans(self) -> list[SlicePlan]:
-        rules = self.model.config.slicing_rules
-        return [plan_slices(picture.image.size, rules) for picture in self.pictures]
+        return [self.model.config.plan(picture.image.size) for picture in self.pictures]
 
     @cached_property
     def views(self) -> list[Any]:
@@ -110,12 +134,11 @@ class Case:
     @property
     def strips(self) -> Tensor:
         """What the tower takes, from the picture files."""
-        side = self.model.config.slicing_rules.patch_size
-        return torch.from_numpy(stack_strips([patch_strip(view, side) for view in self.views]))
+        return torch.from_numpy(stack_strips([patch_strip(view, self.patch_size) for view in self.views]))
 
     @property
     def target_sizes(self) -> Tensor:
-        side = self.model.config.slicing_rules.patch_size
+        side = self.patch_size
         return torch.tensor([(view.height // side, view.width // side) for view in self.views])
 
     @property
@@ -155,3 +178,54 @@ def prompt_cases(root: Path) -> list[tuple[str, dict[str, Any]]]:
     """Every prompt of prompts.json with the name of its model."""
     path = root / "prompts.json"
     return [(model, case) for model, cases in read_json(path).items() for case in cases] if path.is_file() else []
+
+
+@dataclass(frozen=True)
+class Named:
+    """One of several entries of a folder."""
+
+    folder: Path
+    name: str
+
+
+def omnilmm_prompts(folders: list[Path]) -> list[Named]:
+    """Every prompt of every OmniLMM folder."""
+    return [Named(folder, name) for folder in folders for name in read_json(folder / "cases.json")["prompts"]]
+
+
+def nf4_layers(folders: list[Path]) -> list[Named]:
+    """Every layer of every folder of quantised weights."""
+    return [Named(folder, name) for folder in folders for name in read_json(folder / "expected.json")["layers"]]
+
+
+def load_omnilmm(folder: Path) -> tuple[OmniLMMForCausalLM, OmniLMMProcessor]:
+    """The folder's checkpoint in float32 and its processor; a tiny tower's sizes stand under a key of their own."""
+    sizes = read_json(folder / "config.json").get("tiny_vision_tower")
+    vision = sizes and {
+        "hidden_size": sizes["embed_dim"],
+        "intermediate_size": sizes["mlp_hidden"],
+        "num_hidden_layers": sizes["num_stored_blocks"],
+        "num_attention_heads": sizes["num_heads"],
+        "image_size": sizes["img_size"],
+        "patch_size": sizes["patch_size"],
+    }
+    config = OmniLMMConfig.from_pretrained(folder, vision_config=vision)
+    model = AutoModelForImageTextToText.from_pretrained(
+        folder, config=config, dtype=torch.float32, trust_remote_code=False
+    )
+    processor = OmniLMMProcessor.from_pretrained(folder)
+    processor.config = config
+    return model.eval(), processor
+
+
+def talk(messages: list[dict[str, str]], picture: Picture) -> Conversation:
+    """Messages of the published form: the picture stands at `<image>` or in front of the first one."""
+    conversation = Conversation()
+    for number, message in enumerate(messages):
+        role: Any = {"human": "user", "gpt": "assistant"}.get(message.get("from", ""), message.get("role"))
+        text = message.get("value", message.get("content", ""))
+        text = re.sub(r"<im_start>(<im_patch>)*<im_end>\n", "", text)  # already expanded
+        before, _, after = text.rpartition("<image>")
+        parts = [part for part in ((before, picture, after) if number == 0 else (text,)) if part != ""]
+        conversation = conversation.with_message(role, *parts)
+    return conversation

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig, LlamaConfig, Qwen2Config
+from transformers import AutoConfig
 
 import omnilmm
 from omnilmm.errors import CheckpointError
-from omnilmm.models.config import MiniCPMVConfig
+from omnilmm.models.config import MULTIPLIERS, SLICING_KEYS, VERSIONS, MiniCPMVConfig
 from tests.models.tiny import SIZES, tiny_config
 
 GOLDENS = Path(__file__).parents[1] / "golden"
-FOLDERS = ["minicpm-llama3-v-2_5", "minicpm-v-2_6"]
+TIMM = "vit_so400m_patch14_siglip_384.webli"
+FOLDERS = ["minicpm-v", "minicpm-v-2", "minicpm-llama3-v-2_5", "minicpm-v-2_6"]
 
 
 @pytest.mark.parametrize(
@@ -29,23 +30,22 @@ FOLDERS = ["minicpm-llama3-v-2_5", "minicpm-v-2_6"]
         ({"vision_config": {"model_type": "idefics2"}}, "2.5"),
         ({"vision_config": {"model_type": "siglip"}}, "2.6"),
         ({}, "2.6"),
+        ({"vision_encoder": TIMM}, "1.0"),  # 1.0 and 2.0 never had a version key, nor other tensors
+        ({"vision_encoder": TIMM, "slice_mode": True}, "2.0"),
+        ({"vision_encoder": TIMM, "max_slice_nums": 9}, "2.0"),
+        ({"scale_emb": 12}, "1.0"),
+        ({"version": "2.0"}, "2.0"),
     ],
 )
 def test_version_is_resolved(keys: dict[str, Any], version: str) -> None:
     config = MiniCPMVConfig(**keys)
     assert config.version == version
-    assert isinstance(config.text_config, {"2.5": LlamaConfig, "2.6": Qwen2Config}[version])
-
-
-@pytest.mark.parametrize("keys", [{"vision_encoder": "vit_so400m_patch14_siglip_384.webli"}, {"version": "2.0"}])
-def test_models_that_are_not_built_yet_are_named(keys: dict[str, Any]) -> None:
-    with pytest.raises(CheckpointError, match=r"2\.0.*supported versions: 2\.5, 2\.6"):
-        MiniCPMVConfig(**keys)
+    assert isinstance(config.text_config, VERSIONS[version].text)
 
 
 @pytest.mark.parametrize("version", ["3.0", 4.5, 2, "two"])
 def test_an_unknown_version_is_named(version: object) -> None:
-    with pytest.raises(CheckpointError, match=f"{version}.*supported versions: 2.5, 2.6"):
+    with pytest.raises(CheckpointError, match=f"{version}.*supported versions: 1.0, 2.0, 2.5, 2.6"):
         MiniCPMVConfig(version=version)
 
 
@@ -64,12 +64,14 @@ def test_the_hubs_flat_form_is_written(folder: str, tmp_path: Path) -> None:
     published = json.loads((GOLDENS / folder / "config.json").read_text())
     MiniCPMVConfig(**published).save_pretrained(tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
-    ours_alone = {"torch_dtype", "use_cache", "vision_config", "architectures", "_name_or_path"}
+    ours_alone = {"torch_dtype", "use_cache", "vision_config", "architectures", "_name_or_path", "mm_use_im_start_end"}
     for key in set(published) - ours_alone:
         assert written.get(key) == published[key], key  # what is null is left out
-    assert written["vision_config"].items() >= published["vision_config"].items()
-    assert written["version"].__class__ is published["version"].__class__  # a number in 2.6, a string in 2.5
-    assert "text_config" not in written
+    assert written["vision_config"].items() >= published.get("vision_config", {}).items()
+    # A number in 2.6, a string in 2.5, nothing in 2.0; 1.0 would be 2.0 with any slicing key.
+    assert type(written.get("version")) is type(published.get("version"))
+    assert not set(written) & ({*SLICING_KEYS, "slice_mode"} - set(published))
+    assert not set(written) & {"text_config", *MULTIPLIERS}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -1,87 +1,44 @@
-"""At full size the models have exactly the published tensors; nothing is allocated (meta device)."""
+"""At full size the models have exactly the published tensors; nothing is allocated (meta device).
+
+`data/` holds each model's published config.json and a table of its tensors: 1.0 and 2.0 have the same, and of 2.6 no
+index has been seen, so its config is as remembered and its table follows from 2.5's.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForImageTextToText
 
+import omnilmm
 from omnilmm.catalog import cards
 from omnilmm.models.config import MiniCPMVConfig
-from omnilmm.models.minicpmv import MiniCPMV
 
-TABLE = Path(__file__).parent / "data" / "minicpm-llama3-v-2_5.txt"
-
-# config.json as published.
-LLAMA3_V_2_5: dict[str, Any] = {
-    "version": "2.5",
-    "attention_bias": False,
-    "attention_dropout": 0.0,
-    "batch_vision_input": True,
-    "bos_token_id": 128000,
-    "drop_vision_last_layer": False,
-    "eos_token_id": 128001,
-    "hidden_act": "silu",
-    "hidden_size": 4096,
-    "image_size": 448,
-    "initializer_range": 0.02,
-    "intermediate_size": 14336,
-    "max_position_embeddings": 8192,
-    "mm_use_im_start_end": True,
-    "model_type": "minicpmv",
-    "num_attention_heads": 32,
-    "num_hidden_layers": 32,
-    "num_key_value_heads": 8,
-    "patch_size": 14,
-    "pretraining_tp": 1,
-    "query_num": 96,
-    "rms_norm_eps": 1e-05,
-    "rope_scaling": None,
-    "rope_theta": 500000.0,
-    "slice_config": {"max_slice_nums": 9, "patch_size": 14, "model_type": "minicpmv"},
-    "slice_mode": True,
-    "tie_word_embeddings": False,
-    "torch_dtype": "float16",
-    "use_cache": False,
-    "vision_config": {
-        "hidden_size": 1152,
-        "image_size": 980,
-        "intermediate_size": 4304,
-        "model_type": "idefics2",
-        "num_attention_heads": 16,
-        "num_hidden_layers": 27,
-        "patch_size": 14,
-    },
-    "vocab_size": 128256,
-}
-V_2_6 = LLAMA3_V_2_5 | {
-    "version": 2.6,
-    "bos_token_id": 151643,
-    "eos_token_id": 151645,
-    "hidden_size": 3584,
-    "intermediate_size": 18944,
-    "max_position_embeddings": 32768,
-    "num_attention_heads": 28,
-    "num_hidden_layers": 28,
-    "num_key_value_heads": 4,
-    "query_num": 64,
-    "rms_norm_eps": 1e-06,
-    "rope_theta": 1000000.0,
-    "torch_dtype": "bfloat16",
-    "use_cache": True,
-    "vision_config": LLAMA3_V_2_5["vision_config"] | {"model_type": "siglip"},
-    "vocab_size": 151666,
-}
+DATA = Path(__file__).parent / "data"
+# Name, table of tensors, their number, parameters.
+PUBLISHED = [
+    ("minicpm-v-1", "minicpm-v-2", 694, 3_434_965_792),
+    ("minicpm-v-2", "minicpm-v-2", 694, 3_434_965_792),
+    ("minicpm-llama3-v-2.5", "minicpm-llama3-v-2.5", 741, 8_537_092_336),
+    ("omnilmm-12b", "omnilmm-12b", 1130, 11_615_965_952),
+]
 
 
-def published_tensors() -> dict[str, tuple[int, ...]]:
+def published_config(name: str) -> dict[str, Any]:
+    return dict(json.loads((DATA / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def published_tensors(table: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes; `{0..31}` in a name stands for the layers."""
     tensors = {}
-    for line in TABLE.read_text(encoding="utf-8").splitlines():
+    for line in (DATA / f"{table}.txt").read_text(encoding="utf-8").splitlines():
         name, *shape = line.split()
         layers = re.search(r"\{0\.\.(\d+)\}", name)
         for layer in range(int(layers[1]) + 1) if layers else [0]:
@@ -89,45 +46,60 @@ def published_tensors() -> dict[str, tuple[int, ...]]:
     return tensors
 
 
-def skeleton(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of our model."""
+@cache
+def skeleton(name: str) -> torch.nn.Module:
+    """Our model from the published config.json, without memory."""
+    assert omnilmm.__version__
+    config = published_config(name)
     with torch.device("meta"):
-        model = MiniCPMV(MiniCPMVConfig(**config))
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        return AutoModelForImageTextToText.from_config(
+            AutoConfig.for_model(config.pop("model_type"), **config), trust_remote_code=False
+        )
 
 
-def test_llama3_v_2_5_has_exactly_the_published_tensors() -> None:
-    assert len(published_tensors()) == 741
-    assert skeleton(LLAMA3_V_2_5) == published_tensors()
+def shapes(name: str) -> dict[str, tuple[int, ...]]:
+    return {tensor: tuple(value.shape) for tensor, value in skeleton(name).state_dict().items()}
 
 
-def test_v_2_6_has_the_same_tensors_and_biases_of_qwen2() -> None:
+@pytest.mark.parametrize(("name", "table", "count", "parameters"), PUBLISHED, ids=[row[0] for row in PUBLISHED])
+def test_tensors_are_exactly_the_published_ones(name: str, table: str, count: int, parameters: int) -> None:
+    assert len(published_tensors(table)) == count
+    assert shapes(name) == published_tensors(table)
+    assert sum(math.prod(shape) for shape in shapes(name).values()) == parameters == cards()[name].parameters
+
+
+def test_2_6_has_the_tensors_of_2_5_and_biases_of_qwen2() -> None:
     biases = {f"llm.model.layers.{layer}.self_attn.{kind}_proj.bias" for layer in range(28) for kind in "qkv"}
-    shared = {name for name in published_tensors() if not re.match(r"llm\.model\.layers\.(28|29|30|31)\.", name)}
-    ours = skeleton(V_2_6)
+    of_2_5 = published_tensors("minicpm-llama3-v-2.5")
+    shared = {name for name in of_2_5 if not re.match(r"llm\.model\.layers\.(28|29|30|31)\.", name)}
+    ours = shapes("minicpm-v-2.6")
     assert set(ours) == shared | biases
     assert ours["resampler.query"] == (64, 3584)
     assert ours["resampler.kv_proj.weight"] == (3584, 1152)
+    assert sum(math.prod(shape) for shape in ours.values()) == 8_099_175_152 == cards()["minicpm-v-2.6"].parameters
 
 
-@pytest.mark.parametrize(
-    ("config", "name", "parameters"),
-    [
-        (LLAMA3_V_2_5, "minicpm-llama3-v-2.5", 8_537_092_336),
-        (V_2_6, "minicpm-v-2.6", 8_099_175_152),
-    ],
-    ids=["2.5", "2.6"],
-)
-def test_the_number_of_parameters_is_the_published_one(config: dict[str, Any], name: str, parameters: int) -> None:
-    assert sum(math.prod(shape) for shape in skeleton(config).values()) == parameters == cards()[name].parameters
+HEADS = {"minicpm-v-1": 18, "minicpm-v-2": 18, "minicpm-llama3-v-2.5": 32, "minicpm-v-2.6": 28, "omnilmm-12b": 32}
 
 
-def test_resampler_heads_are_128_wide() -> None:
-    with torch.device("meta"):
-        heads = [MiniCPMV(MiniCPMVConfig(**config)).resampler.attn.num_heads for config in (LLAMA3_V_2_5, V_2_6)]
-    assert heads == [32, 28]
+@pytest.mark.parametrize("name", HEADS)
+def test_resampler_heads_are_128_wide(name: str) -> None:
+    assert skeleton(name).condenser.attn.num_heads == HEADS[name]
 
 
-def test_slicing_rules_of_a_config_that_leaves_the_resolution_out() -> None:
-    rules = MiniCPMVConfig(**LLAMA3_V_2_5).slicing_rules
+@pytest.mark.parametrize("name", ["minicpm-v-2", "minicpm-llama3-v-2.5", "minicpm-v-2.6"])
+def test_slicing_rules_are_the_published_ones_though_some_are_left_out(name: str) -> None:
+    rules = MiniCPMVConfig(**published_config(name)).slicing_rules
     assert (rules.max_slices, rules.scale_resolution, rules.patch_size) == (9, 448, 14)
+
+
+@pytest.mark.parametrize("name", ["minicpm-v-1", "omnilmm-12b"])
+def test_the_first_models_squash_every_picture(name: str) -> None:
+    plan = skeleton(name).config.plan((3000, 500))
+    assert plan.overview == (448, 448) and plan.grid is None
+
+
+def test_granite_has_minicpms_scalings() -> None:
+    text = MiniCPMVConfig(**published_config("minicpm-v-2")).text_config
+    assert text.residual_multiplier == pytest.approx(1.4 / 40**0.5) and text.embedding_multiplier == 1
+    assert text.logits_scaling == 9 and text.attention_multiplier == 0.125

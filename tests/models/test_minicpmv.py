@@ -10,13 +10,13 @@ from torch import Tensor
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.vision import fractional_buckets
-from tests.models.tiny import tiny_model, tiny_processor
+from tests.models.tiny import VERSIONS, tiny_model, tiny_processor
 
 SMALL, LARGE = (50, 50), (56, 28)  # 16 and 18 patches
 CUT = (160, 110)
 
 
-@pytest.fixture(scope="module", params=["2.5", "2.6"])
+@pytest.fixture(scope="module", params=VERSIONS)
 def model(request: pytest.FixtureRequest) -> MiniCPMV:
     return tiny_model(request.param)
 
@@ -61,7 +61,7 @@ def test_pictures_change_the_answer(model: MiniCPMV) -> None:
     other = inputs["pixel_values"].flip(-1)
     with torch.no_grad():
         seen = model(**inputs).logits[0, -1]
-        assert not torch.allclose(seen, model(**{**inputs, "pixel_values": other}).logits[0, -1], atol=1e-3)
+        assert not torch.allclose(seen, model(**{**inputs, "pixel_values": other}).logits[0, -1], atol=1e-4)
 
 
 def test_slots_and_features_have_to_match(model: MiniCPMV) -> None:
@@ -92,8 +92,8 @@ def test_loss_reaches_tower_resampler_and_language_model(model: MiniCPMV) -> Non
         loss = model(**inputs, labels=inputs["input_ids"]).loss
         loss.backward()
         for name in (
-            "vpm.embeddings.patch_embedding.weight",
-            "vpm.encoder.layers.0.mlp.fc1.weight",
+            next(name for name, _ in model.named_parameters() if name.startswith("vpm.") and "patch" in name),
+            next(name for name, _ in model.named_parameters() if name.startswith("vpm.") and "fc1.weight" in name),
             "resampler.query",
             "resampler.proj",
             "llm.model.embed_tokens.weight",

@@ -12,13 +12,13 @@ from PIL import Image
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import CheckpointError
 from omnilmm.models.processor import MiniCPMVProcessor
-from tests.models.tiny import NAMES, tiny_config, tiny_processor
+from tests.models.tiny import NAMES, VERSIONS, tiny_config, tiny_processor
 from tests.prompts.byte_tokenizer import byte_tokenizer
 
 RED = Image.new("RGB", (160, 110), "red")
 
 
-@pytest.fixture(params=["2.5", "2.6"])
+@pytest.fixture(params=VERSIONS)
 def processor(request: pytest.FixtureRequest) -> MiniCPMVProcessor:
     return tiny_processor(request.param)
 
@@ -72,9 +72,9 @@ def test_chat_template_as_text_is_what_the_ids_say(processor: MiniCPMVProcessor)
     assert processor.tokenizer.decode(ids, skip_special_tokens=False) == processor.apply_chat_template(conversation)
 
 
-@pytest.mark.parametrize("version", ["2.5", "2.6"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_tokenizer_without_an_end_token_is_refused(version: str) -> None:
-    end = {"2.5": "<|eot_id|>", "2.6": "<|im_end|>"}[version]
+    end = {"1.0": "</s>", "2.0": "</s>", "2.5": "<|eot_id|>", "2.6": "<|im_end|>"}[version]
     tokenizer = byte_tokenizer(name for name in NAMES[version] if name != end)
     with pytest.raises(CheckpointError, match="no token"):
         MiniCPMVProcessor(tokenizer, tiny_config(version))

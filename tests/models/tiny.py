@@ -1,19 +1,23 @@
-"""Complete MiniCPM-V checkpoints of a few hundred thousand random weights."""
+"""Complete checkpoints of a few hundred thousand random weights."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from omnilmm.models.config import MiniCPMVConfig
+from omnilmm.models.config import MiniCPMVConfig, OmniLMMConfig
 from omnilmm.models.minicpmv import MiniCPMV
+from omnilmm.models.omnilmm12b import OmniLMMForCausalLM
 from omnilmm.models.processor import MiniCPMVProcessor
-from tests.prompts.byte_tokenizer import CHATML, LLAMA3, byte_tokenizer
+from tests.prompts.byte_tokenizer import CHATML, LLAMA3, MINICPM, byte_tokenizer
 
-NAMES = {"2.5": LLAMA3, "2.6": CHATML}
+VERSIONS = ("1.0", "2.0", "2.5", "2.6")
+NAMES = {"1.0": MINICPM, "2.0": MINICPM, "2.5": LLAMA3, "2.6": CHATML}
 SIZES: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 96,
@@ -22,21 +26,29 @@ SIZES: dict[str, Any] = {
     "num_key_value_heads": 1,
     "max_position_embeddings": 4096,
     "query_num": 4,
-    "slice_config": {"max_slice_nums": 4, "patch_size": 14, "scale_resolution": 56},
-    "vision_config": {
-        "hidden_size": 48,
-        "image_size": 112,
-        "intermediate_size": 64,
-        "num_attention_heads": 4,
-        "num_hidden_layers": 2,
-        "patch_size": 14,
-    },
 }
+TOWER = {
+    "hidden_size": 48,
+    "image_size": 112,
+    "intermediate_size": 64,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "patch_size": 14,
+}
+SLICING = {"max_slice_nums": 4, "patch_size": 14, "scale_resolution": 56}
+SCALES = {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 64, "image_size": 56}
+OWN_KEYS: dict[str, dict[str, Any]] = {
+    "1.0": SCALES,
+    "2.0": SCALES | SLICING,
+    "2.5": {"version": "2.5", "slice_config": SLICING},
+    "2.6": {"version": "2.6", "slice_config": SLICING},
+}
+OMNILMM = Path(__file__).parents[1] / "golden" / "omnilmm-12b"
 
 
 def tiny_config(version: str = "2.6", **changed: Any) -> MiniCPMVConfig:
-    names = NAMES[version]
-    return MiniCPMVConfig(**{"version": version, "vocab_size": 256 + len(names), **SIZES, **changed})
+    vocabulary = 256 + len(NAMES[version])
+    return MiniCPMVConfig(**{"vocab_size": vocabulary, "vision_config": TOWER, **SIZES, **OWN_KEYS[version], **changed})
 
 
 def tiny_model(version: str = "2.6", **changed: Any) -> MiniCPMV:
@@ -51,7 +63,20 @@ def tiny_processor(version: str = "2.6") -> MiniCPMVProcessor:
 
 
 def save_tiny(folder: str | os.PathLike[str], version: str = "2.6") -> Path:
-    """A folder as a hub repository has it."""
+    """A folder as a hub repository has it; "omnilmm" for the architecture of OmniLMM-12B."""
+    if version == "omnilmm":
+        return _save_omnilmm(Path(folder))
     tiny_model(version).save_pretrained(folder)
     tiny_processor(version).save_pretrained(folder)
     return Path(folder)
+
+
+def _save_omnilmm(folder: Path) -> Path:
+    keys = json.loads((OMNILMM / "config.json").read_text(encoding="utf-8"))
+    config = OmniLMMConfig(**keys | {"vision_config": TOWER | {"image_size": 28}, "initializer_range": 0.2})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        OmniLMMForCausalLM(config).save_pretrained(folder)
+    for name in ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+        shutil.copyfile(OMNILMM / name, folder / name)
+    return folder

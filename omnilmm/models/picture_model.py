@@ -1,0 +1,179 @@
+"""What the native models share: strict loading, merging, and `generate` from merged embeddings.
+
+`B` prompts · `S` prompt length · `N` slices of all prompts · `L` patches of the longest slice · `Q` queries · `D` width
+
+    pixel_values, target_sizes --tower--> [N, L, D_v] --resampler--> features [N, Q, D]
+    input_ids [B, S] --embed_tokens--> [B, S, D], rows marked in image_slots <- features --language model--> logits
+
+`generate` hands the language model merged embeddings alone, so the repetition penalty sees generated tokens only and
+the prompt is not repeated in what it returns, as in the published code.
+"""
+
+from __future__ import annotations
+
+import math
+from os import PathLike
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from omnilmm.errors import CheckpointError
+from omnilmm.models.checkpoint import looks_like
+from omnilmm.models.resampler import Resampler
+
+
+class PictureModel(PreTrainedModel, GenerationMixin):
+    """A language model with a tower and a resampler; subclasses build them and say how text is embedded."""
+
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _skip_keys_device_placement = ["past_key_values"]
+    # Modules that stay in half precision when the rest is quantised.
+    keep_in_half: tuple[str, ...] = ()
+
+    @property
+    def tower(self) -> nn.Module:
+        """The vision tower."""
+        raise NotImplementedError
+
+    @property
+    def condenser(self) -> Resampler:
+        """The resampler."""
+        raise NotImplementedError
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Resampler):
+            init.normal_(module.query, std=self.config.initializer_range)
+            init.normal_(module.proj, std=module.proj.shape[0] ** -0.5)
+            init.xavier_uniform_(module.attn.in_proj_weight)
+            init.zeros_(module.attn.in_proj_bias)
+            if module.positions != "computed":
+                init.normal_(module.pos_embed, std=self.config.initializer_range)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder_or_id: str | PathLike[str], *args: Any, output_loading_info: bool = False, **kwargs: Any
+    ) -> Any:
+        """As in transformers, but strict: a tensor that is missing, left over or of another shape is an error.
+
+        Raises:
+            CheckpointError: The names of the tensors that do not fit, and which model they look like.
+        """
+        # Shapes that do not fit are collected too, instead of ending the loading at once with a bare hint.
+        kwargs["ignore_mismatched_sizes"] = True
+        model, info = super().from_pretrained(folder_or_id, *args, output_loading_info=True, **kwargs)
+        problems = {
+            "missing": sorted(info["missing_keys"]),
+            "unexpected": sorted(info["unexpected_keys"]),
+            "of another shape": sorted(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]),
+        }
+        found = [f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names]
+        if found:
+            there = set(model.state_dict()) - set(problems["missing"]) | set(problems["unexpected"])
+            hint = looks_like(there)
+            hint = f" They look like those of {hint}." if hint else ""
+            raise CheckpointError(
+                f"The weights do not fit the config.json beside them. Tensors {'; '.join(found)}.{hint}"
+            )
+        return (model, info) if output_loading_info else model
+
+    def get_image_features(self, pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
+        """Look at slices.
+
+        Args:
+            pixel_values: [N, 3, P, P·L] strips of patches, zero-padded (see `vision.py`).
+            target_sizes: [N, 2] (rows, columns) of each slice in patches.
+
+        Returns:
+            [N, Q, D] features in the order of the slices.
+        """
+        return cast(Tensor, self.condenser(self.tower(pixel_values, target_sizes), target_sizes))
+
+    def merge(self, input_ids: Tensor, image_slots: Tensor, features: Tensor | None) -> Tensor:
+        """Token embeddings with picture features in their slots.
+
+        Args:
+            input_ids: [B, S].
+            image_slots: [B, S], true where a feature belongs.
+            features: [N, Q, D] or None for text alone.
+
+        Returns:
+            [B, S, D].
+        """
+        embeds: Tensor = self.get_input_embeddings()(input_ids)
+        slots, given = int(image_slots.sum()), 0 if features is None else math.prod(features.shape[:2])
+        if slots != given:
+            raise ValueError(f"The prompt has {slots} picture slots, but {given} features came.")
+        if features is None:
+            return embeds
+        return embeds.masked_scatter(image_slots[..., None].to(embeds.device), features.to(embeds))
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        target_sizes: Tensor | None = None,
+        image_slots: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits (and loss, given `labels`) of merged prompts; further arguments go to the language model."""
+        if inputs_embeds is None:
+            inputs_embeds = self._embed(input_ids, pixel_values, target_sizes, image_slots)
+        return self._speak(inputs_embeds, **kwargs)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        target_sizes: Tensor | None = None,
+        image_slots: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Generated ids only, without the prompt; further arguments as in transformers' `generate`."""
+        if inputs_embeds is None:
+            inputs_embeds = self._embed(input_ids, pixel_values, target_sizes, image_slots)
+        if kwargs.get("attention_mask") is None:
+            kwargs["attention_mask"] = inputs_embeds.new_ones(inputs_embeds.shape[:2], dtype=torch.long)
+        kwargs.setdefault("generation_config", self.generation_config)
+        return self._generate(inputs_embeds, **kwargs)
+
+    def _speak(self, inputs_embeds: Tensor, **kwargs: Any) -> CausalLMOutputWithPast:
+        """The language model on [B, S, D]."""
+        raise NotImplementedError
+
+    def _generate(self, inputs_embeds: Tensor, **kwargs: Any) -> Any:
+        """Transformers' `generate` on [B, S, D]."""
+        raise NotImplementedError
+
+    def _embed(
+        self,
+        input_ids: Tensor | None,
+        pixel_values: Tensor | None,
+        target_sizes: Tensor | None,
+        image_slots: Tensor | None,
+    ) -> Tensor:
+        if input_ids is None:
+            raise ValueError("Either input_ids or inputs_embeds is needed.")
+        features = None
+        if pixel_values is not None and target_sizes is not None:
+            features = self.get_image_features(pixel_values, target_sizes)
+        if image_slots is None:
+            image_slots = torch.zeros_like(input_ids, dtype=torch.bool)
+        return self.merge(input_ids, image_slots, features)
+
+
+def _some(names: list[str], most: int = 12) -> str:
+    """The names, or the first of very many."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
