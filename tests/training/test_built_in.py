@@ -14,7 +14,7 @@ from omnilmm.training import evaluation
 
 FOLDER = ROOT / "assets" / "built-in"
 PICTURES = 60
-SLACK = 0.12  # what chance may take from a share of some fifty questions
+SLACK = 0.08  # what chance may take from a share of some fifty questions
 
 
 @pytest.fixture(scope="module")

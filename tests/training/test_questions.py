@@ -163,7 +163,7 @@ def test_abilities_are_about_equally_frequent(talks: list[Talk]) -> None:
     assert 0.01 < counts["chat"] / total < 0.035
     assert 0.12 < counts["description"] / total < 0.18
     for ability in set(ABILITIES) - {"chat"}:
-        assert 0.06 < counts[ability] / total < 0.19, ability
+        assert 0.06 < counts[ability] / total < 0.22, ability  # the most is counting, which is the hardest
 
 
 def test_yes_and_no_are_balanced(talks: list[Talk]) -> None:
