@@ -3,6 +3,7 @@
 Python: `OmniLMMChat().stream([{"role": "user", "content": [Path("a.png"), "What is in this picture?"]}])`, or the
 published form `OmniLMMChat().chat({"image": img2base64("a.png"), "question": json.dumps(messages)})`.
 Terminal: `python chat.py --image a.png "What is in this picture?"`; without a question it is a chat.
+`--list-models` says what there is and what fits this machine, `--check` proves that a model works here.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omnilmm.ui.flags import add_loading_flags, loading_arguments
+
 if TYPE_CHECKING:
-    from omnilmm.conversation import Conversation
-    from omnilmm.engine.events import Engine, Event
+    from omnilmm.conversation import Conversation, Picture
+    from omnilmm.engine.events import Event
+    from omnilmm.engine.local import LocalEngine
     from omnilmm.engine.options import Mode
 
 OPTIONS: dict[str, tuple[type[int] | type[float], str]] = {
@@ -47,17 +51,21 @@ class OmniLMMChat:
 
     Args:
         model: a name in `configs/`, a hub id, or the folder of a checkpoint.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        dtype: "auto", "bf16", "fp16" or "fp32".
+        device: "auto", "cpu", "cuda", "cuda:N", "mps" or "balanced".
+        dtype: "auto", "bf16", "fp16", "fp32", "int8" or "int4".
+        **loading: revision, hub, offline, max_memory, report; see `omnilmm.engine.loading.load_engine`.
 
     Raises:
         ModelNotFoundError, HardwareError, CheckpointError: It cannot be loaded; the message says what can.
     """
 
-    def __init__(self, model: str = "built-in", device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(self, model: str = "built-in", device: str = "auto", dtype: str = "auto", **loading: Any) -> None:
+        from omnilmm.hardware import prepare_environment
+
+        prepare_environment(device)  # before torch is imported
         from omnilmm.engine.loading import load_engine
 
-        self.engine: Engine = load_engine(model, device, dtype)
+        self.engine: LocalEngine = load_engine(model, device, dtype, **loading)
 
     def chat(self, input: Mapping[str, Any]) -> str:  # noqa: A002  # the published name
         """Answer in the published form.
@@ -139,7 +147,8 @@ def _published_conversation(given: Mapping[str, Any]) -> Conversation:
         parts: list[Part] = [message["content"]]
         if number == 0 and content:
             before, _, after = message["content"].rpartition(TYPED_PICTURE)
-            parts = [part for part in (before.strip(), open_picture(content), after.strip()) if part]
+            words = [text if text.strip() else "" for text in (before, after)]
+            parts = [part for part in (words[0], open_picture(content), words[1]) if part]
         conversation = conversation.with_message(message.get("role"), *parts)
     return conversation
 
@@ -149,11 +158,11 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="chat.py", description="Talk about pictures in the terminal.")
     top.add_argument("question", nargs="?", help="ask this and leave; without it: a chat")
     top.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; may be repeated")
-    top.add_argument("--model", default="built-in", help="name, hub id or folder (default: %(default)s)")
-    top.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps (default: %(default)s)")
-    top.add_argument("--dtype", default="auto", help="auto, bf16, fp16, fp32 (default: %(default)s)")
     top.add_argument("--system", metavar="TEXT", help="system prompt, where the model has one")
     top.add_argument("--json", action="store_true", help="print one JSON object instead of the text")
+    top.add_argument("--check", action="store_true", help="load the model, ask it about a picture, say what was found")
+    top.add_argument("--list-models", action="store_true", help="the known models, and which of them fit here")
+    add_loading_flags(top)
     choice = top.add_argument_group("how to answer (the model's defaults where left out)")
     choice.add_argument("--mode", choices=("sampling", "beam"), default="sampling", help="(default: %(default)s)")
     for name, (kind, what) in OPTIONS.items():
@@ -191,14 +200,19 @@ def _run(args: argparse.Namespace) -> int:
     from omnilmm.conversation import Conversation
     from omnilmm.engine.options import options_for
     from omnilmm.images.pixels import open_picture
-    from omnilmm.ui.terminal import Terminal
+    from omnilmm.ui.terminal import DownloadBar, Terminal
 
+    if args.list_models:
+        return _list_models(args)
     # Everything that can be wrong is found before the model is loaded.
     given = {name: getattr(args, name) for name in OPTIONS}
     options = options_for(find(args.model), args.mode, **given)
     pictures = [open_picture(name) for name in args.image]
 
-    engine = OmniLMMChat(args.model, args.device, args.dtype).engine
+    with DownloadBar() as bar:
+        engine = OmniLMMChat(**loading_arguments(args), report=bar.report).engine
+    if args.check:
+        return _check(engine, pictures)
     terminal = Terminal(engine, options, Conversation(system=args.system), pictures)
     if args.json:
         terminal.out = terminal.notes = io.StringIO()
@@ -210,6 +224,45 @@ def _run(args: argparse.Namespace) -> int:
     if args.json and finished:
         print(json.dumps(asdict(finished) | {"model": engine.card.name}, ensure_ascii=False))
     return 0 if finished else 1
+
+
+def _check(engine: LocalEngine, pictures: list[Picture]) -> int:
+    """Prove that a model works on this machine.
+
+    Returns:
+        0 if all is well; else it raises.
+    """
+    from omnilmm.engine.checking import check
+    from omnilmm.images.pixels import open_picture
+    from omnilmm.ui.samples import samples
+
+    picture = pictures[0] if pictures else open_picture(samples()[0].picture)
+    for what, found in check(engine, picture):
+        print(f"{what + ':':<18}{found}", flush=True)
+    print("all is well")
+    return 0
+
+
+def _list_models(args: argparse.Namespace) -> int:
+    from omnilmm.catalog import cards
+    from omnilmm.engine.fetching import cached
+    from omnilmm.engine.memory import free_memory
+    from omnilmm.hardware import resolve_device
+    from omnilmm.ui.listing import Listed, write_listing
+
+    device = resolve_device(args.device)
+    free = free_memory(device.value)
+    free_gib = None if free is None else free / 2**30
+    models = [
+        Listed(
+            card,
+            None if free_gib is None else card.best_dtype(free_gib),
+            Path(card.location).is_dir() or cached(card.source, card.revision, args.hub) is not None,
+        )
+        for card in cards().values()
+    ]
+    write_listing(models, free_gib, str(device), sys.stdout)
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
     python web_demo.py [--model NAME] [--device auto] [--dtype auto] [--host 127.0.0.1] [--port 7860] [--share] [--open]
 
+The page is served while the model is still being fetched and loaded, and shows how far that is.
+
 Flags, handlers and wiring; what a turn is stands in `omnilmm.ui.session`. Every handler paints the whole state of its
 session, so it does not matter in which order the answers of two handlers reach the browser. Waiting and fairness are
 the engine's: no handler has a limit of its own.
@@ -19,18 +21,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import find
 from omnilmm.conversation import Picture
 from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Mode, Options
+from omnilmm.engine.starting import StartingEngine
 from omnilmm.errors import ImageError, OmniLMMError
-from omnilmm.hardware import DEVICES, DTYPES
+from omnilmm.hardware import prepare_environment
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui import markup, texts
 from omnilmm.ui.controls import Control, chosen_options, length_control, mode_controls
+from omnilmm.ui.flags import add_loading_flags, loading_arguments
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.server import HOST, UPLOADS_CHECKED_S, UPLOADS_KEPT_S, find_port, launch, load_gradio
 from omnilmm.ui.session import Draft, Session, Sessions
+from omnilmm.ui.terminal import DownloadBar
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("omnilmm.page")
 
 Question = dict[str, Any]  # the value of the question box: "text" and "files"
+TICK_S = 0.5
 EMPTY: Question = {"text": "", "files": []}
 Painted = tuple[Any, ...]  # values of Page.painted
 
@@ -55,7 +61,9 @@ class Page:
         self.engine, self.sessions = engine, Sessions()
         uploads = (UPLOADS_CHECKED_S, UPLOADS_KEPT_S)
         with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=uploads) as self.demo:
-            gr.HTML(markup.header_html(texts.model_line(engine.card, engine.device, engine.dtype)), elem_id="header")
+            self.header = gr.HTML(self._model_html, elem_id="header")
+            # Until the model is there; asked for by every open page on its own.
+            self.ticks = gr.Timer(TICK_S, active=isinstance(engine, StartingEngine))
             with gr.Row(elem_id="page"):
                 with gr.Column(scale=3, min_width=340, elem_id="talk"):
                     self._talk()
@@ -124,6 +132,7 @@ class Page:
         self.clear.click(self.forget, outputs=self.painted, concurrency_limit=None, **quiet)
         self.box.stop(self.stop, queue=False, **quiet)
         self.mode.change(self.show_controls, self.mode, self.columns, queue=False, **quiet)
+        self.ticks.tick(self.show_model, outputs=[self.header, self.ticks], queue=False, **quiet)
         self.demo.unload(self.leave)
 
     # --- handlers -----------------------------------------------------------------------------------------------------
@@ -177,11 +186,24 @@ class Page:
         self.sessions.close(key)
         self.demo.state_holder.session_data.pop(key, None)  # Gradio's own copy of all that the widgets showed
 
+    def show_model(self) -> tuple[str, Any]:
+        """The line about the model, and whether to go on asking for it."""
+        return self._model_html(), gr.Timer(active=not self._is_ready())
+
     def show_controls(self, mode: Mode) -> list[Any]:
         """Show the controls of a mode alone."""
         return [gr.Column(visible=mode == shown) for shown in texts.MODES]
 
     # --- what the handlers share --------------------------------------------------------------------------------------
+
+    def _is_ready(self) -> bool:
+        return not isinstance(self.engine, StartingEngine) or self.engine.is_ready
+
+    def _model_html(self) -> str:
+        engine = self.engine
+        if isinstance(engine, StartingEngine) and not engine.is_ready:
+            return markup.header_html(texts.starting_line(engine.card, engine.progress, engine.failure))
+        return markup.header_html(texts.model_line(engine.card, engine.device, engine.dtype))
 
     def _session(self, request: gr.Request) -> Session:
         return self.sessions.of(str(request.session_hash))
@@ -265,14 +287,24 @@ def build(engine: Engine) -> gr.Blocks:
 def parser() -> argparse.ArgumentParser:
     """The flags."""
     flags = argparse.ArgumentParser(prog="web_demo.py", description="Talk about pictures in the browser.")
-    flags.add_argument("--model", default=BUILT_IN, help="name in configs/, hub id, or folder (default: %(default)s)")
-    flags.add_argument("--device", default="auto", help=f"{DEVICES} (default: %(default)s)")
-    flags.add_argument("--dtype", default="auto", help=f"auto, {', '.join(DTYPES)} (default: %(default)s)")
+    add_loading_flags(flags)
     flags.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
     flags.add_argument("--port", type=int, help="port to listen on, 0 for any (default: 7860 or the next free one)")
     flags.add_argument("--share", action="store_true", help="also make a public link, through Gradio's servers")
     flags.add_argument("--open", action="store_true", help="open the page in the browser")
     return flags
+
+
+def _load(arguments: dict[str, Any], bar: DownloadBar, report: Callable[[int, int], None]) -> Engine:
+    """The model, with its download shown in the terminal and on the page."""
+    prepare_environment(arguments["device"])  # before torch is imported
+    from omnilmm.engine.loading import load_engine
+
+    def both(done: int, total: int) -> None:
+        bar.report(done, total)
+        report(done, total)
+
+    return load_engine(**arguments, report=both)
 
 
 def say(line: str) -> None:
@@ -281,28 +313,29 @@ def say(line: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Load the model, serve the page, and wait for Ctrl-C."""
+    """Serve the page, load the model meanwhile, and wait for Ctrl-C."""
     started = time.monotonic()
     flags = parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is registered for the exit runs
     try:
         port = find_port(flags.host, flags.port)  # what can fail at once does not wait for torch
-        say(texts.loading(find(flags.model)))
-        from omnilmm.engine.loading import load_engine
-
-        engine = load_engine(flags.model, flags.device, flags.dtype)
-        demo = build(engine)
-        address = launch(demo, host=flags.host, port=port, share=flags.share)
+        card = find(flags.model)
+        say(texts.loading(card))
+        with DownloadBar() as bar:
+            engine = StartingEngine(card, lambda report: _load(loading_arguments(flags), bar, report))
+            demo = build(engine)
+            address = launch(demo, host=flags.host, port=port, share=flags.share)
+            say(texts.served(address, time.monotonic() - started))
+            if demo.share_url:
+                say(texts.shared(demo.share_url))
+            if flags.open:
+                webbrowser.open(address)
+            engine.wait()
     except (OmniLMMError, OSError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return 2
     say(texts.model_line(engine.card, engine.device, engine.dtype))
-    say(texts.served(address, time.monotonic() - started))
-    if demo.share_url:
-        say(texts.shared(demo.share_url))
-    if flags.open:
-        webbrowser.open(address)
     demo.block_thread()
     return 0
 

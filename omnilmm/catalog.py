@@ -37,6 +37,9 @@ TITLES: dict[Family, str] = {
 Dtype = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 
 
+PREFERENCE: tuple[Dtype, ...] = ("bf16", "fp16", "int8", "int4")
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,7 +73,7 @@ class ModelCard(_Strict):
         parameters: their number; None for a folder, until it is loaded.
         stored: number type of the files.
         download_gib: size of the files.
-        memory_gib: what the weights take, per number type it can be loaded in.
+        memory_gib: what it takes with a long conversation about a large picture, per number type it can be loaded in.
         languages: codes.
         context: tokens of prompt and answer together.
         max_new_tokens: default length limit of an answer.
@@ -102,6 +105,11 @@ class ModelCard(_Strict):
     note: str
     sampling: SamplingDefaults = SamplingDefaults()
     beam: BeamDefaults = BeamDefaults()
+
+    def best_dtype(self, free_gib: float) -> str | None:
+        """The most exact half-precision or quantised type in which it fits; None if in none, or if nothing is known."""
+        fitting = [dtype for dtype in PREFERENCE if self.memory_gib.get(dtype, math.inf) <= free_gib]
+        return fitting[0] if fitting else None
 
     @property
     def location(self) -> str:

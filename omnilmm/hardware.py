@@ -1,17 +1,35 @@
 """Which device and which number type, and why: every choice carries its reason.
 
 Nothing is detected at import. `auto` falls back and says so; an explicit wish that cannot be met is an error that says
-what can.
+what can. "balanced" is no device of torch: one model spread over all CUDA GPUs and the CPU (`engine/placement.py`).
+
+What bitsandbytes can do is from its 0.50.2: int8 and int4 on CUDA from capability 6.0, on Metal and on every CPU.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from omnilmm.errors import HardwareError
 
-DEVICES = "auto, cpu, cuda, cuda:N or mps"
+DEVICES = "auto, cpu, cuda, cuda:N, mps or balanced (spread over all CUDA GPUs and the CPU)"
+BALANCED = "balanced"
+AS_ASKED = "as asked"  # the reason of what a user chose
+# What weights are kept and computed in, and torch's name for it.
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+# What weights are kept in only; see `compute_dtype`.
+QUANTISED = ("int8", "int4")
+DTYPE_WISHES = ", ".join(("auto", *DTYPES, *QUANTISED))
+# From so many parameters on, bf16 is faster on a CPU with AMX. Measured on an Intel Xeon at 2.1 GHz, 2 cores, torch
+# 2.13: at 514 million it reads a prompt of 700 tokens in 0.72 s instead of 2.79 s and writes a token in 66 ms instead
+# of 93 ms; at 6 million fp32 is faster, 333 against 203 tokens/s.
+LARGE = 100_000_000
+# Below it a GPU has no bf16; below the second one bitsandbytes has no kernels.
+BF16_CAPABILITY = (8, 0)
+QUANTISED_CAPABILITY = (6, 0)
 
 
 @dataclass(frozen=True)
@@ -25,18 +43,36 @@ class Choice:
         return f"{self.value} ({self.reason})"
 
 
+def prepare_environment(wish: str = "auto") -> bool:
+    """Let what Metal cannot compute be computed by the CPU instead of failing.
+
+    torch reads `PYTORCH_ENABLE_MPS_FALLBACK` once, while its library is loaded (a static of its MPSFallback.mm): call
+    this before the first `import torch` of the process. A value that the user has set stays.
+
+    Args:
+        wish: as for `resolve_device`, which imports torch and so comes too late.
+
+    Returns:
+        Whether it can have an effect: false if torch is loaded already, and where Metal is out of the question.
+    """
+    if sys.platform != "darwin" or wish not in ("auto", "mps"):
+        return False
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    return "torch" not in sys.modules
+
+
 def resolve_device(wish: str = "auto") -> Choice:
     """The device to run on.
 
     Args:
-        wish: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        wish: "auto", "cpu", "cuda", "cuda:N", "mps" or "balanced".
 
     Raises:
         HardwareError: No such device here.
     """
     import torch
 
-    cuda_count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cuda_count = _cuda_count()
     has_mps = torch.backends.mps.is_available()
     here = ["cpu"] + [f"cuda:{index}" for index in range(cuda_count)] + ["mps"] * has_mps
     if wish == "auto":
@@ -45,38 +81,133 @@ def resolve_device(wish: str = "auto") -> Choice:
         if has_mps:
             return Choice("mps", "no CUDA GPU; Metal is available")
         return Choice("cpu", "no CUDA GPU and no Metal here")
+    if wish == BALANCED and cuda_count:
+        gpus = "the CUDA GPU" if cuda_count == 1 else f"{cuda_count} CUDA GPUs"
+        return Choice(BALANCED, f"as asked: spread over {gpus} and the CPU")
     if wish in here or (wish == "cuda" and cuda_count):
-        return Choice(wish, "as asked")
+        return Choice(wish, AS_ASKED)
     kind, _, index = wish.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+    if wish != BALANCED and (kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit())):
         raise HardwareError(f"Unknown device {wish!r}: expected {DEVICES}.")
-    raise HardwareError(f"There is no {wish!r} on this machine: available are {', '.join(here)}. Try --device auto.")
+    needs = ", which needs a CUDA GPU" if wish == BALANCED else ""
+    raise HardwareError(
+        f"There is no {wish!r} on this machine{needs}: available are {', '.join(here)}. Try --device auto."
+    )
 
 
-def resolve_dtype(wish: str = "auto", device: str = "cpu") -> Choice:
-    """The number type of the weights, as a key of `DTYPES`.
+def resolve_dtype(
+    wish: str = "auto", device: str = "cpu", stored: str = "bf16", parameters: int | None = None
+) -> Choice:
+    """The number type of the weights.
 
     Args:
-        wish: "auto" or a key of `DTYPES`.
+        wish: "auto", a key of `DTYPES` or one of `QUANTISED`.
         device: as from `resolve_device`.
+        stored: number type of the checkpoint's files. A quantised one is loaded as it is.
+        parameters: of the model, None where they are not known: it counts as a large one.
 
     Raises:
-        HardwareError: The device cannot compute with it.
+        HardwareError: The device cannot compute with it, or the checkpoint cannot be loaded in it.
+    """
+    if wish not in ("auto", *DTYPES, *QUANTISED):
+        raise HardwareError(f"Unknown number type {wish!r}: expected {DTYPE_WISHES}.")
+    if stored in QUANTISED and wish not in ("auto", stored):
+        raise HardwareError(
+            f"This checkpoint is quantised: its files are {stored} and cannot be loaded in {wish}. Use --dtype auto, "
+            "or the checkpoint that was not quantised."
+        )
+    if wish == "auto" and stored not in QUANTISED:
+        return _best_dtype(device, parameters)
+    dtype = stored if wish == "auto" else wish
+    _check_dtype(dtype, device)
+    return Choice(dtype, "the checkpoint is quantised" if wish == "auto" else AS_ASKED)
+
+
+def compute_dtype(dtype: str, device: str) -> str:
+    """What is computed in, and what the parts that are never quantised are kept in, as a key of `DTYPES`.
+
+    Quantised weights are multiplied in the half precision of the device; on a CPU without instructions for bf16, where
+    half precision is slow, in fp32.
+
+    Args:
+        dtype: as from `resolve_dtype`.
+        device: as from `resolve_device`.
     """
     import torch
 
-    kind = device.partition(":")[0]
-    if wish == "auto":
-        if kind == "cuda":
-            major, minor = torch.cuda.get_device_capability(device)
-            has_bf16 = major >= 8
-            why = f"the GPU's compute capability is {major}.{minor}"
-            return Choice("bf16", why) if has_bf16 else Choice("fp16", f"{why}, below 8.0")
-        if kind == "mps":
-            return Choice("fp16", "the safe type on Metal")
-        return Choice("fp32", "exact, and works on every CPU")
-    if wish not in DTYPES:
-        raise HardwareError(f"Unknown number type {wish!r}: expected auto, {', '.join(DTYPES)}.")
-    if kind == "mps" and wish == "bf16":
-        raise HardwareError("bf16 is not supported on Metal (MPS) here: use --dtype fp16 or --dtype auto.")
-    return Choice(wish, "as asked")
+    if dtype in DTYPES:
+        return dtype
+    if _kind(device) == "cpu":
+        return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+    return _best_dtype(device).value
+
+
+def _best_dtype(device: str, parameters: int | None = None) -> Choice:
+    kind = _kind(device)
+    if kind == "cuda":
+        major, minor = _capability(device)
+        whose = "the GPUs' lowest" if device == BALANCED else "the GPU's"
+        why = f"{whose} compute capability is {major}.{minor}"
+        has_bf16 = (major, minor) >= BF16_CAPABILITY
+        return Choice("bf16", why) if has_bf16 else Choice("fp16", f"{why}, below 8.0")
+    if kind == "mps":
+        return Choice("fp16", "the safe type on Metal")
+    if _has_amx() and (parameters is None or parameters >= LARGE):
+        return Choice("bf16", "this CPU has units for it (AMX), with which a large model is faster")
+    return Choice("fp32", "exact, and works on every CPU")
+
+
+def _has_amx() -> bool:
+    """Whether this CPU multiplies matrices of bf16 in units of their own."""
+    import torch
+
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def _check_dtype(dtype: str, device: str) -> None:
+    """Raise where a device cannot compute with a type."""
+    kind = _kind(device)
+    if dtype == "bf16" and kind == "mps" and not _multiplies("bfloat16", "mps"):
+        raise HardwareError(
+            "bf16 is not supported on Metal (MPS) by this macOS and torch: a product of two small matrices failed. "
+            "Use --dtype fp16 or --dtype auto."
+        )
+    if dtype not in QUANTISED:
+        return
+    if find_spec("bitsandbytes") is None:
+        raise HardwareError(f"{dtype} needs the package bitsandbytes: pip install bitsandbytes, or use --dtype auto.")
+    if kind == "cuda" and (capability := _capability(device)) < QUANTISED_CAPABILITY:
+        raise HardwareError(
+            f"{dtype} needs a GPU of compute capability 6.0 or more, this one has {capability[0]}.{capability[1]}. Use "
+            "--dtype fp16 or --device cpu."
+        )
+
+
+def _multiplies(torch_name: str, device: str) -> bool:
+    """Whether a device multiplies matrices of a type: tried, since it depends on macOS, chip and torch together."""
+    import torch
+
+    try:
+        ones = torch.ones(2, 2, dtype=getattr(torch, torch_name), device=device)
+        return float((ones @ ones).sum()) == 8
+    except (RuntimeError, TypeError, AssertionError):
+        return False
+
+
+def _kind(device: str) -> str:
+    """cpu, cuda or mps."""
+    return "cuda" if device == BALANCED else device.partition(":")[0]
+
+
+def _cuda_count() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _capability(device: str) -> tuple[int, int]:
+    """Of a GPU, or the lowest of all of them."""
+    import torch
+
+    devices = [f"cuda:{index}" for index in range(_cuda_count())] if device == BALANCED else [device]
+    return min(torch.cuda.get_device_capability(one) for one in devices)

@@ -246,7 +246,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "code", "says"),
     [
         (["--image", "/no/such.png", "hi"], 1, "No such picture"),
-        (["--model", "minicpm-v-2.7", "hi"], 2, "Did you mean minicpm-v-2.6"),
+        (["--model", "minicpm-v-2.7", "hi"], 2, "Did you mean minicpm-v-4.7 or minicpm-v-2.6"),
         (["--device", "cuda:9", "hi"], 2, "Try --device auto"),
         (["--device", "tpu", "hi"], 2, "Unknown device"),
         (["--temperature", "0", "hi"], 2, "temperature must be a number from 0.05 to 2"),

@@ -1,73 +1,142 @@
-"""From the name of a model to an engine that answers with it."""
+"""From the name of a model to an engine that answers with it.
+
+name -> card -> device, number type -> files (fetched where they are missing) -> do they fit -> model, processor
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
-from omnilmm.catalog import BUILT_IN, ModelCard, find
+from omnilmm.catalog import BUILT_IN, ModelCard, cards, find
+from omnilmm.engine.fetching import Hub, Report, fetch
 from omnilmm.engine.local import LocalEngine
-from omnilmm.errors import CheckpointError
-from omnilmm.hardware import DTYPES, resolve_device, resolve_dtype
+from omnilmm.errors import CheckpointError, HardwareError
+from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, resolve_device, resolve_dtype
 
-# Weights, configuration, tokenizer; none of the code that lies beside them.
-CHECKPOINT_FILES = ["*.safetensors", "*.bin", "*.json", "*.model", "*.txt"]
+logger = logging.getLogger(__name__)
 
 
-def load_engine(model: str = BUILT_IN, device: str = "auto", dtype: str = "auto") -> LocalEngine:
+def load_engine(
+    model: str = BUILT_IN,
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    revision: str | None = None,
+    hub: Hub = "huggingface",
+    offline: bool = False,
+    max_memory: str | None = None,
+    report: Report | None = None,
+) -> LocalEngine:
     """Load a model.
 
     Args:
         model: name in `configs/`, hub id, or folder.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        dtype: "auto", "bf16", "fp16" or "fp32".
+        device: "auto", "cpu", "cuda", "cuda:N", "mps", or "balanced" over several GPUs and the CPU.
+        dtype: "auto", "bf16", "fp16", "fp32", "int8" or "int4".
+        revision: commit, tag or branch of the hub.
+        hub: where to fetch from.
+        offline: touch no network.
+        max_memory: with "balanced", caps like "0=10GiB,1=10GiB,cpu=20GiB".
+        report: told bytes on this disk and bytes in all while something is fetched.
 
     Raises:
-        ModelNotFoundError: No such model.
-        HardwareError: No such device, or a number type that it cannot compute with.
-        CheckpointError: Files that are missing, damaged or do not fit together.
+        ModelNotFoundError: No such model, or no such revision.
+        HardwareError: No such device, a number type that it cannot compute with, or too little memory.
+        CheckpointError: Files that cannot be fetched, are missing, damaged or do not fit together.
+        OptionsError: `max_memory` that cannot be read.
     """
     card = find(model)
     device_choice = resolve_device(device)
-    dtype_choice = resolve_dtype(dtype, device_choice.value)
+    resolve_dtype(dtype, device_choice.value, card.stored)  # what cannot be is said before anything is fetched
+    folder = Path(card.location)
+    if not folder.is_dir():
+        revision = revision or card.revision
+        folder = fetch(card.source, title=card.title, revision=revision, hub=hub, offline=offline, report=report)
+        card = _card_of(card, folder)
+    shapes = _shapes(folder)
+    card = card.model_copy(update={"parameters": card.parameters or _count(card, shapes)})
+    dtype_choice = resolve_dtype(dtype, device_choice.value, card.stored, card.parameters)
+    return _load(card, folder, device_choice, dtype_choice, max_memory)
+
+
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Of all tensors; what cannot be loaded at all is found here, before minutes of loading."""
+    from omnilmm.models.checkpoint import tensor_shapes
+    from omnilmm.models.library import check_takes_pictures
+
+    check_takes_pictures(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    return tensor_shapes(folder)
+
+
+def _count(card: ModelCard, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Parameters, as far as the files tell: packed weights do not."""
+    return None if card.stored in QUANTISED else sum(math.prod(shape) for shape in shapes.values())
+
+
+def _card_of(card: ModelCard, folder: Path) -> ModelCard:
+    """A hub id outside the catalog is known by its files, once they are here."""
+    if card.name in cards():
+        return card
+    return find(str(folder)).model_copy(update={"name": card.name, "title": card.title, "source": card.source})
+
+
+def _load(card: ModelCard, folder: Path, device: Choice, dtype: Choice, max_memory: str | None) -> LocalEngine:
     # Without it, a repository that has only pickles starts a thread that asks a service to convert them.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
-    import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-    from transformers.utils import logging
+    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers.utils import logging as transformers_logging
+
+    from omnilmm.engine.placement import loading_arguments, parse_max_memory
+    from omnilmm.engine.quantisation import settle
+    from omnilmm.models.library import load_processor
 
     # What goes wrong is said by our own errors, in one line.
-    logging.disable_progress_bar()
-    logging.set_verbosity(logging.CRITICAL)
-    folder = card.location if Path(card.location).is_dir() else _fetch(card)
-    arguments = {"trust_remote_code": False, "local_files_only": True}
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    caps = parse_max_memory(max_memory) if max_memory else None
+    local: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
-        processor = AutoProcessor.from_pretrained(folder, **arguments)
-        loaded = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=getattr(torch, DTYPES[dtype_choice.value]), **arguments
-        )
+        config = AutoConfig.from_pretrained(folder, **local)
+        dtype = _fitting(card, config, device, dtype)
+        processor = load_processor(folder)
+        placement = loading_arguments(config, device.value, dtype.value, caps, card.context)
+        loaded = AutoModelForImageTextToText.from_pretrained(folder, **placement, **local)
+        settle(loaded)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"The model {card.name!r} cannot be loaded from {folder}: {_first_line(error)} "
             "Check that its files are complete, or fetch them again."
         ) from error
-    return LocalEngine(loaded.to(device_choice.value).eval(), processor, card, device_choice, dtype_choice)
+    return LocalEngine(loaded.eval(), processor, card, device, dtype)
 
 
-def _fetch(card: ModelCard) -> str:
-    """The folder of a model in the hub's cache, after fetching what is missing; goes on where it was cut off."""
-    from huggingface_hub import snapshot_download
+def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice) -> Choice:
+    """The number type, or bf16 where "auto" chose fp32 and only bf16 fits; a warning where it is tight.
+
+    Raises:
+        HardwareError: It does not fit; the message says what does.
+    """
+    from omnilmm.engine.memory import check_fit
 
     try:
-        return snapshot_download(card.source, allow_patterns=CHECKPOINT_FILES)
-    except Exception as error:  # the network libraries below have no common ancestor
-        raise CheckpointError(
-            f"{card.title} cannot be fetched from the hub ({card.source}): {_first_line(error)} "
-            "It is not on this disk; check the network, or give the folder of a copy with --model."
-        ) from error
+        warning = check_fit(card, config, device, dtype)
+    except HardwareError:
+        if dtype.value != "fp32" or dtype.reason == AS_ASKED:
+            raise
+        dtype = Choice("bf16", "fp32 does not fit into the memory")
+        warning = check_fit(card, config, device, dtype)
+    if warning:
+        logger.warning(warning)
+    return dtype
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,6 @@ class MiniCPMV(PictureModel):
         "Qwen2DecoderLayer",
         "Resampler",
     ]
-    keep_in_half = ("vpm", "resampler", "llm.lm_head", "lm_head")
 
     def __init__(self, config: MiniCPMVConfig) -> None:
         super().__init__(config)
@@ -56,7 +55,7 @@ class MiniCPMV(PictureModel):
         # Only whole models are dispatched by the library; the tower's blocks ask their own config.
         vision._attn_implementation = self.config._attn_implementation
         if isinstance(vision, ViTConfig):
-            self.vpm: nn.Module = ViT(vision)
+            self.vpm: Any = ViT(vision)
         else:
             self.vpm = VisionTower(vision, strip_positions=config.version == "2.5")
         positions = VERSIONS[str(config.version)].positions
@@ -82,7 +81,7 @@ class MiniCPMV(PictureModel):
     @property
     def tower(self) -> nn.Module:
         """The vision tower."""
-        return self.vpm
+        return cast(nn.Module, self.vpm)
 
     @property
     def condenser(self) -> Resampler:

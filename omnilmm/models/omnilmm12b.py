@@ -38,7 +38,6 @@ class OmniLMMForCausalLM(PictureModel, MistralForCausalLM):
     config: OmniLMMConfig
     _no_split_modules = ["ViTBlock", "MistralDecoderLayer", "Resampler"]
     _keys_to_ignore_on_load_unexpected = [r"rotary_emb\.inv_freq"]
-    keep_in_half = ("model.vision_tower", "model.resampler", "vision_tower", "resampler", "lm_head")
 
     def __init__(self, config: OmniLMMConfig) -> None:
         super(MistralForCausalLM, self).__init__(config)

@@ -35,8 +35,6 @@ class PictureModel(PreTrainedModel, GenerationMixin):
     _supports_sdpa = True
     _supports_attention_backend = True
     _skip_keys_device_placement = ["past_key_values"]
-    # Modules that stay in half precision when the rest is quantised.
-    keep_in_half: tuple[str, ...] = ()
 
     @property
     def tower(self) -> nn.Module:

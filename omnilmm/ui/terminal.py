@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.engine.events import Engine, Finished, Progress, TextDelta
@@ -22,6 +22,29 @@ HELP = """Type a question. Commands:
   /undo           forget the last question and its answer
   /save FILE      write the conversation as JSON, pictures included
   /quit           leave (also Ctrl-D); Ctrl-C stops an answer"""
+
+
+class DownloadBar:
+    """A progress bar on stderr while a model is downloaded; nothing where it is on the disk already."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def __enter__(self) -> DownloadBar:
+        return self
+
+    def report(self, done: int, total: int) -> None:
+        """Take bytes done, and bytes in all."""
+        from huggingface_hub.utils import tqdm
+
+        if self.bar is None and done < total:
+            self.bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, desc="Downloading", file=sys.stderr)
+        elif self.bar is not None:
+            self.bar.update(done - self.bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
 
 
 @dataclass

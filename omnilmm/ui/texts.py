@@ -63,10 +63,22 @@ def model_line(card: ModelCard, device: Choice, dtype: Choice) -> str:
     return f"{card.title} on {device.value} ({device.reason}), {dtype.value} ({dtype.reason})"
 
 
+def starting_line(card: ModelCard, progress: Progress, failure: Exception | None) -> str:
+    """In place of `model_line` while the model is not there yet."""
+    if failure is not None:
+        return f"{card.title} could not be loaded: {failure}"
+    if progress.stage == "downloading" and progress.total:
+        done, total = progress.done / 2**30, progress.total / 2**30
+        return f"{card.title}: downloading, {done:.1f} of {total:.1f} GiB ({progress.done / progress.total:.0%})"
+    return f"{card.title}: loading …"
+
+
 def about(card: ModelCard) -> str:
     """What a user should know about the model, as Markdown."""
-    facts = [f"{_millions(card.parameters)} parameters", f"{card.context} tokens of context", card.licence]
-    return f"{card.note}\n\n{' · '.join(facts)}"
+    size = [f"{_millions(card.parameters)} parameters"] if card.parameters else []
+    licence = f"[{card.licence}]({card.licence_url})" if card.licence_url else card.licence
+    facts = [*size, f"{card.context} tokens of context", licence]
+    return "\n\n".join(part for part in (card.note, " · ".join(facts), card.statement) if part)
 
 
 def picture_name(width: int, height: int) -> str:

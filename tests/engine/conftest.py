@@ -56,11 +56,16 @@ class Passes:
             raise self.error
 
 
+def _speaking_part(engine: LocalEngine) -> Any:
+    """What `generate` calls once per token: of our models the language model, of the library's the whole."""
+    return getattr(engine.model, "llm", engine.model)
+
+
 @contextmanager
 def watched(engine: LocalEngine, **behaviour: Any) -> Iterator[Passes]:
     """The engine with every forward pass counted, paused or broken."""
     passes = Passes(**behaviour)
-    handle = engine.model.llm.register_forward_pre_hook(passes)
+    handle = _speaking_part(engine).register_forward_pre_hook(passes)
     try:
         yield passes
     finally:
@@ -70,14 +75,14 @@ def watched(engine: LocalEngine, **behaviour: Any) -> Iterator[Passes]:
 @contextmanager
 def saying(engine: LocalEngine, ids: list[int]) -> Iterator[None]:
     """The model says these ids whatever it sees, then its end token."""
-    steps = iter([*ids, *[engine.processor.stop_ids[0]] * 100])
+    steps = iter([*ids, *[engine.reader.stop_ids[0]] * 100])
 
     def dictate(_: Any, __: Any, logits: Tensor) -> Tensor:
         dictated = torch.full_like(logits, -1e4)
         dictated[..., next(steps)] = 0.0
         return dictated
 
-    handle = engine.model.llm.lm_head.register_forward_hook(dictate)
+    handle = _speaking_part(engine).get_output_embeddings().register_forward_hook(dictate)
     try:
         yield
     finally:

@@ -63,8 +63,8 @@ def broken(folder: Path, damage: str) -> None:
     ("damage", "says"),
     [
         ("weights missing", "model.safetensors"),
-        ("weights cut off", "files are complete"),
-        ("weights empty", "files are complete"),
+        ("weights cut off", "damaged or cut off"),
+        ("weights empty", "damaged or cut off"),
         ("config missing", "no config.json"),
         ("config no json", "cannot be read as JSON"),
         ("config of another size", "of another shape"),
@@ -77,7 +77,7 @@ def test_damaged_folders_are_one_clear_line(folder: Path, damage: str, says: str
     with pytest.raises(CheckpointError, match=says) as error:
         load_engine(str(folder))
     assert "\n" not in str(error.value)
-    assert "my model v1.2" in str(error.value) or "tensor" in str(error.value).lower()
+    assert any(named in str(error.value).lower() for named in ("my model v1.2", "tensor", "'llama'"))
 
 
 def test_unknown_models_come_with_suggestions() -> None:

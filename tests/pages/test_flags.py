@@ -69,7 +69,7 @@ def test_a_damaged_model_is_one_line(tmp_path: Path) -> None:
     shutil.copytree(find(BUILT_IN).location, folder)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100_000])
-    assert_one_line(run("--model", str(folder)), str(folder), "cannot be loaded")
+    assert_one_line(run("--model", str(folder)), str(folder), "damaged or cut off")
 
 
 def test_a_taken_port_is_one_line() -> None:

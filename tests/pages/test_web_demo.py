@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from omnilmm.engine.events import TextDelta
+from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.engine.starting import StartingEngine
+from omnilmm.errors import HardwareError
 from omnilmm.ui import texts
 from omnilmm.ui.controls import mode_controls
+from tests.engine.gate import Gate
 from tests.pages.visitor import PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
 from tests.ui.scripted import ScriptedEngine, finished
 
@@ -32,6 +36,31 @@ def test_it_says_which_model_runs_on_what_and_why(visitor: Visitor, site: Site) 
     line = visitor.page.locator("#header").inner_text()
     for part in (site.engine.card.title, site.engine.device.value, site.engine.device.reason, site.engine.dtype.reason):
         assert part in line
+
+
+def test_the_page_is_there_while_the_model_is_fetched_and_answers_when_it_is_loaded(
+    visit: Visit, engine: LocalEngine
+) -> None:
+    gate = Gate(engine)
+    with serve(StartingEngine(engine.card, gate.load)) as site:
+        visitor = visit(site.address)
+        header = visitor.page.locator("#header")
+        visitor.until(lambda: "downloading, 0.0 of 0.0 GiB (25%)" in header.inner_text())
+        visitor.sample(CIRCLE)
+        visitor.until(lambda: visitor.note == "downloading the model 25% …")
+        gate.open.set()
+        assert visitor.answered() == SAMPLES[CIRCLE].answer
+        visitor.until(lambda: engine.device.reason in header.inner_text())
+
+
+def test_a_model_that_cannot_be_loaded_is_said_on_the_page(visit: Visit, engine: LocalEngine) -> None:
+    gate = Gate(error=HardwareError("needs 17.1 GiB, 8.0 GiB are free"))
+    with serve(StartingEngine(engine.card, gate.load)) as site:
+        visitor = visit(site.address)
+        gate.open.set()
+        visitor.until(lambda: "could not be loaded: needs 17.1 GiB" in visitor.page.locator("#header").inner_text())
+        visitor.sample(CIRCLE)
+        visitor.until(lambda: "needs 17.1 GiB" in visitor.notice.inner_text())
 
 
 def test_a_sample_is_answered_truly_as_it_streams(visitor: Visitor, pace: Pace) -> None:

@@ -1,0 +1,55 @@
+"""Proof on the user's own machine: a loaded model, its numbers, and its answer to one question about a picture.
+
+No machine that builds this has the published weights. Whoever has them can see for themselves with this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.events import Finished
+from omnilmm.engine.local import LocalEngine
+from omnilmm.engine.memory import footprint
+from omnilmm.engine.options import options_for
+from omnilmm.errors import CheckpointError
+
+QUESTION = "What is in this picture?"
+LONGEST_ANSWER = 128
+
+
+def check(engine: LocalEngine, picture: Picture, question: str = QUESTION) -> Iterator[tuple[str, str]]:
+    """What is found, as (what, how much), while it is found.
+
+    Raises:
+        CheckpointError: The model loads, but is not the one its card describes, or says nothing.
+    """
+    model: Any = engine.model
+    yield "model", f"{engine.card.title} ({type(model).__name__})"
+    parameters = count_parameters(model)
+    yield "parameters", f"{parameters:,}"
+    if engine.card.parameters not in (None, parameters):
+        raise CheckpointError(f"Expected {engine.card.parameters:,} parameters, as its card says; got {parameters:,}.")
+    yield "device", str(engine.device)
+    yield "number type", str(engine.dtype)
+    yield "memory", f"{footprint(model) / 2**30:.2f} GiB for the weights"
+    conversation = Conversation().with_message("user", picture, question)
+    options = options_for(engine.card, "sampling", seed=0, max_new_tokens=min(LONGEST_ANSWER, engine.card.context // 2))
+    finished = next(event for event in engine.stream(conversation, options) if isinstance(event, Finished))
+    yield "first word after", f"{finished.timings.first_token_s:.2f} s"
+    yield "speed", f"{finished.timings.tokens_per_s(finished.usage.new_tokens):.1f} tokens/s"
+    yield "question", question
+    yield "answer", finished.text
+    if not finished.text.strip():
+        raise CheckpointError("The model gave no words: its weights or its number type are not right.")
+
+
+def count_parameters(model: Any) -> int:
+    """Parameters before any quantisation: a packed weight counts as what it stands for."""
+    total = 0
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        total += math.prod(state.shape) if state is not None else parameter.numel()
+    return total

@@ -1,0 +1,93 @@
+"""An engine that is still being loaded: a page can be served, and asked, from the first second.
+
+Who asks meanwhile sees how far the download and the loading are, and is answered when it is done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+
+from omnilmm.catalog import ModelCard
+from omnilmm.conversation import Conversation
+from omnilmm.engine.events import Engine, Event, Progress
+from omnilmm.engine.options import Options
+from omnilmm.errors import CheckpointError, OmniLMMError
+from omnilmm.hardware import Choice
+
+HEARTBEAT_S = 0.3  # the longest that `next()` of a stream blocks
+PENDING = Choice("…", "still loading")
+
+Load = Callable[[Callable[[int, int], None]], Engine]
+
+
+class StartingEngine:
+    """Loads in the background and answers once it is there.
+
+    Args:
+        card: of the model.
+        load: gives the engine; is given a function to report downloaded bytes, and all bytes, to.
+    """
+
+    def __init__(self, card: ModelCard, load: Load) -> None:
+        self._card, self._load = card, load
+        self._engine: Engine | None = None
+        self.failure: Exception | None = None
+        self.progress = Progress("loading")
+        self.done = threading.Event()
+        threading.Thread(target=self._run, name="loading", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._engine = self._load(self._report)
+        except Exception as error:  # whatever it is, whoever waits has to hear of it
+            self.failure = error
+        finally:
+            self.done.set()
+
+    def _report(self, done: int, total: int) -> None:
+        self.progress = Progress("downloading", done, total) if done < total else Progress("loading")
+
+    @property
+    def card(self) -> ModelCard:
+        """Which model answers."""
+        return self._engine.card if self._engine else self._card
+
+    @property
+    def device(self) -> Choice:
+        """On what, and why."""
+        return self._engine.device if self._engine else PENDING
+
+    @property
+    def dtype(self) -> Choice:
+        """With which number type, and why."""
+        return self._engine.dtype if self._engine else PENDING
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether answers can begin."""
+        return self._engine is not None
+
+    def wait(self) -> None:
+        """Until the model is there.
+
+        Raises:
+            OmniLMMError: Why it cannot be loaded.
+        """
+        while not self.done.wait(HEARTBEAT_S):  # in steps, so that Ctrl-C is heard
+            pass
+        if self.failure is not None:
+            raise self._reason() from self.failure
+
+    def stream(self, conversation: Conversation, options: Options | None = None) -> Generator[Event]:
+        """Answer the last message of a conversation, see `events.Engine`; before that, how far the loading is."""
+        while not self.done.wait(HEARTBEAT_S):
+            yield self.progress
+        if self._engine is None:
+            raise self._reason()
+        yield from self._engine.stream(conversation, options)
+
+    def _reason(self) -> Exception:
+        if isinstance(self.failure, OmniLMMError):
+            return self.failure
+        return CheckpointError(f"{self._card.title} could not be loaded: {self.failure}. The log has the details.")

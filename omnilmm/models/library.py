@@ -1,0 +1,152 @@
+"""What transformers itself brings for a checkpoint: whether it knows the architecture, and its processor.
+
+Processors for pictures and videos need torchvision for the videos, even to be made. Ours are never shown a video, so
+without torchvision they are put together with a stand-in for that part; pictures then go through Pillow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import transformers
+from packaging.version import InvalidVersion, Version
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    PROCESSOR_MAPPING,
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoProcessor,
+    AutoTokenizer,
+    ImageProcessingMixin,
+    ProcessorMixin,
+)
+from transformers.models.auto.video_processing_auto import get_video_processor_config
+from transformers.utils import is_torchvision_available
+
+from omnilmm.errors import CheckpointError
+
+# Where a checkpoint may name the class of its processor, in the order in which `AutoProcessor` looks.
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
+LOCAL = {"trust_remote_code": False, "local_files_only": True}
+
+
+def needed_transformers(config: Mapping[str, Any]) -> str | None:
+    """What to install for an architecture that is younger than this transformers.
+
+    Args:
+        config: a checkpoint's `config.json`.
+
+    Returns:
+        One sentence; None if the architecture is known, or nothing says that another version knows it.
+    """
+    if config.get("model_type") in CONFIG_MAPPING:
+        return None
+    here = transformers.__version__
+    try:
+        written_by = Version(str(config.get("transformers_version")))
+    except InvalidVersion:
+        return None
+    if written_by <= Version(here):
+        return None
+    return (
+        f"This checkpoint needs transformers ≥ {written_by.base_version}; {here} is installed: "
+        "pip install -U transformers."
+    )
+
+
+def check_takes_pictures(config: Mapping[str, Any]) -> None:
+    """Whether transformers, with what this package adds to it, has a model of pictures and text for a checkpoint.
+
+    Args:
+        config: a checkpoint's `config.json`.
+
+    Raises:
+        CheckpointError: The architecture is unknown, with the version to install if that helps, or it takes no
+            pictures.
+    """
+    model_type = config.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        way_out = needed_transformers(config) or "Only checkpoints that transformers can load without their own code."
+        raise CheckpointError(f"The architecture {model_type!r} is not known here. {way_out}")
+    if CONFIG_MAPPING[model_type] not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise CheckpointError(
+            f"Models of the architecture {model_type!r} cannot be asked about pictures; expected one that takes "
+            "pictures and text and gives text (image-text-to-text), as minicpmv or qwen2_vl."
+        )
+
+
+def load_processor(folder: Path) -> Any:
+    """The processor of a checkpoint: ours, or transformers' own, with torchvision or without.
+
+    Raises:
+        CheckpointError: A package that it needs is not installed, or it is no processor for pictures.
+        OSError, ValueError: Files that are missing or damaged.
+    """
+    try:
+        kind = None if is_torchvision_available() else _processor_class(folder)
+        if kind is not None and "video_processor" in kind.get_attributes():
+            processor = _without_videos(kind, folder)
+        else:
+            processor = AutoProcessor.from_pretrained(folder, **LOCAL)
+    except ImportError as error:
+        line = str(error).strip().splitlines()[0]
+        hint = " Install it beside your torch: pip install torchvision." if "torchvision" in line.lower() else ""
+        raise CheckpointError(f"A package for this checkpoint is missing: {line}{hint}") from error
+    if not isinstance(processor, ProcessorMixin):
+        raise CheckpointError(
+            f"Nothing in {folder} says how pictures are prepared; expected preprocessor_config.json or "
+            "processor_config.json."
+        )
+    return processor
+
+
+def _processor_class(folder: Path) -> Any:
+    """The class that `AutoProcessor` would take; None if that is not known."""
+    for name in PROCESSOR_FILES:
+        path = folder / name
+        declared = json.loads(path.read_text(encoding="utf-8")).get("processor_class") if path.is_file() else None
+        if isinstance(declared, str):
+            return getattr(transformers, declared, None)
+    return PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder, **LOCAL)), None)
+
+
+class NoVideos(ImageProcessingMixin):
+    """Stands where a processor keeps the part for videos: its settings, and None for those that it lacks."""
+
+    model_input_names: list[str] = []
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+def _without_videos(kind: Any, folder: Path) -> Any:
+    """As `ProcessorMixin.from_pretrained` does it, but for the part for videos.
+
+    Args:
+        kind: class of the processor.
+        folder: of the checkpoint.
+    """
+
+    class PicturesOnly(kind):
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            if isinstance(argument, NoVideos):
+                return NoVideos
+            return super().check_argument_for_proper_class(argument_name, argument)
+
+    PicturesOnly.__name__ = kind.__name__
+    loaders = {
+        "tokenizer": AutoTokenizer.from_pretrained,
+        "image_processor": AutoImageProcessor.from_pretrained,
+        "feature_extractor": AutoFeatureExtractor.from_pretrained,
+        "audio_processor": AutoFeatureExtractor.from_pretrained,
+        "video_processor": lambda folder, **_: NoVideos(**get_video_processor_config(folder, local_files_only=True)),
+    }
+    settings, rest = kind.get_processor_dict(folder, **LOCAL)
+    parts = [loaders[part](folder, **LOCAL) for part in kind.get_attributes()]
+    return PicturesOnly.from_args_and_dict(parts, settings, **rest)

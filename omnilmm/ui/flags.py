@@ -1,0 +1,29 @@
+"""The flags that every program shares: which model, from where, on what."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from omnilmm.catalog import BUILT_IN
+from omnilmm.hardware import DEVICES, DTYPE_WISHES
+
+HUBS = ("huggingface", "modelscope")
+LOADING = ("model", "device", "dtype", "revision", "hub", "offline", "max_memory")
+
+
+def add_loading_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags named in LOADING."""
+    flags = parser.add_argument_group("which model, and on what")
+    flags.add_argument("--model", default=BUILT_IN, help="name in configs/, hub id, or folder (default: %(default)s)")
+    flags.add_argument("--device", default="auto", help=f"{DEVICES} (default: %(default)s)")
+    flags.add_argument("--dtype", default="auto", help=f"{DTYPE_WISHES} (default: %(default)s)")
+    flags.add_argument("--max-memory", metavar="0=10GiB,cpu=20GiB", help="with --device balanced: at most this much")
+    flags.add_argument("--revision", metavar="COMMIT", help="commit, tag or branch of the hub (default: the newest)")
+    flags.add_argument("--hub", choices=HUBS, default=HUBS[0], help="where to download from (default: %(default)s)")
+    flags.add_argument("--offline", action="store_true", help="use what is on this disk, touch no network")
+
+
+def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say, as arguments of `load_engine` and `OmniLMMChat`."""
+    return {name: getattr(args, name) for name in LOADING}

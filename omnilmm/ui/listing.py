@@ -1,0 +1,79 @@
+"""The known models as a table for the terminal: what they need, what they can, whether they fit and are here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from omnilmm.catalog import ModelCard
+
+LANGUAGES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One model and this machine.
+
+    Attributes:
+        card: the model.
+        fits: the best number type in which it fits, None if in none or if its size is not known.
+        is_here: its files are on this disk.
+    """
+
+    card: ModelCard
+    fits: str | None
+    is_here: bool
+
+
+def write_listing(models: Sequence[Listed], free_gib: float | None, device: str, out: TextIO) -> None:
+    """Write the table, then the licences and what the makers say about generated content."""
+    from rich.console import Console
+    from rich.table import Table
+
+    free = f", {free_gib:.1f} GiB free" if free_gib is not None else ""
+    table = Table(title=f"Models ({device}{free})", title_justify="left", pad_edge=False)
+    for column in ("--model", "size", "memory in GiB", "languages", "can do", "fits here", "on disk"):
+        table.add_column(column, overflow="fold")
+    for model in models:
+        table.add_row(*_row(model))
+    width = None if out.isatty() else 160
+    console = Console(file=out, width=width, highlight=False)
+    console.print(table)
+    for model in models:
+        card = model.card
+        console.print(f"{card.name}: {card.licence}. {card.licence_url}", soft_wrap=True)
+    statements = {model.card.statement for model in models if model.card.statement}
+    for statement in statements:
+        console.print(f"\nWhat the makers of the MiniCPM-V and OmniLMM models say: {statement}", soft_wrap=True)
+
+
+def _row(model: Listed) -> tuple[str, ...]:
+    card = model.card
+    more = len(card.languages) - LANGUAGES_SHOWN
+    languages = ", ".join(card.languages[:LANGUAGES_SHOWN]) + (f" +{more}" if more > 0 else "")
+    fits = f"yes, in {model.fits}" if model.fits else "no" if card.memory_gib else "?"
+    is_here = "yes" if model.is_here else "no"
+    return card.name, size(card), memory(card), languages, ", ".join(abilities(card)), fits, is_here
+
+
+def memory(card: ModelCard) -> str:
+    """What it takes in each number type, those that take the same together."""
+    by_size: dict[float, list[str]] = {}
+    for dtype, gib in card.memory_gib.items():
+        by_size.setdefault(gib, []).append(dtype)
+    return " · ".join(f"{'/'.join(dtypes)} {gib:g}" for gib, dtypes in by_size.items()) or "known once fetched"
+
+
+def size(card: ModelCard) -> str:
+    """The number of parameters, short."""
+    if card.parameters is None:
+        return "?"
+    return f"{card.parameters / 1e9:.1f} B" if card.parameters >= 1e9 else f"{card.parameters / 1e6:.1f} M"
+
+
+def abilities(card: ModelCard) -> list[str]:
+    """What a model can do, in words."""
+    pictures = "several pictures" if card.several_pictures else "one picture"
+    named = {pictures: True, "system prompt": card.system_prompt, "boxes": card.boxes}
+    return [name for name, can in named.items() if can]
