@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from omnilmm.catalog import BUILT_IN, cards
+
 ROOT = Path(__file__).parents[1]
 README = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_zh.md"))
 COMMANDS = dict.fromkeys(  # each once: the Chinese page repeats the English one's
@@ -64,3 +66,15 @@ def test_python_examples_run(example: str) -> None:
     done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("page", ["README.md", "README_zh.md"])
+def test_the_memory_of_every_model_is_the_catalogs(page: str) -> None:
+    rows = [line for line in (ROOT / page).read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    for card in cards().values():
+        (row,) = (row for row in rows if f"`{card.name}`" in row.split("|")[1])
+        half, *quantised = (card.memory_gib.get(dtype) for dtype in ("bf16", "int8", "int4"))
+        if card.name != BUILT_IN and card.memory_gib:
+            assert " · ".join(f"{gib:g}" if gib else "–" for gib in (half, *quantised)) in row
+        if card.parameters and page == "README.md":
+            assert f"{card.parameters / 1e9:.1f} B" in row or f"{card.parameters / 1e6:.1f} M" in row

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from omnilmm.catalog import ROOT
+from omnilmm.engine import memory
 from omnilmm.engine.loading import load_engine
-from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError
+from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, OptionsError
+from tests.models.tiny import save_tiny
 
 BUILT_IN = ROOT / "assets" / "built-in"
 
@@ -88,3 +90,40 @@ def test_unknown_models_come_with_suggestions() -> None:
 def test_a_device_that_is_not_here_is_said_before_anything_is_loaded() -> None:
     with pytest.raises(HardwareError, match="available are cpu"):
         load_engine(device="cuda:7")
+
+
+def test_auto_falls_back_to_bf16_where_only_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _: 15_000_000)  # 22 MB in fp32, 11 MB in bf16
+    assert str(load_engine().dtype) == "bf16 (fp32 does not fit into the memory)"
+    with pytest.raises(HardwareError, match="in fp32 needs .* are free on cpu: try "):
+        load_engine(dtype="fp32")
+
+
+def test_where_nothing_fits_the_numbers_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _: 1_000_000)
+    with pytest.raises(HardwareError, match=r"0\.0 GiB are free on cpu"):
+        load_engine()
+
+
+def test_a_tight_fit_is_a_warning_with_a_way_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _: 30_000_000)
+    load_engine(dtype="fp32")
+    assert "a long conversation or a large picture may not" in caplog.text
+
+
+def test_parameters_of_a_folder_are_counted(folder: Path) -> None:
+    assert load_engine(str(folder)).card.parameters == 5_824_256
+
+
+def test_max_memory_that_cannot_be_read_is_said() -> None:
+    with pytest.raises(OptionsError, match="DEVICE=SIZE"):
+        load_engine(max_memory="lots")
+
+
+def test_weights_of_another_family_than_the_config_are_recognised(folder: Path, tmp_path: Path) -> None:
+    other = save_tiny(tmp_path / "other", "omnilmm")
+    shutil.copyfile(other / "model.safetensors", folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"They look like those of OmniLMM-12B\."):
+        load_engine(str(folder))
