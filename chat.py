@@ -201,6 +201,7 @@ def _run(args: argparse.Namespace) -> int:
     from omnilmm.engine.options import options_for
     from omnilmm.images.pixels import open_picture
     from omnilmm.ui.terminal import DownloadBar, Terminal
+    from omnilmm.ui.texts import model_line
 
     if args.list_models:
         return _list_models(args)
@@ -217,7 +218,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         terminal.out = terminal.notes = io.StringIO()
     if args.question is None:
-        terminal.note(f"{engine.card.title} · {engine.device} · {engine.dtype}")
+        terminal.note(model_line(engine))
         terminal.run()
         return 0
     finished = terminal.ask(args.question)

@@ -12,7 +12,6 @@ from typing import Any
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.events import Finished
 from omnilmm.engine.local import LocalEngine
-from omnilmm.engine.memory import footprint
 from omnilmm.engine.options import options_for
 from omnilmm.errors import CheckpointError
 
@@ -34,7 +33,7 @@ def check(engine: LocalEngine, picture: Picture, question: str = QUESTION) -> It
         raise CheckpointError(f"Expected {engine.card.parameters:,} parameters, as its card says; got {parameters:,}.")
     yield "device", str(engine.device)
     yield "number type", str(engine.dtype)
-    yield "memory", f"{footprint(model) / 2**30:.2f} GiB for the weights"
+    yield "memory", f"{(engine.memory_bytes or 0) / 2**20:,.0f} MiB for the weights"
     conversation = Conversation().with_message("user", picture, question)
     options = options_for(engine.card, "sampling", seed=0, max_new_tokens=min(LONGEST_ANSWER, engine.card.context // 2))
     finished = next(event for event in engine.stream(conversation, options) if isinstance(event, Finished))

@@ -106,6 +106,10 @@ class Engine(Protocol):
     def dtype(self) -> Choice:
         """With which number type, and why."""
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """What its weights really take; None while they are not loaded, or where that is not known."""
+
     def stream(self, conversation: Conversation, options: Options | None = None) -> Generator[Event]:
         """Answer the last message of a conversation.
 

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,8 @@ def _load(card: ModelCard, folder: Path, device: Choice, dtype: Choice, max_memo
     # What goes wrong is said by our own errors, in one line.
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    # Meant so: the published code counts new tokens alone, too.
+    warnings.filterwarnings("ignore", message="Passing `repetition_penalty` with `inputs_embeds`")
     caps = parse_max_memory(max_memory) if max_memory else None
     local: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:

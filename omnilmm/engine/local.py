@@ -16,6 +16,7 @@ from omnilmm.conversation import Conversation
 from omnilmm.engine.context import fit
 from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta, Timings, Usage
 from omnilmm.engine.generation import HEARTBEAT_S, Generation, Ids, generate_arguments
+from omnilmm.engine.memory import footprint
 from omnilmm.engine.options import BeamSearch, Options, options_for
 from omnilmm.engine.queue import WaitingLine
 from omnilmm.engine.reading import reader_for
@@ -43,6 +44,7 @@ class LocalEngine:
     def __init__(self, model: Any, processor: Any, card: ModelCard, device: Choice, dtype: Choice) -> None:
         self.model, self.processor = model, processor
         self.card, self.device, self.dtype = card, device, dtype
+        self.memory_bytes = footprint(model)
         self.reader = reader_for(model, processor)
         self.line = WaitingLine()
 

@@ -64,6 +64,11 @@ class StartingEngine:
         return self._engine.dtype if self._engine else PENDING
 
     @property
+    def memory_bytes(self) -> int | None:
+        """What its weights really take."""
+        return self._engine.memory_bytes if self._engine else None
+
+    @property
     def is_ready(self) -> bool:
         """Whether answers can begin."""
         return self._engine is not None

@@ -17,7 +17,11 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
     flags = parser.add_argument_group("which model, and on what")
     flags.add_argument("--model", default=BUILT_IN, help="name in configs/, hub id, or folder (default: %(default)s)")
     flags.add_argument("--device", default="auto", help=f"{DEVICES} (default: %(default)s)")
-    flags.add_argument("--dtype", default="auto", help=f"{DTYPE_WISHES} (default: %(default)s)")
+    flags.add_argument(
+        "--dtype",
+        default="auto",
+        help=f"{DTYPE_WISHES}; the last two save memory and may be slower (default: %(default)s)",
+    )
     flags.add_argument("--max-memory", metavar="0=10GiB,cpu=20GiB", help="with --device balanced: at most this much")
     flags.add_argument("--revision", metavar="COMMIT", help="commit, tag or branch of the hub (default: the newest)")
     flags.add_argument("--hub", choices=HUBS, default=HUBS[0], help="where to download from (default: %(default)s)")

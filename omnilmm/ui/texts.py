@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.events import Finished, Preview, Progress
+from omnilmm.engine.events import Engine, Finished, Preview, Progress
 from omnilmm.engine.options import Mode
-from omnilmm.hardware import Choice
+from omnilmm.hardware import QUANTISED
 
 TITLE = "OmniLMM Chat"
 EMPTY_CHAT = "### Talk about a picture\n\nAdd one below and ask about it, or click a sample."
@@ -47,6 +47,7 @@ STOPPED = "stopped"
 LENGTH = "stopped at the length limit"
 SILENT = "the model gave no words"
 SET_ASIDE = "about the new picture alone: this model sees one at a time"
+SLOWER = "saves memory, may be slower"
 PREVIEW = "preview: the best answer so far, it may still change"
 
 NOTHING_TO_REGENERATE = "There is no answer to regenerate yet: ask something first."
@@ -58,9 +59,12 @@ LOST = (
 )
 
 
-def model_line(card: ModelCard, device: Choice, dtype: Choice) -> str:
-    """Which model answers, on what, with which numbers, and why."""
-    return f"{card.title} on {device.value} ({device.reason}), {dtype.value} ({dtype.reason})"
+def model_line(engine: Engine) -> str:
+    """Which model answers, on what, with which numbers, and why; what it really takes."""
+    device, dtype = engine.device, engine.dtype
+    slow = f"; {SLOWER}" if dtype.value in QUANTISED else ""
+    memory = f", {_size(engine.memory_bytes)} of memory" if engine.memory_bytes else ""
+    return f"{engine.card.title} on {device.value} ({device.reason}), {dtype.value} ({dtype.reason}{slow}){memory}"
 
 
 def starting_line(card: ModelCard, progress: Progress, failure: Exception | None) -> str:
@@ -137,6 +141,10 @@ def served(address: str, seconds: float) -> str:
 def shared(address: str) -> str:
     """The line printed for a public link."""
     return f"Public link, for anybody who knows it: {address}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.0f} MiB"
 
 
 def _seconds(seconds: float) -> str:

@@ -7,11 +7,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import BitsAndBytesConfig
 
 from omnilmm.catalog import ROOT
 from omnilmm.engine import memory
+from omnilmm.engine.checking import check
 from omnilmm.engine.loading import load_engine
 from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, OptionsError
+from omnilmm.images.pixels import open_picture
+from omnilmm.models.minicpmv import MiniCPMV
+from omnilmm.ui.samples import samples
 from tests.models.tiny import save_tiny
 
 BUILT_IN = ROOT / "assets" / "built-in"
@@ -95,7 +101,7 @@ def test_a_device_that_is_not_here_is_said_before_anything_is_loaded() -> None:
 def test_auto_falls_back_to_bf16_where_only_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda _: 15_000_000)  # 22 MB in fp32, 11 MB in bf16
     assert str(load_engine().dtype) == "bf16 (fp32 does not fit into the memory)"
-    with pytest.raises(HardwareError, match="in fp32 needs .* are free on cpu: try "):
+    with pytest.raises(HardwareError, match=r"in fp32 needs .* are free on cpu: try "):
         load_engine(dtype="fp32")
 
 
@@ -127,3 +133,24 @@ def test_weights_of_another_family_than_the_config_are_recognised(folder: Path, 
     shutil.copyfile(other / "model.safetensors", folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"They look like those of OmniLMM-12B\."):
         load_engine(str(folder))
+
+
+def test_a_checkpoint_quantised_by_its_makers_is_loaded_as_it_is(tmp_path: Path) -> None:
+    """With the settings of the published int4 checkpoint, which quantises the tower as well."""
+    shutil.copytree(BUILT_IN, tmp_path / "int4")
+    published = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float16,
+        llm_int8_skip_modules=["out_proj", "kv_proj", "lm_head"],
+    )
+    MiniCPMV.from_pretrained(
+        BUILT_IN, quantization_config=published, device_map={"": "cpu"}, dtype=torch.float16
+    ).save_pretrained(tmp_path / "int4")
+    engine = load_engine(str(tmp_path / "int4"))
+    assert str(engine.dtype) == "int4 (the checkpoint is quantised)"
+    found = dict(check(engine, open_picture(samples()[0].picture), "What colour is the circle?"))
+    assert (found["answer"], found["parameters"]) == ("The circle is red.", "5,824,256")
+    with pytest.raises(HardwareError, match="quantised: its files are int4 and cannot be loaded in bf16"):
+        load_engine(str(tmp_path / "int4"), dtype="bf16")

@@ -36,6 +36,7 @@ class ScriptedEngine:
 
     def __init__(self, script: Script = echo, card: ModelCard | None = None) -> None:
         self.script, self.card = script, card or find(BUILT_IN)
+        self.memory_bytes = 3 * 2**30
         self.device, self.dtype = Choice("cpu", "it is a test"), Choice("fp32", "it is a test")
         self.asked: list[tuple[Conversation, Options | None]] = []
         self.closed = 0
