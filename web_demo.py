@@ -203,7 +203,7 @@ class Page:
         engine = self.engine
         if isinstance(engine, StartingEngine) and not engine.is_ready:
             return markup.header_html(texts.starting_line(engine.card, engine.progress, engine.failure))
-        return markup.header_html(texts.model_line(engine.card, engine.device, engine.dtype))
+        return markup.header_html(texts.model_line(engine))
 
     def _session(self, request: gr.Request) -> Session:
         return self.sessions.of(str(request.session_hash))
@@ -335,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OmniLMMError, OSError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return 2
-    say(texts.model_line(engine.card, engine.device, engine.dtype))
+    say(texts.model_line(engine))
     demo.block_thread()
     return 0
 
