@@ -7,9 +7,9 @@ Source: MiniCPM-V 2.6's processor as read; its chat template is Qwen2's, whose d
 
 from __future__ import annotations
 
-from omnilmm.conversation import Conversation, Picture
+from omnilmm.conversation import Conversation
 from omnilmm.images.slicing import Size
-from omnilmm.prompts.pieces import Control, Piece, Slots, Text, spoken
+from omnilmm.prompts.pieces import Control, Piece, Slots, Text, content
 
 DEFAULT_SYSTEM = "You are a helpful assistant."
 END = "<|im_end|>"
@@ -26,25 +26,16 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
         image_ids: number the pictures, as `use_image_id` of the checkpoint says.
     """
     pieces = _turn("system", [Text(conversation.system or DEFAULT_SYSTEM)])
-    index = 0
+    places = (_placeholder(index if image_ids else None, grid) for index, grid in enumerate(grids))
     for message in conversation.messages:
-        content: list[Piece] = []
-        for position, part in enumerate(message.parts):
-            if position:
-                content.append(Text("\n"))
-            if isinstance(part, Picture):
-                content += _placeholder(index if image_ids else None, grids[index])
-                index += 1
-            else:
-                content += spoken(part, learn=message.role == "assistant")
-        pieces += _turn(message.role, content)
+        pieces += _turn(message.role, content(message, places))
     if not conversation.messages or conversation.messages[-1].role != "assistant":
         pieces += [Control("<|im_start|>"), Text("assistant\n")]
     return pieces
 
 
-def _turn(role: str, content: list[Piece]) -> list[Piece]:
-    return [Control("<|im_start|>"), Text(f"{role}\n"), *content, Control(END, role == "assistant"), Text("\n")]
+def _turn(role: str, said: list[Piece]) -> list[Piece]:
+    return [Control("<|im_start|>"), Text(f"{role}\n"), *said, Control(END, role == "assistant"), Text("\n")]
 
 
 def _placeholder(image_id: int | None, grid: Size | None) -> list[Piece]:

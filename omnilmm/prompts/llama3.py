@@ -9,9 +9,9 @@ versions disagree.
 
 from __future__ import annotations
 
-from omnilmm.conversation import Conversation, Picture
+from omnilmm.conversation import Conversation
 from omnilmm.images.slicing import Size
-from omnilmm.prompts.pieces import Control, Piece, Slots, Text, sliced, spoken
+from omnilmm.prompts.pieces import Control, Piece, Slots, Text, content, sliced
 
 END = "<|eot_id|>"
 STOP_TOKENS = ("<|end_of_text|>", END)
@@ -29,17 +29,9 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
     pieces: list[Piece] = [Control("<|begin_of_text|>")]
     if conversation.system:
         pieces += _turn("system", [Text(conversation.system)])
-    remaining = iter(grids)
+    places = (sliced([Control("<image>"), Slots(), Control("</image>")], grid) for grid in grids)
     for message in conversation.messages:
-        content: list[Piece] = []
-        for position, part in enumerate(message.parts):
-            if position:
-                content.append(Text("\n"))
-            if isinstance(part, Picture):
-                content += sliced([Control("<image>"), Slots(), Control("</image>")], next(remaining))
-            else:
-                content += spoken(part, learn=message.role == "assistant")
-        pieces += _turn(message.role, content)
+        pieces += _turn(message.role, content(message, places))
     if not conversation.messages or conversation.messages[-1].role != "assistant":
         pieces += _header("assistant")
     return pieces
@@ -49,13 +41,13 @@ def _header(role: str) -> list[Piece]:
     return [Control("<|start_header_id|>"), Text(role), Control("<|end_header_id|>"), Text("\n\n")]
 
 
-def _turn(role: str, content: list[Piece]) -> list[Piece]:
-    return [*_header(role), *_stripped(content), Control(END, role == "assistant")]
+def _turn(role: str, said: list[Piece]) -> list[Piece]:
+    return [*_header(role), *_stripped(said), Control(END, role == "assistant")]
 
 
-def _stripped(content: list[Piece]) -> list[Piece]:
+def _stripped(said: list[Piece]) -> list[Piece]:
     """The template trims white space around each message's content."""
-    pieces = list(content)
+    pieces = list(said)
     while pieces and isinstance(first := pieces[0], Text):
         if trimmed := first.text.lstrip():
             pieces[0] = Text(trimmed, first.learn)

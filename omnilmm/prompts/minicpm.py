@@ -8,9 +8,9 @@ the first message alone; here it stands in the turn that showed it. There is no 
 
 from __future__ import annotations
 
-from omnilmm.conversation import Conversation, Picture
+from omnilmm.conversation import Conversation
 from omnilmm.images.slicing import Size
-from omnilmm.prompts.pieces import Control, Piece, Slots, Text, sliced, spoken
+from omnilmm.prompts.pieces import Control, Piece, Slots, Text, content, sliced
 
 BEGIN, END = "<s>", "</s>"
 STOP_TOKENS = (END,)
@@ -27,16 +27,9 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
         image_ids: not a feature of this template; pictures are never numbered.
     """
     pieces: list[Piece] = [Control(BEGIN)]
-    remaining = iter(grids)
+    places = (sliced([Control("<image>"), Slots(), Control("</image>")], grid) for grid in grids)
     for message in conversation.messages:
-        pieces.append(Text(HEADERS[message.role]))
-        for position, part in enumerate(message.parts):
-            if position:
-                pieces.append(Text("\n"))
-            if isinstance(part, Picture):
-                pieces += sliced([Control("<image>"), Slots(), Control("</image>")], next(remaining))
-            else:
-                pieces += spoken(part, learn=message.role == "assistant")
+        pieces += [Text(HEADERS[message.role]), *content(message, places)]
     if conversation.messages and conversation.messages[-1].role == "assistant":
         return [*pieces, Control(END, learn=True)]  # only training has such a conversation
     return [*pieces, Text(HEADERS["assistant"])]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from omnilmm.conversation import Message, Picture
 from omnilmm.errors import CheckpointError
 from omnilmm.images.slicing import Size
 
@@ -57,6 +58,16 @@ class Prompt:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+
+def content(message: Message, places: Iterator[list[Piece]]) -> list[Piece]:
+    """A message's parts with line breaks between them; each picture takes the next of the places."""
+    pieces: list[Piece] = []
+    for position, part in enumerate(message.parts):
+        if position:
+            pieces.append(Text("\n"))
+        pieces += next(places) if isinstance(part, Picture) else spoken(part, learn=message.role == "assistant")
+    return pieces
 
 
 def sliced(view: list[Piece], grid: Size | None) -> list[Piece]:
