@@ -17,7 +17,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from omnilmm.catalog import BUILT_IN, ModelCard, cards, find
-from omnilmm.engine.fetching import Hub, Report, fetch
+from omnilmm.engine.fetching import Hub, Report, cached, fetch
 from omnilmm.engine.local import LocalEngine
 from omnilmm.errors import CheckpointError, HardwareError
 from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, resolve_device, resolve_dtype
@@ -60,6 +60,8 @@ def load_engine(
     folder = Path(card.location)
     if not folder.is_dir():
         revision = revision or card.revision
+        if cached(card.source, revision, hub) is None:
+            _check_download(card, device_choice, dtype)
         folder = fetch(card.source, title=card.title, revision=revision, hub=hub, offline=offline, report=report)
         card = _card_of(card, folder)
     shapes = _shapes(folder)
@@ -80,6 +82,14 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 def _count(card: ModelCard, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     """Parameters, as far as the files tell: packed weights do not."""
     return None if card.stored in QUANTISED else sum(math.prod(shape) for shape in shapes.values())
+
+
+def _check_download(card: ModelCard, device: Choice, dtype: str) -> None:
+    """Refuse before gigabytes are fetched; "auto" may still choose a smaller type than this machine's best."""
+    from omnilmm.engine.memory import check_download
+
+    choice = resolve_dtype(dtype, device.value, card.stored, card.parameters)
+    check_download(card, device, Choice("bf16", choice.reason) if choice.value == "fp32" != dtype else choice)
 
 
 def _card_of(card: ModelCard, folder: Path) -> ModelCard:

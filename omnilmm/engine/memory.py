@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TOKENS = 4096  # of a long conversation; more only where the card's context is shorter
 LARGEST_PICTURE = (1344, 1344)  # the area that the published rules cut into most slices
 UNKNOWN_PATCHES = 10 * 1024  # of a model that does not say how it cuts: as many as the largest picture of 2.5 has
+LEAST_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5}  # per parameter, scales left out
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -141,6 +142,25 @@ def check_fit(
     return (
         f"{lacking}. The weights ({gib(need.weights)}) fit, but a long conversation or a large picture may not: "
         f"if it fails, {hint}"
+    )
+
+
+def check_download(card: ModelCard, device: Choice, dtype: Choice) -> None:
+    """Whether it is worth fetching: by the card alone, before there is a configuration to count from.
+
+    Raises:
+        HardwareError: Even the bare weights are larger than what is free.
+    """
+    free = free_memory(device.value)
+    least = (card.parameters or 0) * LEAST_BYTES[dtype.value]
+    if free is None or least <= free:
+        return
+    fitting = card.best_dtype(free / 2**30)
+    ways = [f"--dtype {fitting} ({card.memory_gib[fitting]:.1f} GiB)"] if fitting in card.memory_gib else []
+    ways += _smaller_models(card, dtype.value, device.value, free)
+    raise HardwareError(
+        f"{card.title} in {dtype.value} needs more than {gib(least)}, {gib(free)} are free on {device.value}: "
+        f"try {' or '.join(ways)}. Nothing was fetched."
     )
 
 

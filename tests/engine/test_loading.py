@@ -154,3 +154,14 @@ def test_a_checkpoint_quantised_by_its_makers_is_loaded_as_it_is(tmp_path: Path)
     assert (found["answer"], found["parameters"]) == ("The circle is red.", "5,824,256")
     with pytest.raises(HardwareError, match="quantised: its files are int4 and cannot be loaded in bf16"):
         load_engine(str(tmp_path / "int4"), dtype="bf16")
+
+
+def test_what_cannot_fit_is_refused_before_it_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _: 9 * 2**30)
+    with pytest.raises(
+        HardwareError, match=r"in bf16 needs more than 15\.9 GiB, 9\.0 GiB are free .*int4 \(8\.0 GiB\).*was fetched"
+        match=r"2\.5 in bf16 needs more than 15\.9 GiB, 9\.0 GiB are free .*int4 \(8\.0 GiB\).*was fetched",
+    ):
+        load_engine("minicpm-llama3-v-2.5", dtype="bf16")
+    with pytest.raises(HardwareError, match="Nothing was fetched"):
+        load_engine("omnilmm-12b")

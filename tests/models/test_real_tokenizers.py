@@ -81,14 +81,16 @@ def test_special_tokens_of_omnilmm_12b_have_the_published_ids(omnilmm: OmniLMMPr
     assert omnilmm.stop_ids == [2]
 
 
-@pytest.mark.parametrize(("model", "number"), PROMPTS)
-def test_prompts_of_minicpm_v_1_and_2_are_the_published_ids(tmp_path: Path, model: str, number: int) -> None:
-    for file in (MINICPM / model).iterdir():
-        shutil.copyfile(file, tmp_path / file.name)
-    (tmp_path / "config.json").write_text(json.dumps(published_config(NAMES[model])))
-    case: dict[str, Any] = read_json(OWN / "prompts.json")[model][number]
-    conversation = Conversation()
-    for position, message in enumerate(case["msgs"]):
-        shown = (Picture(Image.new("RGB", case["image_size"])),) if position == 0 and case["image_size"] else ()
-        conversation = conversation.with_message(message["role"], *shown, message["content"])
-    assert MiniCPMVProcessor.from_pretrained(tmp_path).prompt(conversation).input_ids == case["input_ids"]
+if PROMPTS:  # nothing to collect elsewhere, rather than a test that is skipped
+
+    @pytest.mark.parametrize(("model", "number"), PROMPTS)
+    def test_prompts_of_minicpm_v_1_and_2_are_the_published_ids(tmp_path: Path, model: str, number: int) -> None:
+        for file in (MINICPM / model).iterdir():
+            shutil.copyfile(file, tmp_path / file.name)
+        (tmp_path / "config.json").write_text(json.dumps(published_config(NAMES[model])))
+        case: dict[str, Any] = read_json(OWN / "prompts.json")[model][number]
+        conversation = Conversation()
+        for position, message in enumerate(case["msgs"]):
+            shown = (Picture(Image.new("RGB", case["image_size"])),) if position == 0 and case["image_size"] else ()
+            conversation = conversation.with_message(message["role"], *shown, message["content"])
+        assert MiniCPMVProcessor.from_pretrained(tmp_path).prompt(conversation).input_ids == case["input_ids"]
