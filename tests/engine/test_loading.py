@@ -159,7 +159,7 @@ def test_a_checkpoint_quantised_by_its_makers_is_loaded_as_it_is(tmp_path: Path)
 def test_what_cannot_fit_is_refused_before_it_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda _: 9 * 2**30)
     with pytest.raises(
-        HardwareError, match=r"in bf16 needs more than 15\.9 GiB, 9\.0 GiB are free .*int4 \(8\.0 GiB\).*was fetched"
+        HardwareError,
         match=r"2\.5 in bf16 needs more than 15\.9 GiB, 9\.0 GiB are free .*int4 \(8\.0 GiB\).*was fetched",
     ):
         load_engine("minicpm-llama3-v-2.5", dtype="bf16")

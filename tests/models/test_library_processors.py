@@ -14,8 +14,8 @@ from transformers.utils import is_torchvision_available
 from omnilmm.errors import CheckpointError
 from omnilmm.models.library import check_takes_pictures, load_processor, needed_transformers
 from omnilmm.models.processor import MiniCPMVProcessor
-from tests.engine.library_models import MODELS, save_library_model
 from tests.models.tiny import save_tiny
+from tests.models.tiny_library import MODELS, save_library_model
 
 without_torchvision = pytest.mark.skipif(is_torchvision_available(), reason="with torchvision nothing is missing")
 
@@ -111,6 +111,15 @@ def test_the_class_that_a_checkpoint_names_is_taken(tmp_path: Path, file: str) -
     found = json.loads(path.read_text()) if path.is_file() else {}
     path.write_text(json.dumps(found | {"processor_class": "Qwen2VLProcessor"}))
     assert isinstance(load_processor(folder), Qwen2VLProcessor)
+
+
+@without_torchvision
+@pytest.mark.parametrize("declared", ["OfTomorrowProcessor", "AutoConfig"])
+def test_a_name_that_is_no_processor_is_an_error_that_can_be_read(tmp_path: Path, declared: str) -> None:
+    folder = save_library_model(tmp_path, "minicpm-v-4.6")
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": declared}))
+    with pytest.raises((CheckpointError, ValueError)):
+        load_processor(folder)
 
 
 @without_torchvision
