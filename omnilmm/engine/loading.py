@@ -122,13 +122,18 @@ def _load(card: ModelCard, folder: Path, device: Choice, dtype: Choice, max_memo
         dtype = _fitting(card, config, device, dtype)
         processor = load_processor(folder)
         placement = loading_arguments(config, device.value, dtype.value, caps, card.context)
-        loaded = AutoModelForImageTextToText.from_pretrained(folder, **placement, **local)
+        loaded, info = AutoModelForImageTextToText.from_pretrained(
+            folder, output_loading_info=True, **placement, **local
+        )
         settle(loaded)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"The model {card.name!r} cannot be loaded from {folder}: {_first_line(error)} "
             "Check that its files are complete, or fetch them again."
         ) from error
+    if info["missing_keys"]:  # ours list them themselves, transformers' own models would be random there
+        missing = sorted(info["missing_keys"])
+        raise CheckpointError(f"{folder} is not complete: {len(missing)} tensors are missing, such as {missing[0]}.")
     return LocalEngine(loaded.eval(), processor, card, device, dtype)
 
 

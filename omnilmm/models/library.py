@@ -7,7 +7,7 @@ without torchvision they are put together with a stand-in for that part; picture
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def load_processor(folder: Path) -> Any:
     """
     try:
         kind = None if is_torchvision_available() else _processor_class(folder)
-        if kind is not None and "video_processor" in kind.get_attributes():
+        if _lacks_only_videos(kind):
             processor = _without_videos(kind, folder)
         else:
             processor = AutoProcessor.from_pretrained(folder, **LOCAL)
@@ -115,6 +115,13 @@ def _processor_class(folder: Path) -> Any:
     return PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder, **LOCAL)), None)
 
 
+def _lacks_only_videos(kind: Any) -> bool:
+    """False too for what is no class of a processor: `AutoProcessor` then says what is missing."""
+    is_processor = isinstance(kind, type) and issubclass(kind, ProcessorMixin)
+    parts = set(kind.get_attributes()) if is_processor else set()
+    return "video_processor" in parts and parts <= set(LOADERS)
+
+
 class NoVideos(ImageProcessingMixin):
     """Stands where a processor keeps the part for videos: its settings, and None for those that it lacks."""
 
@@ -123,6 +130,15 @@ class NoVideos(ImageProcessingMixin):
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
             raise AttributeError(name)
+
+
+LOADERS: dict[str, Callable[..., Any]] = {
+    "tokenizer": AutoTokenizer.from_pretrained,
+    "image_processor": AutoImageProcessor.from_pretrained,
+    "feature_extractor": AutoFeatureExtractor.from_pretrained,
+    "audio_processor": AutoFeatureExtractor.from_pretrained,
+    "video_processor": lambda folder, **_: NoVideos(**get_video_processor_config(folder, local_files_only=True)),
+}
 
 
 def _without_videos(kind: Any, folder: Path) -> Any:
@@ -140,13 +156,6 @@ def _without_videos(kind: Any, folder: Path) -> Any:
             return super().check_argument_for_proper_class(argument_name, argument)
 
     PicturesOnly.__name__ = kind.__name__
-    loaders = {
-        "tokenizer": AutoTokenizer.from_pretrained,
-        "image_processor": AutoImageProcessor.from_pretrained,
-        "feature_extractor": AutoFeatureExtractor.from_pretrained,
-        "audio_processor": AutoFeatureExtractor.from_pretrained,
-        "video_processor": lambda folder, **_: NoVideos(**get_video_processor_config(folder, local_files_only=True)),
-    }
     settings, rest = kind.get_processor_dict(folder, **LOCAL)
-    parts = [loaders[part](folder, **LOCAL) for part in kind.get_attributes()]
+    parts = [LOADERS[part](folder, **LOCAL) for part in kind.get_attributes()]
     return PicturesOnly.from_args_and_dict(parts, settings, **rest)

@@ -23,7 +23,7 @@ from omnilmm.errors import CheckpointError, ContextLengthError
 from omnilmm.hardware import Choice
 from omnilmm.models.library import load_processor
 from tests.engine.conftest import CARD, saying, watched
-from tests.engine.library_models import CONTROLS, MODELS, NAMED, save_library_model
+from tests.models.tiny_library import CONTROLS, MODELS, NAMED, save_library_model
 
 SAMPLING = Sampling(temperature=1.5, top_p=1.0, top_k=200, seed=1, max_new_tokens=10)
 BEAM = BeamSearch(max_new_tokens=10)

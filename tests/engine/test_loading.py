@@ -8,17 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BitsAndBytesConfig
 
 from omnilmm.catalog import ROOT
+from omnilmm.conversation import Conversation
 from omnilmm.engine import memory
 from omnilmm.engine.checking import check
+from omnilmm.engine.events import Finished
 from omnilmm.engine.loading import load_engine
+from omnilmm.engine.options import options_for
 from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, OptionsError
 from omnilmm.images.pixels import open_picture
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.ui.samples import samples
 from tests.models.tiny import save_tiny
+from tests.models.tiny_library import MODELS, save_library_model
 
 BUILT_IN = ROOT / "assets" / "built-in"
 
@@ -165,3 +170,31 @@ def test_what_cannot_fit_is_refused_before_it_is_fetched(monkeypatch: pytest.Mon
         load_engine("minicpm-llama3-v-2.5", dtype="bf16")
     with pytest.raises(HardwareError, match="Nothing was fetched"):
         load_engine("omnilmm-12b")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_of_transformers_loads_like_any_other(tmp_path: Path, name: str) -> None:
+    engine = load_engine(str(save_library_model(tmp_path / name, name)))
+    assert engine.card.family == "library" and engine.card.title == name
+    question = Conversation().with_message("user", open_picture(samples()[0].picture), "What is it?")
+    *_, last = engine.stream(question, options_for(engine.card, max_new_tokens=4))
+    assert isinstance(last, Finished) and last.usage.picture_tokens > 0
+
+
+def test_a_tensor_missing_in_a_model_of_transformers_is_named(tmp_path: Path) -> None:
+    folder = save_library_model(tmp_path / "model", "llava")
+    weights = load_file(folder / "model.safetensors")
+    lost = next(name for name in weights if "layers.0" in name)
+    save_file(
+        {key: tensor for key, tensor in weights.items() if key != lost}, folder / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(CheckpointError, match="is not complete: 1 tensors are missing, such as"):
+        load_engine(str(folder))
+
+
+def test_a_checkpoint_of_a_later_transformers_says_which(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": "minicpmv9", "transformers_version": "99.1.0"}))
+    with pytest.raises(
+        CheckpointError, match="needs transformers ≥ 99.1.0; .* is installed: pip install -U transformers"
+    ):
+        load_engine(str(folder))

@@ -12,7 +12,7 @@ from transformers import CLIPImageProcessorPil, LlavaProcessor
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import CheckpointError
 from omnilmm.prompts.chat_template import ChatTemplate
-from tests.engine.library_models import TEMPLATE, tokenizer
+from tests.models.tiny_library import TEMPLATE, tokenizer
 
 PICTURE = Picture(Image.new("RGB", (30, 20), "red"))
 CONVERSATION = (
@@ -25,6 +25,15 @@ WORDS = Conversation(system="Be short.").with_message("user", "Hello")
 PLACE = "<|image_pad|>"
 STRINGS = (
     "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+PRINTS = STRINGS.replace(
+    "m['role'] + ': ' + m['content'] + '<|im_end|>'", "m['role'] ~ ': ' ~ m['content'] ~ '<|im_end|>'"
+)
+# As SmolVLM's: everybody's content is walked through.
+ALL_LISTS = (
+    "{% for m in messages %}{{ m.role + ': ' }}{% for p in m.content %}"
+    "{{ '<|image_pad|>' if p.type == 'image' else p.text }}{% endfor %}{{ '<|im_end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
 # As Llama 3.2 Vision's older ones: only the user's content is a list.
@@ -66,6 +75,16 @@ def processor(template: Any = LISTS) -> Any:
             f"user: {PLACE}\n{PLACE}\nAnd?<|im_end|>assistant:",
         ),
         (
+            PRINTS,
+            f"system: Be short.<|im_end|>user: {PLACE}\nWhat?\nSay it.<|im_end|>assistant: Red.<|im_end|>"
+            f"user: {PLACE}\n{PLACE}\nAnd?<|im_end|>assistant:",
+        ),
+        (
+            ALL_LISTS,
+            f"system: Be short.<|im_end|>user: {PLACE}What?\nSay it.<|im_end|>assistant: Red.<|im_end|>"
+            f"user: {PLACE}{PLACE}And?<|im_end|>assistant:",
+        ),
+        (
             USER_LISTS,
             f"system: Be short.<|im_end|>user: {PLACE}What?\nSay it.<|im_end|>assistant: Red.<|im_end|>"
             f"user: {PLACE}{PLACE}And?<|im_end|>assistant:",
@@ -81,7 +100,7 @@ def processor(template: Any = LISTS) -> Any:
             f"user: {PLACE}{PLACE}And?<|im_end|>assistant:",
         ),
     ],
-    ids=["lists", "strings", "user lists", "refuses system", "ignores system"],
+    ids=["lists or strings", "strings", "prints", "lists", "user lists", "refuses system", "ignores system"],
 )
 def test_every_form_of_template_gets_what_it_takes(template: str, prompt: str) -> None:
     found = ChatTemplate(processor(template))
@@ -153,3 +172,10 @@ def test_tokens_that_are_ordinary_text_are_left_alone() -> None:
         {"extra_special_tokens": ["\n", "\n\n", "!"]}, replace_extra_special_tokens=False
     )
     assert ChatTemplate(given).plain("Hi!\n\nYou", "user") == "Hi!\n\nYou"
+
+
+def test_a_placeholder_that_is_no_special_token_cannot_be_typed_either() -> None:
+    given = processor()
+    name = "<picture>"
+    given.image_token = name
+    assert ChatTemplate(given).plain("a <picture>", "assistant") == "a < picture>"
