@@ -307,6 +307,12 @@ def _load(arguments: dict[str, Any], bar: DownloadBar, report: Callable[[int, in
     return load_engine(**arguments, report=both)
 
 
+def _leave(*_: object) -> None:
+    """End in the usual way, so that what is registered for the exit runs; once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(0)
+
+
 def say(line: str) -> None:
     """Print a line at once, also into a pipe."""
     print(line, flush=True)
@@ -317,7 +323,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     flags = parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is registered for the exit runs
+    signal.signal(signal.SIGTERM, _leave)
     try:
         port = find_port(flags.host, flags.port)  # what can fail at once does not wait for torch
         card = find(flags.model)
@@ -325,6 +331,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with DownloadBar() as bar:
             engine = StartingEngine(card, lambda report: _load(loading_arguments(flags), bar, report))
             demo = build(engine)
+            if engine.failure:  # known before anybody could open the page
+                engine.wait()
             address = launch(demo, host=flags.host, port=port, share=flags.share)
             say(texts.served(address, time.monotonic() - started))
             if demo.share_url:
