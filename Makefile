@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 FLAGS ?=
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench bench-gpu clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it on the built-in model
 	$(RUN) web_demo.py --open $(FLAGS)
@@ -21,6 +21,9 @@ check: $(VENV)/.dev  ## lint, format, types
 
 bench: $(VENV)/.demo  ## what it costs on this machine
 	$(RUN) -m benchmarks
+
+bench-gpu: $(VENV)/.dev  ## every architecture at full size with random weights; needs a CUDA GPU
+	$(RUN) -m benchmarks.full_size
 
 clean:
 	rm -rf $(VENV)

@@ -1,0 +1,219 @@
+"""What each architecture costs at full size on a GPU: `make bench-gpu`.
+
+The models are built from the published config.json (kept in `tests/models/data`) with random weights, directly on the
+device, in bf16 and in int4, and answer one question about a picture of 1344×1344 pixels. That tells how long it takes
+and how much memory, and nothing about answers. The section is written into RESULTS.md in place of an earlier one.
+
+`--tiny --device cpu` runs the same code on models scaled down, to see that it works; that writes nothing unless told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+import omnilmm  # registers the architectures
+from benchmarks.__main__ import ROOT, machine
+from omnilmm.catalog import cards
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.anatomy import quantised_modules
+from omnilmm.engine.events import Finished
+from omnilmm.engine.local import LocalEngine
+from omnilmm.engine.options import Sampling
+from omnilmm.engine.quantisation import prepare_bitsandbytes, settle
+from omnilmm.hardware import Choice
+from omnilmm.models.config import MiniCPMVConfig
+from omnilmm.models.processor import MiniCPMVProcessor, OmniLMMProcessor
+from tests.prompts.byte_tokenizer import CHATML, LLAMA3, MINICPM, byte_tokenizer
+
+TITLE = "## Full size on a GPU, random weights"
+# 1.0 has the tensors of 2.0, RLAIF-V-12B those of OmniLMM-12B.
+MODELS = ("minicpm-v-2", "minicpm-llama3-v-2.5", "minicpm-v-2.6", "omnilmm-12b")
+DTYPES = ("bf16", "int4")
+NEW_TOKENS = 64
+SIDE = 1344
+TOKENS = {"2.0": MINICPM, "2.5": LLAMA3, "2.6": CHATML}
+SMALL: dict[str, Any] = {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+SMALL_TOWER = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one model in one number type took."""
+
+    model: str
+    dtype: str
+    build_s: float
+    weights_gib: float
+    peak_gib: float | None
+    prompt_tokens: int
+    first_token_s: float
+    tokens_per_s: float
+
+    def __str__(self) -> str:
+        peak = "–" if self.peak_gib is None else f"{self.peak_gib:.1f}"
+        return (
+            f"| {self.model} | {self.dtype} | {self.build_s:.1f} | {self.weights_gib:.3g} | {peak} | "
+            f"{self.prompt_tokens} | {self.first_token_s:.2f} | {self.tokens_per_s:.1f} |"
+        )
+
+
+HEAD = (
+    "| model | number type | build s | weights GiB | peak GiB | prompt tokens | first token s | tokens/s |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+
+
+def published_config(name: str, tiny: bool) -> Any:
+    """The published configuration, scaled down with `tiny`."""
+    keys = json.loads((ROOT / "tests" / "models" / "data" / f"{name}.json").read_text(encoding="utf-8"))
+    if tiny:
+        keys |= SMALL | {"image_size": 112, "num_query": 16}
+        keys["vision_config"] = keys.get("vision_config", {}) | SMALL_TOWER
+        keys["slice_config"] = {"max_slice_nums": 9, "patch_size": 14, "scale_resolution": 112}
+        keys |= {"scale_resolution": 112} if "scale_resolution" in keys else {}
+        keys |= {"query_num": 16} if "query_num" in keys else {}
+    assert omnilmm.__version__
+    return AutoConfig.for_model(keys.pop("model_type"), **keys)
+
+
+def build(config: Any, dtype: str, device: str) -> nn.Module:
+    """A model with random weights; int4 quantises what would be quantised of a real checkpoint."""
+    with torch.device(device):
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16, trust_remote_code=False)
+    model = model.to(torch.bfloat16).eval()
+    if dtype == "int4":
+        _quantise(model, device)
+    settle(model)
+    return model
+
+
+def _quantise(model: Any, device: str) -> None:
+    prepare_bitsandbytes()
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    for name in quantised_modules(model, "int4", device):
+        old = model.get_submodule(name)
+        new = Linear4bit(old.in_features, old.out_features, bias=old.bias is not None, quant_type="nf4", device="meta")
+        new.weight = Params4bit(old.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True)
+        new.bias = old.bias
+        model.set_submodule(name, new.to(device))
+
+
+def processor_of(config: Any) -> MiniCPMVProcessor:
+    """Prompts of the right form; their words are bytes."""
+    if isinstance(config, MiniCPMVConfig):
+        return MiniCPMVProcessor(byte_tokenizer(TOKENS[str(config.version)]), config)
+    processor = OmniLMMProcessor.from_pretrained(ROOT / "tests" / "golden" / "omnilmm-12b")
+    processor.config, processor.encoder.query_num = config, config.query_num
+    return processor
+
+
+def measure(name: str, dtype: str, device: str, tiny: bool) -> Row:
+    """Build one model, and answer one question with it."""
+    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    config, began = published_config(name, tiny), time.perf_counter()
+    model = build(config, dtype, device)
+    if on_gpu:
+        torch.cuda.synchronize(device)
+    build_s = time.perf_counter() - began
+    processor = processor_of(config)
+    model.get_output_embeddings().register_forward_hook(_never(processor.stop_ids))
+    engine = LocalEngine(model, processor, cards()[name], Choice(device, "as asked"), Choice(dtype, "as asked"))
+    picture = Picture(Image.radial_gradient("L").resize((SIDE, SIDE)).convert("RGB"))
+    question = Conversation().with_message("user", picture, "What is in this picture?")
+    for count in (2, NEW_TOKENS):  # the first time kernels are chosen and memory is laid out
+        *_, last = engine.stream(question, Sampling(seed=0, max_new_tokens=count))
+    assert isinstance(last, Finished)
+    return Row(
+        name,
+        dtype,
+        build_s,
+        engine.memory_bytes / 2**30,
+        torch.cuda.max_memory_allocated(device) / 2**30 if on_gpu else None,
+        last.usage.text_tokens + last.usage.picture_tokens,
+        last.timings.first_token_s,
+        last.timings.tokens_per_s(last.usage.new_tokens),
+    )
+
+
+def _never(ids: list[int]) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    """Random weights must not end the answer early."""
+    return lambda _, __, logits: logits.index_fill(-1, torch.tensor(ids, device=logits.device), -1e4)
+
+
+def section(rows: list[Row], device: str, command: str) -> str:
+    """The table with what it was measured on."""
+    gpu = f"{torch.cuda.get_device_name(device)} · " if device.startswith("cuda") else ""
+    lines = [
+        TITLE,
+        "",
+        f"Command: `{command}` · {date.today()} · {gpu}{machine()}",
+        "",
+        f"A picture of {SIDE}×{SIDE}, {NEW_TOKENS} new tokens, the second answer of the process. Random weights: "
+        "speed and memory are those of the architecture, the answers mean nothing.",
+        "",
+        HEAD,
+        *map(str, rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write(text: str, file: Path) -> None:
+    """Put the section into a file, in place of an earlier one."""
+    before = file.read_text(encoding="utf-8") if file.is_file() else ""
+    kept = re.sub(rf"{re.escape(TITLE)}\n.*?(?=\n## |\Z)", "", before, flags=re.DOTALL).rstrip()
+    file.write_text(f"{kept}\n\n{text}".lstrip(), encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure all models, print the table, write the section."""
+    flags = argparse.ArgumentParser(prog="python -m benchmarks.full_size", description=__doc__.splitlines()[0])
+    flags.add_argument("--device", default="cuda", help="(default: %(default)s)")
+    flags.add_argument("--tiny", action="store_true", help="scaled down, to see that it works")
+    flags.add_argument(
+        "--write", type=Path, metavar="FILE", help="(default: benchmarks/RESULTS.md, nothing with --tiny)"
+    )
+    args = flags.parse_args(arguments)
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        sys.stderr.write("Error: there is no CUDA GPU on this machine; --tiny --device cpu shows that it works.\n")
+        return 2
+    rows = []
+    print(HEAD)
+    for name in MODELS:
+        for dtype in DTYPES:
+            rows.append(measure(name, dtype, args.device, args.tiny))
+            print(rows[-1], flush=True)
+            gc.collect()
+            torch.cuda.empty_cache()
+    file = args.write or (None if args.tiny else ROOT / "benchmarks" / "RESULTS.md")
+    if file:
+        command = f"python -m benchmarks.full_size --device {args.device}{' --tiny' * args.tiny}"
+        write(section(rows, args.device, command), file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
