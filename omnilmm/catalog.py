@@ -142,7 +142,7 @@ def find(model: str) -> ModelCard:
     folder = _folder(model)
     if folder is not None:
         return _card_of_folder(folder)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model):
         return _unknown(model, model, {}, "library")
     near = difflib.get_close_matches(model.lower(), cards(), n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
@@ -171,7 +171,7 @@ def _folder(model: str) -> Path | None:
     """The folder of that name, None where there is none or it cannot be one."""
     try:
         folder = Path(model).expanduser()
-        return folder if folder.is_dir() else None
+        return folder if model and folder.is_dir() else None
     except (OSError, RuntimeError, ValueError):
         return None
 

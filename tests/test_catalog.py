@@ -69,7 +69,7 @@ def test_unknown_names_come_with_the_nearest_ones(wish: str, suggestion: str) ->
         find(wish)
 
 
-@pytest.mark.parametrize("wish", ["xyzzy", "~nobody-of-that-name/model", "a" * 5000, "a\0b"])
+@pytest.mark.parametrize("wish", ["xyzzy", "~nobody-of-that-name/model", "a" * 5000, "a\0b", "", "../x", "http://a/b"])
 def test_names_like_nothing_list_what_there_is(wish: str) -> None:
     with pytest.raises(ModelNotFoundError, match=f"Known models: {', '.join(cards())}"):
         find(wish)
