@@ -207,13 +207,14 @@ def _run(args: argparse.Namespace) -> int:
         return _list_models(args)
     # Everything that can be wrong is found before the model is loaded.
     given = {name: getattr(args, name) for name in OPTIONS}
-    options = options_for(find(args.model), args.mode, **given)
+    options_for(find(args.model), args.mode, **given)
     pictures = [open_picture(name) for name in args.image]
 
     with DownloadBar() as bar:
         engine = OmniLMMChat(**loading_arguments(args), report=bar.report).engine
     if args.check:
-        return _check(engine, pictures)
+        return _check(engine, pictures, args.question)
+    options = options_for(engine.card, args.mode, **given)  # a model outside the catalog is known only now
     terminal = Terminal(engine, options, Conversation(system=args.system), pictures)
     if args.json:
         terminal.out = terminal.notes = io.StringIO()
@@ -227,18 +228,18 @@ def _run(args: argparse.Namespace) -> int:
     return 0 if finished else 1
 
 
-def _check(engine: LocalEngine, pictures: list[Picture]) -> int:
+def _check(engine: LocalEngine, pictures: list[Picture], question: str | None) -> int:
     """Prove that a model works on this machine.
 
     Returns:
         0 if all is well; else it raises.
     """
-    from omnilmm.engine.checking import check
+    from omnilmm.engine.checking import QUESTION, check
     from omnilmm.images.pixels import open_picture
     from omnilmm.ui.samples import samples
 
     picture = pictures[0] if pictures else open_picture(samples()[0].picture)
-    for what, found in check(engine, picture):
+    for what, found in check(engine, picture, question or QUESTION):
         print(f"{what + ':':<18}{found}", flush=True)
     print("all is well")
     return 0

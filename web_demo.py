@@ -339,7 +339,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 say(texts.shared(demo.share_url))
             if flags.open:
                 webbrowser.open(address)
-            engine.wait()
+            try:
+                engine.wait()
+            finally:
+                engine.stop()  # of no effect once the model is there
+    except KeyboardInterrupt:
+        return 1
     except (OmniLMMError, OSError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return 2

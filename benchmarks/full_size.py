@@ -1,8 +1,12 @@
 """What each architecture costs at full size on a GPU: `make bench-gpu`.
 
-The models are built from the published config.json (kept in `tests/models/data`) with random weights, directly on the
-device, in bf16 and in int4, and answer one question about a picture of 1344×1344 pixels. That tells how long it takes
-and how much memory, and nothing about answers. The section is written into RESULTS.md in place of an earlier one.
+The models are built from the published config.json (read from `tests/models/data`) with random weights, directly on the
+device, in bf16 and in int4, and answer one question about a picture of 1344×1344 pixels; their tokenizers are those of
+the tests. That tells how long it takes and how much memory, and nothing about answers. The section is written into
+RESULTS.md in place of an earlier one.
+
+int4 is packed layer by layer from bf16 on the device, so building needs the room of bf16, unlike loading a checkpoint;
+the peak is therefore taken while answering.
 
 `--tiny --device cpu` runs the same code on models scaled down, to see that it works; that writes nothing unless told.
 """
@@ -15,9 +19,10 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +39,8 @@ from omnilmm.engine.anatomy import quantised_modules
 from omnilmm.engine.events import Finished
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import Sampling
-from omnilmm.engine.quantisation import prepare_bitsandbytes, settle
+from omnilmm.engine.quantisation import prepare_bitsandbytes
+from omnilmm.errors import HardwareError
 from omnilmm.hardware import Choice
 from omnilmm.models.config import MiniCPMVConfig
 from omnilmm.models.processor import MiniCPMVProcessor, OmniLMMProcessor
@@ -71,11 +77,22 @@ class Row:
     tokens_per_s: float
 
     def __str__(self) -> str:
-        peak = "–" if self.peak_gib is None else f"{self.peak_gib:.1f}"
-        return (
-            f"| {self.model} | {self.dtype} | {self.build_s:.1f} | {self.weights_gib:.3g} | {peak} | "
-            f"{self.prompt_tokens} | {self.first_token_s:.2f} | {self.tokens_per_s:.1f} |"
+        figures = (
+            self.build_s,
+            self.weights_gib,
+            self.peak_gib,
+            self.prompt_tokens,
+            self.first_token_s,
+            self.tokens_per_s,
         )
+        return f"| {self.model} | {self.dtype} | {' | '.join(map(_figure, figures))} |"
+
+
+def _figure(number: float | None) -> str:
+    """Three digits, whatever the size; a figure that was not taken is a dash."""
+    if number is None:
+        return "–"
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
 HEAD = (
@@ -100,21 +117,25 @@ def published_config(name: str, tiny: bool) -> Any:
 def build(config: Any, dtype: str, device: str) -> nn.Module:
     """A model with random weights; int4 quantises what would be quantised of a real checkpoint."""
     with torch.device(device):
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16, trust_remote_code=False)
-    model = model.to(torch.bfloat16).eval()
+        # No `.to()` afterwards: it would round the rotary tables too, which stay in fp32 in a loaded checkpoint.
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16, trust_remote_code=False).eval()
     if dtype == "int4":
         _quantise(model, device)
-    settle(model)
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
     return model
 
 
 def _quantise(model: Any, device: str) -> None:
+    """In place, as `quantisation.quantisation` has it while loading: NF4 with quantised scales, computing in bf16."""
     prepare_bitsandbytes()
     from bitsandbytes.nn import Linear4bit, Params4bit
 
     for name in quantised_modules(model, "int4", device):
         old = model.get_submodule(name)
-        new = Linear4bit(old.in_features, old.out_features, bias=old.bias is not None, quant_type="nf4", device="meta")
+        new = Linear4bit(
+            old.in_features, old.out_features, old.bias is not None, torch.bfloat16, quant_type="nf4", device="meta"
+        )
         new.weight = Params4bit(old.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True)
         new.bias = old.bias
         model.set_submodule(name, new.to(device))
@@ -130,61 +151,94 @@ def processor_of(config: Any) -> MiniCPMVProcessor:
 
 
 def measure(name: str, dtype: str, device: str, tiny: bool) -> Row:
-    """Build one model, and answer one question with it."""
-    on_gpu = device.startswith("cuda")
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(device)
+    """Build one model, and answer one question with it.
+
+    Raises:
+        torch.OutOfMemoryError: It cannot be built.
+        HardwareError: It was built, but cannot answer.
+    """
     config, began = published_config(name, tiny), time.perf_counter()
     model = build(config, dtype, device)
-    if on_gpu:
-        torch.cuda.synchronize(device)
     build_s = time.perf_counter() - began
     processor = processor_of(config)
-    model.get_output_embeddings().register_forward_hook(_never(processor.stop_ids))
+    model.get_output_embeddings().register_forward_hook(_never(processor.stop_ids, device))
     engine = LocalEngine(model, processor, cards()[name], Choice(device, "as asked"), Choice(dtype, "as asked"))
-    picture = Picture(Image.radial_gradient("L").resize((SIDE, SIDE)).convert("RGB"))
-    question = Conversation().with_message("user", picture, "What is in this picture?")
-    for count in (2, NEW_TOKENS):  # the first time kernels are chosen and memory is laid out
-        *_, last = engine.stream(question, Sampling(seed=0, max_new_tokens=count))
-    assert isinstance(last, Finished)
+    last, peak = _answer(engine, device)
     return Row(
         name,
         dtype,
         build_s,
         engine.memory_bytes / 2**30,
-        torch.cuda.max_memory_allocated(device) / 2**30 if on_gpu else None,
+        peak,
         last.usage.text_tokens + last.usage.picture_tokens,
         last.timings.first_token_s,
         last.timings.tokens_per_s(last.usage.new_tokens),
     )
 
 
-def _never(ids: list[int]) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+def _answer(engine: LocalEngine, device: str) -> tuple[Finished, float | None]:
+    """The second answer of a model, and the GiB that answering took of a GPU at most, weights included."""
+    on_gpu = device.startswith("cuda")
+    picture = Picture(Image.radial_gradient("L").resize((SIDE, SIDE)).convert("RGB"))
+    question = Conversation().with_message("user", picture, "What is in this picture?")
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    for count in (2, NEW_TOKENS):  # the first time kernels are chosen and memory is laid out
+        *_, last = engine.stream(question, Sampling(seed=0, max_new_tokens=count))
+    assert isinstance(last, Finished)
+    assert last.usage.new_tokens == NEW_TOKENS
+    return last, torch.cuda.max_memory_allocated(device) / 2**30 if on_gpu else None
+
+
+def _never(ids: list[int], device: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
     """Random weights must not end the answer early."""
-    return lambda _, __, logits: logits.index_fill(-1, torch.tensor(ids, device=logits.device), -1e4)
+    forbidden = torch.tensor(ids, device=device)
+    return lambda _, __, logits: logits.index_fill(-1, forbidden, -1e4)
 
 
-def section(rows: list[Row], device: str, command: str) -> str:
+def lines(names: Iterable[str], device: str, tiny: bool) -> Iterator[str]:
+    """The table's lines below its head, one after the other; what does not fit says so and the rest goes on."""
+    for name in names:
+        for dtype in DTYPES:
+            try:
+                yield str(measure(name, dtype, device, tiny))
+            except torch.OutOfMemoryError:
+                yield f"| {name} | {dtype} | out of memory while building{' | –' * 5} |"
+            except HardwareError:
+                yield f"| {name} | {dtype} | out of memory while answering{' | –' * 5} |"
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+def section(rows: list[str], device: str, tiny: bool) -> str:
     """The table with what it was measured on."""
-    gpu = f"{torch.cuda.get_device_name(device)} · " if device.startswith("cuda") else ""
-    lines = [
+    command = f"python -m benchmarks.full_size --device {device}{' --tiny' * tiny}"
+    versions = f"bitsandbytes {version('bitsandbytes')}"
+    gpu = ""
+    if device.startswith("cuda"):
+        card = torch.cuda.get_device_properties(device)
+        gpu = f"{card.name}, {card.total_memory / 2**30:.0f} GiB · "
+        versions += f", CUDA {torch.version.cuda}"
+    scaled = "Scaled down with --tiny: not even the sizes are the models'. " * tiny
+    text = [
         TITLE,
         "",
-        f"Command: `{command}` · {date.today()} · {gpu}{machine()}",
+        f"Command: `{command}` · {date.today()} · {gpu}{machine()}, {versions}",
         "",
-        f"A picture of {SIDE}×{SIDE}, {NEW_TOKENS} new tokens, the second answer of the process. Random weights: "
-        "speed and memory are those of the architecture, the answers mean nothing.",
+        f"{scaled}A picture of {SIDE}×{SIDE}, {NEW_TOKENS} new tokens, the second answer of each model. Random "
+        "weights: speed and memory are those of the architecture, and say nothing about answers. Building is making "
+        "the weights (int4: and packing them), not reading files; the peak is that of answering.",
         "",
         HEAD,
-        *map(str, rows),
+        *rows,
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(text) + "\n"
 
 
 def write(text: str, file: Path) -> None:
     """Put the section into a file, in place of an earlier one."""
     before = file.read_text(encoding="utf-8") if file.is_file() else ""
-    kept = re.sub(rf"{re.escape(TITLE)}\n.*?(?=\n## |\Z)", "", before, flags=re.DOTALL).rstrip()
+    kept = re.sub(rf"\n*{re.escape(TITLE)}\n.*?(?=\s*\n## |\Z)", "", before, flags=re.DOTALL).rstrip()
     file.write_text(f"{kept}\n\n{text}".lstrip(), encoding="utf-8")
 
 
@@ -197,21 +251,21 @@ def main(arguments: list[str] | None = None) -> int:
         "--write", type=Path, metavar="FILE", help="(default: benchmarks/RESULTS.md, nothing with --tiny)"
     )
     args = flags.parse_args(arguments)
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
+    on_gpu = args.device.startswith("cuda")
+    if on_gpu and not torch.cuda.is_available():
         sys.stderr.write("Error: there is no CUDA GPU on this machine; --tiny --device cpu shows that it works.\n")
         return 2
-    rows = []
+    if not on_gpu and not args.tiny:
+        sys.stderr.write(f"Error: full size is for CUDA GPUs; --tiny --device {args.device} shows that it works.\n")
+        return 2
     print(HEAD)
-    for name in MODELS:
-        for dtype in DTYPES:
-            rows.append(measure(name, dtype, args.device, args.tiny))
-            print(rows[-1], flush=True)
-            gc.collect()
-            torch.cuda.empty_cache()
+    rows = []
+    for line in lines(MODELS, args.device, args.tiny):
+        print(line, flush=True)
+        rows.append(line)
     file = args.write or (None if args.tiny else ROOT / "benchmarks" / "RESULTS.md")
     if file:
-        command = f"python -m benchmarks.full_size --device {args.device}{' --tiny' * args.tiny}"
-        write(section(rows, args.device, command), file)
+        write(section(rows, args.device, args.tiny), file)
     return 0
 
 

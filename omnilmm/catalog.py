@@ -187,7 +187,8 @@ def _card_of_folder(folder: Path) -> ModelCard:
     model_type = config.get("model_type") if isinstance(config, dict) else None
     if not isinstance(model_type, str):
         raise CheckpointError(f"{path} says model_type {model_type!r}; expected the name of an architecture.")
-    return _unknown(str(folder), folder.resolve().name, config, _family(config, path))
+    card = _unknown(str(folder.resolve()), folder.resolve().name, config, _family(config, path))
+    return card.model_copy(update={"name": str(folder)})
 
 
 def _family(config: Mapping[str, Any], path: Path) -> Family:

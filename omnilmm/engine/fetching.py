@@ -432,10 +432,12 @@ def _folder(source: str, revision: str | None, hub: Hub) -> Path | None:
         except Exception:  # not installed, or nothing there
             return None
     repository, commit = _repository(source), revision or "main"
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         commit = (repository / "refs" / commit).read_text().strip()
-    snapshot = repository / "snapshots" / commit
-    return snapshot if snapshot.is_dir() else None
+    with suppress(OSError, ValueError):  # a cache that this user may not read is none
+        snapshot = repository / "snapshots" / commit
+        return snapshot if snapshot.is_dir() else None
+    return None
 
 
 def _missing(folder: Path) -> str:

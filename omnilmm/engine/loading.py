@@ -14,12 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from omnilmm.catalog import BUILT_IN, ModelCard, cards, find
 from omnilmm.engine.fetching import Hub, Report, cached, fetch
 from omnilmm.engine.local import LocalEngine
-from omnilmm.errors import CheckpointError, HardwareError
+from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError
 from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, resolve_device, resolve_dtype
 
 logger = logging.getLogger(__name__)
@@ -56,6 +54,7 @@ def load_engine(
     """
     card = find(model)
     device_choice = resolve_device(device)
+    caps = _caps(max_memory)
     resolve_dtype(dtype, device_choice.value, card.stored)  # what cannot be is said before anything is fetched
     folder = Path(card.location)
     if not folder.is_dir():
@@ -67,7 +66,7 @@ def load_engine(
     shapes = _shapes(folder)
     card = card.model_copy(update={"parameters": card.parameters or _count(card, shapes)})
     dtype_choice = resolve_dtype(dtype, device_choice.value, card.stored, card.parameters)
-    return _load(card, folder, device_choice, dtype_choice, max_memory)
+    return _load(card, folder, device_choice, dtype_choice, caps)
 
 
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -75,7 +74,13 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     from omnilmm.models.checkpoint import tensor_shapes
     from omnilmm.models.library import check_takes_pictures
 
-    check_takes_pictures(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} cannot be read as JSON: {error}. Fetch it again.") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder / 'config.json'} is no JSON object. Fetch it again.")
+    check_takes_pictures(config)
     return tensor_shapes(folder)
 
 
@@ -99,14 +104,22 @@ def _card_of(card: ModelCard, folder: Path) -> ModelCard:
     return find(str(folder)).model_copy(update={"name": card.name, "title": card.title, "source": card.source})
 
 
-def _load(card: ModelCard, folder: Path, device: Choice, dtype: Choice, max_memory: str | None) -> LocalEngine:
+def _caps(max_memory: str | None) -> dict[int | str, int] | None:
+    from omnilmm.engine.placement import parse_max_memory
+
+    return None if max_memory is None else parse_max_memory(max_memory)
+
+
+def _load(
+    card: ModelCard, folder: Path, device: Choice, dtype: Choice, caps: Mapping[int | str, int] | None
+) -> LocalEngine:
     # Without it, a repository that has only pickles starts a thread that asks a service to convert them.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
     from transformers import AutoConfig, AutoModelForImageTextToText
     from transformers.utils import logging as transformers_logging
 
-    from omnilmm.engine.placement import loading_arguments, parse_max_memory
+    from omnilmm.engine.placement import loading_arguments
     from omnilmm.engine.quantisation import settle
     from omnilmm.models.library import load_processor
 
@@ -115,7 +128,6 @@ def _load(card: ModelCard, folder: Path, device: Choice, dtype: Choice, max_memo
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
     # Meant so: the published code counts new tokens alone, too.
     warnings.filterwarnings("ignore", message="Passing `repetition_penalty` with `inputs_embeds`")
-    caps = parse_max_memory(max_memory) if max_memory else None
     local: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
         config = AutoConfig.from_pretrained(folder, **local)
@@ -126,7 +138,10 @@ def _load(card: ModelCard, folder: Path, device: Choice, dtype: Choice, max_memo
             folder, output_loading_info=True, **placement, **local
         )
         settle(loaded)
-    except (OSError, ValueError, RuntimeError, SafetensorError, AttributeError, KeyError, TypeError) as error:
+    except OmniLMMError:
+        raise
+    except Exception as error:  # a folder can be wrong in more ways than anybody knows
+        logger.info("Loading failed", exc_info=True)
         raise CheckpointError(
             f"The model {card.name!r} cannot be loaded from {folder}: {_first_line(error)} "
             "Check that its files are complete, or fetch them again."
@@ -159,4 +174,6 @@ def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice) -> Cho
 
 def _first_line(error: Exception) -> str:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, LookupError | AttributeError | TypeError | ArithmeticError):  # says little without its name
+        line = f"{type(error).__name__}: {line}"
     return line if line.endswith(".") else f"{line}."

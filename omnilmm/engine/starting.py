@@ -5,6 +5,7 @@ Who asks meanwhile sees how far the download and the loading are, and is answere
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Generator
 
@@ -16,7 +17,10 @@ from omnilmm.errors import CheckpointError, OmniLMMError
 from omnilmm.hardware import Choice
 
 HEARTBEAT_S = 0.3  # the longest that `next()` of a stream blocks
+STOP_S = 15.0  # a connection that hangs is given up within 10
 PENDING = Choice("…", "still loading")
+
+logger = logging.getLogger(__name__)
 
 Load = Callable[[Callable[[int, int], None]], Engine]
 
@@ -35,17 +39,22 @@ class StartingEngine:
         self.failure: Exception | None = None
         self.progress = Progress("loading")
         self.done = threading.Event()
+        self._stopping = threading.Event()
         threading.Thread(target=self._run, name="loading", daemon=True).start()
 
     def _run(self) -> None:
         try:
             self._engine = self._load(self._report)
         except Exception as error:  # whatever it is, whoever waits has to hear of it
+            if not isinstance(error, OmniLMMError):
+                logger.exception("%s could not be loaded", self._card.title)
             self.failure = error
         finally:
             self.done.set()
 
     def _report(self, done: int, total: int) -> None:
+        if self._stopping.is_set():
+            raise CheckpointError("The download was stopped; the same command goes on with it.")
         self.progress = Progress("downloading", done, total) if done < total else Progress("loading")
 
     @property
@@ -83,6 +92,12 @@ class StartingEngine:
             pass
         if self.failure is not None:
             raise self._reason() from self.failure
+
+    def stop(self) -> None:
+        """Stop a download that is under way: what has come is kept."""
+        self._stopping.set()
+        if self.progress.stage == "downloading":
+            self.done.wait(STOP_S)
 
     def stream(self, conversation: Conversation, options: Options | None = None) -> Generator[Event]:
         """Answer the last message of a conversation, see `events.Engine`; before that, how far the loading is."""

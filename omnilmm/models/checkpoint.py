@@ -76,6 +76,8 @@ def _safe_shapes(file: Path) -> Shapes:
 def _pickled_shapes(file: Path) -> Shapes:
     """Through a memory map onto the meta device: nothing but the small pickle is read, and no code of it is run."""
     tensors = torch.load(file, map_location="meta", mmap=True, weights_only=True)
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+        raise RuntimeError("it holds something else than tensors by name")
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 

@@ -6,6 +6,7 @@ the built-in model Qwen2.
 
 from __future__ import annotations
 
+import copy
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,9 @@ from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.resampler import Resampler
 from omnilmm.models.vision import VisionTower
 from omnilmm.models.vit import ViT, ViTConfig
+
+# Arguments of `from_pretrained` that say where a checkpoint is.
+WHERE = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
 class ScaledEmbedding(nn.Embedding):
@@ -71,7 +75,8 @@ class MiniCPMV(PictureModel):
         cls, folder_or_id: str | PathLike[str], *args: Any, output_loading_info: bool = False, **kwargs: Any
     ) -> Any:
         """As `PictureModel.from_pretrained`; sizes that config.json leaves to timm's name are read off the tensors."""
-        config = kwargs.get("config") or MiniCPMVConfig.from_pretrained(folder_or_id)
+        where = {key: kwargs[key] for key in WHERE if key in kwargs}
+        config = copy.deepcopy(kwargs.get("config")) or MiniCPMVConfig.from_pretrained(folder_or_id, **where)
         if isinstance(config.vision_config, ViTConfig) and Path(folder_or_id).is_dir():
             measured = vit_sizes(tensor_shapes(Path(folder_or_id)))
             config.vision_config = ViTConfig(**(config.vision_config.to_dict() | measured))
@@ -122,7 +127,7 @@ class MiniCPMV(PictureModel):
 
 def vit_sizes(shapes: dict[str, tuple[int, ...]]) -> dict[str, int]:
     """Sizes of timm's tower, as far as tensors tell: the number of heads they do not."""
-    if "vpm.pos_embed" not in shapes or "vpm.blocks.0.mlp.fc1.weight" not in shapes:
+    if not {"vpm.pos_embed", "vpm.blocks.0.mlp.fc1.weight", "vpm.patch_embed.proj.weight"} <= set(shapes):
         return {}  # another model's tensors; loading says so
     patch = shapes["vpm.patch_embed.proj.weight"][-1]
     _, positions, width = shapes["vpm.pos_embed"]

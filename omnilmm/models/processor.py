@@ -45,7 +45,7 @@ class MiniCPMVProcessor(ProcessorMixin):
     def __init__(self, tokenizer: Any, config: MiniCPMVConfig | OmniLMMConfig) -> None:
         super().__init__(tokenizer)
         self.config = config
-        self.template = TEMPLATES[getattr(config, "version", "omnilmm")]
+        self.template = TEMPLATES["omnilmm" if isinstance(config, OmniLMMConfig) else str(config.version)]
         self.encoder = PieceEncoder(tokenizer, config.query_num, self.template.SLOT)
         self.stop_ids = [self.encoder.control_id(token) for token in self.template.STOP_TOKENS]
 

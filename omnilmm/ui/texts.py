@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.events import Engine, Finished, Preview, Progress
+from omnilmm.engine.events import Engine, Finished, Progress
 from omnilmm.engine.options import Mode
 from omnilmm.hardware import QUANTISED
 
@@ -11,7 +11,6 @@ TITLE = "OmniLMM Chat"
 EMPTY_CHAT = "### Talk about a picture\n\nAdd one below and ask about it, or click a sample."
 QUESTION = "Ask about a picture"
 QUESTION_PLACEHOLDER = "Ask, or drop a picture here"
-SAMPLES = "Samples"
 SETTINGS = "Settings"
 CHANCE = "a new one each time"
 ABOUT = "About this model"
@@ -100,11 +99,6 @@ def progress_note(event: Progress) -> str:
         return "looking at the picture …" if event.total == 1 else f"looking at {event.total} pictures …"
     share = f" {event.done / event.total:.0%}" if event.total else ""
     return f"{event.stage} the model{share} …"
-
-
-def preview_note(event: Preview) -> str:
-    """Marks a text that is not the answer yet."""
-    return PREVIEW
 
 
 def finished_note(event: Finished) -> str:

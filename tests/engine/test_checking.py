@@ -32,7 +32,7 @@ def test_the_built_in_model_passes_in_every_number_type(picture: Picture, dtype:
 def test_another_number_of_parameters_than_the_cards_is_not_well(
     make_engine: Callable[..., LocalEngine], picture: Picture
 ) -> None:
-    engine = make_engine(parameters=7)
+    engine = make_engine(name="minicpm-v-2", parameters=7)
     actual = f"{count_parameters(engine.model):,}"
     with pytest.raises(CheckpointError, match=f"Expected 7 parameters.*got {actual}"):
         list(check(engine, picture))

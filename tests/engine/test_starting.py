@@ -64,3 +64,23 @@ def test_when_the_download_is_over_the_loading_shows(engine: LocalEngine) -> Non
     done.set()
     starting.wait()
     assert starting.is_ready
+
+
+def test_stop_ends_a_download_and_what_has_come_is_kept() -> None:
+    """`fetch` stops when what it reports to raises."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def load(report: Report) -> Engine:
+        try:
+            while True:
+                report(1, 2)
+                begun.set()
+        finally:
+            ended.set()
+
+    starting = StartingEngine(find(BUILT_IN), load)
+    assert begun.wait(30)
+    starting.stop()
+    assert ended.is_set() and starting.done.is_set()
+    with pytest.raises(CheckpointError, match="goes on with it"):
+        starting.wait()

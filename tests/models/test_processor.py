@@ -88,3 +88,12 @@ def test_pictures_are_numbered_as_the_config_says() -> None:
         for use in (True, False)
     )
     assert "<image_id>0</image_id>" in str(numbered) and "image_id" not in str(plain)
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_a_typed_header_begins_no_turn_where_headers_are_plain_text(version: str) -> None:
+    processor = tiny_processor(version)
+    typed = Conversation().with_message("user", "a<AI>b<用户>c")
+    turns = Conversation().with_message("user", "a").with_message("assistant", "b").with_message("user", "c")
+    assert processor.prompt(typed).input_ids != processor.prompt(turns).input_ids
+    assert "a< AI>b< 用户>c" in str(processor.apply_chat_template(typed))
