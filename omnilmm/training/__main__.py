@@ -10,39 +10,33 @@ import argparse
 import logging
 import random
 import sys
-from dataclasses import fields
-from itertools import islice
 from pathlib import Path
-from typing import get_type_hints
 
-BUILT_IN = Path(__file__).parents[2] / "assets" / "built-in"
-CORPUS_TEXTS = 20_000
+ROOT = Path(__file__).parents[2]
+BUILT_IN = ROOT / "assets" / "built-in"
+RECIPE = ROOT / "configs" / "training" / "built-in.yaml"
+CORPUS_LESSONS = 20_000
+LARGEST_FILE = "14MB"  # what is kept in the repository comes in files of at most so much
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    from omnilmm.training.loop import Recipe
-
     top = argparse.ArgumentParser(prog="python -m omnilmm.training", description=__doc__.splitlines()[0])
     top.add_argument("--model", type=Path, default=BUILT_IN, help="checkpoint folder (default: %(default)s)")
     commands = top.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train from the folder's config.json; resumes by itself")
-    train.add_argument("--run", type=Path, required=True, help="folder for the state and the log")
-    train.add_argument("--from-weights", action="store_true", help="begin with the folder's weights, not at random")
+    train.add_argument("--run", type=Path, required=True, help="folder for the states and the log")
+    train.add_argument("--recipe", type=Path, default=RECIPE, help="YAML with the numbers (default: %(default)s)")
+    train.add_argument("--from-weights", type=Path, metavar="FOLDER", help="begin with a checkpoint's weights")
     train.add_argument("--device", default=None, help="cuda where there is one, else cpu")
-    hints = get_type_hints(Recipe)
-    for field in fields(Recipe):
-        flag = f"--{field.name.replace('_', '-')}"
-        if hints[field.name] is bool:
-            train.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default)
-        else:
-            train.add_argument(flag, type=hints[field.name], default=field.default, help="(default: %(default)s)")
     export = commands.add_parser("export", help="write a run's weights into the checkpoint folder")
     export.add_argument("--run", type=Path, required=True)
     evaluate = commands.add_parser("evaluate", help="measure the checkpoint on pictures it has never seen")
     evaluate.add_argument("--run", type=Path, help="measure this run's state instead of the exported weights")
-    evaluate.add_argument("--pictures", type=int, default=500)
-    evaluate.add_argument("--show", type=int, default=0, metavar="N", help="also print N wrong answers per ability")
+    evaluate.add_argument("--questions", type=int, default=500, help="of each ability (default: %(default)s)")
+    evaluate.add_argument("--quick", action="store_true", help="a tenth of the questions")
+    evaluate.add_argument("--only", nargs="+", metavar="ABILITY", help="these alone")
+    evaluate.add_argument("--gallery", type=Path, metavar="FILE", help="also write a page of wrong answers (HTML)")
     return top
 
 
@@ -50,24 +44,39 @@ def train(args: argparse.Namespace) -> None:
     """Start a run or go on with it."""
     import torch
 
-    from omnilmm.models.minicpmv import MiniCPMV
-    from omnilmm.training.data import Scenes, collate
-    from omnilmm.training.initialise import initialise
-    from omnilmm.training.loop import Recipe, Trainer
+    from omnilmm.training.auxiliary import AuxiliaryHeads
+    from omnilmm.training.data import Lessons, collate
+    from omnilmm.training.initialise import initialise, take_over
+    from omnilmm.training.labels import WORDS
+    from omnilmm.training.loop import PictureTrainer, Recipe, Student
 
-    recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
-    args.run.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe.read(args.recipe)
     torch.manual_seed(recipe.seed)
     model, processor = _fresh(args.model)
-    scenes = Scenes(recipe.seed, processor.encoder, processor.config.slicing_rules, recipe.turns)
+    encoder, config = processor.encoder, model.config
+    rules, count = processor.config.slicing_rules, recipe.steps * recipe.batch_size
+    lessons = Lessons(recipe.seed, encoder, rules, count, group=recipe.batch_size)
+    initialise(model, collate([lessons[-index] for index in range(1, 200)])["pixel_values"])
     if args.from_weights:
-        model = MiniCPMV.from_pretrained(args.model, dtype=torch.float32)
-    else:
-        initialise(model, collate([scenes[-index] for index in range(1, 200)])["pixel_values"])
-    model.to(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    trainer = Trainer(model, scenes, recipe, args.run)
-    trainer.resume()
-    trainer.run()
+        kept = take_over(model, processor.tokenizer, args.from_weights)
+        logging.info("Taken over from %s; new: %s", args.from_weights, ", ".join(kept) or "nothing")
+    words = [encoder.word_id(word) for word in WORDS]
+    heads = AuxiliaryHeads(config.vision_config.hidden_size, config.text_config.hidden_size, words)
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    PictureTrainer(Student(model, heads, recipe.auxiliary), lessons, collate, recipe, args.run, device).go()
+
+
+def _trained(run: Path, model):  # type: ignore[no-untyped-def]  # heavy types are imported inside
+    """The model with the weights of a run's last state."""
+    from safetensors.torch import load_file
+    from transformers.trainer_utils import get_last_checkpoint
+
+    state = get_last_checkpoint(str(run))
+    if state is None:
+        raise SystemExit(f"{run} holds no saved state (checkpoint-…).")
+    weights = load_file(Path(state) / "model.safetensors")
+    model.load_state_dict({name.removeprefix("model."): t for name, t in weights.items() if name.startswith("model.")})
+    return model
 
 
 def export(args: argparse.Namespace) -> None:
@@ -76,8 +85,7 @@ def export(args: argparse.Namespace) -> None:
 
     model, processor = _fresh(args.model)
     model.generation_config.eos_token_id = processor.stop_ids
-    model.load_state_dict(torch.load(args.run / "state.pt", map_location="cpu", weights_only=True)["model"])
-    model.to(torch.bfloat16).save_pretrained(args.model)
+    _trained(args.run, model).to(torch.bfloat16).save_pretrained(args.model, max_shard_size=LARGEST_FILE)
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -85,22 +93,26 @@ def evaluate(args: argparse.Namespace) -> None:
     import torch
 
     from omnilmm.models.minicpmv import MiniCPMV
-    from omnilmm.training import evaluation
+    from omnilmm.models.processor import MiniCPMVProcessor
+    from omnilmm.training import evaluation, gallery
 
-    model, processor = _fresh(args.model)
     if args.run:
-        model.load_state_dict(torch.load(args.run / "state.pt", map_location="cpu", weights_only=True)["model"])
+        model, processor = _fresh(args.model)
+        model = _trained(args.run, model)
     else:
         model = MiniCPMV.from_pretrained(args.model, dtype=torch.float32)
-    answered = evaluation.evaluate(model.eval(), processor, pictures=args.pictures)
-    rows = evaluation.table(answered)
-    sys.stdout.write("| ability | questions | exact match |\n|---|---|---|\n")
-    sys.stdout.writelines(f"| {ability} | {asked} | {share:.3f} |\n" for ability, asked, share in rows)
-    for ability, _, _ in rows:
-        wrong = (item for item in answered if item.turn.ability == ability and not item.is_right)
-        for item in islice(wrong, args.show):
-            sys.stdout.write(f"{ability}: picture {item.picture}: {item.turn.question} -> {item.answer}")
-            sys.stdout.write(f" (true: {item.turn.answer})\n")
+        processor = MiniCPMVProcessor.from_pretrained(args.model)
+    examinees = evaluation.examine(
+        model.eval(), processor, questions=args.questions // (10 if args.quick else 1), only=args.only
+    )
+    answered = []
+    sys.stdout.write("| ability | questions | right | English | Chinese |\n|---|---|---|---|---|\n")
+    for row, items in examinees:
+        answered += items
+        sys.stdout.write(f"{evaluation.table_line(row, items)}\n")
+        sys.stdout.flush()
+    if args.gallery:
+        args.gallery.write_text(gallery.page(answered), encoding="utf-8")
 
 
 def _fresh(folder: Path):  # type: ignore[no-untyped-def]  # heavy types are imported inside
@@ -109,13 +121,13 @@ def _fresh(folder: Path):  # type: ignore[no-untyped-def]  # heavy types are imp
     from omnilmm.models.minicpmv import MiniCPMV
     from omnilmm.models.processor import MiniCPMVProcessor
     from omnilmm.prompts import chatml
-    from omnilmm.training.questions import corpus
+    from omnilmm.training.lessons import corpus
     from omnilmm.training.tokenizer import train_tokenizer
 
     config = MiniCPMVConfig.from_pretrained(folder)
     if not (folder / "tokenizer.json").exists():
-        words_of_the_template = [chatml.DEFAULT_SYSTEM, "system", "user", "assistant"] * CORPUS_TEXTS
-        texts = [*corpus(random.Random(0), CORPUS_TEXTS), *words_of_the_template]
+        words_of_the_template = [chatml.DEFAULT_SYSTEM, "system", "user", "assistant"] * CORPUS_LESSONS
+        texts = [*corpus(random.Random(0), CORPUS_LESSONS), *words_of_the_template]
         train_tokenizer(texts, config.text_config.vocab_size).save_pretrained(folder)
     return MiniCPMV(config), MiniCPMVProcessor.from_pretrained(folder)
 

@@ -19,7 +19,12 @@ from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS
 from omnilmm.training.printing import CHARACTERS
 
-CLASSES = {"kind": len(KINDS) + 1, "colour": len(COLOURS) + 1, "character": len(CHARACTERS) + 1}
+CLASSES = {
+    "kind": len(KINDS) + 1,
+    "colour": len(COLOURS) + 1,
+    "left": len(CHARACTERS) + 1,
+    "right": len(CHARACTERS) + 1,
+}
 
 
 class AuxiliaryHeads(nn.Module):
@@ -47,8 +52,8 @@ class AuxiliaryHeads(nn.Module):
         """Losses by name.
 
         Args:
-            patches: [B, L, D_v] tower outputs.
-            features: [B, Q, D] resampler outputs, Q = number of cells.
+            patches: [N, L, D_v] tower outputs.
+            features: [N, Q, D] resampler outputs, Q = number of cells.
             embeddings: [V, D] of the language model's tokens.
             batch: see `data.collate`.
         """

@@ -1,9 +1,11 @@
 """From an index to a training sample, and from samples to a batch.
 
-`B` pictures · `L` patches of the largest · `S` tokens of the longest conversation
+`B` conversations · `N` views (overviews and slices) of all their pictures · `L` patches of the longest view · `S`
+tokens of the longest conversation
 
-Sample `i` of a seed is always the same scene with the same questions, wherever and whenever it is made: training can
-stop and go on at any step with exactly the data it would have seen. The prompt is the product's own renderer.
+Sample `i` of a seed is always the same lesson, wherever and whenever it is made: training can stop and go on at any
+step with exactly the data it would have seen. The prompt is the product's own renderer, the views are cut by its own
+rules.
 """
 
 from __future__ import annotations
@@ -15,74 +17,124 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from omnilmm.conversation import Conversation, Picture
+from omnilmm.conversation import Conversation, Part, Picture
 from omnilmm.images.pixels import Floats, cut, patch_strip, stack_strips
-from omnilmm.images.slicing import SlicingRules, plan_slices
+from omnilmm.images.slicing import SlicePlan, SlicingRules, plan_slices
 from omnilmm.prompts import chatml
 from omnilmm.prompts.pieces import PieceEncoder, Prompt
-from omnilmm.training.drawing import draw
-from omnilmm.training.labels import cell_labels, cell_words, patch_labels
-from omnilmm.training.questions import conversation_about
-from omnilmm.training.scenes import random_scene
+from omnilmm.training.labels import CELL_LABELS, CELLS, WORDS, cell_labels, cell_words, patch_labels, seen_through
+from omnilmm.training.lessons import SLICED_SHARE, Drawn, Lesson, random_lesson
+from omnilmm.training.printing import Box
+from omnilmm.training.scenes import Scene
 
 IGNORED = -100  # label of what no loss counts
+PATCH_LABELS = ("kind", "colour", "left", "right")
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One picture with its conversation and everything the auxiliary losses know about it."""
+class View:
+    """One look at a picture and everything the auxiliary losses know about it.
+
+    Shapes: strip [3, P, P·n], each of patches [n], cells [Q, K], words [Q, W] for rows · columns = n patches.
+    """
 
     strip: Floats
-    target_size: tuple[int, int]
-    prompt: Prompt
+    size: tuple[int, int]
     patches: dict[str, np.ndarray]
     cells: Floats
     words: Floats
 
 
-class Scenes(Dataset[Sample]):
-    """Endless scenes: `self[i]` depends on the seed and `i` alone.
+@dataclass(frozen=True)
+class Sample:
+    """One lesson as the model takes it."""
+
+    views: tuple[View, ...]
+    prompt: Prompt
+
+
+def spoken(lesson: Lesson) -> Conversation:
+    """The lesson as a conversation, true answers included."""
+    conversation, pictures = Conversation(), (Picture(drawn.image) for drawn in lesson.pictures)
+    for turn, given in zip(lesson.turns, lesson.given, strict=True):
+        parts: list[Part] = [*(next(pictures) for _ in range(given)), turn.question]
+        conversation = conversation.with_message("user", *parts).with_message("assistant", turn.answer)
+    return conversation
+
+
+class Lessons(Dataset[Sample]):
+    """Endless lessons: `self[i]` depends on the seed and `i` alone.
 
     Args:
         seed: of the whole stream.
         encoder: of the checkpoint in training.
-        rules: its slicing rules; pictures are looked at whole.
-        turns: questions per picture; several share one look at it.
+        rules: its slicing rules.
+        count: how many there are, as far as a sampler asks.
+        group: so many in a row have sliced pictures, or none of them has: batches of about equal length.
     """
 
-    def __init__(self, seed: int, encoder: PieceEncoder, rules: SlicingRules, turns: int) -> None:
-        self.seed, self.encoder, self.rules, self.turns = seed, encoder, rules, turns
+    def __init__(
+        self, seed: int, encoder: PieceEncoder, rules: SlicingRules, count: int = 1 << 40, group: int = 16
+    ) -> None:
+        self.seed, self.encoder, self.rules, self.count, self.group = seed, encoder, rules, count, group
+
+    def __len__(self) -> int:
+        """How many a sampler may take."""
+        return self.count
 
     def __getitem__(self, index: int) -> Sample:
-        rng = random.Random(f"{self.seed}/{index}")
-        scene = random_scene(rng)
-        picture = draw(scene)
-        conversation = Conversation()
-        for number, turn in enumerate(conversation_about(scene, rng, turns=self.turns)):
-            parts = (Picture(picture), turn.question) if number == 0 else (turn.question,)
-            conversation = conversation.with_message("user", *parts).with_message("assistant", turn.answer)
-        view = cut(picture, plan_slices(picture.size, self.rules))[0]
-        rows, columns = view.height // self.rules.patch_size, view.width // self.rules.patch_size
-        centres = np.indices((rows, columns)).reshape(2, -1).T
-        patches = patch_labels(scene, rows, columns)
-        patches["position"] = ((centres + 0.5) / (rows, columns) * 2 - 1).astype(np.float32)
-        cells = cell_labels(scene, rows, columns)
-        return Sample(
-            strip=patch_strip(view, self.rules.patch_size),
-            target_size=(rows, columns),
-            prompt=self.encoder.encode(chatml.render(conversation, [None])),
-            patches=patches,
-            cells=cells,
-            words=cell_words(scene, cells, rows, columns),
-        )
+        """Lesson number `index`; negative ones are never trained on."""
+        sliced = random.Random(f"{self.seed}/group {index // self.group}").random() < SLICED_SHARE
+        lesson = random_lesson(random.Random(f"{self.seed}/{index}"), sliced=sliced)
+        plans = [plan_slices(drawn.image.size, self.rules) for drawn in lesson.pictures]
+        views = [view for drawn, plan in zip(lesson.pictures, plans, strict=True) for view in self._views(drawn, plan)]
+        prompt = self.encoder.encode(chatml.render(spoken(lesson), [plan.grid for plan in plans]))
+        return Sample(tuple(views), prompt)
+
+    def _views(self, drawn: Drawn, plan: SlicePlan) -> Iterator[View]:
+        for number, (view, region) in enumerate(zip(cut(drawn.image, plan), regions(drawn, plan), strict=True)):
+            rows, columns = view.height // self.rules.patch_size, view.width // self.rules.patch_size
+            strip = patch_strip(view, self.rules.patch_size)
+            if drawn.scene is None:
+                yield _nothing_in(strip, rows, columns)
+            else:
+                yield _labelled(strip, seen_through(drawn.scene, region), rows, columns, is_overview=number == 0)
+
+
+def regions(drawn: Drawn, plan: SlicePlan) -> list[Box]:
+    """Which part of the picture each view shows, in pixels."""
+    width, height = drawn.image.size
+    whole: list[Box] = [(0.0, 0.0, float(width), float(height))]
+    if plan.refined is None:
+        return whole
+    across, down = width / plan.refined[0], height / plan.refined[1]
+    return whole + [(box[0] * across, box[1] * down, box[2] * across, box[3] * down) for box in plan.boxes]
+
+
+def _labelled(strip: Floats, scene: Scene, rows: int, columns: int, *, is_overview: bool) -> View:
+    patches: dict[str, np.ndarray] = dict(patch_labels(scene, rows, columns))
+    cells = cell_labels(scene, rows, columns)
+    words = cell_words(scene, cells, rows, columns, is_overview=is_overview)
+    return View(strip, (rows, columns), patches | {"position": _positions(rows, columns)}, cells, words)
+
+
+def _nothing_in(strip: Floats, rows: int, columns: int) -> View:
+    nothing = np.zeros(rows * columns, np.int64)
+    patches: dict[str, np.ndarray] = dict.fromkeys(PATCH_LABELS, nothing)
+    cells, words = np.zeros((CELLS**2, CELL_LABELS), np.float32), np.zeros((CELLS**2, len(WORDS)), np.float32)
+    return View(strip, (rows, columns), patches | {"position": _positions(rows, columns)}, cells, words)
+
+
+def _positions(rows: int, columns: int) -> Floats:
+    """Where each patch is in its view, down and across, -1 to 1, [R*C, 2]."""
+    numbers = np.indices((rows, columns)).reshape(2, -1).T
+    return np.asarray(((numbers + 0.5) / (rows, columns) * 2 - 1).astype(np.float32))
 
 
 def collate(samples: list[Sample]) -> dict[str, Tensor]:
-    """A batch: model inputs, `labels`, and `patch_*` / `cells` for the auxiliary losses."""
-    strips = stack_strips([sample.strip for sample in samples])
-    length = strips.shape[-1] // strips.shape[-2]
+    """A batch: model inputs, `labels`, and `patch_*`, `cells`, `words` for the auxiliary losses."""
     width = max(len(sample.prompt) for sample in samples)
     ids = torch.zeros(len(samples), width, dtype=torch.long)
     labels = torch.full_like(ids, IGNORED)
@@ -94,31 +146,27 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
         slots[row, :end] = torch.tensor(prompt.image_slots)
         mask[row, :end] = 1
         labels[row, :end] = torch.where(torch.tensor(prompt.learn), ids[row, :end], IGNORED)
-    batch = {
+    views = [view for sample in samples for view in sample.views]
+    batch = {"input_ids": ids, "image_slots": slots, "attention_mask": mask, "labels": labels}
+    return batch | _seen(views) if views else batch
+
+
+def _seen(views: list[View]) -> dict[str, Tensor]:
+    strips = stack_strips([view.strip for view in views])
+    length = strips.shape[-1] // strips.shape[-2]
+    seen = {
         "pixel_values": torch.from_numpy(strips),
-        "target_sizes": torch.tensor([sample.target_size for sample in samples]),
-        "input_ids": ids,
-        "image_slots": slots,
-        "attention_mask": mask,
-        "labels": labels,
-        "cells": torch.from_numpy(np.stack([sample.cells for sample in samples])),
-        "words": torch.from_numpy(np.stack([sample.words for sample in samples])),
+        "target_sizes": torch.tensor([view.size for view in views]),
+        "cells": torch.from_numpy(np.stack([view.cells for view in views])),
+        "words": torch.from_numpy(np.stack([view.words for view in views])),
     }
-    for name in ("kind", "colour", "character"):
-        padded = np.full((len(samples), length), IGNORED)
-        for row, sample in zip(padded, samples, strict=True):
-            row[: len(sample.patches[name])] = sample.patches[name]
-        batch[f"patch_{name}"] = torch.from_numpy(padded)
-    positions = np.full((len(samples), length, 2), np.nan, dtype=np.float32)
-    for place, sample in zip(positions, samples, strict=True):
-        place[: len(sample.patches["position"])] = sample.patches["position"]
-    batch["patch_position"] = torch.from_numpy(positions)
-    return batch
-
-
-def batches(scenes: Scenes, *, batch_size: int, first: int, last: int, workers: int) -> Iterator[dict[str, Tensor]]:
-    """Batches number `first` to `last` (exclusive) of the stream, made by worker processes."""
-    numbers = [list(range(step * batch_size, (step + 1) * batch_size)) for step in range(first, last)]
-    return iter(
-        DataLoader(scenes, batch_sampler=numbers, num_workers=workers, collate_fn=collate, persistent_workers=False)
-    )
+    for name in PATCH_LABELS:
+        padded = np.full((len(views), length), IGNORED)
+        for row, view in zip(padded, views, strict=True):
+            row[: len(view.patches[name])] = view.patches[name]
+        seen[f"patch_{name}"] = torch.from_numpy(padded)
+    positions = np.full((len(views), length, 2), np.nan, dtype=np.float32)
+    for place, view in zip(positions, views, strict=True):
+        place[: len(view.patches["position"])] = view.patches["position"]
+    seen["patch_position"] = torch.from_numpy(positions)
+    return seen

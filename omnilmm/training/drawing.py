@@ -1,4 +1,6 @@
-"""A scene's pixels: background, smooth shapes, printed text, then blur, noise and JPEG as cameras and the web add them.
+"""A scene's pixels: background, smooth panels and shapes, printed text, then what cameras and the web add.
+
+That is blur, noise and JPEG.
 
 Shape legend: H height · W width.
 """
@@ -10,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from omnilmm.training.outlines import OUTLINES
+from omnilmm.training.outlines import outline
+from omnilmm.training.palette import RGB
 from omnilmm.training.printing import print_label
-from omnilmm.training.scenes import Scene, Shape
+from omnilmm.training.scenes import Scene
 
 _FINER = 3  # masks of shapes are drawn this many times as large and reduced, for smooth edges
-_NOISE = np.random.default_rng(0).standard_normal(1 << 20, dtype=np.float32)  # drawing fresh noise would be slow
+_NOISE = np.random.default_rng(0).standard_normal(1 << 22, dtype=np.float32)  # drawing fresh noise would be slow
 
 
 def draw(scene: Scene) -> Image.Image:
@@ -25,10 +28,12 @@ def draw(scene: Scene) -> Image.Image:
         An RGB picture of `scene.width` x `scene.height` pixels, edges smoothed.
     """
     image = _draw_background(scene)
+    for panel in scene.panels:
+        _fill(image, np.array(panel.corners), panel.rgb)
     for shape in scene.shapes:
-        _draw_shape(image, shape)
-    if scene.label is not None:
-        print_label(image, scene.label)
+        _fill(image, outline(shape.kind, shape.x, shape.y, shape.radius, shape.angle), shape.rgb)
+    for label in scene.labels:
+        print_label(image, label)
     if scene.blur:
         image = image.filter(ImageFilter.GaussianBlur(scene.blur))
     if scene.noise:
@@ -47,7 +52,7 @@ def _mixture(scene: Scene) -> NDArray[np.float32] | None:
         return None
     if background.kind == "cloudy":
         coarse = np.random.default_rng(scene.seed).random((5, 5), dtype=np.float32)
-        cloud = Image.fromarray(coarse).resize((scene.width, scene.height), Image.Resampling.BICUBIC)
+        cloud = Image.fromarray(coarse).resize(scene.size, Image.Resampling.BICUBIC)
         return np.asarray(cloud, dtype=np.float32).clip(0, 1)[..., None]
     x = np.arange(scene.width, dtype=np.float32)[None, :]
     y = np.arange(scene.height, dtype=np.float32)[:, None]
@@ -64,21 +69,19 @@ def _mixture(scene: Scene) -> NDArray[np.float32] | None:
 def _draw_background(scene: Scene) -> Image.Image:
     share = _mixture(scene)
     if share is None:
-        return Image.new("RGB", (scene.width, scene.height), scene.background.first)
+        return Image.new("RGB", scene.size, scene.background.first)
     first = np.array(scene.background.first, dtype=np.float32)
     second = np.array(scene.background.second, dtype=np.float32)
     return Image.fromarray((first + share * (second - first)).astype(np.uint8))
 
 
-def _draw_shape(image: Image.Image, shape: Shape) -> None:
-    left, top = math.floor(shape.x - shape.radius) - 1, math.floor(shape.y - shape.radius) - 1
-    side = math.ceil(2 * shape.radius) + 3
-    cosine, sine = math.cos(shape.angle), math.sin(shape.angle)
-    turned = OUTLINES[shape.kind] @ np.array([[cosine, sine], [-sine, cosine]])
-    corners = (turned * shape.radius + (shape.x - left, shape.y - top)) * _FINER
-    mask = Image.new("L", (side * _FINER, side * _FINER))
-    ImageDraw.Draw(mask).polygon(corners.ravel().tolist(), fill=255)
-    image.paste(shape.rgb, (left, top), mask.reduce(_FINER))
+def _fill(image: Image.Image, corners: NDArray[np.float64], rgb: RGB) -> None:
+    """Fills a polygon, its edges smoothed."""
+    left, top = (math.floor(value) - 1 for value in corners.min(axis=0))
+    right, bottom = (math.ceil(value) + 2 for value in corners.max(axis=0))
+    mask = Image.new("L", ((right - left) * _FINER, (bottom - top) * _FINER))
+    ImageDraw.Draw(mask).polygon(((corners - (left, top)) * _FINER).ravel().tolist(), fill=255)
+    image.paste(rgb, (left, top), mask.reduce(_FINER))
 
 
 def _with_noise(image: Image.Image, scene: Scene) -> Image.Image:

@@ -1,23 +1,23 @@
 """What is true of a scene, as far as questions go: what there is of each sort, what to call a thing, where it is.
 
-Shapes are counted and named among shapes only; the printed text is "the word" or "the number". A thing close to a
-border of the 3 x 3 grid of places is at none of them for certain.
+Shapes are counted and named among shapes only; a single printed line is "the word" or "the number". A thing close to a
+border of the 3 x 3 grid of places is at none of them for certain, and of two things one is left of, right of, above or
+below the other only where that is plain.
 """
 
 from collections import Counter
 
-from omnilmm.training.phrasings import joined, plural, with_article
-from omnilmm.training.printing import Label
+from omnilmm.training.language import Name
 from omnilmm.training.scenes import Scene, Shape, Thing
 
 PLACES = (
-    ("at the top left", "at the top", "at the top right"),
-    ("on the left", "in the middle", "on the right"),
-    ("at the bottom left", "at the bottom", "at the bottom right"),
+    ("top left", "top", "top right"),
+    ("left", "middle", "right"),
+    ("bottom left", "bottom", "bottom right"),
 )
-NOTHING = "I see nothing but the background."
+OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 _BORDER = 0.035  # of the side: closer to a border between two places, a thing is at neither
-_NUMBERS = ("no", "a", "two", "three", "four", "five", "six")
+_APART = 0.08  # of the unit, between two centres, from which on one is beside the other
 
 
 def _parts(scene: Scene, thing: Thing) -> tuple[float, float]:
@@ -31,12 +31,27 @@ def place_of(scene: Scene, thing: Thing) -> str:
     return PLACES[int(down * 3)][int(across * 3)]
 
 
+def reading_order(scene: Scene) -> list[Thing]:
+    """Things by top, middle and bottom third, each from left to right; printed lines from top to bottom."""
+
+    def order(thing: Thing) -> tuple[int, float]:
+        across, down = _parts(scene, thing)
+        return int(down * 3), across
+
+    ordered: list[Thing] = sorted(scene.shapes, key=order)
+    if scene.labels:  # the text stands together, where its first line is
+        first = order(scene.labels[0])
+        at = sum(order(shape) < first for shape in ordered)
+        ordered[at:at] = scene.labels
+    return ordered
+
+
 class Facts:
     """A scene as questions see it.
 
     Attributes:
         scene: what the picture shows.
-        label: its printed text, if there is one.
+        label: its printed text, if that is one line.
         kinds: how many shapes there are of each kind,
         colours: in each colour,
         pairs: and of each (colour, kind).
@@ -48,20 +63,22 @@ class Facts:
         self.colours = Counter(shape.colour for shape in scene.shapes)
         self.pairs = Counter((shape.colour, shape.kind) for shape in scene.shapes)
 
-    def shapes(self, *, colour: str | None = None, kind: str | None = None) -> list[Shape]:
-        """All shapes of this colour and this kind."""
+    def shapes(self, *, colour: str | None = None, kind: str | None = None, size: str | None = None) -> list[Shape]:
+        """All shapes of this colour, this kind and this size."""
         return [
             shape
             for shape in self.scene.shapes
-            if (colour is None or shape.colour == colour) and (kind is None or shape.kind == kind)
+            if colour in (None, shape.colour) and kind in (None, shape.kind) and size in (None, shape.size)
         ]
 
-    def name(self, shape: Shape) -> str | None:
+    def name(self, shape: Shape) -> Name | None:
         """The shortest name that means this shape alone; None if none does."""
         if self.kinds[shape.kind] == 1:
-            return shape.kind
+            return Name(shape.kind)
         if self.pairs[shape.colour, shape.kind] == 1:
-            return f"{shape.colour} {shape.kind}"
+            return Name(shape.kind, shape.colour)
+        if len(self.shapes(kind=shape.kind, size=shape.size)) == 1:
+            return Name(shape.kind, size=shape.size)
         return None
 
     def is_only_colour(self, colour: str) -> bool:
@@ -70,7 +87,7 @@ class Facts:
 
     def is_printed_in(self, colour: str) -> bool:
         """Whether there is text of this colour."""
-        return self.label is not None and self.label.colour == colour
+        return any(label.colour == colour for label in self.scene.labels)
 
     def place(self, thing: Thing) -> str | None:
         """Where a thing's centre is, in words; None too close to a border to say."""
@@ -95,24 +112,19 @@ class Facts:
 
         return not any(is_nearly_there(other) for other in self.scene.things if other is not thing)
 
+    def sides(self, thing: Thing, anchor: Thing) -> list[str]:
+        """On which sides of another a thing plainly is: the one or two that nobody would deny."""
+        apart = _APART * self.scene.unit
+        across, down = thing.x - anchor.x, thing.y - anchor.y
+        sides = []
+        if abs(across) > apart and abs(across) > 0.5 * abs(down):
+            sides.append("left" if across < 0 else "right")
+        if abs(down) > apart and abs(down) > 0.5 * abs(across):
+            sides.append("above" if down < 0 else "below")
+        return sides
 
-def describe(scene: Scene) -> str:
-    """All that is in a scene, in one sentence.
-
-    In reading order (top, middle and bottom third, each from left to right); equal shapes are put together where the
-    first of them is; the printed text stands where it is.
-    """
-
-    def reading_order(thing: Thing) -> tuple[int, float]:
-        across, down = _parts(scene, thing)
-        return int(down * 3), across
-
-    pairs = Facts(scene).pairs
-    parts: dict[str, None] = {}  # an ordered set: the second of equal shapes adds nothing
-    for thing in sorted(scene.things, key=reading_order):
-        if isinstance(thing, Label):
-            parts[f"the {thing.noun} {thing.text}"] = None
-            continue
-        name, count = f"{thing.colour} {thing.kind}", pairs[thing.colour, thing.kind]
-        parts[with_article(name) if count == 1 else f"{_NUMBERS[count]} {plural(name)}"] = None
-    return f"I see {joined(list(parts))}." if parts else NOTHING
+    def is_possibly(self, thing: Thing, side: str, anchor: Thing) -> bool:
+        """Whether somebody might say that a thing is on this side of another."""
+        across, down = thing.x - anchor.x, thing.y - anchor.y
+        along = {"left": -across, "right": across, "above": -down, "below": down}[side]
+        return along > 0.2 * _APART * self.scene.unit

@@ -8,13 +8,21 @@ Four places are set by hand, everything else keeps the usual random start:
 * the embeddings and the features start at one scale, so that neither drowns the other in the language model;
 * each resampler query starts as a look at its own 3×3 patches: queries are made of the sin-cos positions that the
   keys carry, and the query and key projections pass them through unchanged.
+
+A smaller model of the same widths can be taken over instead of starting anew (`take_over`).
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from pathlib import Path
+from typing import Any
 
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoTokenizer
+
+from omnilmm.models.checkpoint import weight_files
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.resampler import HEAD_WIDTH, sincos_positions
 from omnilmm.training.labels import CELL_PATCHES, CELLS
@@ -74,3 +82,52 @@ def _whiten_patches(layer: nn.Conv2d, strips: Tensor) -> None:
     layer.weight[:count] = kept.t().view(count, *layer.weight.shape[1:]) * PATCH_SCALE
     if layer.bias is not None:
         layer.bias[:count] = -(mean @ kept) * PATCH_SCALE
+
+
+@torch.no_grad()
+def take_over(model: MiniCPMV, tokenizer: Any, folder: Path) -> list[str]:
+    """Begin with what a smaller or equal checkpoint has learnt.
+
+    Tensors of the same name and shape are copied, tokens by their text, queries by the place they look at. Layers that
+    the checkpoint does not have are made silent: they pass on what they get until they have learnt something.
+
+    Args:
+        model: initialised, with the vocabulary of `tokenizer`.
+        tokenizer: of the new model.
+        folder: of the checkpoint, with its own tokenizer.
+
+    Returns:
+        Names of the tensors that keep their own start.
+    """
+    old = {name: tensor.float() for file in weight_files(folder) for name, tensor in load_file(file).items()}
+    kept = []
+    for name, tensor in model.state_dict().items():
+        if name in old and old[name].shape == tensor.shape:
+            tensor.copy_(old[name])
+        elif name in ("llm.model.embed_tokens.weight", "llm.lm_head.weight"):
+            _take_over_tokens(tensor, tokenizer, old[name], AutoTokenizer.from_pretrained(folder))
+        elif name == "resampler.query":
+            _take_over_queries(tensor, old[name])
+        else:
+            kept.append(name)
+            if name not in old and name.endswith(("o_proj.weight", "down_proj.weight")):
+                tensor.zero_()
+    return kept
+
+
+def _take_over_tokens(table: Tensor, tokenizer: Any, old: Tensor, old_tokenizer: Any) -> None:
+    old_ids = old_tokenizer.get_vocab()
+    for token, row in tokenizer.get_vocab().items():
+        if token in old_ids:
+            table[row] = old[old_ids[token]]
+
+
+def _take_over_queries(queries: Tensor, old: Tensor) -> None:
+    """A new cell begins with its nearest neighbour's query, moved by as much as their places differ."""
+    side = round(len(old) ** 0.5)
+    places = queries.clone()  # as `initialise` made them: places alone
+    for number in range(len(queries)):
+        row, column = divmod(number, CELLS)
+        near = min(row, side - 1), min(column, side - 1)
+        moved = places[number] - places[near[0] * CELLS + near[1]]
+        queries[number] = old[near[0] * side + near[1]] + moved

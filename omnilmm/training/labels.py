@@ -1,43 +1,88 @@
-"""What lies where in a picture: in every patch, and in the cells of a coarser grid, one per resampler query.
+"""What lies where in a view: in every patch, and in the cells of a coarser grid, one per resampler query.
+
+A view is the whole picture (overview) or a slice of it; `seen_through` gives the scene as a view shows it, and the
+other functions take that.
 
 Shape legend: S shapes · M characters · R rows of patches · C columns of patches · K cell labels.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from omnilmm.training.facts import place_of
-from omnilmm.training.outlines import KINDS, reach
+from omnilmm.training.outlines import KINDS, outline
 from omnilmm.training.palette import COLOURS
 from omnilmm.training.printing import CHARACTERS, Box
-from omnilmm.training.scenes import Scene
+from omnilmm.training.scenes import Panel, Scene
 
 PAIRS = len(KINDS) * len(COLOURS)
 CELL_LABELS = PAIRS + len(CHARACTERS) + len(KINDS)  # K
-CELL_PATCHES, CELLS = 3, 5  # a cell is 3×3 patches; 5×5 cells cover every view
+CELL_PATCHES, CELLS = 3, 6  # a cell is 3×3 patches; 6×6 cells cover the usual views
 PLACE_WORDS = ("top", "bottom", "left", "right", "middle")
-# Characters are spelled without a space in front, words with one.
-WORDS = (*(f" {word}" for word in (*KINDS, *COLOURS)), *CHARACTERS, *(f" {word}" for word in PLACE_WORDS))
+# The words for what a cell shows, English and Chinese: characters are spelled without a space in front, English words
+# with one, and of a Chinese word the first character tells it from the others.
+_CHINESE = (*"圆正三星十心", *"红橙黄绿蓝紫粉黑白")
+WORDS = (
+    *(f" {word}" for word in (*KINDS, *COLOURS)),
+    *CHARACTERS,
+    *(f" {word}" for word in PLACE_WORDS),
+    *_CHINESE,
+)
 
 _LEAST_COVER = 0.15  # of a patch, below which a thing does not count as lying there
 _LEAST_PART = 0.3  # of a character, from which on it lies there even so: a narrow one (I, 1) covers little of a patch
 _SAMPLES = 6  # points per side of a patch at which the outlines are tried
 
 
+def seen_through(scene: Scene, view: Box) -> Scene:
+    """The scene as a view (left, top, right, bottom) of it shows it: moved, and without what lies outside."""
+    left, top, right, bottom = view
+    width, height = right - left, bottom - top
+
+    def is_seen(box: Box) -> bool:
+        return box[0] < width and box[2] > 0 and box[1] < height and box[3] > 0
+
+    shapes = (replace(shape, x=shape.x - left, y=shape.y - top) for shape in scene.shapes)
+    labels = []
+    for label in scene.labels:
+        moved = [(box[0] - left, box[1] - top, box[2] - left, box[3] - top) for box in label.boxes]
+        seen = [(character, box) for character, box in zip(label.text, moved, strict=True) if is_seen(box)]
+        if seen:
+            text, boxes = "".join(character for character, _ in seen), tuple(box for _, box in seen)
+            labels.append(replace(label, text=text, boxes=boxes, x=label.x - left, y=label.y - top))
+    return replace(
+        scene,
+        width=width,
+        height=height,
+        panels=tuple(
+            replace(panel, corners=tuple((x - left, y - top) for x, y in panel.corners)) for panel in scene.panels
+        ),
+        shapes=tuple(shape for shape in shapes if is_seen(shape.box)),
+        labels=tuple(labels),
+    )
+
+
 def patch_labels(scene: Scene, rows: int, columns: int) -> dict[str, NDArray[np.int64]]:
-    """Says what lies in each of rows x columns equal patches of the picture.
+    """Says what lies in each of rows x columns equal patches of the view.
 
     Returns:
-        Three arrays [R*C], row by row, in all of which 0 means nothing:
+        Four arrays [R*C], row by row, in all of which 0 means nothing:
         "kind" (number in KINDS plus one) of the shape that covers most of the patch, and 15 % of it at least;
-        "character" (number in CHARACTERS plus one) of the printed character there;
-        "colour" (number in COLOURS plus one) of that shape, or of the character where there is no shape.
+        "left" and "right" (number in CHARACTERS plus one) of the printed character in each half of it;
+        "colour" (number in COLOURS plus one) of that shape, else of the print, else of a bar or part of a pie.
     """
-    characters = _patch_characters(scene, rows, columns)
+    halves, owners = (half.reshape(-1, 2) for half in _characters(scene, rows, columns * 2))
+    colours = _of_most([panel for panel in scene.panels if panel.colour], scene, rows, columns)
+    printed = np.array([COLOURS.index(label.colour) + 1 for label in scene.labels], np.int64)
+    if len(printed):
+        in_half = (halves > 0).argmax(axis=1)[:, None]
+        colours = np.where(
+            (halves > 0).any(axis=1), printed[np.take_along_axis(owners, in_half, axis=1)[:, 0]], colours
+        )
     kinds = np.zeros(rows * columns, np.int64)
-    colours = np.zeros(rows * columns, np.int64)
-    if scene.label is not None:
-        colours[characters > 0] = COLOURS.index(scene.label.colour) + 1
     if scene.shapes:
         cover = _shape_cover(scene, rows, columns)
         most = cover.argmax(axis=0)
@@ -45,8 +90,8 @@ def patch_labels(scene: Scene, rows: int, columns: int) -> dict[str, NDArray[np.
         kind_numbers = np.array([KINDS.index(shape.kind) + 1 for shape in scene.shapes], np.int64)
         colour_numbers = np.array([COLOURS.index(shape.colour) + 1 for shape in scene.shapes], np.int64)
         kinds[there] = kind_numbers[most[there]]
-        colours[there] = colour_numbers[most[there]]
-    return {"kind": kinds, "colour": colours, "character": characters}
+        colours = np.where(there, colour_numbers[most], colours)
+    return {"kind": kinds, "colour": colours, "left": halves[:, 0], "right": halves[:, 1]}
 
 
 def cell_labels(scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:
@@ -66,30 +111,36 @@ def cell_labels(scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:
     for shape, cover in zip(scene.shapes, _shape_cover(scene, rows, columns), strict=True):
         kind = KINDS.index(shape.kind)
         pair = kind * len(COLOURS) + COLOURS.index(shape.colour)
-        centre = _cell_at(scene, shape.x, shape.y, rows, columns)
         found[patch_cells[cover >= _LEAST_COVER], pair] = 1
-        found[centre, pair] = 1
-        found[centre, PAIRS + len(CHARACTERS) + kind] = 1
-    if scene.label is not None:
-        x_edges = np.append(np.arange(column_cells[-1] + 1) * CELL_PATCHES, columns) * (scene.width / columns)
-        y_edges = np.append(np.arange(row_cells[-1] + 1) * CELL_PATCHES, rows) * (scene.height / rows)
-        overlaps = _box_overlap(scene.label.boxes, x_edges, y_edges)
-        for character, box, overlap in zip(scene.label.text, scene.label.boxes, overlaps, strict=True):
+        if 0 <= shape.x < scene.width and 0 <= shape.y < scene.height:
+            centre = _cell_at(scene, shape.x, shape.y, rows, columns)
+            found[centre, pair] = 1
+            found[centre, PAIRS + len(CHARACTERS) + kind] = 1
+    x_edges = np.append(np.arange(column_cells[-1] + 1) * CELL_PATCHES, columns) * (scene.width / columns)
+    y_edges = np.append(np.arange(row_cells[-1] + 1) * CELL_PATCHES, rows) * (scene.height / rows)
+    for label in scene.labels:
+        overlaps = _box_overlap(label.boxes, x_edges, y_edges)
+        for character, box, overlap in zip(label.text, label.boxes, overlaps, strict=True):
             entry = PAIRS + CHARACTERS.index(character)
             there_rows, there_columns = np.nonzero(overlap >= _LEAST_PART * (box[2] - box[0]) * (box[3] - box[1]))
             found[there_rows * CELLS + there_columns, entry] = 1
-            found[_cell_at(scene, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, rows, columns), entry] = 1
+            x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            if 0 <= x < scene.width and 0 <= y < scene.height:
+                found[_cell_at(scene, x, y, rows, columns), entry] = 1
     return found
 
 
-def cell_words(scene: Scene, cells: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+def cell_words(
+    scene: Scene, cells: NDArray[np.float32], rows: int, columns: int, *, is_overview: bool = True
+) -> NDArray[np.float32]:
     """Says which of WORDS an answer about each cell would use.
 
     Args:
-        scene: what the picture shows.
+        scene: what the view shows.
         cells: the `cell_labels` of the scene, [CELLS*CELLS, K].
         rows: of patches.
         columns: of patches.
+        is_overview: whether the view is the whole picture: only there it is plain where in it a thing is.
 
     Returns:
         Zeros and ones [CELLS*CELLS, len(WORDS)].
@@ -97,10 +148,11 @@ def cell_words(scene: Scene, cells: NDArray[np.float32], rows: int, columns: int
     pairs = cells[:, :PAIRS].reshape(len(cells), len(KINDS), len(COLOURS))
     characters = cells[:, PAIRS : PAIRS + len(CHARACTERS)]
     places = np.zeros((len(cells), len(PLACE_WORDS)), dtype=np.float32)
-    for thing in scene.things:
+    for thing in scene.things if is_overview else ():
         said = place_of(scene, thing).split()
         places[_cell_at(scene, thing.x, thing.y, rows, columns)] = [word in said for word in PLACE_WORDS]
-    return np.concatenate([pairs.max(axis=2), pairs.max(axis=1), characters, places], axis=1)
+    kinds, colours = pairs.max(axis=2), pairs.max(axis=1)
+    return np.concatenate([kinds, colours, characters, places, kinds, colours], axis=1)
 
 
 def _cells_of(patches: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -109,23 +161,38 @@ def _cells_of(patches: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _cell_at(scene: Scene, x: float, y: float, rows: int, columns: int) -> int:
-    """Number of the cell that a point of the picture lies in."""
+    """Number of the cell that a point of the view lies in."""
     row, column = int(y / scene.height * rows), int(x / scene.width * columns)
     return min(row // CELL_PATCHES, CELLS - 1) * CELLS + min(column // CELL_PATCHES, CELLS - 1)
 
 
+def _cover(corners: NDArray[np.float64], scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:
+    """Share [R*C] of each patch that a polygon covers."""
+    fine = (columns * _SAMPLES, rows * _SAMPLES)
+    mask = Image.new("L", fine)
+    # A pixel is filled where its middle lies within.
+    scaled = corners * (fine[0] / scene.width, fine[1] / scene.height) - 0.5
+    ImageDraw.Draw(mask).polygon(scaled.ravel().tolist(), fill=1)
+    patches = np.asarray(mask).reshape(rows, _SAMPLES, columns, _SAMPLES)
+    return np.asarray(patches.mean(axis=(1, 3), dtype=np.float32).ravel())
+
+
 def _shape_cover(scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:
     """Share [S, R*C] of each patch that each shape covers."""
-    count = len(scene.shapes)
-    if not count:
+    if not scene.shapes:
         return np.zeros((0, rows * columns), np.float32)
-    x, y, radius, angle = np.array([(s.x, s.y, s.radius, s.angle) for s in scene.shapes], np.float32).T[..., None, None]
-    kinds = np.array([KINDS.index(shape.kind) for shape in scene.shapes])[:, None, None]
-    across = (np.arange(columns * _SAMPLES, dtype=np.float32) + 0.5) * (scene.width / (columns * _SAMPLES)) - x
-    down = (np.arange(rows * _SAMPLES, dtype=np.float32)[:, None] + 0.5) * (scene.height / (rows * _SAMPLES)) - y
-    inside = np.hypot(across, down) <= radius * reach(kinds, np.arctan2(down, across) - angle)
-    shares = inside.reshape(count, rows, _SAMPLES, columns, _SAMPLES).mean(axis=(2, 4), dtype=np.float32)
-    return np.asarray(shares.reshape(count, rows * columns))
+    return np.stack([_cover(outline(s.kind, s.x, s.y, s.radius, s.angle), scene, rows, columns) for s in scene.shapes])
+
+
+def _of_most(panels: list[Panel], scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
+    """Number in COLOURS plus one of the panel that covers most of each patch [R*C], 0 where none does."""
+    colours = np.zeros(rows * columns, np.int64)
+    most = np.full(rows * columns, _LEAST_COVER, np.float32)
+    for panel in panels:
+        cover = _cover(np.array(panel.corners), scene, rows, columns)
+        colours[cover >= most] = COLOURS.index(str(panel.colour)) + 1
+        most = np.maximum(most, cover)
+    return colours
 
 
 def _shared_length(
@@ -144,14 +211,16 @@ def _box_overlap(
     return _shared_length(top, bottom, y_edges)[:, :, None] * _shared_length(left, right, x_edges)[:, None, :]
 
 
-def _patch_characters(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
-    """Number in CHARACTERS plus one of the character in each patch [R*C], 0 for none."""
-    if scene.label is None:
-        return np.zeros(rows * columns, np.int64)
+def _characters(scene: Scene, rows: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number in CHARACTERS plus one of the character in each field [R*C], 0 for none; and of which label it is."""
+    if not scene.labels:
+        return np.zeros(rows * columns, np.int64), np.zeros(rows * columns, np.int64)
+    boxes = tuple(box for label in scene.labels for box in label.boxes)
+    labels = np.repeat(np.arange(len(scene.labels)), [len(label.text) for label in scene.labels])
     patch_width, patch_height = scene.width / columns, scene.height / rows
-    left, top, right, bottom = np.array(scene.label.boxes, np.float64).T[..., None]  # [M, 1] each
+    left, top, right, bottom = np.array(boxes, np.float64).T[..., None]  # [M, 1] each
     overlap = _box_overlap(
-        scene.label.boxes, np.linspace(0, scene.width, columns + 1), np.linspace(0, scene.height, rows + 1)
+        boxes, np.linspace(0, scene.width, columns + 1), np.linspace(0, scene.height, rows + 1)
     ).reshape(len(left), -1)
     areas = (right - left) * (bottom - top)
     counts = (overlap >= _LEAST_COVER * patch_width * patch_height) | (overlap >= _LEAST_PART * areas)
@@ -160,5 +229,6 @@ def _patch_characters(scene: Scene, rows: int, columns: int) -> NDArray[np.int64
     away = np.hypot((column + 0.5) * patch_width - (left + right) / 2, (row + 0.5) * patch_height - (top + bottom) / 2)
     # Most cover wins; where two cover the same, the nearer one.
     score = np.where(counts, overlap / (patch_width * patch_height) - 1e-3 * away / scene.unit, -1.0)
-    numbers = np.array([CHARACTERS.index(character) + 1 for character in scene.label.text], np.int64)
-    return np.where(counts.any(axis=0), numbers[score.argmax(axis=0)], 0)
+    best = score.argmax(axis=0)
+    numbers = np.array([CHARACTERS.index(c) + 1 for label in scene.labels for c in label.text], np.int64)
+    return np.where(counts.any(axis=0), numbers[best], 0), labels[best]

@@ -1,28 +1,34 @@
-"""The training loop: a model, a stream of batches, a schedule, and a state that resumes exactly.
+"""The training loop: transformers' `Trainer` over batches of conversations about pictures.
 
-The schedule is warm-up, plateau, decay. Only the decay knows where the end is, so a run can be prolonged at any time
-before it begins. Nothing is random in a step, and batch `n` is always the same (see `data.py`): a run that was stopped
-and resumed is the run that was not stopped.
+It knows a model with a tower, a resampler and a language model, and what a batch is (`data.py`); nothing of the
+built-in model. The schedule is warm-up, plateau, decay: only the decay knows where the end is, so a run can be
+prolonged at any time before it begins. Batch `n` is always the same, so a run that was stopped and resumed is the run
+that was not.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 import time
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
 
+from omnilmm.errors import InputError
 from omnilmm.models.minicpmv import MiniCPMV
-from omnilmm.training.auxiliary import AuxiliaryHeads
-from omnilmm.training.data import Scenes, batches
-from omnilmm.training.labels import WORDS
+from omnilmm.training.data import IGNORED
 
-logger = logging.getLogger(__name__)
+Batch = dict[str, Tensor]
+Losses = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,13 @@ class Recipe:
     """The numbers of a run.
 
     Attributes:
-        steps: batches in all; the last `decay` share of them with falling learning rate.
-        batch_size: pictures per batch; small batches with many steps learn to see sooner.
-        turns: questions per picture.
+        steps: batches in all.
+        batch_size: conversations per batch; small batches with many steps learn to see sooner.
         learning_rate: of the plateau.
         warmup: batches until the plateau.
-        decay: share of `steps`.
+        decay: batches at the end in which the learning rate falls to zero.
         auxiliary: weight of the auxiliary losses.
-        seed: of the weights and of the stream of scenes.
+        seed: of the weights and of the stream of lessons.
         save_every: batches between two saved states.
         look_first: batches at the beginning in which only the tower and the resampler learn, from the auxiliary
             losses alone: several times as many pictures per second while there is nothing to talk about yet.
@@ -48,10 +53,9 @@ class Recipe:
 
     steps: int = 30_000
     batch_size: int = 16
-    turns: int = 6
     learning_rate: float = 1e-3
     warmup: int = 300
-    decay: float = 0.25
+    decay: int = 5_000
     auxiliary: float = 1.0
     seed: int = 1
     save_every: int = 500
@@ -60,136 +64,158 @@ class Recipe:
     half: bool = True
     compile: bool = False
 
-    def rate_at(self, step: int) -> float:
-        """Learning rate of batch `step`."""
-        falling = (self.steps - step) / max(self.steps * self.decay, 1)
-        return self.learning_rate * min((step + 1) / self.warmup, 1.0, max(falling, 0.0))
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """A recipe from a YAML file; what it leaves out has the usual value.
+
+        Raises:
+            InputError: It names numbers that there are not.
+        """
+        numbers: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(numbers) - known):
+            raise InputError(f"{path}: unknown {', '.join(unknown)}; a recipe has {', '.join(sorted(known))}.")
+        return replace(cls(), **numbers)
 
 
-class Trainer:
-    """One run: model, heads, optimiser and how far it has come.
+class Student(nn.Module):
+    """A model in training, with its losses.
 
     Args:
-        model: in float32, on the device to train on.
-        scenes: the stream of samples.
-        recipe: the run's numbers.
-        folder: where the state is kept.
+        model: in float32.
+        heads: for the auxiliary losses (patches, features, embeddings, batch -> losses by name); none for a model that
+            can see already.
+        auxiliary: their weight.
     """
 
-    def __init__(self, model: MiniCPMV, scenes: Scenes, recipe: Recipe, folder: Path) -> None:
-        self.model, self.scenes, self.recipe, self.folder = model, scenes, recipe, folder
-        self.device = model.device
-        config = model.config
-        words = [scenes.encoder.word_id(word) for word in WORDS]
-        self.heads = AuxiliaryHeads(config.vision_config.hidden_size, config.text_config.hidden_size, words)
-        self.heads.to(self.device)
-        self.optimizer = torch.optim.AdamW(_groups(model, self.heads), lr=recipe.learning_rate, betas=(0.9, 0.98))
-        self.step = 0
-        self.seconds = 0.0
-        self.half = recipe.half and (self.device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False))
-        torch.set_flush_denormal(True)  # young weights give many denormals, on which a CPU is a hundred times slower
-        if recipe.compile:
-            model.set_attn_implementation("eager")  # fuses better than SDPA's backward with a mask
-            model.llm.model.compile(dynamic=True)
-            model.vpm.encoder.compile(dynamic=True)
+    def __init__(self, model: MiniCPMV, heads: nn.Module | None = None, auxiliary: float = 1.0) -> None:
+        super().__init__()
+        self.model, self.heads, self.auxiliary = model, heads, auxiliary
 
-    @property
-    def state_file(self) -> Path:
-        """Where the run's state is kept."""
-        return self.folder / "state.pt"
+    def forward(self, batch: Batch, only_look: bool = False) -> dict[str, Any]:
+        """The loss to learn from, and all losses by name.
 
-    def run(self) -> None:
-        """Train from where the state is to the end of the recipe."""
-        self.model.train()
-        stream = batches(
-            self.scenes,
-            batch_size=self.recipe.batch_size,
-            first=self.step,
-            last=self.recipe.steps,
-            workers=self.recipe.workers,
-        )
-        averages: dict[str, float] = {}
-        began, tokens = time.monotonic(), 0
-        for batch in stream:
-            losses = self._train_on({name: tensor.to(self.device) for name, tensor in batch.items()})
-            tokens += int(batch["attention_mask"].sum())
-            for name, loss in losses.items():
-                averages[name] = 0.98 * averages.get(name, loss) + 0.02 * loss
-            self.step += 1
-            if self.step % self.recipe.save_every == 0 or self.step == self.recipe.steps:
-                elapsed = time.monotonic() - began
-                self.seconds += elapsed
-                self._report(averages, tokens / elapsed)
-                self.save()
-                began, tokens = time.monotonic(), 0
+        Args:
+            batch: see `data.collate`.
+            only_look: leave the answers out.
+        """
+        losses: Losses = {}
+        features = None
+        if "pixel_values" in batch:
+            sizes = batch["target_sizes"]
+            patches = self.model.vpm(batch["pixel_values"], sizes)
+            features = self.model.resampler(patches, sizes)
+            if self.heads is not None:
+                words = self.model.get_input_embeddings().weight
+                losses = self.heads(patches.float(), features.float(), words, batch)
+        total = self.auxiliary * sum(losses.values(), torch.zeros((), device=batch["input_ids"].device))
+        if not only_look:
+            losses["answers"] = self._answers(batch, features)
+            total = total + losses["answers"]
+        return {"loss": total, "losses": losses}
 
-    def _train_on(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate_at(self.step)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
-            model, sizes = self.model, batch["target_sizes"]
-            patches = model.vpm(batch["pixel_values"], sizes)
-            features = model.resampler(patches, sizes)
-            losses = self.heads(patches.float(), features.float(), model.get_input_embeddings().weight, batch)
-            total = self.recipe.auxiliary * torch.stack(list(losses.values())).sum()
-            if self.step >= self.recipe.look_first:
-                losses["answers"] = self._answers_loss(batch, features)
-                total = total + losses["answers"]
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_([*self.model.parameters(), *self.heads.parameters()], 1.0)
-        self.optimizer.step()
-        return {name: loss.item() for name, loss in losses.items()}
-
-    def _answers_loss(self, batch: dict[str, Tensor], features: Tensor) -> Tensor:
+    def _answers(self, batch: Batch, features: Tensor | None) -> Tensor:
+        """How surprising the answers are; only of their tokens are logits computed, a quarter of all."""
+        llm = self.model.llm
         embeds = self.model.merge(batch["input_ids"], batch["image_slots"], features)
-        mask, labels = batch["attention_mask"], batch["labels"]
-        loss: Tensor = self.model(inputs_embeds=embeds, attention_mask=mask, labels=labels, use_cache=False).loss
+        hidden = llm.model(inputs_embeds=embeds, attention_mask=batch["attention_mask"], use_cache=False)[0]
+        wanted = batch["labels"][:, 1:]
+        logits = llm.lm_head(hidden[:, :-1][wanted != IGNORED]) / getattr(llm.config, "logits_scaling", 1.0)
+        return F.cross_entropy(logits.float(), wanted[wanted != IGNORED])
+
+    def compile_layers(self) -> None:
+        """Let torch fuse the layers of the tower and of the language model."""
+        self.model.set_attn_implementation("eager")  # fuses better than SDPA's backward with a mask
+        self.model.llm.model.compile(dynamic=True)
+        self.model.vpm.encoder.compile(dynamic=True)
+
+
+class PictureTrainer(Trainer):
+    """`Trainer` whose log tells every loss by name, and tokens per second.
+
+    Args:
+        student: what learns.
+        lessons: where sample `n` is always the same.
+        collate: from samples to a batch.
+        recipe: the run's numbers.
+        folder: where states and the log are kept.
+        device: "cpu", "cuda", … .
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        lessons: Dataset[Any],
+        collate: Callable[[list[Any]], Batch],
+        recipe: Recipe,
+        folder: Path,
+        device: str,
+    ) -> None:
+        self.recipe = recipe
+        is_cpu = device == "cpu"
+        half = recipe.half and (not is_cpu or bool(torch.cpu.get_capabilities().get("amx_bf16")))
+        arguments = TrainingArguments(
+            output_dir=str(folder),
+            use_cpu=is_cpu,
+            bf16=half,
+            max_steps=recipe.steps,
+            per_device_train_batch_size=recipe.batch_size,
+            train_sampling_strategy="sequential",
+            learning_rate=recipe.learning_rate,
+            adam_beta2=0.98,
+            lr_scheduler_type="warmup_stable_decay",
+            lr_scheduler_kwargs={"num_decay_steps": recipe.decay, "decay_type": "linear"},
+            warmup_steps=recipe.warmup,
+            max_grad_norm=1.0,
+            seed=recipe.seed,
+            logging_steps=min(50, recipe.save_every),
+            save_steps=recipe.save_every,
+            save_total_limit=2,
+            dataloader_num_workers=recipe.workers,
+            dataloader_pin_memory=not is_cpu,
+            remove_unused_columns=False,
+            report_to="none",
+            disable_tqdm=True,
+        )
+        self.sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self.tokens, self.since = 0, time.monotonic()
+        torch.set_flush_denormal(True)  # young weights give many denormals, on which a CPU is a hundred times slower
+        super().__init__(student, arguments, collate, lessons)
+        if recipe.compile:
+            student.compile_layers()
+
+    def go(self) -> None:
+        """Train to the end of the recipe, from the folder's last state if there is one."""
+        self.train(resume_from_checkpoint=get_last_checkpoint(str(self.args.output_dir)))
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW; matrices decay, vectors (norms, biases) and tables of embeddings do not."""
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                decays = parameter.ndim >= 2 and "embed" not in name and "query" not in name
+                (matrices if decays else others).append(parameter)
+        groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=self.recipe.learning_rate, betas=(0.9, 0.98))
+        return self.optimizer
+
+    def compute_loss(self, model: nn.Module, inputs: Batch, *_: Any, **__: Any) -> Tensor:
+        """The loss of a batch; what it is made of goes into the next line of the log."""
+        result = model(inputs, only_look=self.state.global_step < self.recipe.look_first)
+        for name, part in result["losses"].items():
+            total = self.sums[name]
+            total[0] += float(part.detach())
+            total[1] += 1
+        self.tokens += int(inputs["attention_mask"].sum())
+        loss: Tensor = result["loss"]
         return loss
 
-    def _report(self, averages: dict[str, float], tokens_per_s: float) -> None:
-        row = {
-            "step": self.step,
-            "pictures": self.step * self.recipe.batch_size,
-            "minutes": round(self.seconds / 60, 1),
-            "tokens_per_s": round(tokens_per_s),
-            **{name: round(value, 4) for name, value in averages.items()},
-        }
-        logger.info("%s", row)
-        with (self.folder / "log.jsonl").open("a") as log:
-            log.write(json.dumps(row) + "\n")
-
-    def save(self) -> None:
-        """Write the state, so that an interruption at any moment leaves a whole one."""
-        state = {
-            "model": self.model.state_dict(),
-            "heads": self.heads.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "recipe": asdict(self.recipe),
-        }
-        unfinished = self.state_file.with_suffix(".unfinished")
-        torch.save(state, unfinished)
-        os.replace(unfinished, self.state_file)
-
-    def resume(self) -> None:
-        """Take up the state in the run's folder, if there is one."""
-        if not self.state_file.exists():
-            return
-        state = torch.load(self.state_file, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.heads.load_state_dict(state["heads"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
-
-
-def _groups(*modules: nn.Module) -> list[dict[str, object]]:
-    """Matrices decay, vectors (norms, biases) and tables of embeddings do not."""
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for module in modules:
-        for name, parameter in module.named_parameters():
-            decays = parameter.ndim >= 2 and "embed" not in name and "query" not in name
-            (matrices if decays else others).append(parameter)
-    return [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the losses by name and the tokens per second since the last line."""
+        if self.sums:
+            logs |= {name: round(total / count, 4) for name, (total, count) in self.sums.items()}
+            logs["tokens_per_s"] = round(self.tokens / (time.monotonic() - self.since))
+            self.sums.clear()
+            self.tokens, self.since = 0, time.monotonic()
+        super().log(logs, start_time)

@@ -1,4 +1,4 @@
-"""The kinds of shapes: the outline of each, within the unit circle, and how far it reaches in every direction.
+"""The kinds of shapes: the outline of each, within the unit circle.
 
 y points down and angles are radians, clockwise on the screen.
 """
@@ -47,23 +47,9 @@ OUTLINES: dict[str, Doubles] = {
 }
 KINDS = tuple(OUTLINES)
 
-_DIRECTIONS = 512
 
-
-def _reach(outline: Doubles) -> Doubles:
-    """Distance [_DIRECTIONS] from the centre to an outline, which every direction meets once."""
-    steps = np.linspace(0, 1, 64, endpoint=False)[None, :, None]
-    ends = np.roll(outline, -1, axis=0)
-    x, y = (outline[:, None] * (1 - steps) + ends[:, None] * steps).reshape(-1, 2).T
-    return np.interp(
-        np.arange(_DIRECTIONS) * 2 * np.pi / _DIRECTIONS, np.arctan2(y, x), np.hypot(x, y), period=2 * np.pi
-    )
-
-
-_REACHES = np.stack([_reach(outline) for outline in OUTLINES.values()])  # [kinds, _DIRECTIONS]
-
-
-def reach(kinds: NDArray[np.int64], directions: NDArray[np.float32]) -> Doubles:
-    """Distance from the centre to the outline, for numbers in KINDS and directions that broadcast together."""
-    nearest = np.rint(directions * (_DIRECTIONS / (2 * np.pi))).astype(np.int64) % _DIRECTIONS
-    return _REACHES[kinds, nearest]
+def outline(kind: str, x: float, y: float, radius: float, angle: float) -> Doubles:
+    """Corners [n, 2] of a shape around (x, y), in pixels."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    turned = OUTLINES[kind] @ np.array([[cosine, sine], [-sine, cosine]])
+    return np.asarray(turned * radius + (x, y))

@@ -1,4 +1,4 @@
-"""The printed word or number of a picture: what may be printed, how it is laid out, and printing it.
+"""Printed words and numbers: what may be printed, how lines of it are laid out, and printing them.
 
 Units: positions, heights and boxes are pixels, x to the right and y down. The pen stands on the base line, at the left
 of the next character. Fonts are those that come with matplotlib, so that pictures are the same everywhere.
@@ -15,13 +15,13 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from omnilmm.training.palette import RGB, Background, shade, visible_colours
+from omnilmm.training.palette import RGB, shade
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-LEAST_LETTER = 13 / 112  # letter height as a fraction of the unit: 13 pixels once shrunk to 112 x 112
-_FONTS = (
+MOST_CHARACTERS = 12  # of one line
+FONTS = (
     "DejaVuSans",
     "DejaVuSans-Bold",
     "DejaVuSerif",
@@ -52,7 +52,7 @@ PEPPER QUARTZ RIBBON SOCCER TICKET VALLEY WIZARD
 
 @dataclass(frozen=True)
 class Label:
-    """One printed word or number.
+    """One printed line: a word or a number.
 
     (`x`, `y`) is the centre of its ink, `height` the height of a capital letter, `boxes` the ink of each character.
     """
@@ -69,7 +69,7 @@ class Label:
     @property
     def box(self) -> Box:
         """The ink of the whole label."""
-        return _around(self.boxes)
+        return around(self.boxes)
 
     @property
     def noun(self) -> str:
@@ -77,7 +77,8 @@ class Label:
         return "number" if self.text.isdigit() else "word"
 
 
-def _around(boxes: Sequence[Box]) -> Box:
+def around(boxes: Sequence[Box]) -> Box:
+    """The box around boxes."""
     lefts, tops, rights, bottoms = zip(*boxes, strict=True)
     return min(lefts), min(tops), max(rights), max(bottoms)
 
@@ -91,17 +92,22 @@ def is_held_out(text: str) -> bool:
 
 
 def _random_text(rng: random.Random) -> str:
-    manner = rng.choices(("word", "sounding", "letters", "number"), (28, 18, 26, 28))[0]
+    manner = rng.choices(("word", "sounding", "letters", "number"), (26, 26, 22, 26))[0]
     if manner == "word":
         return rng.choice(_WORDS)
     if manner == "number":
-        return "".join(rng.choices("0123456789", k=rng.randint(1, 4)))
-    count = rng.randint(3, 6)
+        return "".join(rng.choices("0123456789", k=_length(rng, 1)))
+    count = _length(rng, 2)
     if manner == "letters":
         return "".join(rng.choices(CHARACTERS[:26], k=count))
     sounds = ("BCDFGHJKLMNPRSTVWXYZ", "AEIOUY")
     start = rng.randint(0, 1)
     return "".join(rng.choice(sounds[(start + place) % 2]) for place in range(count))
+
+
+def _length(rng: random.Random, least: int) -> int:
+    """Mostly short, now and then up to MOST_CHARACTERS."""
+    return rng.randint(least, 6 if rng.random() < 0.7 else MOST_CHARACTERS)
 
 
 def printable_text(rng: random.Random, held_out: bool = False) -> str:
@@ -159,44 +165,65 @@ def character_boxes(text: str, font: str, height: float, spacing: float) -> list
     return boxes
 
 
-def _fitting_label(
-    rng: random.Random, width: int, height: int, colours: list[str], alone: bool, held_out: bool
-) -> Label | None:
-    """A label somewhere in the picture; None if this one would have to be too small."""
-    unit = math.sqrt(width * height)
-    text, font, spacing = printable_text(rng, held_out), rng.choice(_FONTS), rng.uniform(0.02, 0.22)
-    letter = unit * rng.uniform(LEAST_LETTER * 1.03, 0.36 if alone else 0.22)
-    boxes = character_boxes(text, font, letter, spacing)
-    wide = boxes[-1][2] - boxes[0][0]
-    if wide > 0.93 * width:
-        letter *= 0.9 * width / wide
-        boxes = character_boxes(text, font, letter, spacing)
-    left, top, right, bottom = _around(boxes)
-    margin = round(0.02 * unit) + 1
-    room_x, room_y = math.floor(width - (right - left) - 2 * margin), math.floor(height - (bottom - top) - 2 * margin)
-    if letter < LEAST_LETTER * unit or room_x < 0 or room_y < 0:
-        return None
-    # Whole pixels, so that the letters drawn lie exactly in their boxes.
-    across = margin + rng.randint(0, room_x) - left
-    down = margin + rng.randint(0, room_y) - top
+def printed_at(text: str, font: str, height: float, left: float, top: float, colour: str, rgb: RGB) -> Label:
+    """A label whose ink begins at (left, top), in whole pixels, so that its letters lie exactly in their boxes."""
+    return _moved(character_boxes(text, font, height, spacing=0.1), text, font, height, left, top, colour, rgb)
+
+
+def _moved(
+    boxes: list[Box], text: str, font: str, height: float, left: float, top: float, colour: str, rgb: RGB
+) -> Label:
+    ink = around(boxes)
+    across, down = round(left - ink[0]), round(top - ink[1])
     placed = tuple((box[0] + across, box[1] + down, box[2] + across, box[3] + down) for box in boxes)
-    colour = rng.choice(colours)
-    x, y = across + (left + right) / 2, down + (top + bottom) / 2
-    return Label(text, font, colour, x, y, letter, shade(colour, rng), placed)
+    x, y = across + (ink[0] + ink[2]) / 2, down + (ink[1] + ink[3]) / 2
+    return Label(text, font, colour, x, y, height, rgb, placed)
 
 
-def random_label(
-    rng: random.Random, width: int, height: int, background: Background, *, alone: bool, held_out: bool
-) -> Label | None:
-    """A label that is legible and fits; None where the background or the format of the picture allows none.
+def text_block(
+    rng: random.Random, texts: Sequence[str], room: Box, letter: float, least: float, colours: Sequence[str]
+) -> tuple[Label, ...] | None:
+    """Lines of text of one font and colour, one below the other, somewhere in a room.
 
-    Letters may be higher where it is `alone` in the picture; `held_out` as in `printable_text`.
+    Args:
+        rng: decides font, spacing, colour, alignment and place.
+        texts: of the lines, from top to bottom.
+        room: all ink lies within it.
+        letter: wished height of a capital letter; smaller where the room is too narrow,
+        least: but never smaller than this.
+        colours: to choose from.
+
+    Returns:
+        A label per line; None where they do not fit.
     """
-    colours = visible_colours(background, lightness_step=32)
-    if not colours:
+    font, spacing, leading = rng.choice(FONTS), rng.uniform(0.02, 0.22), rng.uniform(1.6, 2.4)
+    wide, high = room[2] - room[0], room[3] - room[1]
+    lines = [character_boxes(text, font, letter, spacing) for text in texts]
+    needed = max(
+        max((boxes[-1][2] - boxes[0][0]) / wide for boxes in lines), _block_height(len(lines), leading) * letter / high
+    )
+    if needed > 1:
+        letter *= 0.93 / needed
+        lines = [character_boxes(text, font, letter, spacing) for text in texts]
+    if letter < least:
         return None
-    tries = (_fitting_label(rng, width, height, colours, alone, held_out) for _ in range(8))
-    return next((label for label in tries if label is not None), None)
+    widths = [around(boxes)[2] - around(boxes)[0] for boxes in lines]
+    block = (max(widths), _block_height(len(lines), leading) * letter)
+    if block[0] > wide or block[1] > high:
+        return None
+    left, top = room[0] + rng.uniform(0, wide - block[0]), room[1] + rng.uniform(0, high - block[1])
+    slack = rng.choice((0.0, 0.5, rng.random()))  # of what a line is shorter than the longest: at the left, centred, …
+    colour = rng.choice(colours)
+    rgb = shade(colour, rng)
+    return tuple(
+        _moved(boxes, text, font, letter, left + slack * (block[0] - width), top + row * leading * letter, colour, rgb)
+        for row, (text, boxes, width) in enumerate(zip(texts, lines, widths, strict=True))
+    )
+
+
+def _block_height(lines: int, leading: float) -> float:
+    """In capital heights; letters such as Q reach below the base line."""
+    return (lines - 1) * leading + 1.25
 
 
 def print_label(image: Image.Image, label: Label) -> None:
