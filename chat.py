@@ -120,7 +120,8 @@ class OmniLMMChat:
     def _answer(self, conversation: Conversation, mode: Mode, options: dict[str, Any]) -> Iterator[Event]:
         from omnilmm.engine.options import options_for
 
-        return self.engine.stream(conversation, options_for(self.engine.card, mode, **options))
+        chosen = options_for(self.engine.card, mode, **options)
+        return self.engine.stream(conversation, chosen, owner="python")
 
 
 def _published_conversation(given: Mapping[str, Any]) -> Conversation:

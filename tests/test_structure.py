@@ -102,7 +102,7 @@ def test_programs_have_no_tensors(program: str) -> None:
 
 def test_what_a_page_needs_at_its_start_loads_nothing_heavy() -> None:
     """One after the other in one process, so that the first culprit is named."""
-    light = ("engine.context", "engine.events", "engine.options", "engine.queue", "engine.text")
+    light = ("engine.context", "engine.events", "engine.options", "engine.prefix", "engine.text", "engine.turns")
     parts = (
         "catalog",
         "conversation",

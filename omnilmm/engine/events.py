@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Hashable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -24,8 +24,8 @@ Reason = Literal["end", "length"]
 class Progress:
     """Before the first word: what is going on, and how far it is.
 
-    "waiting": `total` answers are ahead. "reading": the pictures are looked at. Repeated at least twice a second, so
-    that nobody who iterates is blocked for long.
+    "waiting": more are answered than go together, and `total` have to finish first. "reading": the pictures are looked
+    at. Repeated at least twice a second, so that nobody who iterates is blocked for long.
     """
 
     stage: Stage
@@ -49,11 +49,18 @@ class Preview:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one answer."""
+    """Tokens of one answer.
+
+    Attributes:
+        text_tokens, picture_tokens: of the prompt.
+        new_tokens: of the answer.
+        reused: of the prompt, known from the owner's earlier turns.
+    """
 
     text_tokens: int
     picture_tokens: int
     new_tokens: int
+    reused: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,10 +117,21 @@ class Engine(Protocol):
     def memory_bytes(self) -> int | None:
         """What its weights really take; None while they are not loaded, or where that is not known."""
 
-    def stream(self, conversation: Conversation, options: Options | None = None) -> Generator[Event]:
+    def stream(
+        self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
+    ) -> Generator[Event]:
         """Answer the last message of a conversation.
+
+        Args:
+            conversation: all of it; an engine knows no conversations.
+            options: the model's own defaults if left out.
+            owner: who asks, an opaque key. What is known of an owner's earlier turns makes the next one faster, and is
+                of no use to anybody else; without an owner nothing of a conversation is kept beyond its answer.
 
         Raises:
             InputError: The conversation cannot be answered.
             ContextLengthError: The question and its pictures alone do not fit.
         """
+
+    def forget(self, owner: Hashable) -> None:
+        """The owner has left, or starts over: keep nothing of their conversations."""

@@ -8,13 +8,18 @@ everywhere in transformers.
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from transformers import BatchFeature
+import torch
+from torch import Tensor
+from transformers import BatchFeature, GenerationConfig, StoppingCriteriaList
 
 from omnilmm.conversation import Conversation, Message, Picture
-from omnilmm.engine.reading import Reading
+from omnilmm.engine.reading import Request
+from omnilmm.engine.stepwise import Ids, generate_arguments, stepwise
 from omnilmm.errors import CheckpointError
 from omnilmm.prompts.chat_template import ChatTemplate
 
@@ -51,13 +56,32 @@ class LibraryReader:
         spoken = replace(conversation, messages=tuple(words))
         return self._count(spoken) + sum(self._added_by(picture) for picture in conversation.pictures)
 
-    def read(self, conversation: Conversation) -> Reading:
-        """What the processor makes of the whole conversation."""
-        inputs = self._inputs(conversation).to(self.model.device, dtype=self.model.dtype)
+    def answer(self, request: Request) -> Generator[Ids | None]:
+        """See `reading.Reader`; nothing of an earlier turn is used."""
+        inputs = self.inputs(request.conversation)
         ids = inputs["input_ids"][0].tolist()
-        picture_tokens = sum(token in self.picture_ids for token in ids)
+        request.picture_tokens = sum(token in self.picture_ids for token in ids)
+        request.text_tokens = len(ids) - request.picture_tokens
         begins = 1 if self.model.config.is_encoder_decoder else len(ids)
-        return Reading(dict(inputs), begins, len(ids) - picture_tokens, picture_tokens)
+        arguments = GenerationConfig(**generate_arguments(request.options, self.stop_ids))
+        yield None
+
+        def generate(stopping: StoppingCriteriaList) -> Tensor:
+            given: Tensor = self.model.generate(**inputs, stopping_criteria=stopping, generation_config=arguments)
+            return given
+
+        yield from stepwise(generate, begins, _Belongings(self.model, request.seed).around)
+
+    def inputs(self, conversation: Conversation) -> BatchFeature:
+        """What the processor makes of the whole conversation, on the model's device."""
+        return self._inputs(conversation).to(self.model.device, dtype=self.model.dtype)
+
+    def forget(self, owner: Hashable) -> None:
+        """Nothing is kept."""
+
+    def free(self) -> int:
+        """Nothing is kept."""
+        return 0
 
     def _inputs(self, conversation: Conversation) -> BatchFeature:
         with self.lock:
@@ -74,6 +98,38 @@ class LibraryReader:
             shown = Conversation().with_message("user", picture, "?")
             self.lengths[picture.digest] = self._count(shown) - self._count(alone)
         return self.lengths[picture.digest]
+
+
+class _Belongings:
+    """What an answer has of things that all answers share, put there while it runs and taken back while others do.
+
+    That is torch's random state, and what some models note on themselves between two tokens (Qwen-VL and its kin: by
+    how much positions differ from places).
+    """
+
+    def __init__(self, model: Any, seed: int) -> None:
+        self.devices = [model.device] if model.device.type == "cuda" else []
+        self.notes = {module: module.rope_deltas for module in model.modules() if hasattr(module, "rope_deltas")}
+        with torch.random.fork_rng(devices=self.devices):
+            torch.manual_seed(seed)
+            self._remember_random()
+
+    def _remember_random(self) -> None:
+        self.random = torch.get_rng_state()
+        self.random_there = [torch.cuda.get_rng_state(device) for device in self.devices]
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Enter while the answer runs."""
+        with torch.random.fork_rng(devices=self.devices):
+            torch.set_rng_state(self.random)
+            for device, state in zip(self.devices, self.random_there, strict=True):
+                torch.cuda.set_rng_state(state, device)
+            for module, note in self.notes.items():
+                module.rope_deltas = note
+            yield
+            self._remember_random()
+            self.notes = {module: module.rope_deltas for module in self.notes}
 
 
 def _words(message: Message) -> tuple[str, ...]:

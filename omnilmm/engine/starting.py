@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable
 
 from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation
@@ -99,13 +99,20 @@ class StartingEngine:
         if self.progress.stage == "downloading":
             self.done.wait(STOP_S)
 
-    def stream(self, conversation: Conversation, options: Options | None = None) -> Generator[Event]:
+    def stream(
+        self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
+    ) -> Generator[Event]:
         """Answer the last message of a conversation, see `events.Engine`; before that, how far the loading is."""
         while not self.done.wait(HEARTBEAT_S):
             yield self.progress
         if self._engine is None:
             raise self._reason()
-        yield from self._engine.stream(conversation, options)
+        yield from self._engine.stream(conversation, options, owner)
+
+    def forget(self, owner: Hashable) -> None:
+        """Keep nothing of an owner's conversations."""
+        if self._engine is not None:
+            self._engine.forget(owner)
 
     def _reason(self) -> Exception:
         if isinstance(self.failure, OmniLMMError):

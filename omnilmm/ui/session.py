@@ -88,6 +88,8 @@ class Session:
         self._asking: set[object] = set()  # answers that are given, or wait for the one before them
         self.closed = False
         self._begins = 0  # the first message that the model sees: one that takes one picture sees the newest
+        self._owner = object()  # under this key the engine keeps what makes the next turn faster
+        self._engine: Engine | None = None
 
     @property
     def busy(self) -> bool:
@@ -133,9 +135,15 @@ class Session:
         """The visitor is gone: stop the running answer and start no other."""
         self.closed = True
         self.stop()
+        self._leave_engine()
 
     def _forget(self) -> None:
         self.conversation, self.notes, self._begins = Conversation(), (), 0
+        self._leave_engine()
+
+    def _leave_engine(self) -> None:
+        if self._engine is not None:
+            self._engine.forget(self._owner)
 
     @contextmanager
     def _next_turn(self) -> Iterator[None]:
@@ -157,11 +165,12 @@ class Session:
         asked = Conversation((*history.messages[begins:], question), history.system)
         asked.check_question()
         running = self._running = _Running()
+        self._engine = engine
         draft = Draft(history, question)
         painted_s = 0.0
         try:
             yield draft
-            with closing(engine.stream(asked, options)) as events:
+            with closing(engine.stream(asked, options, self._owner)) as events:
                 for event in events:
                     draft = draft.after(event)
                     if draft.state == "kept" or running.stop.is_set():

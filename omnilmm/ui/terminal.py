@@ -128,7 +128,7 @@ class Terminal:
     def _turn(self, asked: Conversation) -> Finished | None:
         """Stream an answer; only a turn that gave at least some text changes the conversation."""
         shown, finished = "", None
-        with closing(self.engine.stream(asked, self.options)) as events:
+        with closing(self.engine.stream(asked, self.options, "terminal")) as events:
             try:
                 for event in events:
                     if isinstance(event, TextDelta):

@@ -268,7 +268,26 @@ def test_two_people_at_once_each_get_their_own_true_answer(visit: Visit) -> None
         assert len(person.questions()) == 2
 
 
-def test_the_second_of_two_people_sees_how_many_are_ahead(visit: Visit, pace: Pace) -> None:
+def test_answers_of_two_people_grow_together(visit: Visit, pace: Pace) -> None:
+    first, second = visit(), visit()
+    first.sample(PICTURE)
+    pace.allow(3)
+    first.until(lambda: bool(first.answer))
+    second.sample(STARS)
+    begun = first.answer
+    pace.allow(6)
+    second.until(lambda: bool(second.answer))
+    first.until(lambda: first.answer != begun)
+    assert first.stop.is_visible() and second.stop.is_visible()
+    pace.allow()
+    assert first.answered() == SAMPLES[PICTURE].answer
+    assert second.answered() == SAMPLES[STARS].answer
+
+
+def test_where_one_goes_at_a_time_the_second_sees_how_many_are_ahead(
+    visit: Visit, pace: Pace, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.turns, "at_once", 1)
     first, second = visit(), visit()
     first.sample(CIRCLE)
     pace.allow(3)

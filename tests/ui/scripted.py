@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Hashable, Iterable
 
 from omnilmm.catalog import BUILT_IN, ModelCard, find
 from omnilmm.conversation import Conversation
@@ -32,6 +32,8 @@ class ScriptedEngine:
     Attributes:
         asked: the conversations it was given, and with which options.
         closed: how many of its streams were closed or came to their end.
+        owners: who asked, in order.
+        forgotten: whom it was told to forget, in order.
     """
 
     def __init__(self, script: Script = echo, card: ModelCard | None = None) -> None:
@@ -40,10 +42,18 @@ class ScriptedEngine:
         self.device, self.dtype = Choice("cpu", "it is a test"), Choice("fp32", "it is a test")
         self.asked: list[tuple[Conversation, Options | None]] = []
         self.closed = 0
+        self.owners: list[Hashable] = []
+        self.forgotten: list[Hashable] = []
 
-    def stream(self, conversation: Conversation, options: Options | None = None) -> Generator[Event]:
+    def stream(
+        self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
+    ) -> Generator[Event]:
         self.asked.append((conversation, options))
+        self.owners.append(owner)
         try:
             yield from self.script(conversation)
         finally:
             self.closed += 1
+
+    def forget(self, owner: Hashable) -> None:
+        self.forgotten.append(owner)

@@ -228,3 +228,21 @@ def test_notes_say_what_went_differently() -> None:
     cut = finished("Well", reason="length", dropped_messages=4)
     assert texts.finished_note(cut).endswith(f"{texts.LENGTH} · the oldest 4 messages no longer fit")
     assert texts.SILENT in texts.finished_note(finished(""))
+
+
+def test_each_visitor_has_a_key_of_their_own_and_the_engine_forgets_it_with_them() -> None:
+    engine, sessions = ScriptedEngine(), Sessions()
+    for key in ("a", "b", "a"):
+        list(sessions.of(key).ask(engine, ("hello",), OPTIONS))
+    first, second, again = engine.owners
+    assert first == again != second and None not in engine.owners
+    assert not engine.forgotten
+    sessions.close("a")
+    assert engine.forgotten == [first]
+    sessions.of("b").clear()
+    assert set(engine.forgotten) == {first, second}
+
+
+def test_who_never_asked_leaves_quietly() -> None:
+    Session().clear()
+    Session().close()
