@@ -70,7 +70,7 @@ class LibraryReader:
             given: Tensor = self.model.generate(**inputs, stopping_criteria=stopping, generation_config=arguments)
             return given
 
-        yield from stepwise(generate, begins, _Belongings(self.model, request.seed).around)
+        yield from stepwise(generate, begins, _Random(request.seed, self.model.device).around)
 
     def inputs(self, conversation: Conversation) -> BatchFeature:
         """What the processor makes of the whole conversation, on the model's device."""
@@ -100,36 +100,28 @@ class LibraryReader:
         return self.lengths[picture.digest]
 
 
-class _Belongings:
-    """What an answer has of things that all answers share, put there while it runs and taken back while others do.
+class _Random:
+    """The random numbers of one answer in torch's only generator, which all answers share in turn."""
 
-    That is torch's random state, and what some models note on themselves between two tokens (Qwen-VL and its kin: by
-    how much positions differ from places).
-    """
-
-    def __init__(self, model: Any, seed: int) -> None:
-        self.devices = [model.device] if model.device.type == "cuda" else []
-        self.notes = {module: module.rope_deltas for module in model.modules() if hasattr(module, "rope_deltas")}
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=self.devices):
             torch.manual_seed(seed)
-            self._remember_random()
+            self._remember()
 
-    def _remember_random(self) -> None:
-        self.random = torch.get_rng_state()
-        self.random_there = [torch.cuda.get_rng_state(device) for device in self.devices]
+    def _remember(self) -> None:
+        self.state = torch.get_rng_state()
+        self.states = [torch.cuda.get_rng_state(device) for device in self.devices]
 
     @contextmanager
     def around(self) -> Iterator[None]:
         """Enter while the answer runs."""
         with torch.random.fork_rng(devices=self.devices):
-            torch.set_rng_state(self.random)
-            for device, state in zip(self.devices, self.random_there, strict=True):
+            torch.set_rng_state(self.state)
+            for device, state in zip(self.devices, self.states, strict=True):
                 torch.cuda.set_rng_state(state, device)
-            for module, note in self.notes.items():
-                module.rope_deltas = note
             yield
-            self._remember_random()
-            self.notes = {module: module.rope_deltas for module in self.notes}
+            self._remember()
 
 
 def _words(message: Message) -> tuple[str, ...]:
