@@ -9,7 +9,19 @@ from omnilmm.catalog import BUILT_IN
 from omnilmm.hardware import DEVICES, DTYPE_WISHES
 
 HUBS = ("huggingface", "modelscope")
-LOADING = ("model", "device", "dtype", "revision", "hub", "offline", "max_memory")
+LOADING = (
+    "model",
+    "device",
+    "dtype",
+    "revision",
+    "hub",
+    "offline",
+    "max_memory",
+    "feature_cache_mib",
+    "prefix_cache_mib",
+)
+# What `omnilmm.engine.loading.load_engine` takes where it is not told; importing it would load torch.
+FEATURE_CACHE_MIB, PREFIX_CACHE_MIB = 256, 1024
 
 
 def add_loading_flags(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +38,30 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_argument("--revision", metavar="COMMIT", help="commit, tag or branch of the hub (default: the newest)")
     flags.add_argument("--hub", choices=HUBS, default=HUBS[0], help="where to download from (default: %(default)s)")
     flags.add_argument("--offline", action="store_true", help="use what is on this disk, touch no network")
+    flags.add_argument(
+        "--feature-cache",
+        dest="feature_cache_mib",
+        type=_mib,
+        default=FEATURE_CACHE_MIB,
+        metavar="MIB",
+        help="memory for what was seen in pictures, so that each is looked at once (default: %(default)s)",
+    )
+    flags.add_argument(
+        "--prefix-cache",
+        dest="prefix_cache_mib",
+        type=_mib,
+        default=PREFIX_CACHE_MIB,
+        metavar="MIB",
+        help="memory for conversations, so that a next question is answered at once (default: %(default)s)",
+    )
 
 
 def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """What the flags say, as arguments of `load_engine` and `OmniLMMChat`."""
     return {name: getattr(args, name) for name in LOADING}
+
+
+def _mib(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected MiB as a whole number from 0 on, got {text!r}")
+    return int(text)
