@@ -202,8 +202,8 @@ class Page:
     def _model_html(self) -> str:
         engine = self.engine
         if isinstance(engine, StartingEngine) and not engine.is_ready:
-            return markup.header_html(texts.starting_line(engine.card, engine.progress, engine.failure))
-        return markup.header_html(texts.model_line(engine))
+            return markup.header_html(texts.TITLE, texts.starting_line(engine.card, engine.progress, engine.failure))
+        return markup.header_html(texts.TITLE, texts.model_line(engine))
 
     def _session(self, request: gr.Request) -> Session:
         return self.sessions.of(str(request.session_hash))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from omnilmm.catalog import ModelCard
-from omnilmm.conversation import Conversation
+from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 
@@ -95,6 +95,22 @@ class Finished:
     dropped_messages: int = 0
 
 
+@dataclass(frozen=True)
+class View:
+    """One look of a model at a picture: all of it (the overview), or a slice.
+
+    Attributes:
+        box: which part, (left, top, right, bottom) in pixels of the picture.
+        width, height: of what the model sees of it, in pixels.
+        tokens: that it takes in a prompt.
+    """
+
+    box: tuple[float, float, float, float]
+    width: int
+    height: int
+    tokens: int
+
+
 Event = Progress | TextDelta | Preview | Finished
 
 
@@ -132,6 +148,9 @@ class Engine(Protocol):
             InputError: The conversation cannot be answered.
             ContextLengthError: The question and its pictures alone do not fit.
         """
+
+    def views(self, picture: Picture) -> tuple[View, ...] | None:
+        """How the model looks at a picture, overview first; None where that is not known (yet)."""
 
     def forget(self, owner: Hashable) -> None:
         """The owner has left, or starts over: keep nothing of their conversations."""

@@ -56,6 +56,9 @@ class LibraryReader:
         spoken = replace(conversation, messages=tuple(words))
         return self._count(spoken) + sum(self._added_by(picture) for picture in conversation.pictures)
 
+    def views(self, picture: Picture) -> None:
+        """Only the model's own processor knows."""
+
     def answer(self, request: Request) -> Generator[Ids | None]:
         """See `reading.Reader`; nothing of an earlier turn is used."""
         inputs = self.inputs(request.conversation)

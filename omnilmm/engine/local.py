@@ -13,9 +13,9 @@ from collections.abc import Generator, Hashable, Iterator
 from typing import Any
 
 from omnilmm.catalog import ModelCard
-from omnilmm.conversation import Conversation
+from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.context import fit
-from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta, Timings, Usage
+from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta, Timings, Usage, View
 from omnilmm.engine.features import FEATURE_BYTES
 from omnilmm.engine.generation import HEARTBEAT_S, Generation, seed_of
 from omnilmm.engine.memory import footprint
@@ -83,6 +83,10 @@ class LocalEngine:
                 ahead = turn.ahead(wait_s=HEARTBEAT_S)
             yield from self._answer(generation, dropped, waited_s=time.monotonic() - asked)
 
+    def views(self, picture: Picture) -> tuple[View, ...] | None:
+        """How the model looks at a picture; see `events.Engine`."""
+        return self.reader.views(picture)
+
     def forget(self, owner: Hashable) -> None:
         """Keep nothing of an owner's conversations; see `events.Engine`."""
         self.reader.forget(owner)
@@ -98,8 +102,7 @@ class LocalEngine:
     def _answer(self, generation: Generation, dropped: int, waited_s: float) -> Iterator[Event]:
         request = generation.request
         text = TextStream(self.reader.tokenizer)
-        began = time.monotonic()
-        first_token_s = 0.0
+        began_s = time.monotonic()
         answer: Ids = []
         reading = Progress("reading", total=len(request.conversation.pictures))
         yield reading
@@ -107,7 +110,6 @@ class LocalEngine:
             if ids is None:
                 yield reading
                 continue
-            first_token_s = first_token_s or time.monotonic() - began
             new, answer = ids[len(answer) :], ids
             if isinstance(request.options, BeamSearch):
                 yield Preview(self._decode(self._spoken(ids)))
@@ -123,7 +125,7 @@ class LocalEngine:
             text=whole,
             reason="length" if self._end(answer) is None else "end",
             usage=Usage(request.text_tokens, request.picture_tokens, len(answer), request.reused),
-            timings=Timings(waited_s, first_token_s, time.monotonic() - began),
+            timings=Timings(waited_s, generation.first_s - began_s, generation.last_s - began_s),
             dropped_messages=dropped,
         )
 

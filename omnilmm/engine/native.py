@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteriaList
 
-from omnilmm.conversation import Conversation
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.events import View
 from omnilmm.engine.decoding import Decoder
 from omnilmm.engine.features import FEATURE_BYTES, Eyes, Look
 from omnilmm.engine.options import BeamSearch, Sampling
@@ -60,6 +61,20 @@ class NativeReader:
     def length(self, conversation: Conversation) -> int:
         """Tokens of its prompt."""
         return len(self.processor.prompt(conversation))
+
+    def views(self, picture: Picture) -> tuple[View, ...]:
+        """How the model looks at a picture: the overview, then the slices of the enlarged or shrunk picture."""
+        plan, tokens, (width, height) = (
+            self.processor.plan(picture),
+            self.processor.encoder.query_num,
+            picture.image.size,
+        )
+        wide, high = plan.refined or picture.image.size
+        boxes = [(0, 0, wide, high), *plan.boxes]
+        return tuple(
+            View((x0 * width / wide, y0 * height / high, x1 * width / wide, y1 * height / high), *size, tokens)
+            for (x0, y0, x1, y1), size in zip(boxes, plan.sizes, strict=True)
+        )
 
     def forget(self, owner: Hashable) -> None:
         """Keep nothing of an owner's conversation."""

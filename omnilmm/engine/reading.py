@@ -10,7 +10,8 @@ from collections.abc import Generator, Hashable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from omnilmm.conversation import Conversation
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.events import View
 from omnilmm.engine.features import FEATURE_BYTES
 from omnilmm.engine.options import Options
 from omnilmm.engine.prefix import PREFIX_BYTES
@@ -60,6 +61,9 @@ class Reader(Protocol):
 
     def length(self, conversation: Conversation) -> int:
         """Tokens of its prompt; the model is not touched."""
+
+    def views(self, picture: Picture) -> tuple[View, ...] | None:
+        """How the model looks at a picture; None where only its own processor knows."""
 
     def answer(self, request: Request) -> Generator[list[int] | None]:
         """Answer step by step, where the model may be used.

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Generator, Hashable
 
 from omnilmm.catalog import ModelCard
-from omnilmm.conversation import Conversation
-from omnilmm.engine.events import Engine, Event, Progress
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.events import Engine, Event, Progress, View
 from omnilmm.engine.options import Options
 from omnilmm.errors import CheckpointError, OmniLMMError
 from omnilmm.hardware import Choice
@@ -108,6 +108,10 @@ class StartingEngine:
         if self._engine is None:
             raise self._reason()
         yield from self._engine.stream(conversation, options, owner)
+
+    def views(self, picture: Picture) -> tuple[View, ...] | None:
+        """How the model looks at a picture; None until it is there."""
+        return self._engine.views(picture) if self._engine is not None else None
 
     def forget(self, owner: Hashable) -> None:
         """Keep nothing of an owner's conversations."""

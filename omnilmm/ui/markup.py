@@ -13,8 +13,10 @@ import re
 from weakref import WeakKeyDictionary
 
 from omnilmm.conversation import Message, Picture
-from omnilmm.ui import texts
+from omnilmm.ui.boxes import with_chips
+from omnilmm.ui.note import Note
 from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.texts import Texts
 
 THUMBNAIL_PIXELS = 480  # of the longer side
 
@@ -37,17 +39,25 @@ def chat_messages(session: Session, draft: Draft | None = None) -> list[Shown]:
     messages = draft.history.messages if draft else session.conversation.messages
     shown: list[Shown] = []
     for number, message in enumerate(messages):
-        shown += _bubbles(message, session.notes[number // 2])
+        shown += _bubbles(message, session.texts, session.notes[number // 2])
     if draft:
-        shown += [*_bubbles(draft.question), *_bubbles(Message("assistant", (draft.text,)), draft.note)]
+        answer = Message("assistant", (draft.text,))
+        shown += [
+            *_bubbles(draft.question, session.texts),
+            *_bubbles(answer, session.texts, draft.note, is_growing=True),
+        ]
     return shown
 
 
-def _bubbles(message: Message, note: str = "") -> list[Shown]:
+def _bubbles(message: Message, texts: Texts, note: Note | None = None, *, is_growing: bool = False) -> list[Shown]:
     if message.role == "assistant":
-        contents = [message.text, f'<small class="note">{html.escape(note)}</small>' if note else ""]
+        line = texts.note(note)
+        contents = [
+            with_chips(message.text, chip, is_growing=is_growing),
+            f'<small class="note">{html.escape(line)}</small>' if line else "",
+        ]
     else:
-        contents = [*map(picture_html, message.pictures), plain_markdown(message.text)]
+        contents = [*(picture_html(picture, texts) for picture in message.pictures), plain_markdown(message.text)]
     return [{"role": message.role, "content": content} for content in contents if content]
 
 
@@ -62,7 +72,12 @@ def thumbnail(picture: Picture) -> str:
     return _thumbnails[picture]
 
 
-def picture_html(picture: Picture) -> str:
+def chip(name: str, colour: int) -> str:
+    """What stands in an answer for a region that it marks."""
+    return f'<mark class="chip chip-{colour}">{html.escape(name)}</mark>'
+
+
+def picture_html(picture: Picture, texts: Texts) -> str:
     """A picture of a message."""
     width, height = picture.image.size
     return f'<img class="picture" src="{thumbnail(picture)}" alt="{texts.picture_name(width, height)}">'
@@ -75,9 +90,9 @@ def plain_markdown(text: str) -> str:
     return re.sub(r"^[ \t]+", lambda found: "&nbsp;" * len(found[0].expandtabs(4)), text, flags=re.MULTILINE)
 
 
-def header_html(model_line: str) -> str:
+def header_html(title: str, model_line: str) -> str:
     """The title of the page and the line that says which model answers."""
-    return f"<h1>{html.escape(texts.TITLE)}</h1><p>{html.escape(model_line)}</p>"
+    return f"<h1>{html.escape(title)}</h1><p>{html.escape(model_line)}</p>"
 
 
 def notice_html(notice: str) -> str:

@@ -79,7 +79,7 @@ def test_a_sample_is_answered_truly_as_it_streams(visitor: Visitor, pace: Pace) 
     assert visitor.questions() == [SAMPLES[CIRCLE].question]
     assert visitor.page.evaluate("window.picture === document.querySelector('#chat img.picture')"), "it flickers"
     assert " s to first word · " in visitor.note
-    assert visitor.note.endswith(" tokens/s · 25 picture tokens")
+    assert visitor.note.endswith(" text tokens · 25 picture tokens")
 
 
 def test_every_sample_is_answered_truly(visitor: Visitor) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.ui import markup
+from omnilmm.ui.note import Note
 from omnilmm.ui.session import Draft, Session
 
 
@@ -48,10 +49,10 @@ def test_a_growing_answer_follows_its_history() -> None:
         .with_message("user", "old")
         .with_message("assistant", "gone")
     )
-    session.notes = ("first & note", "second note")
-    draft = Draft(session.conversation.without_last(2), Message("user", ("new",)), "2", "")
+    session.notes = (Note(stopped=True), Note())
+    draft = Draft(session.conversation.without_last(2), Message("user", ("new",)), "2", None)
     bubbles = markup.chat_messages(session, draft)
     assert [bubble["role"] for bubble in bubbles] == ["user", "user", "assistant", "assistant", "user", "assistant"]
     contents = [bubble["content"] for bubble in bubbles]
     assert contents[0].startswith('<img class="picture" src="data:image/jpeg;base64,')
-    assert contents[1:] == ["one &#60;b&#62;", "**1**", '<small class="note">first &amp; note</small>', "new", "2"]
+    assert contents[1:] == ["one &#60;b&#62;", "**1**", '<small class="note">stopped</small>', "new", "2"]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from string import Formatter
+
+import pytest
+
 from omnilmm.catalog import cards
 from omnilmm.engine.events import Progress
 from omnilmm.hardware import Choice
@@ -32,3 +36,33 @@ def test_while_it_starts_the_download_is_shown_in_sizes() -> None:
     assert line == "MiniCPM-V 2.6: downloading, 4.0 of 16.0 GiB (25%)"
     assert texts.starting_line(card, Progress("loading"), None) == "MiniCPM-V 2.6: loading …"
     assert "no space" in texts.starting_line(card, Progress("loading"), OSError("no space"))
+
+
+def gaps(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: gaps(part) for key, part in value.items()}
+    return sorted(field for _, field, _, _ in Formatter().parse(str(value)) if field)
+
+
+def test_both_languages_have_the_same_keys_and_gaps() -> None:
+    english, chinese = (texts.texts_in(code).model_dump() for code in texts.CODES)
+    assert {key: gaps(value) for key, value in english.items()} == {key: gaps(value) for key, value in chinese.items()}
+    same = {key for key, value in english.items() if chinese[key] == value}
+    assert same == {"title"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("en-GB,en;q=0.9,zh;q=0.1", "en"),
+        ("fr-FR,zh-TW;q=0.7", "zh"),
+        ("de", "en"),
+        ("ZH_hant", "zh"),
+        ("", "en"),
+        (None, "en"),
+        (";;,,--", "en"),
+    ],
+)
+def test_the_language_is_the_browsers(wanted: str | None, code: str) -> None:
+    assert texts.texts_for(wanted).code == code
