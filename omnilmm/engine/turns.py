@@ -114,7 +114,7 @@ class Turns:
         self._changed.notify_all()
         if self._running and not self._awake:
             self._awake = True
-            self._thread.submit(self._round)
+            self._thread.submit(self._work)
 
     def _leave(self, turn: Turn) -> None:
         with self._changed:
@@ -126,24 +126,28 @@ class Turns:
         if not is_on_model_thread():  # a stream that is collected there cannot wait for itself
             turn.gone.wait()
 
-    def _round(self) -> None:
-        """One step of whoever is next; the others' steps are asked for one by one, so that the program can end."""
+    def _work(self) -> None:
+        """Steps in turn, until there are none, or the program ends."""
         _inside.model = True
+        while (turn := self._next()) is not None:
+            goes_on = self._step(turn)
+            with self._changed:
+                self._running.remove(turn)
+                if goes_on:
+                    self._running.append(turn)
+                else:
+                    turn.gone.set()
+                    self._admit()
+
+    def _next(self) -> Turn | None:
+        """Whose step it is: those who leave first, so that nobody waits for others to be let go."""
         with self._changed:
-            turn = next((turn for turn in self._running if turn.leaving), self._running[0])
-        goes_on = self._step(turn)
-        with self._changed:
-            self._running.remove(turn)
-            if goes_on:
-                self._running.append(turn)
-            else:
+            if threading.main_thread().is_alive() and self._running:
+                return next((turn for turn in self._running if turn.leaving), self._running[0])
+            for turn in self._running:
                 turn.gone.set()
             self._awake = False
-            try:
-                self._admit()
-            except RuntimeError:  # the interpreter shuts down
-                for other in self._running:
-                    other.gone.set()
+            return None
 
     def _step(self, turn: Turn) -> bool:
         try:
