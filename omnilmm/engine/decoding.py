@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from omnilmm.engine.seats import Seat
 from omnilmm.models.picture_model import PictureModel
 
 
@@ -28,6 +29,7 @@ class Decoder:
         self.keys: list[Hashable] = []
         self.length = 0
         self.is_whole = True
+        self.seat: Seat | None = None
 
     @property
     def nbytes(self) -> int:
@@ -48,8 +50,12 @@ class Decoder:
         Returns:
             Logits [1, V] of the token after the last one.
         """
-        output = self._pass(self.model, embeds, keys, logits_to_keep=1)
-        logits: Tensor = output.logits[:, -1]
+        if self.seat is None:
+            logits: Tensor = self._pass(self.model, embeds, keys, logits_to_keep=1).logits[:, -1]
+            return logits
+        self.is_whole = False
+        logits = self.seat.step(embeds)
+        self._count(embeds, keys)
         return logits
 
     def read_only(self, embeds: Tensor, keys: Sequence[Hashable]) -> None:
@@ -59,10 +65,24 @@ class Decoder:
     def _pass(self, part: nn.Module, embeds: Tensor, keys: Sequence[Hashable], **more: int) -> Any:
         self.is_whole = False  # a pass that breaks off leaves some layers longer than others
         output = part(inputs_embeds=embeds, past_key_values=self.cache, use_cache=True, **more)
+        self._count(embeds, keys)
+        return output
+
+    def _count(self, embeds: Tensor, keys: Sequence[Hashable]) -> None:
         self.length += embeds.shape[1]
         self.keys += keys
         self.is_whole = True
-        return output
+
+    def sit(self, seat: Seat) -> None:
+        """From here on read token by token in a seat, see `seats.py`."""
+        seat.load(self.cache, self.length)
+        self.seat = seat
+
+    def rise(self) -> None:
+        """Leave the seat, with what was read in it."""
+        if self.seat is not None and self.is_whole:
+            self.seat.unload(self.cache, self.length)
+        self.seat = None
 
     def cut(self, length: int) -> bool:
         """Forget all but the first tokens; False if that cannot be done, and nothing of this is of use any more."""

@@ -8,9 +8,13 @@ What a model takes, and what of its ids is text, is the reader's business (`read
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Generator, Hashable, Iterator
+from contextlib import closing
 from typing import Any
+
+from PIL import Image
 
 from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation, Picture
@@ -63,7 +67,7 @@ class LocalEngine:
         self.model, self.processor = model, processor
         self.card, self.device, self.dtype = card, device, dtype
         self.memory_bytes = footprint(model)
-        self.reader = reader_for(model, processor, feature_bytes, prefix_bytes)
+        self.reader = reader_for(model, processor, feature_bytes, prefix_bytes, at_once)
         self.turns = Turns(at_once)
 
     def stream(
@@ -86,6 +90,17 @@ class LocalEngine:
     def views(self, picture: Picture) -> tuple[View, ...] | None:
         """How the model looks at a picture; see `events.Engine`."""
         return self.reader.views(picture)
+
+    def warm_up(self) -> None:
+        """Answer what nobody asked up to its second word, so that nobody waits for what is done only once.
+
+        On a GPU that is recording a pass, too. Others can ask meanwhile.
+        """
+        picture = Picture(Image.new("RGB", (64, 64), "white"))
+        question = Conversation().with_message("user", picture, "?")
+        with closing(self.stream(question, options_for(self.card, seed=0))) as events:
+            heard = (event for event in events if isinstance(event, TextDelta | Finished))
+            next(itertools.islice(heard, 1, None), None)
 
     def forget(self, owner: Hashable) -> None:
         """Keep nothing of an owner's conversations; see `events.Engine`."""

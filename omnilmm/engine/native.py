@@ -17,14 +17,16 @@ from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteriaList
 
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.events import View
 from omnilmm.engine.decoding import Decoder
+from omnilmm.engine.events import View
 from omnilmm.engine.features import FEATURE_BYTES, Eyes, Look
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.engine.prefix import PREFIX_BYTES, PrefixCache
 from omnilmm.engine.reading import Request
 from omnilmm.engine.sampling import Sampler
+from omnilmm.engine.seats import Seats
 from omnilmm.engine.stepwise import Ids, generate_arguments, stepwise
+from omnilmm.engine.turns import AT_ONCE
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.processor import MiniCPMVProcessor
 from omnilmm.prompts.pieces import Prompt
@@ -40,6 +42,7 @@ class NativeReader:
         processor: of the same checkpoint.
         feature_bytes: of picture features that are kept.
         prefix_bytes: of conversations that are kept.
+        seats: on a GPU, for as many answers as run at once.
     """
 
     silent_ids: Set[int] = frozenset()
@@ -50,6 +53,7 @@ class NativeReader:
         processor: MiniCPMVProcessor,
         feature_bytes: int = FEATURE_BYTES,
         prefix_bytes: int = PREFIX_BYTES,
+        seats: int = AT_ONCE,
     ) -> None:
         self.model, self.processor = model, processor
         self.tokenizer, self.stop_ids = processor.tokenizer, processor.stop_ids
@@ -57,6 +61,9 @@ class NativeReader:
         self.prefixes = PrefixCache(prefix_bytes)
         # A device of its own works while this program prepares its next step; a CPU is busy with both.
         self.works_ahead = model.device.type == "cuda"
+        # Passes are recorded on one GPU; spread over several devices they are not.
+        is_together = len({parameter.device for parameter in model.parameters()}) == 1
+        self.seats = Seats(model, seats if self.works_ahead and is_together else 0)
 
     def length(self, conversation: Conversation) -> int:
         """Tokens of its prompt."""
@@ -81,8 +88,8 @@ class NativeReader:
         self.prefixes.forget(owner)
 
     def free(self) -> int:
-        """Give up all features and conversations that are kept."""
-        return self.eyes.kept.clear() + self.prefixes.clear()
+        """Give up all features and conversations that are kept, and the seats that are free."""
+        return self.eyes.kept.clear() + self.prefixes.clear() + self.seats.clear()
 
     def answer(self, request: Request) -> Generator[Ids | None]:
         """See `reading.Reader`."""
@@ -145,9 +152,20 @@ class NativeReader:
         last = (len(keys) - decoder.length - 1) % PREFILL_TOKENS + 1
         yield from self._read(decoder, keys, embeds, len(keys) - last)
         logits = decoder.read(embeds[:, -last:], keys[-last:])
-        sampler, ids = Sampler(options, seed, logits.device), []
+        seat = self.seats.take(len(keys) + options.max_new_tokens)
+        if seat is not None:
+            decoder.sit(seat)
+        try:
+            yield from self._draw(Sampler(options, seed, logits.device), options.max_new_tokens, decoder, logits)
+        finally:
+            decoder.rise()
+            if seat is not None:
+                self.seats.give_back(seat)
+
+    def _draw(self, sampler: Sampler, most: int, decoder: Decoder, logits: Tensor) -> Generator[Ids]:
+        ids: Ids = []
         embed = self.model.get_input_embeddings()
-        for left in reversed(range(options.max_new_tokens)):
+        for left in reversed(range(most)):
             drawn = sampler.draw(logits)
             token = _Readback(drawn)
             if self.works_ahead and left:

@@ -15,6 +15,7 @@ from omnilmm.engine.events import View
 from omnilmm.engine.features import FEATURE_BYTES
 from omnilmm.engine.options import Options
 from omnilmm.engine.prefix import PREFIX_BYTES
+from omnilmm.engine.turns import AT_ONCE
 from omnilmm.models.picture_model import PictureModel
 
 
@@ -81,7 +82,11 @@ class Reader(Protocol):
 
 
 def reader_for(
-    model: Any, processor: Any, feature_bytes: int = FEATURE_BYTES, prefix_bytes: int = PREFIX_BYTES
+    model: Any,
+    processor: Any,
+    feature_bytes: int = FEATURE_BYTES,
+    prefix_bytes: int = PREFIX_BYTES,
+    at_once: int = AT_ONCE,
 ) -> Reader:
     """The reader of a loaded model.
 
@@ -91,7 +96,7 @@ def reader_for(
     if isinstance(model, PictureModel):
         from omnilmm.engine.native import NativeReader
 
-        return NativeReader(model, processor, feature_bytes, prefix_bytes)
+        return NativeReader(model, processor, feature_bytes, prefix_bytes, at_once)
     from omnilmm.engine.library import LibraryReader
 
     return LibraryReader(model, processor)

@@ -5,9 +5,11 @@ Who asks meanwhile sees how far the download and the loading are, and is answere
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable, Generator, Hashable
+from typing import Protocol, runtime_checkable
 
 from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation, Picture
@@ -23,6 +25,14 @@ PENDING = Choice("…", "still loading")
 logger = logging.getLogger(__name__)
 
 Load = Callable[[Callable[[int, int], None]], Engine]
+
+
+@runtime_checkable
+class WarmingUp(Protocol):
+    """An engine whose first answer takes longer than the others, unless it is warmed up."""
+
+    def warm_up(self) -> None:
+        """Do what is done only once; others can ask meanwhile."""
 
 
 class StartingEngine:
@@ -51,6 +61,14 @@ class StartingEngine:
             self.failure = error
         finally:
             self.done.set()
+        if isinstance(self._engine, WarmingUp):
+            self._warm_up(self._engine)
+
+    def _warm_up(self, engine: WarmingUp) -> None:
+        try:
+            engine.warm_up()
+        except Exception:  # then the first answer will say what is wrong
+            logger.exception("%s could not be warmed up", self._card.title)
 
     def _report(self, done: int, total: int) -> None:
         if self._stopping.is_set():
@@ -98,6 +116,13 @@ class StartingEngine:
         self._stopping.set()
         if self.progress.stage == "downloading":
             self.done.wait(STOP_S)
+
+    def release(self) -> None:
+        """Nobody needs this model any more: a download stops, and its memory is free once the last answer has ended."""
+        self.stop()
+        self.done.wait()
+        self._engine = None
+        gc.collect()
 
     def stream(
         self, conversation: Conversation, options: Options | None = None, owner: Hashable = None

@@ -306,10 +306,16 @@ def test_an_answer_is_not_read_again(
     assert twins.anew(second, MODES["sampling"]).usage.reused == twins.engine.reader.length(question) + len(ids)
 
 
-def test_begun_ahead_is_the_same(twins: Twins, options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not twins.remembers:
+@pytest.mark.parametrize("seats", [0, 1])
+def test_as_on_a_gpu_it_is_the_same(
+    twins: Twins, options: Options, monkeypatch: pytest.MonkeyPatch, seats: int
+) -> None:
+    """With a pass begun ahead, and in keys and values of fixed length; only that nothing is recorded."""
+    reader = twins.engine.reader
+    if not isinstance(reader, NativeReader):
         pytest.skip("answers through its own generate")
-    monkeypatch.setattr(twins.engine.reader, "works_ahead", True)
+    monkeypatch.setattr(reader, "works_ahead", True)
+    monkeypatch.setattr(reader.seats, "most", seats)
     question = talk(RED, "What is it?")
     said = twins.anew(question, options).text
     twins.anew(question.with_message("assistant", said).with_message("user", "Where?"), options)
