@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 FLAGS ?=
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench bench-gpu clean
+.PHONY: demo test check bench bench-speed bench-gpu clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it on the built-in model
 	$(RUN) web_demo.py --open $(FLAGS)
@@ -21,6 +21,9 @@ check: $(VENV)/.dev  ## lint, format, types
 
 bench: $(VENV)/.demo  ## what it costs on this machine
 	$(RUN) -m benchmarks
+
+bench-speed: $(VENV)/.dev  ## how fast it is, as ratios against the published way and against the machine's limits
+	$(RUN) -m benchmarks.speed $(FLAGS)
 
 bench-gpu: $(VENV)/.dev  ## every architecture at full size with random weights; needs a CUDA GPU
 	$(RUN) -m benchmarks.full_size
