@@ -9,11 +9,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from omnilmm.conversation import Conversation
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from omnilmm.conversation import Conversation, Message, Role
 from omnilmm.ui.note import Note
 
 KEPT_S = 30 * 60
 MOST_BYTES = 2**30
+_MOST_LOST = 20  # pictures of one message that are mentioned
 _MESSAGE_BYTES = 1000  # besides text and pixels
 
 
@@ -84,3 +87,43 @@ class Keeper:
             if since >= oldest and sum(kept.size for _, kept in self._kept.values()) <= self.most_bytes:
                 return
             self._kept.popitem(last=False)
+
+
+class Memory(BaseModel):
+    """What a browser remembers of its page, as JSON: enough to come back, and the text if the server is a new one.
+
+    Attributes:
+        token: of the conversation in the `Keeper`.
+        language: that the visitor chose; empty for the browser's own.
+        said: role, text and number of pictures of each message.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token: str = Field(default="", max_length=100)
+    language: str = Field(default="", max_length=10)
+    said: tuple[tuple[Role, str, int], ...] = ()
+
+    @classmethod
+    def of(cls, token: str, language: str, conversation: Conversation) -> Memory:
+        """What to remember of a conversation."""
+        said = tuple((message.role, message.text, len(message.pictures)) for message in conversation.messages)
+        return cls(token=token, language=language, said=said)
+
+    @classmethod
+    def read(cls, stored: str) -> Memory:
+        """From the browser's storage; an empty memory where it is not ours."""
+        try:
+            memory = cls.model_validate_json(stored or "{}")
+        except ValidationError:
+            return cls()
+        roles = [role for role, _, _ in memory.said]
+        return memory if roles == ["user", "assistant"] * (len(roles) // 2) else cls()
+
+    def conversation(self, lost: str) -> Conversation:
+        """The text, with `lost` said in place of each picture."""
+        messages = (
+            Message(role, (*[lost] * min(pictures, _MOST_LOST), text) if role == "user" else (text,))
+            for role, text, pictures in self.said
+        )
+        return Conversation(tuple(messages))

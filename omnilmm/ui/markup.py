@@ -10,16 +10,25 @@ import base64
 import html
 import io
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from PIL import Image
+
 from omnilmm.conversation import Message, Picture
-from omnilmm.ui.boxes import with_chips
+from omnilmm.engine.events import Engine
+from omnilmm.ui import seen
+from omnilmm.ui.boxes import drawn, regions, with_chips
 from omnilmm.ui.note import Note
 from omnilmm.ui.session import Draft, Session
 from omnilmm.ui.texts import Texts
 
 THUMBNAIL_PIXELS = 480  # of the longer side
 
+MARKED_PIXELS = 720  # of a picture on which an answer marks something
+
+_marked_pictures: WeakKeyDictionary[Picture, dict[str, str]] = WeakKeyDictionary()
 _thumbnails: WeakKeyDictionary[Picture, str] = WeakKeyDictionary()  # a thumbnail goes when its picture goes
 
 _EVERYWHERE = re.compile(r"[\\`*_\[\]<>&|~$]")
@@ -29,6 +38,15 @@ _AT_LINE_START = re.compile(r"^(\s*)([#+=-]|\d+[.)])", re.MULTILINE)
 Shown = dict[str, str]  # one bubble: "role" and "content", the form of every chat widget
 
 
+@dataclass(frozen=True)
+class Bubble:
+    """One bubble of the page: a picture, or what somebody said; `picture` is what it shows, if it shows one."""
+
+    role: str
+    content: str
+    picture: Picture | None = None
+
+
 def chat_messages(session: Session, draft: Draft | None = None) -> list[Shown]:
     """A conversation as bubbles: pictures, then text, each answer followed by its note.
 
@@ -36,29 +54,76 @@ def chat_messages(session: Session, draft: Draft | None = None) -> list[Shown]:
         session: whose conversation.
         draft: the turn that is being answered, shown in place of what follows its history.
     """
+    return [{"role": bubble.role, "content": bubble.content} for bubble in _bubbles(session, draft)]
+
+
+def picture_of_bubble(session: Session, number: int) -> Picture | None:
+    """Which picture a bubble of the kept conversation shows."""
+    bubbles = list(_bubbles(session))
+    return bubbles[number].picture if 0 <= number < len(bubbles) else None
+
+
+def _bubbles(session: Session, draft: Draft | None = None) -> Iterator[Bubble]:
     messages = draft.history.messages if draft else session.conversation.messages
-    shown: list[Shown] = []
+    shown: Picture | None = None  # the newest picture, which marks in an answer are about
     for number, message in enumerate(messages):
-        shown += _bubbles(message, session.texts, session.notes[number // 2])
+        shown = message.pictures[-1] if message.pictures else shown
+        yield from _of_message(message, session.texts, session.notes[number // 2], shown)
     if draft:
-        answer = Message("assistant", (draft.text,))
-        shown += [
-            *_bubbles(draft.question, session.texts),
-            *_bubbles(answer, session.texts, draft.note, is_growing=True),
-        ]
-    return shown
+        yield from _of_message(draft.question, session.texts)
+        yield from _of_message(Message("assistant", (draft.text,)), session.texts, draft.note, is_growing=True)
 
 
-def _bubbles(message: Message, texts: Texts, note: Note | None = None, *, is_growing: bool = False) -> list[Shown]:
-    if message.role == "assistant":
-        line = texts.note(note)
-        contents = [
-            with_chips(message.text, chip, is_growing=is_growing),
-            f'<small class="note">{html.escape(line)}</small>' if line else "",
-        ]
-    else:
-        contents = [*(picture_html(picture, texts) for picture in message.pictures), plain_markdown(message.text)]
-    return [{"role": message.role, "content": content} for content in contents if content]
+def _of_message(
+    message: Message,
+    texts: Texts,
+    note: Note | None = None,
+    shown: Picture | None = None,
+    *,
+    is_growing: bool = False,
+) -> Iterator[Bubble]:
+    if message.role == "user":
+        for picture in message.pictures:
+            yield Bubble("user", picture_html(picture, texts), picture)
+        if message.text:
+            yield Bubble("user", plain_markdown(message.text))
+        return
+    if said := with_chips(message.text, chip, is_growing=is_growing):
+        yield Bubble("assistant", said)
+    marked = [] if is_growing else regions(message.text)
+    if marked and shown:
+        alternative = html.escape(texts.boxes_on_picture)
+        yield Bubble(
+            "assistant", f'<img class="picture" src="{_marked(shown, message.text)}" alt="{alternative}">', shown
+        )
+    if line := texts.note(note):
+        yield Bubble("assistant", f'<small class="note">{html.escape(line)}</small>')
+
+
+def _marked(picture: Picture, answer: str) -> str:
+    """The picture with what an answer marks in it, as a `data:` address."""
+    kept = _marked_pictures.setdefault(picture, {})
+    if answer not in kept:
+        small = picture.image.copy()
+        small.thumbnail((MARKED_PIXELS, MARKED_PIXELS))
+        kept[answer] = _data_address(drawn(small, regions(answer)))
+    return kept[answer]
+
+
+def seen_html(picture: Picture | None, engine: Engine, texts: Texts) -> str:
+    """How the model looks at a picture: large, with its slices, and in numbers."""
+    views = engine.views(picture) if picture else ()
+    line = f"<p>{html.escape(texts.seen_line(views))}</p>"
+    if picture is None:
+        return line
+    name = html.escape(texts.picture_name(*picture.image.size))
+    return f'<img class="seen" src="{_data_address(seen.drawn(picture, views))}" alt="{name}">{line}'
+
+
+def _data_address(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def thumbnail(picture: Picture) -> str:
@@ -66,9 +131,7 @@ def thumbnail(picture: Picture) -> str:
     if picture not in _thumbnails:
         small = picture.image.copy()
         small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-        buffer = io.BytesIO()
-        small.save(buffer, format="JPEG", quality=85)
-        _thumbnails[picture] = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        _thumbnails[picture] = _data_address(small)
     return _thumbnails[picture]
 
 

@@ -26,6 +26,10 @@ class Sample:
     question_zh: str | None = None
     answer_zh: str | None = None
 
+    def asked_in(self, code: str) -> str:
+        """The question in a language, in English where there is no other."""
+        return (self.question_zh if code == "zh" else None) or self.question
+
 
 @lru_cache
 def samples() -> tuple[Sample, ...]:

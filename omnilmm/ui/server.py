@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -36,7 +37,17 @@ def load_gradio() -> ModuleType:
     return gradio
 
 
-def launch(demo: Any, *, host: str = HOST, port: int | None = None, share: bool = False) -> str:
+def launch(
+    demo: Any,
+    *,
+    host: str = HOST,
+    port: int | None = None,
+    share: bool = False,
+    login: Mapping[str, str] | None = None,
+    root_path: str | None = None,
+    max_file_mib: int = MAX_FILE_BYTES // 2**20,
+    queue_size: int | None = None,
+) -> str:
     """Serve a page in the background.
 
     Args:
@@ -44,6 +55,10 @@ def launch(demo: Any, *, host: str = HOST, port: int | None = None, share: bool 
         host: address to listen on.
         port: None for 7860 or the next free one, 0 for any free one.
         share: also make a public link through Gradio's servers, `demo.share_url`.
+        login: names and passwords; nobody is asked for one if there are none.
+        root_path: where a proxy in front of it serves the page.
+        max_file_mib: of an upload.
+        queue_size: how many questions may wait; None for any number.
 
     Returns:
         The local address.
@@ -52,6 +67,7 @@ def launch(demo: Any, *, host: str = HOST, port: int | None = None, share: bool 
         OSError: The port is taken, or this machine has no such address.
     """
     _bypass_proxy("localhost", "127.0.0.1", host)
+    demo.queue(max_size=queue_size)
     _, address, _ = demo.launch(
         server_name=host,
         server_port=find_port(host, port),
@@ -65,7 +81,9 @@ def launch(demo: Any, *, host: str = HOST, port: int | None = None, share: bool 
         run_history=False,  # it would keep questions and answers in the browser's storage
         enable_monitoring=False,
         ssr_mode=False,
-        max_file_size=MAX_FILE_BYTES,
+        auth=list(login.items()) if login else None,
+        root_path=root_path,
+        max_file_size=min(max_file_mib * 2**20, MAX_FILE_BYTES),
         state_session_capacity=256,  # what Gradio itself keeps of each visitor's widgets
     )
     return str(address)

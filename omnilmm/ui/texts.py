@@ -77,6 +77,8 @@ class Texts(BaseModel):
     reused_tokens: str
     dropped: str
     nothing_to_regenerate: str
+    editing: str
+    nothing_to_edit: str
     nothing_to_undo: str
     nothing_to_continue: str
     withdrawn: str

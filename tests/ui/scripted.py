@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Hashable, Iterable
 
 from omnilmm.catalog import BUILT_IN, ModelCard, find
-from omnilmm.conversation import Conversation
-from omnilmm.engine.events import Event, Finished, TextDelta, Timings, Usage
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.events import Event, Finished, TextDelta, Timings, Usage, View
 from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 
@@ -57,3 +57,6 @@ class ScriptedEngine:
 
     def forget(self, owner: Hashable) -> None:
         self.forgotten.append(owner)
+
+    def views(self, picture: Picture) -> tuple[View, ...] | None:
+        return None

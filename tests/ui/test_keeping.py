@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from PIL import Image
 
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.ui.keeping import Keeper, Kept
+from omnilmm.ui.keeping import Keeper, Kept, Memory
 
 
 class Clock:
@@ -61,3 +62,20 @@ def test_an_empty_conversation_takes_the_kept_one_away() -> None:
     keeper.keep("a", talk("a"))
     keeper.keep("a", Kept(Conversation(), ()))
     assert len(keeper) == 0
+
+
+def test_the_browser_remembers_the_text_for_a_new_server() -> None:
+    kept = talk("What?", pixels=3)
+    memory = Memory.read(Memory.of("a-token", "zh", kept.conversation).model_dump_json())
+    assert (memory.token, memory.language) == ("a-token", "zh")
+    back = memory.conversation("[gone]")
+    assert [message.text for message in back.messages] == ["[gone]\nWhat?", "yes"]
+    assert not back.pictures
+
+
+@pytest.mark.parametrize(
+    "stored",
+    ["", "{", "[]", '{"token": 1}', '{"said": [["assistant", "x", 0]]}', '{"said": [["user", "x", 0]]}', '{"more": 1}'],
+)
+def test_what_is_not_ours_in_the_browser_is_left_alone(stored: str) -> None:
+    assert Memory.read(stored) == Memory()

@@ -12,6 +12,8 @@ from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.ui import markup
 from omnilmm.ui.note import Note
 from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.texts import ENGLISH
+from tests.ui.scripted import ScriptedEngine
 
 
 def test_plain_words_stay_as_they_are() -> None:
@@ -56,3 +58,47 @@ def test_a_growing_answer_follows_its_history() -> None:
     contents = [bubble["content"] for bubble in bubbles]
     assert contents[0].startswith('<img class="picture" src="data:image/jpeg;base64,')
     assert contents[1:] == ["one &#60;b&#62;", "**1**", '<small class="note">stopped</small>', "new", "2"]
+
+
+def marked_talk() -> Session:
+    session = Session()
+    session.conversation = (
+        Conversation()
+        .with_message("user", Picture(Image.new("RGB", (40, 30), "white")), "Where?")
+        .with_message("assistant", "<ref>a <b></ref><box>0 0 500 500</box> and more")
+        .with_message("user", "Thanks")
+        .with_message("assistant", "No box.")
+    )
+    session.notes = (None, Note(stopped=True))
+    return session
+
+
+def test_what_an_answer_marks_is_a_chip_in_the_text_and_drawn_on_the_picture() -> None:
+    session = marked_talk()
+    contents = [bubble["content"] for bubble in markup.chat_messages(session)]
+    assert contents[2] == '<mark class="chip chip-0">a &lt;b&gt;</mark> and more'
+    drawn = Image.open(io.BytesIO(base64.b64decode(contents[3].partition("base64,")[2].partition('"')[0])))
+    assert drawn.size == (40, 30) and min(drawn.convert("L").tobytes()) < 150
+    assert contents[4:] == ["Thanks", "No box.", '<small class="note">stopped</small>']
+
+
+def test_marks_of_a_growing_answer_are_not_drawn_yet() -> None:
+    session = marked_talk()
+    before = session.conversation.without_last(2)
+    draft = Draft(before, Message("user", ("And?",)), "<ref>b</ref><box>0 0 9 9</box><ref>c", None)
+    bubbles = markup.chat_messages(session, draft)
+    assert bubbles[-1]["content"] == '<mark class="chip chip-0">b</mark>c'
+
+
+def test_a_bubble_knows_the_picture_it_shows() -> None:
+    session = marked_talk()
+    picture = session.conversation.pictures[0]
+    shown = [markup.picture_of_bubble(session, number) for number in range(-1, 9)]
+    assert shown == [None, picture, None, None, picture, None, None, None, None, None]
+
+
+def test_how_a_picture_is_seen_is_shown_large_and_told() -> None:
+    engine, picture = ScriptedEngine(), Picture(Image.new("RGB", (40, 30)))
+    told = markup.seen_html(picture, engine, ENGLISH)
+    assert 'class="seen" src="data:image/jpeg;base64,' in told and ENGLISH.seen_unknown in told
+    assert ENGLISH.seen_nothing in markup.seen_html(None, engine, ENGLISH)
