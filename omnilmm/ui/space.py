@@ -1,4 +1,4 @@
-"""How a page is started on a Hugging Face Space, which gives no flags: by variables of its settings."""
+"""How a page is started where nobody gives it flags, on a Hugging Face Space or in a container: by a variable."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ VARIABLE = "OMNILMM_FLAGS"
 SERVING = ("--host", "0.0.0.0", "--port", "7860")  # noqa: S104
 
 
-def flags_of_space() -> list[str]:
-    """What stands for the flags on a Space, nothing elsewhere; flags that are given come after these and win.
+def flags_of_environment() -> list[str]:
+    """Flags of the variable, on a Space after those it needs; flags that are given come after these and win.
 
     Raises:
         OptionsError: The variable cannot be read.
     """
-    if not on_space():
-        return []
     text = os.environ.get(VARIABLE, "")
     try:
-        return [*SERVING, *shlex.split(text)]
+        return [*(SERVING if on_space() else ()), *shlex.split(text)]
     except ValueError as error:
         raise OptionsError(
             f"{VARIABLE} cannot be read ({error}). Expected flags as in a terminal: {text!r}."
