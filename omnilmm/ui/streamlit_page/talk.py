@@ -1,0 +1,133 @@
+"""The conversation: bubbles, the answer that grows, and what can be done with each."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from omnilmm.conversation import Message, Picture
+from omnilmm.engine.events import Engine
+from omnilmm.ui import boxes, seen
+from omnilmm.ui.markup import plain_markdown
+from omnilmm.ui.note import Note
+from omnilmm.ui.streamlit_page.browser import copy_button
+from omnilmm.ui.streamlit_page.visitor import Visitor
+
+LOOK_S = 0.15  # how often the page looks at a growing answer
+PICTURE_PIXELS = 240
+AVATARS = {"user": ":material/person:", "assistant": ":material/visibility:"}
+CHIPS = ("orange", "blue", "green", "violet", "yellow", "primary")  # near to boxes.COLOURS
+
+
+def draw(me: Visitor, engine: Engine) -> None:
+    """The whole conversation, the answer that is being given, and what can be done with them."""
+    history = me.history
+    for number, message in enumerate(history.messages):
+        if me.editing == number:
+            _edit_form(me, engine, number, message)
+        elif message.role == "user":
+            _question(me, engine, message, number)
+        else:
+            pictures = [picture for before in history.messages[:number] for picture in before.pictures]
+            _answer(me, message.text, number, me.session.notes[number // 2], pictures)
+    is_running = me.answering is not None
+    st.fragment(_growing, run_every=LOOK_S if is_running else None)(me, engine, len(history.messages))
+    if history.messages and not is_running:
+        _actions(me, engine)
+
+
+def _growing(me: Visitor, engine: Engine, number: int) -> None:
+    """The newest turn; drawn by itself again and again until its answer has ended."""
+    running = me.answering
+    if running is None:
+        return
+    if running.done.is_set():
+        st.rerun()  # the whole page, once: the turn is history now
+    if draft := running.draft:
+        _question(me, engine, draft.question, number, is_growing=True)
+        _answer(me, draft.text, number + 1, draft.note, [], is_growing=True)
+    st.button(me.texts.stop, icon=":material/stop_circle:", key="stop", on_click=me.stop)
+
+
+def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_growing: bool = False) -> None:
+    with _bubble(message.role, number):
+        if message.pictures:
+            with st.container(horizontal=True, key=f"pictures-{number}"):
+                for picture in message.pictures:
+                    show_picture(picture, me, PICTURE_PIXELS)
+        st.markdown(plain_markdown(message.text))
+        if is_growing:
+            return
+        with st.container(horizontal=True, gap="small", key=f"tools-{number}"):
+            st.button(me.texts.edit, key=f"edit-{number}", type="tertiary", on_click=me.start_edit, args=(number,))
+            for count, picture in enumerate(message.pictures):
+                seen_button(picture, me, engine, f"seen-{number}-{count}")
+
+
+def _answer(
+    me: Visitor, text: str, number: int, note: Note | None, pictures: list[Picture], *, is_growing: bool = False
+) -> None:
+    with _bubble("assistant", number):
+        st.markdown(boxes.with_chips(text, _chip, is_growing=is_growing))
+        marked = boxes.regions(text)
+        if marked and pictures:
+            with st.container(key=f"boxes-{number}"):
+                st.image(boxes.drawn(pictures[-1].image, marked), caption=me.texts.boxes_on_picture, width=420)
+        if line := me.texts.note(note):
+            st.caption(plain_markdown(line))
+        if not is_growing:
+            copy_button(text, me.texts.copy_answer, f"copy-{number}")
+
+
+def _bubble(role: str, number: int) -> st.delta_generator.DeltaGenerator:
+    with st.container(key=f"message-{number}"):
+        return st.chat_message(role, avatar=AVATARS[role])
+
+
+def _edit_form(me: Visitor, engine: Engine, number: int, message: Message) -> None:
+    key = f"edited-{number}"
+
+    def send() -> None:
+        me.edit(engine, number, st.session_state[key])
+
+    with _bubble(message.role, number):
+        st.text_area(me.texts.edit, message.text, key=key, label_visibility="collapsed")
+        with st.container(horizontal=True, key="edit-form"):
+            st.button(me.texts.save, key="edit-save", type="primary", on_click=send)
+            st.button(me.texts.cancel, key="edit-cancel", on_click=me.start_edit, args=(None,))
+
+
+def _actions(me: Visitor, engine: Engine) -> None:
+    with st.container(key="actions", horizontal=True, gap="small"):
+        for key, label, icon, act, arguments in (
+            ("regenerate", me.texts.regenerate, "refresh", me.again, (engine,)),
+            ("undo", me.texts.undo, "undo", me.undo, ()),
+            ("clear", me.texts.clear, "add_comment", me.clear, ()),
+        ):
+            st.button(label, key=key, icon=f":material/{icon}:", type="tertiary", on_click=act, args=arguments)
+
+
+def show_picture(picture: Picture, me: Visitor, pixels: int) -> None:
+    """A thumbnail; its button shows the picture at full size."""
+    width, height = picture.image.size
+    shown = min(pixels, width, max(1, pixels * width // height))
+    st.image(picture.image, width=shown, alt=me.texts.picture_name(width, height))
+
+
+def seen_button(picture: Picture, me: Visitor, engine: Engine, key: str) -> None:
+    """A button that shows how the model looks at a picture."""
+    if st.button(me.texts.seen, key=key, type="tertiary", icon=":material/grid_on:"):
+        _show_seen(picture, me, engine)
+
+
+def _show_seen(picture: Picture, me: Visitor, engine: Engine) -> None:
+    @st.dialog(me.texts.seen, width="medium")
+    def show() -> None:
+        views = engine.views(picture)
+        st.image(seen.drawn(picture, views), alt=me.texts.picture_name(*picture.image.size))
+        st.caption(me.texts.seen_line(views))
+
+    show()
+
+
+def _chip(name: str, colour: int) -> str:
+    return f":{CHIPS[colour]}-badge[{plain_markdown(name)}]"

@@ -1,0 +1,146 @@
+"""The Streamlit page: talk about pictures in the browser.
+
+    python web_demo_streamlit.py [--model NAME] [--device auto] [--dtype auto] [--host 127.0.0.1] [--port 8501] [--open]
+    streamlit run web_demo_streamlit.py -- [--model NAME] [--device auto] [--dtype auto]
+
+The flags, the server, and the wiring of the page; its parts are in `omnilmm.ui.streamlit_page`. This file is also the
+script that Streamlit runs for every visitor and every click. No answer is given in that script: each has a thread of
+its own (`omnilmm.ui.answering`), at which the page looks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+import webbrowser
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from omnilmm.catalog import find
+from omnilmm.engine.events import Engine
+from omnilmm.engine.starting import StartingEngine
+from omnilmm.errors import OmniLMMError
+from omnilmm.hardware import prepare_environment
+from omnilmm.ui import texts
+from omnilmm.ui.access import Guard, accounts
+from omnilmm.ui.flags import add_loading_flags, loading_arguments
+from omnilmm.ui.server import HOST, find_port
+from omnilmm.ui.space import flags_of_environment
+from omnilmm.ui.terminal import DownloadBar
+
+STARTED_S = time.monotonic()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(prog="web_demo_streamlit.py", description="Talk about pictures in the browser.")
+    add_loading_flags(flags)
+    page = flags.add_argument_group("the page")
+    page.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
+    page.add_argument("--port", type=int, help="port to listen on, 0 for any (default: 8501 or the next free one)")
+    page.add_argument("--root-path", default="", metavar="/PATH", help="where a proxy shows the page")
+    page.add_argument("--max-file-size", type=int, metavar="MB", help="largest picture file (default: 50)")
+    page.add_argument(
+        "--auth",
+        action="append",
+        default=[],
+        metavar="USER:PASSWORD",
+        help="ask for this name and password; may be repeated; or a file with one pair per line",
+    )
+    page.add_argument("--open", action="store_true", help="open the page in the browser")
+    return flags
+
+
+def loader(flags: argparse.Namespace, bar: DownloadBar) -> Callable[[str], Engine]:
+    """How engines are made: by a model's name, loaded in the background with what the flags say."""
+
+    def make(model: str) -> Engine:
+        arguments = {**loading_arguments(flags), "model": model}
+
+        def load(report: Callable[[int, int], None]) -> Engine:
+            prepare_environment(arguments["device"])  # before torch is imported
+            from omnilmm.engine.space import load_page_engine
+
+            def both(done: int, total: int) -> None:
+                bar.report(done, total)
+                report(done, total)
+
+            return load_page_engine(**arguments, report=both)
+
+        return StartingEngine(find(model), load)
+
+    return make
+
+
+def build(make: Callable[[str], Engine], flags: argparse.Namespace) -> Any:
+    """The page as an ASGI application, `streamlit.starlette.App`, that begins to load the model when it is served."""
+    from starlette.middleware import Middleware
+    from streamlit.starlette import App
+
+    from omnilmm.ui.streamlit_page import engines, serving
+
+    @asynccontextmanager
+    async def lifespan(_: App) -> AsyncIterator[None]:
+        engines.serve(make, flags.model)
+        print(texts.served(serving.address(), time.monotonic() - STARTED_S), flush=True)
+        if flags.open:
+            webbrowser.open(serving.address())
+        try:
+            yield
+        finally:
+            engines.stop()
+
+    guards = [Middleware(Guard, accounts=accounts(flags.auth))] if flags.auth else []
+    # `streamlit run` finds this line by the name and the class in it, and then asks this module for `app`.
+    app = App(Path(__file__).resolve(), lifespan=lifespan, middleware=[*guards, Middleware(serving.Policy)])
+    return app  # noqa: RET504
+
+
+def __getattr__(name: str) -> Any:
+    """What `streamlit run web_demo_streamlit.py` finds when it looks for an `app = App(…)`, as in `build`."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    flags = parser().parse_args([*flags_of_environment(), *sys.argv[1:]])
+    return build(loader(flags, DownloadBar()), flags)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the page, load the model meanwhile, until Ctrl-C."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        flags = parser().parse_args([*flags_of_environment(), *(sys.argv[1:] if arguments is None else arguments)])
+        port = find_port(flags.host, flags.port)  # what can fail at once does not wait for the libraries
+        print(texts.loading(find(flags.model)), flush=True)
+        with DownloadBar() as bar:
+            app = build(loader(flags, bar), flags)
+            from omnilmm.ui.streamlit_page import serving
+
+            app.run(
+                config=serving.settings(flags.host, port, root_path=flags.root_path, max_file_mb=flags.max_file_size)
+            )
+    except (OmniLMMError, OSError) as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 2
+    return 0
+
+
+def _draws() -> bool:
+    """Whether Streamlit runs this file as the script of a page."""
+    if "streamlit" not in sys.modules:
+        return False
+    from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+    return get_script_run_ctx(suppress_warning=True) is not None
+
+
+if __name__ == "__main__":
+    if _draws():
+        from omnilmm.ui.streamlit_page.page import draw
+
+        draw()
+    else:
+        sys.exit(main())
