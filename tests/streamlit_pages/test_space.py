@@ -1,0 +1,26 @@
+"""The Streamlit page as a Space: alone in the folder that `make space` writes, with the variables of the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Browser
+
+from deploy.space import main
+from tests.pages.visitor import SAMPLES
+from tests.space import said, started
+from tests.streamlit_pages.person import Person
+
+
+def test_the_streamlit_space_answers_also_about_an_upload(tmp_path: Path, browser: Browser) -> None:
+    folder = tmp_path / "space"
+    assert main([str(folder), "--page", "streamlit"]) == 0
+    sample = SAMPLES["circle"]
+    with started(folder, "web_demo_streamlit.py") as server:
+        port = said(server, r"http://[^ ]+:\d+").rpartition(":")[2]
+        context = browser.new_context(locale="en")
+        person = Person.arrives(context, f"http://127.0.0.1:{port}")
+        person.ask(sample.question, sample.picture)
+        assert person.answered() == sample.answer
+        context.close()
+        assert person.foreign == []
