@@ -9,6 +9,7 @@ import base64
 import binascii
 import io
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -73,6 +74,22 @@ def read_conversation(data: str | bytes) -> Conversation:
     conversation = Conversation(messages, document.system)
     _check_turns(conversation)
     return conversation
+
+
+def read_conversation_file(path: Path) -> Conversation:
+    """A conversation from a file.
+
+    Raises:
+        InputError: It cannot be read, or is no exported conversation.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"No conversation can be read from {path} ({getattr(error, 'strerror', None) or error})."
+        ) from error
+    return read_conversation(data)
 
 
 def _parsed(data: str | bytes) -> Any:
