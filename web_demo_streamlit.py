@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import signal
 import sys
+import threading
 import time
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,14 +23,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from omnilmm.catalog import find
+from omnilmm.catalog import cards, find
 from omnilmm.engine.events import Engine
 from omnilmm.engine.starting import StartingEngine
 from omnilmm.errors import OmniLMMError
-from omnilmm.hardware import prepare_environment
+from omnilmm.hardware import prepare_environment, resolve_device
+from omnilmm.images.pixels import MAX_FILE_BYTES
 from omnilmm.ui import texts
 from omnilmm.ui.access import Guard, accounts
 from omnilmm.ui.flags import add_loading_flags, loading_arguments
+from omnilmm.ui.listing import Listed
 from omnilmm.ui.server import HOST, find_port
 from omnilmm.ui.space import flags_of_environment
 from omnilmm.ui.terminal import DownloadBar
@@ -42,16 +47,23 @@ def parser() -> argparse.ArgumentParser:
     page = flags.add_argument_group("the page")
     page.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
     page.add_argument("--port", type=int, help="port to listen on, 0 for any (default: 8501 or the next free one)")
-    page.add_argument("--root-path", default="", metavar="/PATH", help="where a proxy shows the page")
-    page.add_argument("--max-file-size", type=int, metavar="MB", help="largest picture file (default: 50)")
+    page.add_argument("--open", action="store_true", help="open the page in the browser")
+    page.add_argument("--fixed-model", action="store_true", help="visitors cannot choose another model")
     page.add_argument(
         "--auth",
         action="append",
         default=[],
         metavar="USER:PASSWORD",
-        help="ask for this name and password; may be repeated; or a file with one pair per line",
+        help="ask for a login; may be given several times, or name a file with one user:password per line",
     )
-    page.add_argument("--open", action="store_true", help="open the page in the browser")
+    page.add_argument("--root-path", default="", metavar="/PATH", help="where a proxy in front of the page serves it")
+    page.add_argument(
+        "--max-file-size",
+        type=int,
+        default=MAX_FILE_BYTES // 2**20,
+        metavar="MIB",
+        help="of an upload (default: %(default)s)",
+    )
     return flags
 
 
@@ -76,6 +88,22 @@ def loader(flags: argparse.Namespace, bar: DownloadBar) -> Callable[[str], Engin
     return make
 
 
+def listed(flags: argparse.Namespace) -> list[Listed]:
+    """All models, and what this machine is for each of them."""
+    from omnilmm.engine.fetching import cached
+    from omnilmm.engine.memory import free_memory
+
+    free = free_memory(resolve_device(flags.device).value)
+    return [
+        Listed(
+            card,
+            None if free is None else card.best_dtype(free / 2**30),
+            Path(card.location).is_dir() or cached(card.source, card.revision, flags.hub) is not None,
+        )
+        for card in cards().values()
+    ]
+
+
 def build(make: Callable[[str], Engine], flags: argparse.Namespace) -> Any:
     """The page as an ASGI application, `streamlit.starlette.App`, that begins to load the model when it is served."""
     from starlette.middleware import Middleware
@@ -85,7 +113,7 @@ def build(make: Callable[[str], Engine], flags: argparse.Namespace) -> Any:
 
     @asynccontextmanager
     async def lifespan(_: App) -> AsyncIterator[None]:
-        engines.serve(make, flags.model)
+        engines.serve(make, flags.model, None if flags.fixed_model else lambda: listed(flags))
         print(texts.served(serving.address(), time.monotonic() - STARTED_S), flush=True)
         if flags.open:
             webbrowser.open(serving.address())
@@ -101,31 +129,60 @@ def build(make: Callable[[str], Engine], flags: argparse.Namespace) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """What `streamlit run web_demo_streamlit.py` finds when it looks for an `app = App(…)`, as in `build`."""
+    """The `app` for `streamlit run web_demo_streamlit.py`."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    flags = parser().parse_args([*flags_of_environment(), *sys.argv[1:]])
+    flags = parser().parse_args(sys.argv[1:])
     return build(loader(flags, DownloadBar()), flags)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page, load the model meanwhile, until Ctrl-C."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    failures: list[Exception] = []
     try:
-        flags = parser().parse_args([*flags_of_environment(), *(sys.argv[1:] if arguments is None else arguments)])
+        flags = parser().parse_args([*flags_of_environment(), *given])
         port = find_port(flags.host, flags.port)  # what can fail at once does not wait for the libraries
+        accounts(flags.auth)
         print(texts.loading(find(flags.model)), flush=True)
-        with DownloadBar() as bar:
-            app = build(loader(flags, bar), flags)
-            from omnilmm.ui.streamlit_page import serving
+        from omnilmm.ui.streamlit_page import serving
 
-            app.run(
-                config=serving.settings(flags.host, port, root_path=flags.root_path, max_file_mb=flags.max_file_size)
-            )
+        with DownloadBar() as bar:
+            make = _watched(loader(flags, bar), failures)
+            settings = serving.settings(flags.host, port, root_path=flags.root_path, max_file_mib=flags.max_file_size)
+            build(make, flags).run(config=settings)
+    except KeyboardInterrupt:
+        if not failures:
+            return 1
     except (OmniLMMError, OSError) as error:
-        sys.stderr.write(f"Error: {error}\n")
-        return 2
-    return 0
+        failures.append(error)
+    for failure in failures:
+        sys.stderr.write(f"Error: {failure}\n")
+    return 2 if failures else 0
+
+
+def _watched(make: Callable[[str], Engine], failures: list[Exception]) -> Callable[[str], Engine]:
+    """`make`, telling the terminal what came of the first engine; without it there is no program."""
+    told = threading.Event()
+
+    def tell(engine: StartingEngine) -> None:
+        try:
+            engine.wait()
+        except OmniLMMError as error:
+            failures.append(error)
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            print(texts.model_line(engine), flush=True)
+
+    def made(model: str) -> Engine:
+        engine = make(model)
+        if isinstance(engine, StartingEngine) and not told.is_set():
+            told.set()
+            threading.Thread(target=tell, args=(engine,), name="telling", daemon=True).start()
+        return engine
+
+    return made
 
 
 def _draws() -> bool:

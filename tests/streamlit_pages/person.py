@@ -129,7 +129,7 @@ class Person:
         return said
 
     def notes(self) -> list[str]:
-        return self.page.locator("[class*=st-key-message-] [data-testid=stCaptionContainer]").all_inner_texts()
+        return self.page.locator("[class*=st-key-note-] [data-testid=stCaptionContainer]").all_inner_texts()
 
     @property
     def answer(self) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from omnilmm.ui.keeping import Memory
+
 _COPY_HTML = """
 <button type="button"></button>
 <span role="status"></span>
@@ -45,15 +47,14 @@ def copy_button(text: str, label: str, key: str) -> None:
 _MEMORY_JS = """
 export default function ({ data, setTriggerValue }) {
   const place = "omnilmm-chat"
-  if (data.token) {
-    try {
-      sessionStorage.setItem(place, JSON.stringify({ token: data.token, text: data.text }))
-    } catch {  // no room for so long a text: the server alone keeps it
-      sessionStorage.setItem(place, JSON.stringify({ token: data.token, text: "" }))
-    }
+  if (data.asks) {
+    setTriggerValue("kept", sessionStorage.getItem(place) || "{}")
   } else {
-    const kept = JSON.parse(sessionStorage.getItem(place) || "{}")
-    setTriggerValue("kept", { token: kept.token || "", text: kept.text || "" })
+    try {
+      sessionStorage.setItem(place, data.memory)
+    } catch {  // no room for so long a text: the server alone keeps it
+      sessionStorage.removeItem(place)
+    }
   }
 }
 """
@@ -61,18 +62,17 @@ _MEMORY = "memory"
 _memory = st.components.v2.component("omnilmm_memory", js=_MEMORY_JS)
 
 
-def memory(token: str, text: str, on_return: Callable[[str, str], None]) -> None:
-    """Let the browser remember a token and a text for this tab, or ask it what it remembers.
+def memory(remembered: Memory, on_return: Callable[[Memory], None]) -> None:
+    """Let the browser remember something for this tab, or ask it what it remembers.
 
     Args:
-        token: the visitor's; empty to ask.
-        text: of the conversation, for when the server has forgotten it.
-        on_return: called once with the token and the text that the browser remembers, both perhaps empty.
+        remembered: what to remember; without a token, the browser is asked.
+        on_return: called with what it remembers, perhaps nothing.
     """
 
     def returned() -> None:
-        kept = st.session_state[_MEMORY].kept
-        on_return(str(kept["token"]), str(kept["text"]))
+        on_return(Memory.read(str(st.session_state[_MEMORY].kept)))
 
+    data = {"asks": not remembered.token, "memory": remembered.model_dump_json()}
     with st.container(key="memory-place"):
-        _memory(key=_MEMORY, data={"token": token, "text": text}, on_kept_change=returned, height="content")
+        _memory(key=_MEMORY, data=data, on_kept_change=returned, height="content")

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import streamlit as st
 
 from omnilmm.engine.events import Engine
+from omnilmm.engine.starting import StartingEngine
+from omnilmm.ui.listing import Listed
 
 Make = Callable[[str], Engine]
+Choices = Callable[[], list[Listed]]
+CHOICES_S = 30  # what is free, and what is on the disk, changes
 
 
 @dataclass
@@ -19,24 +23,34 @@ class Shared:
     Attributes:
         make: gives the engine of a model by its name, loading it in the background.
         model: which one answers now.
+        choices: gives the models that can be switched to; None where visitors cannot choose.
     """
 
     make: Make | None = None
     model: str = ""
+    choices: Choices | None = None
 
 
 SHARED = Shared()
 
 
-def serve(make: Make, model: str) -> Engine:
+def serve(make: Make, model: str, offer: Choices | None = None) -> Engine:
     """Say how engines are made, and which model to begin with; begins loading it."""
     stop()
-    SHARED.make, SHARED.model = make, model
+    choices.clear()
+    SHARED.make, SHARED.model, SHARED.choices = make, model, offer
     return engine()
 
 
+def is_settled(engine: Engine) -> bool:
+    """Whether an engine is there, or is known not to come."""
+    return not isinstance(engine, StartingEngine) or engine.done.is_set()
+
+
 def switch(model: str) -> None:
-    """From now on another model answers; the one before is let go."""
+    """From now on another model answers everybody; the one before is let go first."""
+    stop()
+    choices.clear()
     SHARED.model = model
     engine()
 
@@ -46,14 +60,20 @@ def stop() -> None:
     _engine.clear()
 
 
+@st.cache_resource(ttl=CHOICES_S, show_spinner=False)
+def choices() -> list[Listed]:
+    """The models that can be switched to; none where visitors cannot choose."""
+    return SHARED.choices() if SHARED.choices else []
+
+
 def engine() -> Engine:
     """The engine that answers now."""
     return _engine(SHARED.model)
 
 
 def _release(engine: Engine) -> None:
-    if stop := getattr(engine, "stop", None):  # one that is still being fetched
-        stop()
+    if release := getattr(engine, "release", None):  # a download under way, and the memory
+        release()
 
 
 @st.cache_resource(max_entries=1, on_release=_release, show_spinner=False)

@@ -28,27 +28,22 @@ def draw() -> None:
         beside.draw(me, engine)
     with st.container(key="header"):
         st.title(me.texts.title, anchor=False)
-        st.fragment(_model_line, run_every=None if _is_settled(engine) else TICK_S)(me, engine)
+        st.fragment(_model_line, run_every=None if engines.is_settled(engine) else TICK_S)(me, engine)
     if not me.history.messages and me.answering is None:
         st.markdown(me.texts.empty_chat)
-        _samples(me, engine)
+        _samples(me)
     talk.draw(me, engine)
     if me.notice:
         st.warning(me.notice, icon=":material/info:")
     _pending(me, engine)
-    memory(me.token, me.text, me.come_back)
+    memory(me.memory, me.come_back)
     st.chat_input(
         me.texts.question_placeholder,
         key=QUESTION,
         accept_file="multiple",
         file_type=["image"],
         on_submit=me.ask,
-        args=(engine,),
     )
-
-
-def _is_settled(engine: Engine) -> bool:
-    return not isinstance(engine, StartingEngine) or engine.done.is_set()
 
 
 def _model_line(me: Visitor, engine: Engine) -> None:
@@ -59,19 +54,17 @@ def _model_line(me: Visitor, engine: Engine) -> None:
         st.caption(me.texts.model_line(engine))
 
 
-def _samples(me: Visitor, engine: Engine) -> None:
+def _samples(me: Visitor) -> None:
     """Pictures with questions to begin with."""
     with st.container(key="samples", horizontal=True):
         for number, sample in enumerate(samples()):
             with st.container(key=f"sample-{number}", gap="xsmall"):
-                st.image(sample.picture, alt="")
-                st.button(
-                    sample.question, key=f"ask-{number}", width="stretch", on_click=_ask, args=(me, engine, sample)
-                )
+                st.image(sample.picture, alt="", width="stretch")
+                st.button(sample.question, key=f"ask-{number}", width="stretch", on_click=_ask, args=(me, sample))
 
 
-def _ask(me: Visitor, engine: Engine, sample: Sample) -> None:
-    me.ask_this(engine, open_picture(sample.picture), sample.question)
+def _ask(me: Visitor, sample: Sample) -> None:
+    me.ask_this(open_picture(sample.picture), sample.question)
 
 
 def _pending(me: Visitor, engine: Engine) -> None:
@@ -84,8 +77,7 @@ def _pending(me: Visitor, engine: Engine) -> None:
                     talk.seen_button(picture, me, engine, f"pending-seen-{number}")
                     st.button("✕", key=f"drop-{number}", type="tertiary", on_click=me.drop, args=(picture,))
         with st.popover(me.texts.camera, icon=":material/photo_camera:", type="tertiary", key="camera-open"):
-            photo = st.camera_input(me.texts.take_photo, key="camera", on_change=lambda: _photo(me))
-            del photo
+            st.camera_input(me.texts.take_photo, key="camera", on_change=lambda: _photo(me))
 
 
 def _photo(me: Visitor) -> None:

@@ -36,20 +36,20 @@ class Policy:
         await self.app(scope, receive, send_with_policy)
 
 
-def settings(host: str, port: int | None, *, root_path: str = "", max_file_mb: int | None = None) -> dict[str, Any]:
+def settings(host: str, port: int | None, *, root_path: str = "", max_file_mib: int | None = None) -> dict[str, Any]:
     """Streamlit's settings that depend on flags; the others stand in `.streamlit/config.toml`.
 
     Args:
         host: address to listen on.
         port: None for 8501 or the next free one.
         root_path: where a proxy shows the page.
-        max_file_mb: of one picture; None for what the file says.
+        max_file_mib: of one picture; None for what the file says.
     """
     wished = {
         "server.address": host,
         "server.port": port,
         "server.baseUrlPath": root_path.strip("/") or None,
-        "server.maxUploadSize": max_file_mb,
+        "server.maxUploadSize": max_file_mib,
     }
     return {"server.headless": True} | {name: value for name, value in wished.items() if value is not None}
 

@@ -13,7 +13,7 @@ from omnilmm.ui.streamlit_page.browser import copy_button
 from omnilmm.ui.streamlit_page.visitor import Visitor
 
 LOOK_S = 0.15  # how often the page looks at a growing answer
-PICTURE_PIXELS = 240
+PICTURE_PIXELS, MARKED_PIXELS = 240, 420
 AVATARS = {"user": ":material/person:", "assistant": ":material/visibility:"}
 CHIPS = ("orange", "blue", "green", "violet", "yellow", "primary")  # near to boxes.COLOURS
 
@@ -23,7 +23,7 @@ def draw(me: Visitor, engine: Engine) -> None:
     history = me.history
     for number, message in enumerate(history.messages):
         if me.editing == number:
-            _edit_form(me, engine, number, message)
+            _edit_form(me, number, message)
         elif message.role == "user":
             _question(me, engine, message, number)
         else:
@@ -32,7 +32,7 @@ def draw(me: Visitor, engine: Engine) -> None:
     is_running = me.answering is not None
     st.fragment(_growing, run_every=LOOK_S if is_running else None)(me, engine, len(history.messages))
     if history.messages and not is_running:
-        _actions(me, engine)
+        _actions(me)
 
 
 def _growing(me: Visitor, engine: Engine, number: int) -> None:
@@ -43,6 +43,8 @@ def _growing(me: Visitor, engine: Engine, number: int) -> None:
     if running.done.is_set():
         st.rerun()  # the whole page, once: the turn is history now
     if draft := running.draft:
+        if len(draft.history.messages) != number:
+            st.rerun()  # an earlier question is answered anew: what followed it goes from the page
         _question(me, engine, draft.question, number, is_growing=True)
         _answer(me, draft.text, number + 1, draft.note, [], is_growing=True)
     st.button(me.texts.stop, icon=":material/stop_circle:", key="stop", on_click=me.stop)
@@ -70,10 +72,11 @@ def _answer(
         st.markdown(boxes.with_chips(text, _chip, is_growing=is_growing))
         marked = boxes.regions(text)
         if marked and pictures:
-            with st.container(key=f"boxes-{number}"):
-                st.image(boxes.drawn(pictures[-1].image, marked), caption=me.texts.boxes_on_picture, width=420)
+            with st.container(key=f"boxes-{number}", width=MARKED_PIXELS):
+                st.image(boxes.drawn(pictures[-1].image, marked), me.texts.boxes_on_picture, width="stretch")
         if line := me.texts.note(note):
-            st.caption(plain_markdown(line))
+            with st.container(key=f"note-{number}"):
+                st.caption(plain_markdown(line))
         if not is_growing:
             copy_button(text, me.texts.copy_answer, f"copy-{number}")
 
@@ -83,11 +86,11 @@ def _bubble(role: str, number: int) -> st.delta_generator.DeltaGenerator:
         return st.chat_message(role, avatar=AVATARS[role])
 
 
-def _edit_form(me: Visitor, engine: Engine, number: int, message: Message) -> None:
+def _edit_form(me: Visitor, number: int, message: Message) -> None:
     key = f"edited-{number}"
 
     def send() -> None:
-        me.edit(engine, number, st.session_state[key])
+        me.edit(number, st.session_state[key])
 
     with _bubble(message.role, number):
         st.text_area(me.texts.edit, message.text, key=key, label_visibility="collapsed")
@@ -96,14 +99,16 @@ def _edit_form(me: Visitor, engine: Engine, number: int, message: Message) -> No
             st.button(me.texts.cancel, key="edit-cancel", on_click=me.start_edit, args=(None,))
 
 
-def _actions(me: Visitor, engine: Engine) -> None:
+def _actions(me: Visitor) -> None:
     with st.container(key="actions", horizontal=True, gap="small"):
-        for key, label, icon, act, arguments in (
-            ("regenerate", me.texts.regenerate, "refresh", me.again, (engine,)),
-            ("undo", me.texts.undo, "undo", me.undo, ()),
-            ("clear", me.texts.clear, "add_comment", me.clear, ()),
+        if me.session.can_go_on:
+            st.button(me.texts.go_on, key="go-on", icon=":material/play_arrow:", type="tertiary", on_click=me.go_on)
+        for key, label, icon, act in (
+            ("regenerate", me.texts.regenerate, "refresh", me.again),
+            ("undo", me.texts.undo, "undo", me.undo),
+            ("clear", me.texts.clear, "add_comment", me.clear),
         ):
-            st.button(label, key=key, icon=f":material/{icon}:", type="tertiary", on_click=act, args=arguments)
+            st.button(label, key=key, icon=f":material/{icon}:", type="tertiary", on_click=act)
 
 
 def show_picture(picture: Picture, me: Visitor, pixels: int) -> None:

@@ -14,16 +14,16 @@ import streamlit as st
 from streamlit.runtime import Runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from omnilmm.conversation import Conversation, Message, Part, Picture
+from omnilmm.conversation import Conversation, Part, Picture
 from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options
 from omnilmm.errors import ImageError, OmniLMMError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.answering import Answering
 from omnilmm.ui.archive import read_conversation
-from omnilmm.ui.keeping import Keeper
+from omnilmm.ui.keeping import Keeper, Memory
 from omnilmm.ui.session import Draft, Session
-from omnilmm.ui.streamlit_page import side
+from omnilmm.ui.streamlit_page import engines, side
 from omnilmm.ui.texts import Texts, texts_for
 
 QUESTION = "question"  # key of the question box
@@ -73,9 +73,9 @@ class Visitor:
 
     # --- what a click does --------------------------------------------------------------------------------------------
 
-    def ask(self, engine: Engine) -> None:
+    def ask(self) -> None:
         """Answer what is in the question box, with the pictures that wait."""
-        given = st.session_state[QUESTION]
+        given, engine = st.session_state[QUESTION], engines.engine()
         asked: tuple[Part, ...] = (*self.pending, given.text)
         self.pending = []
         try:
@@ -88,18 +88,22 @@ class Visitor:
         self._start(lambda: self.session.ask(engine, asked, options))
         self._asked = asked
 
-    def ask_this(self, engine: Engine, *parts: Part) -> None:
+    def ask_this(self, *parts: Part) -> None:
         """Answer a question that is not from the box; what is in the box stays there."""
-        self._answer(engine, lambda options: self.session.ask(engine, parts, options))
+        self._answer(lambda engine, options: self.session.ask(engine, parts, options))
 
-    def again(self, engine: Engine) -> None:
+    def again(self) -> None:
         """Answer the last question anew."""
-        self._answer(engine, lambda options: self.session.again(engine, options))
+        self._answer(self.session.again)
 
-    def edit(self, engine: Engine, number: int, text: str) -> None:
+    def edit(self, number: int, text: str) -> None:
         """Answer another text in place of a question, about the same pictures."""
         pictures = self.session.conversation.messages[number].pictures
-        self._answer(engine, lambda options: self.session.edit(engine, number, (*pictures, text), options))
+        self._answer(lambda engine, options: self.session.edit(engine, number, (*pictures, text), options))
+
+    def go_on(self) -> None:
+        """Ask for the rest of an answer that was cut off."""
+        self.ask_this(self.texts.go_on_question)
 
     def start_edit(self, number: int | None) -> None:
         """Show a question as a text field, or none."""
@@ -142,33 +146,32 @@ class Visitor:
         else:
             self.notice, self.editing = self.texts.imported, None
 
-    def come_back(self, token: str, text: str) -> None:
+    def come_back(self, remembered: Memory) -> None:
         """Go on where this browser left off.
 
         Args:
-            token: that it remembers, or nothing.
-            text: of its conversation, for when there is no more than that.
+            remembered: by the browser, for this tab.
         """
         if self.token:
             return
-        self.token = token if _is_free(token) else KEEPER.new_token()
+        token = remembered.token
+        before = _OPEN.get(token)
+        is_elsewhere = before is not None and before.is_watched()  # a tab that was duplicated
+        self.token = token if token and not is_elsewhere else KEEPER.new_token()
+        if remembered.language:
+            st.session_state[LANGUAGE] = remembered.language
+        current = self
         if self.session.conversation.messages or self.answering:
             pass  # already talking about something else
-        elif (before := _OPEN.get(token)) and not before.is_watched():
-            st.session_state.visitor = before  # with what it was doing when the page went away
-            before.page = self.page
+        elif before is not None and not is_elsewhere:
+            before.page, current = self.page, before  # with what it was doing when the page went away
+            before.stop()
         elif kept := KEEPER.get(token):
             self.session.take_up(kept.conversation, kept.notes)
-        elif text:
-            self._restore(text)
-        _OPEN[self.token] = st.session_state.visitor
-
-    def _restore(self, text: str) -> None:
-        try:
-            self.session.take_up(read_conversation(text))
-        except OmniLMMError:
-            return  # the browser's storage was tampered with
-        self.notice = self.texts.restored_text
+        elif remembered.said:
+            self.session.take_up(remembered.conversation(self.texts.picture_lost))
+            self.notice = self.texts.restored_text
+        st.session_state.visitor = _OPEN[current.token] = current
 
     # --- what the page does before it is drawn ------------------------------------------------------------------------
 
@@ -188,26 +191,22 @@ class Visitor:
             KEEPER.keep(self.token, self.session.kept)
 
     @property
-    def text(self) -> str:
-        """The conversation without its pictures, for the browser to remember."""
-        conversation = self.session.conversation
-        messages = tuple(
-            Message(message.role, tuple(p if isinstance(p, str) else self.texts.picture_lost for p in message.parts))
-            for message in conversation.messages
-        )
-        return Conversation(messages, conversation.system).to_json() if messages else ""
+    def memory(self) -> Memory:
+        """What the browser should remember of it."""
+        return Memory.of(self.token, st.session_state.get(LANGUAGE) or "", self.session.conversation)
 
     def is_watched(self) -> bool:
         """Whether the page that shows it is open; from any thread."""
         return Runtime.exists() and Runtime.instance().is_active_session(self.page)
 
-    def _answer(self, engine: Engine, drafts: Callable[[Options], Iterator[Draft]]) -> None:
+    def _answer(self, drafts: Callable[[Engine, Options], Iterator[Draft]]) -> None:
+        engine = engines.engine()  # the one of now, not of when the button was drawn
         try:
             options = side.options(engine.card)
         except OmniLMMError as error:
             self.notice = str(error)
         else:
-            self._start(lambda: drafts(options))
+            self._start(lambda: drafts(engine, options))
 
     def _start(self, drafts: Callable[[], Iterator[Draft]]) -> None:
         self.notice, self.editing, self._asked = "", None, ()
@@ -232,12 +231,6 @@ def visitor() -> Visitor:
     me.page = context.session_id if context else ""
     me.session.texts = texts_for(st.session_state.get(LANGUAGE) or st.context.locale)
     return me
-
-
-def _is_free(token: str) -> bool:
-    """Whether a token is one that no open page uses: a tab that was duplicated needs its own."""
-    before = _OPEN.get(token)
-    return bool(token) and (before is None or not before.is_watched())
 
 
 def _open(file: Any) -> Picture:
