@@ -128,7 +128,8 @@ class LocalEngine:
             new, answer = ids[len(answer) :], ids
             if isinstance(request.options, BeamSearch):
                 yield Preview(self._decode(self._spoken(ids)))
-            elif delta := text.add(*self._spoken(new)):
+            # One by one, however many came together: what decoders make of bytes that are no text depends on it.
+            elif delta := "".join(text.add(token) for token in self._spoken(new)):
                 yield TextDelta(delta)
         if isinstance(request.options, BeamSearch):
             whole = self._decode(self._spoken(answer))

@@ -321,6 +321,19 @@ def test_as_on_a_gpu_it_is_the_same(
     twins.anew(question.with_message("assistant", said).with_message("user", "Where?"), options)
 
 
+@pytest.mark.parametrize("name", ["omnilmm", "2.6"])
+def test_how_many_tokens_are_heard_together_changes_nothing(
+    name: str, loaded: Callable[[str], tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights say random bytes: mostly no valid text."""
+    twins, found = twins_of(name, loaded), []
+    for gather_s in (0, 0.1):
+        monkeypatch.setattr("omnilmm.engine.generation.GATHER_S", gather_s)
+        seeds = (Sampling(2.0, 1.0, 200, seed=seed, max_new_tokens=30) for seed in range(6))
+        found.append([finished(twins.engine, talk("Hello!"), options).text for options in seeds])
+    assert found[0] == found[1]
+
+
 def test_several_owners_at_once_keep_to_themselves(twins: Twins) -> None:
     """Interleaved token by token, each with turns of their own."""
     first = [talk(picture, f"What is it, {number}?") for number, picture in enumerate((RED, WIDE, RED))]
