@@ -9,8 +9,7 @@ from streamlit import config
 
 from omnilmm.ui.server import POLICY as IMAGES_POLICY
 
-# A picture that an answer names by its address would tell that server who reads the answer. Streamlit's own scripts
-# need 'unsafe-eval' and its styles stand in the page.
+# What Streamlit itself needs besides: its socket, and components that stand in the page.
 POLICY = IMAGES_POLICY.replace("connect-src 'self'", "connect-src 'self' ws: wss: blob: data:")
 
 

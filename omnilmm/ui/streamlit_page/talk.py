@@ -115,7 +115,8 @@ def show_picture(picture: Picture, me: Visitor, pixels: int) -> None:
     """A thumbnail; its button shows the picture at full size."""
     width, height = picture.image.size
     shown = min(pixels, width, max(1, pixels * width // height))
-    st.image(picture.image, width=shown, alt=me.texts.picture_name(width, height))
+    with st.container(width=shown):  # an image with a width of its own would stay as small at full size
+        st.image(picture.image, width="stretch", alt=me.texts.picture_name(width, height))
 
 
 def seen_button(picture: Picture, me: Visitor, engine: Engine, key: str) -> None:
