@@ -21,8 +21,9 @@ def test_the_streamlit_space_answers_also_about_an_upload(tmp_path: Path, browse
     assert main([str(folder), "--page", "streamlit"]) == 0
     sample = SAMPLES["circle"]
     # As in the Dockerfile.
-    with started(folder, "web_demo_streamlit.py") as server:
+    with started(folder, "web_demo_streamlit.py", STREAMLIT_SERVER_ENABLE_XSRF_PROTECTION="false") as server:
         port = said(server, r"http://[^ ]+:\d+").rpartition(":")[2]
+        said(server, r" on (cpu|cuda|mps) \(")  # loading may take longer than a visitor's patience on a busy machine
         context = browser.new_context(locale="en")
         person = Person.arrives(context, f"http://127.0.0.1:{port}")
         person.ask(sample.question, sample.picture)
