@@ -20,6 +20,7 @@ from omnilmm.ui import texts
 
 HOST = "127.0.0.1"
 STYLE = ROOT / "assets" / "page.css"
+SCRIPT = ROOT / "assets" / "page.js"
 # A picture that an answer names by its address would tell that server who reads the answer.
 POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self'; font-src 'self' data:"
 # Uploads that were attached but never sent; what was sent is deleted when its turn is kept.
@@ -76,7 +77,7 @@ def launch(
         quiet=True,
         theme=theme(),
         css_paths=STYLE,
-        head=f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        head=f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><script>{SCRIPT.read_text()}</script>',
         footer_links=[],
         run_history=False,  # it would keep questions and answers in the browser's storage
         enable_monitoring=False,

@@ -79,6 +79,7 @@ class Texts(BaseModel):
     nothing_to_regenerate: str
     editing: str
     nothing_to_edit: str
+    many_waiting: str
     nothing_to_undo: str
     nothing_to_continue: str
     withdrawn: str

@@ -13,10 +13,12 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, Locator, Page, Request
 
-import web_demo
 from omnilmm.engine.events import Engine, Event
 from omnilmm.engine.local import LocalEngine
+from omnilmm.ui.gradio_page.page import Page as TalkPage
+from omnilmm.ui.gradio_page.shared import Models
 from omnilmm.ui.samples import samples
+from omnilmm.ui.server import launch
 
 PATIENCE_MS = 60_000  # a busy machine of two cores is slow, and a test that waits in vain is red anyway
 ANSWERED = "to first word"  # in the note under every whole answer
@@ -28,15 +30,15 @@ class Site:
     """A page that is being served."""
 
     engine: Any
-    page: web_demo.Page
+    page: TalkPage
     address: str
 
 
 @contextmanager
-def serve(engine: Engine) -> Iterator[Site]:
-    page = web_demo.Page(engine)
+def serve(engine: Engine, models: Models | None = None, **how: Any) -> Iterator[Site]:
+    page = TalkPage(engine, models)
     try:
-        yield Site(engine, page, web_demo.launch(page.demo, port=0))
+        yield Site(engine, page, launch(page.demo, port=0, **how))
     finally:
         page.demo.close(verbose=False)
 
@@ -58,6 +60,7 @@ class Visitor:
         visitor.page.on("requestfailed", visitor._forgive)
         visitor.page.on("pageerror", lambda error: visitor.broken.append(str(error)))
         visitor.page.goto(address)
+        visitor.page.locator("html[data-ready]").wait_for()
         visitor.box.wait_for()
         return visitor
 
@@ -164,6 +167,11 @@ class Pace:
         with self._change:
             self._allowed += passes
             self._change.notify_all()
+
+    def hold(self) -> None:
+        """No pass more than there were."""
+        with self._change:
+            self._allowed = self.passes
 
     def before(self, *_: Any) -> None:
         """A hook of the language model."""
