@@ -14,13 +14,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from omnilmm.conversation import EXPORT_FORMAT, Conversation, Message, Part
+from omnilmm.conversation import EXPORT_FORMAT, Conversation, Message, Part, Picture
 from omnilmm.errors import ImageError, InputError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.texts import Texts
 
 MOST_BYTES = 200 * 2**20
 _MOST_MESSAGES = 1000
+_MOST_PARTS = 100  # of one message
+MOST_PIXELS = 150_000_000  # of all pictures together: a small file can hold many large ones
 _PREVIEW_PIXELS = 640  # longer side of a picture in Markdown
 
 
@@ -40,7 +42,7 @@ class _ImagePart(_Strict):
 
 class _Message(_Strict):
     role: Literal["user", "assistant"]
-    content: list[_TextPart | _ImagePart]
+    content: list[_TextPart | _ImagePart] = Field(max_length=_MOST_PARTS)
 
 
 class _Document(_Strict):
@@ -67,11 +69,20 @@ def read_conversation(data: str | bytes) -> Conversation:
         raise InputError(f"This is no exported conversation: {place}: {first['msg']}.") from error
     if document.format != EXPORT_FORMAT:
         raise InputError(f"This file says format {document.format[:40]!r}; expected {EXPORT_FORMAT!r}.")
-    messages = tuple(
-        Message(message.role, tuple(_part(part, number) for part in message.content))
-        for number, message in enumerate(document.messages, 1)
-    )
-    conversation = Conversation(messages, document.system)
+    messages: list[Message] = []
+    pixels = 0
+    for number, message in enumerate(document.messages, 1):
+        parts: list[Part] = []
+        for given in message.content:
+            parts.append(part := _part(given, number))
+            pixels += part.image.width * part.image.height if isinstance(part, Picture) else 0
+            if pixels > MOST_PIXELS:
+                most = MOST_PIXELS // 1_000_000
+                raise InputError(
+                    f"Message {number}: the pictures up to here have more than {most} megapixels together."
+                )
+        messages.append(Message(message.role, tuple(parts)))
+    conversation = Conversation(tuple(messages), document.system)
     _check_turns(conversation)
     return conversation
 

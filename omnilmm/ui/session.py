@@ -94,7 +94,6 @@ class Session:
         self._running: _Running | None = None
         self._asking: set[object] = set()  # answers that are given, or wait for the one before them
         self.closed = False
-        self._begins = 0  # the first message that the model sees: one that takes one picture sees the newest
         self._owner = object()  # under this key the engine keeps what makes the next turn faster
         self._engine: Engine | None = None
 
@@ -182,7 +181,6 @@ class Session:
 
     def _become(self, conversation: Conversation, notes: tuple[Note | None, ...]) -> None:
         self.conversation, self.notes = conversation, notes
-        self._begins = min(self._begins, len(conversation.messages))
 
     def stop(self) -> None:
         """Stop the running answer, if there is one, and keep what it has said."""
@@ -205,7 +203,7 @@ class Session:
         self._leave_engine()
 
     def _forget(self) -> None:
-        self.conversation, self.notes, self._begins = Conversation(system=self.conversation.system), (), 0
+        self.conversation, self.notes = Conversation(system=self.conversation.system), ()
         self._leave_engine()
 
     def _leave_engine(self) -> None:
@@ -226,11 +224,9 @@ class Session:
     def _answer(self, engine: Engine, history: Conversation, question: Message, options: Options) -> Iterator[Draft]:
         if self.closed:
             return
-        begins = min(self._begins, len(history.messages))
-        if question.pictures and not engine.card.several_pictures and _shows_pictures(history.messages[begins:]):
-            begins = len(history.messages)
+        seen = history.messages if engine.card.several_pictures else _about_one_picture(history.messages, question)
         system = history.system if engine.card.system_prompt else None
-        asked = Conversation((*history.messages[begins:], question), system)
+        asked = Conversation((*seen, question), system)
         asked.check_question()
         running = self._running = _Running()
         if engine is not self._engine:
@@ -255,18 +251,30 @@ class Session:
         elif draft.state != "kept":
             draft = draft.stopped()
         if draft.state == "kept":
-            is_set_aside = 0 < begins == len(history.messages)
+            is_set_aside = not seen and bool(history.messages)
             note = replace(draft.note or Note(), set_aside=is_set_aside)
             self.notes = (*self.notes[: len(history.messages) // 2], note)
             answer = Message("assistant", (draft.text,))
             system = self.conversation.system  # it may have been changed meanwhile
             self.conversation = Conversation((*history.messages, question, answer), system)
-            self._begins = begins
         yield draft
 
 
-def _shows_pictures(messages: tuple[Message, ...]) -> bool:
-    return any(message.pictures for message in messages)
+def _about_one_picture(messages: tuple[Message, ...], question: Message) -> tuple[Message, ...]:
+    """What a model that takes one picture sees of a conversation: the turns since the newest picture first came."""
+    pictures = [*Conversation(messages).pictures, *question.pictures]
+    if not pictures:
+        return messages
+    newest, begins = pictures[-1], len(messages)
+    for number in reversed(range(len(messages))):
+        if newest in messages[number].pictures:
+            begins = number
+        elif messages[number].pictures:
+            break
+    return tuple(
+        replace(message, parts=tuple(part for part in message.parts if isinstance(part, str) or part == newest))
+        for message in messages[begins:]
+    )
 
 
 class Sessions:

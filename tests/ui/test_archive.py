@@ -99,3 +99,13 @@ def test_markdown_is_one_file_to_read() -> None:
     assert told.startswith("> Be brief.\n\n**You**\n\n![picture, 900 by 30 pixels](data:image/jpeg;base64,")
     assert told.endswith("What?\n\n**Model**\n\nA *line*.\n")
     assert "**模型**" in to_markdown(conversation, texts_in("zh"))
+
+
+def test_pictures_of_too_many_pixels_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MOST_PIXELS", 150)
+    conversation = Conversation()
+    for colour in ("red", "blue"):
+        conversation = conversation.with_message("user", Picture(Image.new("RGB", (10, 10), colour)))
+        conversation = conversation.with_message("assistant", "yes")
+    with pytest.raises(InputError, match=r"Message 3: .*together"):
+        read_conversation(conversation.to_json())

@@ -348,3 +348,46 @@ def test_notes_are_said_in_the_language_of_the_visitor() -> None:
     session.undo()
     with pytest.raises(InputError, match="撤销"):
         session.undo()
+
+
+def asked_after(change: str) -> Conversation:
+    """What a model that takes one picture is asked after two questions about two pictures, and then this."""
+    engine, session = ScriptedEngine(), Session()
+    list(session.ask(engine, (RED, "one"), OPTIONS))
+    list(session.ask(engine, (BLUE, "two"), OPTIONS))
+    if change == "undo":
+        session.undo()
+    elif change == "edit":
+        list(session.edit(engine, 2, ("other",), OPTIONS))
+    elif change == "import":
+        turns = Conversation().with_message("user", BLUE, "a").with_message("assistant", "1")
+        session.take_up(turns.with_message("user", "b").with_message("assistant", "2"))
+    list(session.ask(engine, ("three",), OPTIONS))
+    return engine.asked[-1][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "picture", "texts_asked"),
+    [
+        ("nothing", BLUE, ["two", "two", "three"]),
+        ("undo", RED, ["one", "one", "three"]),
+        ("edit", RED, ["one", "one", "other", "other", "three"]),
+        ("import", BLUE, ["a", "1", "b", "2", "three"]),
+    ],
+)
+def test_a_model_of_one_picture_sees_the_newest_that_is_left(
+    change: str, picture: Picture, texts_asked: list[str]
+) -> None:
+    asked = asked_after(change)
+    assert asked.pictures == (picture,)
+    assert [message.text for message in asked.messages] == texts_asked
+
+
+def test_after_a_model_of_several_pictures_one_of_one_goes_on_with_the_newest() -> None:
+    several, one, session = ScriptedEngine(card=find("minicpm-v-2.6")), ScriptedEngine(), Session()
+    list(session.ask(several, (RED, BLUE, "both"), OPTIONS))
+    list(session.ask(several, ("and?",), OPTIONS))
+    list(session.ask(one, ("plain",), OPTIONS))
+    assert one.asked[-1][0].pictures == (BLUE,)
+    assert [message.text for message in one.asked[-1][0].messages] == ["both", "both", "and?", "and?", "plain"]
+    assert len(session.conversation.pictures) == 2
