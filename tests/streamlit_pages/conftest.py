@@ -6,14 +6,26 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from omnilmm.engine.local import LocalEngine
-from tests.pages.conftest import browser, engine, pace
+from tests.browser import launch_arguments
+from tests.pages.conftest import engine, pace
 from tests.streamlit_pages.person import Person, Site, serve
 from tests.ui.scripted import ScriptedEngine
 
-__all__ = ["browser", "engine", "pace"]
+__all__ = ["engine", "pace"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium that has a camera: a green picture with a moving dot."""
+    arguments = launch_arguments()
+    arguments["args"] = [*arguments["args"], "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**arguments)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -148,24 +148,26 @@ class Person:
         self.until(lambda: self.attached.count() == before + len(paths))
 
     def paste(self, picture: bytes) -> None:
-        self._give(self.box, picture, "paste", "ClipboardEvent", "clipboardData")
-
-    def drop(self, picture: bytes) -> None:
-        for kind in ("dragenter", "dragover"):
-            self._give(self.box, picture, kind, "DragEvent", "dataTransfer")
-        target = self.page.get_by_text("Drag and drop files here")
-        for kind in ("dragenter", "dragover", "drop"):
-            self._give(target, picture, kind, "DragEvent", "dataTransfer")
-
-    def _give(self, place: Locator, picture: bytes, kind: str, event: str, carrier: str) -> None:
-        place.evaluate(
-            """(element, [bytes, kind, event, carrier]) => {
+        self.box.evaluate(
+            """(element, bytes) => {
                 const data = new DataTransfer()
-                data.items.add(new File([new Uint8Array(bytes)], `${kind}.png`, { type: "image/png" }))
-                element.dispatchEvent(new window[event](kind, { [carrier]: data, bubbles: true, cancelable: true }))
+                data.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }))
+                const how = { clipboardData: data, bubbles: true, cancelable: true }
+                element.dispatchEvent(new ClipboardEvent("paste", how))
             }""",
-            [list(picture), kind, event, carrier],
+            list(picture),
         )
+
+    def drop(self, path: Path) -> None:
+        """Drag a file over the question box and let go; by the browser itself, as a hand would."""
+        where = self.box.bounding_box()
+        assert where
+        browser = self.page.context.new_cdp_session(self.page)
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        at = {"x": where["x"] + where["width"] / 2, "y": where["y"] + where["height"] / 2}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            browser.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
+            self.page.wait_for_timeout(300)
 
     def remembered(self) -> str:
         """What the browser remembers for this tab."""
