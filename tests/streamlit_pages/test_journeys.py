@@ -308,6 +308,9 @@ def test_a_photo_from_the_camera_is_asked_about(site: Site, browser: Browser) ->
     context = browser.new_context(permissions=["camera"], locale="en")
     person = Person.arrives(context, site.address)
     person.button("camera-open").click()
+    video = person.page.locator("[data-testid=stCameraInput] video")
+    video.wait_for()
+    person.until(lambda: video.evaluate("video => video.videoWidth > 0"))  # before, there is nothing to photograph
     person.page.get_by_role("button", name="Take Photo").click()
     person.until(lambda: person.attached.count() == 1)
     person.page.keyboard.press("Escape")
