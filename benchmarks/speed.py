@@ -38,6 +38,7 @@ from omnilmm.hardware import Choice
 
 USERS = 8
 TURNS = 8
+ANSWER_TOKENS = 16  # of an answer before a further question
 OWNER = "benchmark"
 QUESTIONS = ("What is in this picture?", "Which colours do you see?", "Where is it?", "Is there a circle?")
 
@@ -93,8 +94,8 @@ class Bench:
 
     def turns(self) -> Iterator[Row]:
         """Second question, regenerate, edit: ours against A and C."""
-        second = self._answered(self.question).with_message("user", QUESTIONS[1])
-        edited = self._answered(self.question).with_message("user", QUESTIONS[2])
+        said = self._ours(self.question, ANSWER_TOKENS).text
+        second, edited = (_further(self.question, said, question) for question in QUESTIONS[1:3])
         for what, before, after in (
             ("second question, same picture", self.question, second),
             ("regenerate", second, second),
@@ -113,14 +114,15 @@ class Bench:
         self.engine.forget(OWNER)
         self._free()
         for turn in range(TURNS):
-            ours.append(_waited_s(self._ours(conversation, 2, OWNER)))
+            last = self._ours(conversation, ANSWER_TOKENS, OWNER)
+            ours.append(_waited_s(last))
             theirs.append(self._theirs(conversation, as_published=True).first_token_s)
-            conversation = self._answered(conversation).with_message("user", QUESTIONS[(turn + 1) % len(QUESTIONS)])
+            conversation = _further(conversation, last.text, QUESTIONS[(turn + 1) % len(QUESTIONS)])
         return {"ours": ours, "as published": theirs}
 
     def _first_token_s(self, before: Conversation, after: Conversation) -> float:
         self.engine.forget(OWNER)
-        self._ours(before, 2, OWNER)
+        self._ours(before, ANSWER_TOKENS, OWNER)
         return _waited_s(self._ours(after, 2, OWNER))
 
     # --- looking ------------------------------------------------------------------------------------------------------
@@ -276,9 +278,6 @@ class Bench:
         options = Sampling(seed=0, max_new_tokens=new_tokens)
         return published.answer(self.engine, conversation, options, as_published=as_published)
 
-    def _answered(self, conversation: Conversation) -> Conversation:
-        return conversation.with_message("assistant", "A red circle is left of a blue star.")
-
     def _free(self) -> None:
         self.engine.reader.free()
 
@@ -294,6 +293,10 @@ class Bench:
 
     def _goal(self, goal: str) -> str:
         return f"{goal} on an H200" if self.device.type == "cuda" else ""
+
+
+def _further(conversation: Conversation, said: str, question: str) -> Conversation:
+    return conversation.with_message("assistant", said or "?").with_message("user", question)
 
 
 def _waited_s(end: Finished) -> float:

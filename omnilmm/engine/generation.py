@@ -15,7 +15,7 @@ from omnilmm.errors import HardwareError
 
 HEARTBEAT_S = 0.3  # the longest that `next()` of a stream blocks
 # After the first token, those of so long are heard together: to wake a listener for each costs a small model a fifth.
-GATHER_S = 0.01
+GATHER_S = 0.02
 
 
 class Generation:

@@ -66,6 +66,11 @@ class PrefixCache:
         return len(self._kept)
 
     @property
+    def limit_bytes(self) -> int:
+        """Of those that are kept."""
+        return self._kept.limit_bytes
+
+    @property
     def bytes(self) -> int:
         """Of all that is kept."""
         return self._kept.bytes

@@ -99,4 +99,4 @@ def reader_for(
         return NativeReader(model, processor, feature_bytes, prefix_bytes, at_once)
     from omnilmm.engine.library import LibraryReader
 
-    return LibraryReader(model, processor)
+    return LibraryReader(model, processor, prefix_bytes)

@@ -1,25 +1,22 @@
-"""Drawing tokens: transformers' own processors in the order of its `generate`, and a random generator per answer.
+"""Drawing tokens: the same ones as transformers' `generate` draws with that seed, in about half the time.
 
-`V` vocabulary
+transformers' processors sort the whole vocabulary for top-p, and look over it a dozen times. Here top-k comes first,
+and the rest is done with those few candidates. (Where several tokens share the last place of top-k, `generate` keeps
+them all, and here there are never more than k.)
+
+`V` vocabulary · `k` candidates
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import (
-    LogitsProcessorList,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from omnilmm.engine.options import Sampling
 
 
 class Sampler:
-    """Draws the tokens of one answer, the same as `generate` draws from torch's generator with that seed.
+    """Draws the tokens of one answer.
 
     Nothing here waits for the device: a drawn token stays there until somebody reads it.
 
@@ -30,29 +27,30 @@ class Sampler:
     """
 
     def __init__(self, options: Sampling, seed: int, device: torch.device) -> None:
-        self.processors = _processors(options)
+        self.options = options
         self.generator = torch.Generator(device).manual_seed(seed)
-        # The repetition penalty counts what was said so far; the prompt came as embeddings.
-        self.ids = torch.zeros((1, options.max_new_tokens), dtype=torch.long, device=device)
-        self.count = 0
+        self.said: Tensor | None = None  # [1, V]: tokens of the answer so far; the prompt came as embeddings
 
     def draw(self, logits: Tensor) -> Tensor:
         """The next token [1, 1] for logits [1, V]."""
-        scores = self.processors(self.ids[:, : self.count], logits.float())
-        token = torch.multinomial(scores.softmax(dim=-1), 1, generator=self.generator)
-        self.ids[:, self.count : self.count + 1] = token
-        self.count += 1
+        scores = self._penalised(logits.float()) / self.options.temperature
+        best, places = scores.topk(min(self.options.top_k, scores.shape[1]))  # [1, k], the best one first
+        shares = best.softmax(dim=-1)
+        if self.options.top_p < 1:
+            # A candidate stays if those before it have not reached top-p yet; the first one always does.
+            shares = shares.masked_fill(shares.cumsum(dim=-1) - shares >= self.options.top_p, 0)
+        # As `torch.multinomial` draws: shares over waiting times, of which every token of the vocabulary gets one.
+        waits = torch.empty_like(scores).exponential_(generator=self.generator)
+        token = places.gather(1, (shares / waits.gather(1, places)).argmax(dim=-1, keepdim=True))
+        if self.said is not None:
+            self.said.scatter_(1, token, True)
         return token
 
-
-def _processors(options: Sampling) -> LogitsProcessorList:
-    """Those that change anything, in the order of `GenerationMixin._get_logits_processor`."""
-    processors = LogitsProcessorList()
-    if options.repetition_penalty != 1:
-        processors.append(RepetitionPenaltyLogitsProcessor(float(options.repetition_penalty)))
-    if options.temperature != 1:
-        processors.append(TemperatureLogitsWarper(float(options.temperature)))
-    processors.append(TopKLogitsWarper(options.top_k, min_tokens_to_keep=1))
-    if options.top_p < 1:
-        processors.append(TopPLogitsWarper(float(options.top_p), min_tokens_to_keep=1))
-    return processors
+    def _penalised(self, scores: Tensor) -> Tensor:
+        """Scores [1, V], lower for what was said."""
+        penalty = self.options.repetition_penalty
+        if penalty == 1:
+            return scores
+        if self.said is None:
+            self.said = torch.zeros_like(scores, dtype=torch.bool)
+        return torch.where(self.said, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
