@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 FLAGS ?=
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-streamlit test test-streamlit check bench bench-speed bench-gpu space clean
+.PHONY: demo demo-streamlit test test-streamlit check bench bench-speed bench-page bench-gpu space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it on the built-in model
 	$(RUN) web_demo.py --open $(FLAGS)
@@ -31,6 +31,9 @@ bench: $(VENV)/.demo  ## what it costs on this machine
 
 bench-speed: $(VENV)/.dev  ## how fast it is, as ratios against the published way and against the machine's limits
 	$(RUN) -m benchmarks.speed $(FLAGS)
+
+bench-page: $(VENV)/.dev  ## how soon both pages answer, in a real browser
+	$(RUN) -m benchmarks.page
 
 bench-gpu: $(VENV)/.dev  ## every architecture at full size with random weights; needs a CUDA GPU
 	$(RUN) -m benchmarks.full_size

@@ -254,24 +254,13 @@ def _check(engine: LocalEngine, pictures: list[Picture], question: str | None) -
 
 
 def _list_models(args: argparse.Namespace) -> int:
-    from omnilmm.catalog import cards
-    from omnilmm.engine.fetching import cached
-    from omnilmm.engine.memory import free_memory
+    from omnilmm.engine.choosing import free_bytes, listed
     from omnilmm.hardware import resolve_device
-    from omnilmm.ui.listing import Listed, write_listing
+    from omnilmm.ui.listing import write_listing
 
-    device = resolve_device(args.device)
-    free = free_memory(device.value)
-    free_gib = None if free is None else free / 2**30
-    models = [
-        Listed(
-            card,
-            None if free_gib is None else card.best_dtype(free_gib),
-            Path(card.location).is_dir() or cached(card.source, card.revision, args.hub) is not None,
-        )
-        for card in cards().values()
-    ]
-    write_listing(models, free_gib, str(device), sys.stdout)
+    free = free_bytes(args.device)
+    device = str(resolve_device(args.device))
+    write_listing(listed(args.device, args.hub), None if free is None else free / 2**30, device, sys.stdout)
     return 0
 
 

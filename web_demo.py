@@ -15,20 +15,17 @@ import signal
 import sys
 import time
 import webbrowser
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 
-from omnilmm.catalog import cards, find
-from omnilmm.engine.events import Engine
-from omnilmm.engine.starting import StartingEngine
+from omnilmm.catalog import find
+from omnilmm.engine.choosing import listed, starting
 from omnilmm.errors import OmniLMMError
-from omnilmm.hardware import on_zero_gpu, prepare_environment, resolve_device
-from omnilmm.images.pixels import MAX_FILE_BYTES
+from omnilmm.hardware import on_zero_gpu
 from omnilmm.ui import texts
 from omnilmm.ui.access import accounts
-from omnilmm.ui.flags import add_loading_flags, loading_arguments
-from omnilmm.ui.listing import Listed
-from omnilmm.ui.server import HOST, find_port, launch
+from omnilmm.ui.flags import add_loading_flags, add_page_flags, loading_arguments
+from omnilmm.ui.server import find_port, launch
 from omnilmm.ui.space import flags_of_environment
 from omnilmm.ui.terminal import DownloadBar
 
@@ -37,68 +34,9 @@ def parser() -> argparse.ArgumentParser:
     """The flags."""
     flags = argparse.ArgumentParser(prog="web_demo.py", description="Talk about pictures in the browser.")
     add_loading_flags(flags)
-    flags.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
-    flags.add_argument("--port", type=int, help="port to listen on, 0 for any (default: 7860 or the next free one)")
+    add_page_flags(flags, port=7860)
     flags.add_argument("--share", action="store_true", help="also make a public link, through Gradio's servers")
-    flags.add_argument("--open", action="store_true", help="open the page in the browser")
-    guests = flags.add_argument_group("for more than one person")
-    guests.add_argument(
-        "--auth",
-        action="append",
-        default=[],
-        metavar="USER:PASSWORD",
-        help="ask for a login; may be given several times, or name a file with one user:password per line",
-    )
-    guests.add_argument("--fixed-model", action="store_true", help="visitors cannot choose another model")
-    guests.add_argument("--root-path", metavar="/PATH", help="where a proxy in front of the page serves it")
-    most = MAX_FILE_BYTES // 2**20
-    guests.add_argument(
-        "--max-file-size", type=int, default=most, metavar="MIB", help="of an upload (default: %(default)s)"
-    )
-    guests.add_argument(
-        "--queue-size", type=int, metavar="N", help="answers given and waited for at once; more are refused"
-    )
     return flags
-
-
-def _maker(flags: argparse.Namespace, bar: DownloadBar) -> Callable[[str], StartingEngine]:
-    """How the engine of a model is made: loaded in the background, its download shown here and on the page."""
-
-    def make(model: str) -> StartingEngine:
-        arguments = loading_arguments(flags) | {"model": model}
-
-        def load(report: Callable[[int, int], None]) -> Engine:
-            prepare_environment(arguments["device"])  # before torch is imported
-            from omnilmm.engine.space import load_page_engine
-
-            def both(done: int, total: int) -> None:
-                bar.report(done, total)
-                report(done, total)
-
-            return load_page_engine(**arguments, report=both)
-
-        if on_zero_gpu():  # wants the model before the page is served, loaded on this thread
-            engine = load(lambda done, total: None)
-            return StartingEngine(engine.card, lambda report: engine)
-        return StartingEngine(find(model), load)
-
-    return make
-
-
-def _listed(flags: argparse.Namespace) -> list[Listed]:
-    """All models, and what this machine is for each of them."""
-    from omnilmm.engine.fetching import cached
-    from omnilmm.engine.memory import free_memory
-
-    free = free_memory(resolve_device(flags.device).value)
-    return [
-        Listed(
-            card,
-            None if free is None else card.best_dtype(free / 2**30),
-            Path(card.location).is_dir() or cached(card.source, card.revision, flags.hub) is not None,
-        )
-        for card in cards().values()
-    ]
 
 
 def _leave(*_: object) -> None:
@@ -126,9 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from omnilmm.ui.gradio_page.shared import Models
 
         with DownloadBar() as bar:
-            make = _maker(flags, bar)
+            make = partial(starting, arguments=loading_arguments(flags), report=bar.report)
             engine = make(flags.model)
-            models = None if flags.fixed_model or on_zero_gpu() else Models(make, lambda: _listed(flags))
+            fixed = flags.fixed_model or on_zero_gpu()
+            models = None if fixed else Models(make, partial(listed, flags.device, flags.hub))
             page = Page(engine, models, flags.queue_size)
             if engine.failure:  # known before anybody could open the page
                 engine.wait()

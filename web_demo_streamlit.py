@@ -20,22 +20,23 @@ import time
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omnilmm.catalog import cards, find
+from omnilmm.catalog import find
+from omnilmm.engine.choosing import listed, starting
 from omnilmm.engine.events import Engine
 from omnilmm.engine.starting import StartingEngine
 from omnilmm.errors import OmniLMMError
-from omnilmm.hardware import prepare_environment, resolve_device
-from omnilmm.images.pixels import MAX_FILE_BYTES
 from omnilmm.ui import texts
 from omnilmm.ui.access import Guard, accounts
-from omnilmm.ui.flags import add_loading_flags, loading_arguments
-from omnilmm.ui.listing import Listed
-from omnilmm.ui.server import HOST, find_port
+from omnilmm.ui.flags import add_loading_flags, add_page_flags, loading_arguments
+from omnilmm.ui.server import find_port
 from omnilmm.ui.space import flags_of_environment
 from omnilmm.ui.terminal import DownloadBar
+
+Make = Callable[[str], Engine]
 
 STARTED_S = time.monotonic()
 
@@ -44,67 +45,15 @@ def parser() -> argparse.ArgumentParser:
     """The flags."""
     flags = argparse.ArgumentParser(prog="web_demo_streamlit.py", description="Talk about pictures in the browser.")
     add_loading_flags(flags)
-    page = flags.add_argument_group("the page")
-    page.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
-    page.add_argument("--port", type=int, help="port to listen on, 0 for any (default: 8501 or the next free one)")
-    page.add_argument("--open", action="store_true", help="open the page in the browser")
-    page.add_argument("--fixed-model", action="store_true", help="visitors cannot choose another model")
-    page.add_argument(
-        "--auth",
-        action="append",
-        default=[],
-        metavar="USER:PASSWORD",
-        help="ask for a login; may be given several times, or name a file with one user:password per line",
-    )
-    page.add_argument("--root-path", default="", metavar="/PATH", help="where a proxy in front of the page serves it")
-    page.add_argument(
-        "--max-file-size",
-        type=int,
-        default=MAX_FILE_BYTES // 2**20,
-        metavar="MIB",
-        help="of an upload (default: %(default)s)",
-    )
+    add_page_flags(flags, port=8501)
     return flags
 
 
-def loader(flags: argparse.Namespace, bar: DownloadBar) -> Callable[[str], Engine]:
-    """How engines are made: by a model's name, loaded in the background with what the flags say."""
-
-    def make(model: str) -> Engine:
-        arguments = {**loading_arguments(flags), "model": model}
-
-        def load(report: Callable[[int, int], None]) -> Engine:
-            prepare_environment(arguments["device"])  # before torch is imported
-            from omnilmm.engine.space import load_page_engine
-
-            def both(done: int, total: int) -> None:
-                bar.report(done, total)
-                report(done, total)
-
-            return load_page_engine(**arguments, report=both)
-
-        return StartingEngine(find(model), load)
-
-    return make
+def _maker(flags: argparse.Namespace, bar: DownloadBar) -> Make:
+    return partial(starting, arguments=loading_arguments(flags), report=bar.report)
 
 
-def listed(flags: argparse.Namespace) -> list[Listed]:
-    """All models, and what this machine is for each of them."""
-    from omnilmm.engine.fetching import cached
-    from omnilmm.engine.memory import free_memory
-
-    free = free_memory(resolve_device(flags.device).value)
-    return [
-        Listed(
-            card,
-            None if free is None else card.best_dtype(free / 2**30),
-            Path(card.location).is_dir() or cached(card.source, card.revision, flags.hub) is not None,
-        )
-        for card in cards().values()
-    ]
-
-
-def build(make: Callable[[str], Engine], flags: argparse.Namespace) -> Any:
+def build(make: Make, flags: argparse.Namespace) -> Any:
     """The page as an ASGI application, `streamlit.starlette.App`, that begins to load the model when it is served."""
     from starlette.middleware import Middleware
     from streamlit.starlette import App
@@ -113,7 +62,8 @@ def build(make: Callable[[str], Engine], flags: argparse.Namespace) -> Any:
 
     @asynccontextmanager
     async def lifespan(_: App) -> AsyncIterator[None]:
-        engines.serve(make, flags.model, None if flags.fixed_model else lambda: listed(flags))
+        offer = None if flags.fixed_model else partial(listed, flags.device, flags.hub)
+        engines.serve(make, flags.model, offer, flags.queue_size)
         print(texts.served(serving.address(), time.monotonic() - STARTED_S), flush=True)
         if flags.open:
             webbrowser.open(serving.address())
@@ -132,8 +82,8 @@ def __getattr__(name: str) -> Any:
     """The `app` for `streamlit run web_demo_streamlit.py`."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    flags = parser().parse_args(sys.argv[1:])
-    return build(loader(flags, DownloadBar()), flags)
+    flags = parser().parse_args([*flags_of_environment(), *sys.argv[1:]])
+    return build(_maker(flags, DownloadBar()), flags)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -149,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from omnilmm.ui.streamlit_page import serving
 
         with DownloadBar() as bar:
-            make = _watched(loader(flags, bar), failures)
+            make = _watched(_maker(flags, bar), failures)
             settings = serving.settings(flags.host, port, root_path=flags.root_path, max_file_mib=flags.max_file_size)
             build(make, flags).run(config=settings)
     except KeyboardInterrupt:
@@ -162,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2 if failures else 0
 
 
-def _watched(make: Callable[[str], Engine], failures: list[Exception]) -> Callable[[str], Engine]:
+def _watched(make: Make, failures: list[Exception]) -> Make:
     """`make`, telling the terminal what came of the first engine; without it there is no program."""
     told = threading.Event()
 

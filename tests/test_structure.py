@@ -21,7 +21,7 @@ LAYERS = ("errors", "conversation", "catalog", "hardware", "images", "prompts", 
 BASE = {"errors", "conversation", "catalog", "hardware"}
 TRAINING = BASE | {"images", "prompts", "models"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.
-UI = BASE | {"images", "ui", "engine.events", "engine.options", "engine.starting"}
+UI = BASE | {"images", "ui", "engine.choosing", "engine.events", "engine.options", "engine.starting"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

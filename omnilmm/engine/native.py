@@ -11,6 +11,7 @@ Nothing generated is hidden: these models say no control token but the one that 
 from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Set
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -57,6 +58,7 @@ class NativeReader:
     ) -> None:
         self.model, self.processor = model, processor
         self.tokenizer, self.stop_ids = processor.tokenizer, processor.stop_ids
+        self.prompts: WeakKeyDictionary[Conversation, Prompt] = WeakKeyDictionary()  # of conversations still held
         self.eyes = Eyes(model, processor, feature_bytes)
         self.prefixes = PrefixCache(prefix_bytes)
         # A device of its own works while this program prepares its next step; a CPU is busy with both.
@@ -67,7 +69,7 @@ class NativeReader:
 
     def length(self, conversation: Conversation) -> int:
         """Tokens of its prompt."""
-        return len(self.processor.prompt(conversation))
+        return len(self._prompt(conversation))
 
     def views(self, picture: Picture) -> tuple[View, ...]:
         """How the model looks at a picture: the overview, then the slices of the enlarged or shrunk picture."""
@@ -93,7 +95,7 @@ class NativeReader:
 
     def answer(self, request: Request) -> Generator[Ids | None]:
         """See `reading.Reader`."""
-        prompt = self.processor.prompt(request.conversation)
+        prompt = self._prompt(request.conversation)
         looks = self.eyes.looks(request.conversation.pictures)
         keys = self.keys(prompt, looks)
         lease = self.prefixes.borrow(request.owner, keys[:-1])  # the last token is read anew: its logits are needed
@@ -110,6 +112,13 @@ class NativeReader:
         finally:
             is_usable = decoder.cut(min(decoder.length, len(decoder.keys)))  # a pass begun ahead may be too much
             lease.give_back(decoder if is_usable else None)
+
+    def _prompt(self, conversation: Conversation) -> Prompt:
+        """Made once, for its length and for its ids."""
+        prompt = self.prompts.get(conversation)
+        if prompt is None:
+            prompt = self.prompts[conversation] = self.processor.prompt(conversation)
+        return prompt
 
     def keys(self, prompt: Prompt, looks: list[Look]) -> list[Hashable]:
         """What a prompt is compared by, [S]: ids, and at slots how the picture is looked at."""

@@ -16,9 +16,12 @@ from PIL import Image, ImageDraw, ImageFont
 GRID = 1000
 Kind = Literal["box", "quad", "point"]
 Point = tuple[float, float]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# Told apart by hue and lightness, also by people who see few colours (Okabe and Ito).
-COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# Told apart also by people who see few colours (after Okabe and Ito), and dark enough for white letters on them.
+COLOURS = ("#b34e00", "#0072b2", "#00704f", "#9b4577", "#8a5d00", "#1f6f9f")
+# Pillow's own font has Latin letters alone; these come with Linux, macOS and Windows.
+FONTS = ("NotoSansCJK-Regular.ttc", "NotoSerifCJK-Bold.ttc", "wqy-microhei.ttc", "PingFang.ttc", "msyh.ttc")
 
 _MARK = re.compile(
     r"(?:<ref>(?P<name>(?:(?!<ref>|</ref>).)*)</ref>\s*)?<(?P<kind>box|quad|point)>(?P<numbers>[^<>]*)</(?P=kind)>"
@@ -101,26 +104,38 @@ def regions(answer: str) -> list[Region]:
     return [part for part in parts(answer) if isinstance(part, Region)]
 
 
-def name_of(region: Region, number: int) -> str:
-    """What a region is called on the picture and in the text: its label, or its number."""
-    return region.label or str(number + 1)
+def names(marked: Sequence[Region]) -> list[str]:
+    """What regions are called on the picture and in the text: their labels, or their numbers."""
+    return [region.label or str(number) for number, region in enumerate(marked, 1)]
+
+
+def colours(marked: Sequence[Region]) -> list[int]:
+    """Numbers of their colours in COLOURS; what is called the same has the same one."""
+    distinct = list(dict.fromkeys(names(marked)))
+    return [distinct.index(name) % len(COLOURS) for name in names(marked)]
 
 
 def with_chips(answer: str, chip: Callable[[str, int], str], *, is_growing: bool = False) -> str:
-    """The answer with a chip in place of each region.
+    """The answer with a chip in place of each region, one for several that follow each other under one name.
 
     Args:
         answer: as the model gave it.
         chip: gives the markup for a name and the number of its colour in COLOURS.
         is_growing: see `parts`.
     """
-    told, number = [], 0
-    for part in parts(answer, is_growing=is_growing):
+    found = parts(answer, is_growing=is_growing)
+    marked = [part for part in found if isinstance(part, Region)]
+    named = iter(zip(names(marked), colours(marked), strict=True))
+    told, before = [], ""
+    for part in found:
         if isinstance(part, str):
             told.append(part)
-        else:
-            told.append(chip(name_of(part, number), number % len(COLOURS)))
-            number += 1
+            before = before if part.isspace() else ""
+            continue
+        name, colour = next(named)
+        if name != before:
+            told.append(chip(name, colour))
+        before = name
     return "".join(told)
 
 
@@ -130,13 +145,25 @@ def drawn(image: Image.Image, marked: Sequence[Region]) -> Image.Image:
     pen = ImageDraw.Draw(image)
     unit = (image.width * image.height) ** 0.5
     line = max(2, round(unit / 150))
-    font = ImageFont.load_default(max(11, unit / 28))
-    for number, region in enumerate(marked):
-        colour = COLOURS[number % len(COLOURS)]
+    for number, (region, name, colour) in enumerate(zip(marked, names(marked), colours(marked), strict=True), 1):
         points = [(x * (image.width - 1), y * (image.height - 1)) for x, y in region.points]
-        _outline(pen, region.kind, points, colour, line)
-        _name(pen, name_of(region, number), min(points, key=lambda point: point[1]), colour, font, image.size)
+        _outline(pen, region.kind, points, COLOURS[colour], line)
+        shown, font = _legible(name, str(number), max(11, unit / 28))
+        _name(pen, shown, min(points, key=lambda point: point[1]), COLOURS[colour], font, image.size)
     return image
+
+
+def _legible(name: str, number: str, size: float) -> tuple[str, Font]:
+    """The name with a font that has its letters; where this machine has none, the number."""
+    plain = ImageFont.load_default(size)
+    if name.isascii():
+        return name, plain
+    for file in FONTS:
+        try:
+            return name, ImageFont.truetype(file, size)
+        except OSError:
+            continue
+    return number, plain
 
 
 def _outline(pen: ImageDraw.ImageDraw, kind: Kind, points: list[Point], colour: str, line: int) -> None:
@@ -158,7 +185,7 @@ def _name(
     name: str,
     at: Point,
     colour: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: Font,
     size: tuple[int, int],
 ) -> None:
     """A tag above the point, moved to where it is inside the picture."""

@@ -1,4 +1,4 @@
-"""The flags that every program shares: which model, from where, on what."""
+"""The flags that programs share: which model, from where, on what; and those of both pages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from omnilmm.catalog import BUILT_IN
 from omnilmm.hardware import DEVICES, DTYPE_WISHES
+from omnilmm.images.pixels import MAX_FILE_BYTES
+from omnilmm.ui.server import HOST
 
 HUBS = ("huggingface", "modelscope")
 LOADING = (
@@ -53,6 +55,36 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
         default=PREFIX_CACHE_MIB,
         metavar="MIB",
         help="memory for conversations, so that a next question is answered at once (default: %(default)s)",
+    )
+
+
+def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
+    """Add what both pages take: where they are served, and for whom.
+
+    Args:
+        parser: of the program.
+        port: that is tried first.
+    """
+    page = parser.add_argument_group("the page")
+    page.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
+    page.add_argument("--port", type=int, help=f"port to listen on, 0 for any (default: {port} or the next free one)")
+    page.add_argument("--open", action="store_true", help="open the page in the browser")
+    guests = parser.add_argument_group("for more than one person")
+    guests.add_argument(
+        "--auth",
+        action="append",
+        default=[],
+        metavar="USER:PASSWORD",
+        help="ask for a login; may be given several times, or name a file with one user:password per line",
+    )
+    guests.add_argument("--fixed-model", action="store_true", help="visitors cannot choose another model")
+    guests.add_argument("--root-path", metavar="/PATH", help="where a proxy in front of the page serves it")
+    most = MAX_FILE_BYTES // 2**20
+    guests.add_argument(
+        "--max-file-size", type=int, default=most, metavar="MIB", help="of an upload (default: %(default)s)"
+    )
+    guests.add_argument(
+        "--queue-size", type=int, metavar="N", help="answers given and waited for at once; more are refused"
     )
 
 

@@ -20,6 +20,7 @@ from omnilmm.ui import texts
 
 HOST = "127.0.0.1"
 STYLE = ROOT / "assets" / "page.css"
+ICON = ROOT / "assets" / "icon.png"
 SCRIPT = ROOT / "assets" / "page.js"
 # A picture that an answer names by its address would tell that server who reads the answer.
 POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self'; font-src 'self' data:"
@@ -78,6 +79,7 @@ def launch(
         theme=theme(),
         css_paths=STYLE,
         head=f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><script>{SCRIPT.read_text()}</script>',
+        favicon_path=ICON,
         footer_links=[],
         run_history=False,  # it would keep questions and answers in the browser's storage
         enable_monitoring=False,

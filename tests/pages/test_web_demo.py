@@ -19,6 +19,7 @@ from omnilmm.ui import texts
 from omnilmm.ui.controls import mode_controls
 from omnilmm.ui.texts import texts_for
 from tests.engine.gate import Gate
+from tests.pages.together import at_once, everything
 from tests.pages.visitor import PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
 from tests.ui.scripted import ScriptedEngine, finished
 
@@ -268,6 +269,11 @@ def test_two_people_at_once_each_get_their_own_true_answer(visit: Visit) -> None
         assert colour in person.answered(2)
         assert person.pictures.count() == 1
         assert len(person.questions()) == 2
+
+
+def test_two_people_do_everything_at_once(visit: Visit, tmp_path: Path) -> None:
+    circle, stars = SAMPLES[CIRCLE], SAMPLES[STARS]
+    at_once(everything(visit(), circle, stars, tmp_path), everything(visit(), stars, circle, tmp_path))
 
 
 def test_answers_of_two_people_grow_together(visit: Visit, pace: Pace) -> None:

@@ -25,9 +25,7 @@ if "STREAMLIT_JOURNEYS" not in os.environ:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A Chromium that has a camera: a green picture with a moving dot."""
     arguments = launch_arguments()
-    arguments["args"] = [*arguments["args"], "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(**arguments)
         yield browser

@@ -19,7 +19,8 @@ from streamlit.web.bootstrap import load_config_options
 import web_demo_streamlit
 from omnilmm.engine.events import Engine
 from omnilmm.ui.streamlit_page import engines, serving
-from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES
+from omnilmm.ui.texts import ENGLISH
+from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, drop
 
 ROOT = Path(__file__).parents[2]
 
@@ -160,14 +161,7 @@ class Person:
 
     def drop(self, path: Path) -> None:
         """Drag a file over the question box and let go; by the browser itself, as a hand would."""
-        where = self.box.bounding_box()
-        assert where
-        browser = self.page.context.new_cdp_session(self.page)
-        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
-        at = {"x": where["x"] + where["width"] / 2, "y": where["y"] + where["height"] / 2}
-        for kind in ("dragEnter", "dragOver", "drop"):
-            browser.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
-            self.page.wait_for_timeout(300)
+        drop(self.page, self.box, path)
 
     def remembered(self) -> str:
         """What the browser remembers for this tab."""
@@ -178,6 +172,43 @@ class Person:
             self.attach(*pictures)
         self.box.fill(question)
         self.box.press("Enter")
+
+    def press(self, name: str) -> None:
+        """One of the buttons under the conversation: regenerate, undo, clear."""
+        self.button(name).click()
+
+    def edit(self, number: int, text: str) -> None:
+        """Ask another question in place of an earlier one, about the same picture."""
+        self.button(f"edit-{2 * number}").click()
+        self.page.locator(f".st-key-edited-{2 * number} textarea").fill(text)
+        self.button("edit-save").click()
+
+    def export(self, path: Path) -> None:
+        """Save the conversation with its pictures."""
+        self.unfold()
+        with self.page.expect_download() as download:
+            self.button("export-json").click()
+        download.value.save_as(path)
+
+    def take_up(self, path: Path) -> None:
+        """Go on with a saved conversation."""
+        self.unfold()
+        self.page.locator(".st-key-import input[type=file]").set_input_files(str(path))
+
+    def unfold(self) -> None:
+        """Open the panel with what is exported and imported."""
+        if not self.button("export-json").is_visible():
+            self.page.get_by_text(ENGLISH.export, exact=True).click()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no answer is being given."""
+        return not self.button("stop").count()
+
+    def reload(self) -> None:
+        """F5."""
+        self.page.reload()
+        self.box.wait_for()
 
     def answered(self, count: int = 1) -> str:
         """Wait for whole answers; the last one's text."""

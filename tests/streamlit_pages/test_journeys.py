@@ -21,6 +21,7 @@ from omnilmm.ui.streamlit_page import visitor as visitors
 from omnilmm.ui.streamlit_page.visitor import KEEPER
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate
+from tests.pages.together import at_once, everything
 from tests.pages.visitor import SAMPLES, Pace, wait_until_free
 from tests.streamlit_pages.person import Person, Site
 from tests.ui.scripted import ScriptedEngine, finished
@@ -194,6 +195,11 @@ def test_two_people_at_once_each_get_their_own_true_answer(site: Site, visit: Vi
         assert one.answered() == sample.answer
         assert one.questions() == [sample.question]
         assert one.pictures.count() == 1
+
+
+def test_two_people_do_everything_at_once(site: Site, visit: Visit, tmp_path: Path) -> None:
+    circle, stars = SAMPLES[CIRCLE], SAMPLES[STARS]
+    at_once(everything(visit(), circle, stars, tmp_path), everything(visit(), stars, circle, tmp_path))
 
 
 def test_a_failure_half_way_leaves_no_trace_but_in_the_log(

@@ -26,6 +26,17 @@ def echo(conversation: Conversation) -> Iterable[Event]:
     yield finished(" ".join(words))
 
 
+def saying(answer: str) -> Script:
+    """Always the same answer."""
+    return lambda _: (TextDelta(answer), finished(answer))
+
+
+def capable(**more: object) -> ModelCard:
+    """A card of a model that can do everything a page has something for."""
+    able = {"system_prompt": True, "several_pictures": True, "boxes": True}
+    return find(BUILT_IN).model_copy(update=able | more)
+
+
 class ScriptedEngine:
     """Says what its script says.
 
@@ -34,6 +45,7 @@ class ScriptedEngine:
         closed: how many of its streams were closed or came to their end.
         owners: who asked, in order.
         forgotten: whom it was told to forget, in order.
+        looks: how it looks at any picture; None if it does not tell.
     """
 
     def __init__(self, script: Script = echo, card: ModelCard | None = None) -> None:
@@ -44,6 +56,7 @@ class ScriptedEngine:
         self.closed = 0
         self.owners: list[Hashable] = []
         self.forgotten: list[Hashable] = []
+        self.looks: tuple[View, ...] | None = None
 
     def stream(
         self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
@@ -59,4 +72,4 @@ class ScriptedEngine:
         self.forgotten.append(owner)
 
     def views(self, picture: Picture) -> tuple[View, ...] | None:
-        return None
+        return self.looks

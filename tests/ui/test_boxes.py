@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from omnilmm.ui.boxes import COLOURS, Region, drawn, name_of, parts, regions, with_chips
+from omnilmm.ui.boxes import COLOURS, Region, colours, drawn, names, parts, regions, with_chips
 
 STAR = "<ref>red star</ref><box>100 200 300 400</box>"
 
@@ -32,9 +32,16 @@ def test_boxes_in_a_row_share_the_name_before_the_first() -> None:
         "<ref>stars</ref><box>0 0 10 10</box><box>20 20 30 30</box> <box>1 1 2 2</box> and <box>5 5 6 6</box>"
     )
     assert [region.label for region in several] == ["stars"] * 4
+    assert chips("<ref>stars</ref><box>0 0 9 9</box><box>20 20 30 30</box>, both red") == "[stars/0], both red"
     apart = regions("<ref>stars</ref><box>0 0 10 10</box> while here <box>1 1 2 2</box>")
     assert [region.label for region in apart] == ["stars", ""]
-    assert name_of(apart[1], 1) == "2"
+    assert names(apart) == ["stars", "2"]
+
+
+def test_what_is_called_the_same_has_the_same_colour() -> None:
+    answer = f"{STAR} and <ref>dot</ref><box>1 1 2 2</box>, then {STAR} and nameless <box>5 5 6 6</box>"
+    assert chips(answer) == "[red star/0] and [dot/1], then [red star/0] and nameless [4/2]"
+    assert colours(regions(answer)) == [0, 1, 0, 2]
 
 
 @pytest.mark.parametrize(
@@ -107,3 +114,12 @@ def test_regions_are_drawn_where_they_are_each_in_its_colour() -> None:
 def test_names_stay_inside_small_pictures() -> None:
     tiny = Image.new("RGB", (20, 12))
     assert drawn(tiny, [Region("box", "a very long name", ((0.9, 0.0), (1.0, 1.0)))]).size == (20, 12)
+
+
+def test_where_no_font_has_its_letters_a_region_is_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of boxes for missing letters."""
+    black = Image.new("RGB", (300, 300))
+    place = ((0.2, 0.5), (0.8, 0.9))
+    monkeypatch.setattr("omnilmm.ui.boxes.FONTS", ())
+    chinese, numbered = (np.asarray(drawn(black, [Region("box", name, place)])) for name in ("红色圆形", "1"))
+    assert (chinese == numbered).all()

@@ -6,11 +6,11 @@ from typing import Any
 
 import gradio as gr
 
+from omnilmm.engine.choosing import Listed
 from omnilmm.engine.options import Mode
 from omnilmm.ui.gradio_page.shared import Painted, Shared, merged
 from omnilmm.ui.gradio_page.visits import Visit
 from omnilmm.ui.gradio_page.widgets import MODES
-from omnilmm.ui.listing import Listed
 
 
 class Choices:
@@ -60,10 +60,9 @@ class Choices:
         return self.shared.models.listed() if self.shared.models is not None and self.shared.is_ready else []
 
     def picker(self, visit: Visit) -> Painted:
-        """What can be chosen, once it is known."""
-        if self.shared.models is None:
-            return {}
-        return self.shared.widgets.choices(self._listed(), self.shared.engine.card, visit.session.texts)
+        """What can be chosen; left as it is while a model is loaded, since looking at this machine takes long then."""
+        listed = self._listed()
+        return self.shared.widgets.choices(listed, self.shared.engine.card, visit.session.texts) if listed else {}
 
     def settings(self, visit: Visit) -> Painted:
         """What depends on which model answers, at its defaults."""

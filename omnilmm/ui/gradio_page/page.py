@@ -79,7 +79,7 @@ class Page:
             None, w.full, js="omnilmm.showFull", **quiet
         )
         w.look.click(self.pictures.look, w.box, w.seen, **at_once)
-        w.camera.click(self.pictures.show_camera, w.camera_panel, w.camera_panel, queue=False, **quiet)
+        w.camera.click(self.pictures.show_camera, outputs=w.camera_panel, queue=False, **quiet)
         w.photo.input(self.pictures.attach, [w.photo, w.box], [w.box, w.photo, w.camera_panel], **at_once)
         w.mode.change(self.choices.show_controls, w.mode, w.columns, queue=False, **quiet)
         w.reset.click(self.choices.reset, outputs=[widget for _, _, widget in w.controls], queue=False, **quiet)

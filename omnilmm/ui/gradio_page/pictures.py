@@ -39,7 +39,7 @@ class Pictures:
                 continue
         return self.shared.seen(visit, pictures)
 
-    def show_camera(self, request: gr.Request, panel: Any = None) -> Any:
+    def show_camera(self, request: gr.Request) -> Any:
         """Open or close the camera."""
         visit = self.shared.visit(request)
         visit.camera = not visit.camera

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from omnilmm.conversation import Picture
+from omnilmm.engine.choosing import Listed
 from omnilmm.engine.events import Engine
 from omnilmm.errors import ImageError
 from omnilmm.images.pixels import open_picture
@@ -18,7 +19,6 @@ from omnilmm.ui import markup, seen
 from omnilmm.ui.gradio_page.bubbles import address, bubbles
 from omnilmm.ui.gradio_page.visits import Question, Visit, Visits
 from omnilmm.ui.gradio_page.widgets import TICK_S, Widgets
-from omnilmm.ui.listing import Listed
 from omnilmm.ui.session import Draft
 
 EMPTY: Question = {"text": "", "files": []}

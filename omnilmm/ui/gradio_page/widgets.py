@@ -8,9 +8,10 @@ from typing import Any
 import gradio as gr
 
 from omnilmm.catalog import ModelCard
+from omnilmm.engine.choosing import Listed
 from omnilmm.engine.options import Mode
 from omnilmm.ui.controls import Control, length_control, mode_controls
-from omnilmm.ui.listing import Listed, memory
+from omnilmm.ui.listing import memory
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.texts import CODES, ENGLISH, Texts, texts_in
 
@@ -97,6 +98,7 @@ class Widgets:
                 sources=["webcam"],
                 type="filepath",
                 format="jpeg",
+                height=360,
                 webcam_options=gr.WebcamOptions(mirror=False),
             )
         with gr.Row(elem_id="samples"):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from omnilmm.catalog import BUILT_IN
+from omnilmm.engine.choosing import Listed
 from omnilmm.engine.events import Engine
 from omnilmm.ui.archive import to_markdown
-from omnilmm.ui.listing import LANGUAGES_SHOWN, Listed, memory
+from omnilmm.ui.listing import LANGUAGES_SHOWN, memory
 from omnilmm.ui.streamlit_page import engines, side
 from omnilmm.ui.streamlit_page.visitor import LANGUAGE, Visitor
 from omnilmm.ui.texts import CODES, texts_in

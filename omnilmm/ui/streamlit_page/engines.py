@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from omnilmm.engine.choosing import Listed
 from omnilmm.engine.events import Engine
 from omnilmm.engine.starting import StartingEngine
-from omnilmm.ui.listing import Listed
 
 Make = Callable[[str], Engine]
 Choices = Callable[[], list[Listed]]
@@ -24,21 +24,23 @@ class Shared:
         make: gives the engine of a model by its name, loading it in the background.
         model: which one answers now.
         choices: gives the models that can be switched to; None where visitors cannot choose.
+        most_answers: how many may be given and waited for at once; None for as many as come.
     """
 
     make: Make | None = None
     model: str = ""
     choices: Choices | None = None
+    most_answers: int | None = None
 
 
 SHARED = Shared()
 
 
-def serve(make: Make, model: str, offer: Choices | None = None) -> Engine:
+def serve(make: Make, model: str, offer: Choices | None = None, most_answers: int | None = None) -> Engine:
     """Say how engines are made, and which model to begin with; begins loading it."""
     stop()
     choices.clear()
-    SHARED.make, SHARED.model, SHARED.choices = make, model, offer
+    SHARED.make, SHARED.model, SHARED.choices, SHARED.most_answers = make, model, offer, most_answers
     return engine()
 
 

@@ -9,6 +9,7 @@ from omnilmm.engine.events import Engine
 from omnilmm.engine.starting import StartingEngine
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.samples import Sample, samples
+from omnilmm.ui.server import ICON
 from omnilmm.ui.streamlit_page import beside, engines, talk
 from omnilmm.ui.streamlit_page.browser import memory
 from omnilmm.ui.streamlit_page.visitor import QUESTION, Visitor, visitor
@@ -20,7 +21,7 @@ TICK_S = 0.5
 def draw() -> None:
     """Draw the page for whoever looks at it."""
     me, engine = visitor(), engines.engine()
-    st.set_page_config(page_title=me.texts.title, page_icon=":material/visibility:", layout="centered")
+    st.set_page_config(page_title=me.texts.title, page_icon=ICON, layout="centered")
     st.html(STYLE)
     me.settle()
     me.keep()

@@ -35,7 +35,9 @@ class Policy:
         await self.app(scope, receive, send_with_policy)
 
 
-def settings(host: str, port: int | None, *, root_path: str = "", max_file_mib: int | None = None) -> dict[str, Any]:
+def settings(
+    host: str, port: int | None, *, root_path: str | None = None, max_file_mib: int | None = None
+) -> dict[str, Any]:
     """Streamlit's settings that depend on flags; the others stand in `.streamlit/config.toml`.
 
     Args:
@@ -47,7 +49,7 @@ def settings(host: str, port: int | None, *, root_path: str = "", max_file_mib: 
     wished = {
         "server.address": host,
         "server.port": port,
-        "server.baseUrlPath": root_path.strip("/") or None,
+        "server.baseUrlPath": (root_path or "").strip("/") or None,
         "server.maxUploadSize": max_file_mib,
     }
     return {"server.headless": True} | {name: value for name, value in wished.items() if value is not None}

@@ -85,8 +85,7 @@ class Visitor:
             self.notice, self._asked = str(error), asked
             self._give_back()
             return
-        self._start(lambda: self.session.ask(engine, asked, options))
-        self._asked = asked
+        self._start(lambda: self.session.ask(engine, asked, options), asked)
 
     def ask_this(self, *parts: Part) -> None:
         """Answer a question that is not from the box; what is in the box stays there."""
@@ -208,8 +207,15 @@ class Visitor:
         else:
             self._start(lambda: drafts(engine, options))
 
-    def _start(self, drafts: Callable[[], Iterator[Draft]]) -> None:
-        self.notice, self.editing, self._asked = "", None, ()
+    def _start(self, drafts: Callable[[], Iterator[Draft]], asked: tuple[Part, ...] = ()) -> None:
+        """Begin a turn; `asked` comes back into the box if nothing comes of it."""
+        most = engines.SHARED.most_answers
+        self._asked = asked
+        if most is not None and not self.session.busy and sum(other.session.busy for other in _OPEN.values()) >= most:
+            self.notice = self.texts.many_waiting.format(count=most)
+            self._give_back()
+            return
+        self.notice, self.editing = "", None
         self.answering = Answering(self.session, drafts, self.is_watched)
 
     def _give_back(self) -> None:
