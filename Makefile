@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 FLAGS ?=
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-streamlit test test-streamlit check bench bench-speed bench-page bench-gpu space clean
+.PHONY: demo demo-streamlit test test-streamlit check bench bench-speed bench-page bench-gpu screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it on the built-in model
 	$(RUN) web_demo.py --open $(FLAGS)
@@ -37,6 +37,9 @@ bench-page: $(VENV)/.dev  ## how soon both pages answer, in a real browser
 
 bench-gpu: $(VENV)/.dev  ## every architecture at full size with random weights; needs a CUDA GPU
 	$(RUN) -m benchmarks.full_size
+
+screenshots: $(VENV)/.dev  ## the pictures of the README, anew
+	$(RUN) -m tests.pages.screenshots
 
 space: $(VENV)/.demo  ## a folder that is a Hugging Face Space, see docs/spaces.md
 	rm -rf build/space

@@ -64,12 +64,13 @@ window.omnilmm = (() => {
     }
   });
 
-  /* Pictures are reached by Tab; what is in the question box is shown as the model sees it. */
+  /* Pictures, and code, are reached by Tab; what is in the question box is shown as the model sees it. */
   let looked = "";
   const tend = () => {
     for (const image of document.querySelectorAll("#chat .picture, #seen img")) {
       if (image.tabIndex < 0) { image.tabIndex = 0; image.setAttribute("role", "button"); }
     }
+    for (const code of document.querySelectorAll("#chat pre")) if (code.tabIndex < 0) code.tabIndex = 0;  // may scroll
     const attached = [...document.querySelectorAll("#question .thumbnail-item img")].map((image) => image.src).join();
     if (attached !== looked) { looked = attached; press("do-look"); }
   };

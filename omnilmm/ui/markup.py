@@ -27,9 +27,11 @@ from omnilmm.ui.texts import Texts
 THUMBNAIL_PIXELS = 480  # of the longer side
 
 MARKED_PIXELS = 720  # of a picture on which an answer marks something
+FULL_PIXELS = 2048  # of a picture that can be opened
 
 _marked_pictures: WeakKeyDictionary[Picture, dict[str, str]] = WeakKeyDictionary()
 _thumbnails: WeakKeyDictionary[Picture, str] = WeakKeyDictionary()  # a thumbnail goes when its picture goes
+_encoded: WeakKeyDictionary[Picture, bytes] = WeakKeyDictionary()
 
 _EVERYWHERE = re.compile(r"[\\`*_\[\]<>&|~$]")
 _AT_LINE_START = re.compile(r"^(\s*)([#+=-]|\d+[.)])", re.MULTILINE)
@@ -133,6 +135,17 @@ def thumbnail(picture: Picture) -> str:
         small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
         _thumbnails[picture] = _data_address(small)
     return _thumbnails[picture]
+
+
+def encoded(picture: Picture) -> bytes:
+    """A picture as a JPEG file, made once: a page that is drawn again and again while an answer grows shows it often."""
+    if picture not in _encoded:
+        small = picture.image.copy()
+        small.thumbnail((FULL_PIXELS, FULL_PIXELS))
+        buffer = io.BytesIO()
+        small.save(buffer, format="JPEG", quality=90)
+        _encoded[picture] = buffer.getvalue()
+    return _encoded[picture]
 
 
 def chip(name: str, colour: int) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 import uvicorn
@@ -23,6 +23,11 @@ def proxied(address: str, path: str) -> Iterator[str]:
     """Serve the site at `address` under `path` of another address, which is given."""
     client = httpx.AsyncClient(base_url=address, timeout=600, trust_env=False)
 
+    @asynccontextmanager
+    async def running(_: Starlette) -> AsyncIterator[None]:
+        async with client:
+            yield
+
     async def forward(request: Request) -> Response:
         inside = request.url.path.removeprefix(path).lstrip("/")
         url = httpx.URL(f"{address}{inside}", query=request.url.query.encode())
@@ -33,7 +38,7 @@ def proxied(address: str, path: str) -> Iterator[str]:
             answer.aiter_raw(), answer.status_code, headers, background=BackgroundTask(answer.aclose)
         )
 
-    app = Starlette(routes=[Route(f"{path}/{{rest:path}}", forward, methods=METHODS)])
+    app = Starlette(routes=[Route(f"{path}/{{rest:path}}", forward, methods=METHODS)], lifespan=running)
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1)
     )

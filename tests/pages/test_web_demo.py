@@ -20,7 +20,7 @@ from omnilmm.ui.controls import mode_controls
 from omnilmm.ui.texts import texts_for
 from tests.engine.gate import Gate
 from tests.pages.together import at_once, everything
-from tests.pages.visitor import PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
+from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
 from tests.ui.scripted import ScriptedEngine, finished
 
 Visit = Callable[..., Visitor]
@@ -347,6 +347,21 @@ def test_after_a_reload_everything_is_back_also_an_answer_that_was_growing(visit
     assert visitor.questions() == [SAMPLES[CIRCLE].question, SAMPLES[PICTURE].question]
     assert visitor.pictures.count() == 2
     assert visitor.page.locator("#go-on").is_visible()
+
+
+def test_a_question_right_after_a_reload_comes_after_what_was_there(visitor: Visitor, pace: Pace) -> None:
+    pace.allow(100)
+    visitor.sample(CIRCLE)
+    visitor.answered()
+    pace.hold()
+    visitor.sample(PICTURE)
+    pace.allow(4)
+    visitor.until(lambda: len(visitor.answers()) == 2)
+    visitor.page.reload()
+    visitor.ask("Is there a star?")  # while the answer before is still being put away
+    pace.allow()
+    visitor.until(lambda: len(visitor.questions()) == 3 and ANSWERED in visitor.note)
+    assert visitor.questions() == [SAMPLES[CIRCLE].question, SAMPLES[PICTURE].question, "Is there a star?"]
 
 
 def test_a_question_during_an_answer_takes_over(visitor: Visitor, pace: Pace) -> None:

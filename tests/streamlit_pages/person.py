@@ -171,6 +171,7 @@ class Person:
         if pictures:
             self.attach(*pictures)
         self.box.fill(question)
+        self.page.locator("[data-testid=stChatInputSubmitButton]:enabled").wait_for()  # uploaded
         self.box.press("Enter")
 
     def press(self, name: str) -> None:

@@ -18,7 +18,7 @@ from omnilmm.images.pixels import open_picture
 from omnilmm.ui.answering import Answering
 from omnilmm.ui.controls import chosen_options
 from omnilmm.ui.gradio_page.shared import EMPTY, NOT_EDITING, Painted, Shared, open_upload
-from omnilmm.ui.gradio_page.visits import Question, Visit
+from omnilmm.ui.gradio_page.visits import PUT_AWAY_S, Question, Visit
 from omnilmm.ui.gradio_page.widgets import sample_question
 from omnilmm.ui.samples import Sample
 from omnilmm.ui.session import Draft
@@ -92,6 +92,7 @@ class Turns:
     ) -> Iterator[Painted]:
         """Paint a turn while it is answered; `question` leaves the box, and comes back if nothing comes of it."""
         session = visit.session
+        visit.is_back.wait(PUT_AWAY_S)  # who is fast asks before the page is back
         back: dict[str, Any] = {} if question is None else {"question": question, "editing": editing}
         if refusal := self._refusal(visit, *on_page):
             yield self.shared.paint(visit, notice=refusal, **back)

@@ -31,6 +31,7 @@ class Visit:
         answering: the newest turn.
         aside: what was in the question box when an earlier question came into it to be edited.
         camera: whether it is open.
+        is_back: set once it has taken up what it had before it was loaded anew.
     """
 
     session: Session = field(default_factory=Session)
@@ -39,6 +40,7 @@ class Visit:
     answering: Answering | None = None
     aside: Question | None = None
     camera: bool = False
+    is_back: threading.Event = field(default_factory=threading.Event)
 
     @property
     def key(self) -> str:
@@ -86,8 +88,14 @@ class Visits:
 
     def come_back(self, visit: Visit, memory: str) -> str:
         """Take up what the browser of a visit remembers; a notice where that is not all there was."""
+        try:
+            return self._come_back(visit, memory)
+        finally:
+            visit.is_back.set()
+
+    def _come_back(self, visit: Visit, memory: str) -> str:
         if visit.session.busy or visit.session.conversation.messages:
-            return ""  # who was fast has asked something already
+            return ""
         remembered = Memory.read(memory)
         visit.token = remembered.token or visit.token
         for other in self:  # the server may not have noticed yet that the page is loaded anew

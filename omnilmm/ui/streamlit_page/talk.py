@@ -7,7 +7,7 @@ import streamlit as st
 from omnilmm.conversation import Message, Picture
 from omnilmm.engine.events import Engine
 from omnilmm.ui import boxes, seen
-from omnilmm.ui.markup import plain_markdown
+from omnilmm.ui.markup import encoded, plain_markdown
 from omnilmm.ui.note import Note
 from omnilmm.ui.streamlit_page.browser import copy_button
 from omnilmm.ui.streamlit_page.visitor import Visitor
@@ -116,7 +116,7 @@ def show_picture(picture: Picture, me: Visitor, pixels: int) -> None:
     width, height = picture.image.size
     shown = min(pixels, width, max(1, pixels * width // height))
     with st.container(width=shown):  # an image with a width of its own would stay as small at full size
-        st.image(picture.image, width="stretch", alt=me.texts.picture_name(width, height))
+        st.image(encoded(picture), width="stretch", alt=me.texts.picture_name(width, height))
 
 
 def seen_button(picture: Picture, me: Visitor, engine: Engine, key: str) -> None:
