@@ -35,6 +35,10 @@ _encoded: WeakKeyDictionary[Picture, bytes] = WeakKeyDictionary()
 
 _EVERYWHERE = re.compile(r"[\\`*_\[\]<>&|~$]")
 _AT_LINE_START = re.compile(r"^(\s*)([#+=-]|\d+[.)])", re.MULTILINE)
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
+_SINGLE_DOLLAR = re.compile(r"(?<![\\$])\$(?!\$)")
+_INLINE = re.compile(r"\\\((.+?)\\\)", re.DOTALL)
+_DISPLAY = re.compile(r"\\\[(.+?)\\\]|\$\$(.+?)\$\$", re.DOTALL)
 
 
 Shown = dict[str, str]  # one bubble: "role" and "content", the form of every chat widget
@@ -138,7 +142,7 @@ def thumbnail(picture: Picture) -> str:
 
 
 def encoded(picture: Picture) -> bytes:
-    """A picture as a JPEG file, made once: a page that is drawn again and again while an answer grows shows it often."""
+    """A picture as a JPEG file, made once: a page is drawn again and again while an answer grows."""
     if picture not in _encoded:
         small = picture.image.copy()
         small.thumbnail((FULL_PIXELS, FULL_PIXELS))
@@ -164,6 +168,21 @@ def plain_markdown(text: str) -> str:
     text = _EVERYWHERE.sub(lambda found: _entity(found[0]), text)
     text = _AT_LINE_START.sub(lambda found: found[1] + found[2][:-1] + _entity(found[2][-1]), text)
     return re.sub(r"^[ \t]+", lambda found: "&nbsp;" * len(found[0].expandtabs(4)), text, flags=re.MULTILINE)
+
+
+def with_dollars(answer: str) -> str:
+    r"""An answer with formulas as Streamlit reads them: those in `\(…\)` and `\[…\]` between dollars.
+
+    A single dollar is a price more often than a formula; code stays as it is.
+    """
+    told = []
+    for number, part in enumerate(_CODE.split(answer)):
+        if number % 2 == 0:
+            part = _SINGLE_DOLLAR.sub(r"\\$", part)
+            part = _INLINE.sub(lambda found: f"${found[1].strip()}$", part)
+            part = _DISPLAY.sub(lambda found: f"\n\n$$\n{(found[1] or found[2]).strip()}\n$$\n\n", part)
+        told.append(part)
+    return "".join(told)
 
 
 def header_html(title: str, model_line: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,11 +15,6 @@ from tests.streamlit_pages.person import Person, Site, serve
 from tests.ui.scripted import ScriptedEngine
 
 __all__ = ["engine", "pace"]
-
-# Some of the journeys in Chromium still fail now and then on a busy machine of two cores, and nobody knows yet why:
-# they are run by `make test-streamlit`, and not by `make test` until they hold.
-if "STREAMLIT_JOURNEYS" not in os.environ:
-    collect_ignore = ["test_journeys.py", "test_access.py", "test_space.py"]
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def opens_a_socket(port: int, origin: str) -> bool:
     """Whether a page of that origin may talk to the server, which a proxy shows under the name of the Space."""
     place = socket.create_connection(("127.0.0.1", port))
     try:
-        connect("ws://somebody-chat.hf.space/_stcore/stream", origin=Origin(origin), sock=place).close()
+        with connect("ws://somebody-chat.hf.space/_stcore/stream", origin=Origin(origin), sock=place):
+            return True
     except InvalidStatus as refused:
         return refused.response.status_code != 403
-    return True

@@ -6,6 +6,7 @@ import base64
 import gc
 import io
 
+import pytest
 from PIL import Image
 
 from omnilmm.conversation import Conversation, Message, Picture
@@ -102,3 +103,21 @@ def test_how_a_picture_is_seen_is_shown_large_and_told() -> None:
     told = markup.seen_html(picture, engine, ENGLISH)
     assert 'class="seen" src="data:image/jpeg;base64,' in told and ENGLISH.seen_unknown in told
     assert ENGLISH.seen_nothing in markup.seen_html(None, engine, ENGLISH)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("no formula", "no formula"),
+        (r"\(x^2\) and \( y \)", "$x^2$ and $y$"),
+        (r"\[a\]", "\n\n$$\na\n$$\n\n"),
+        ("so $$a$$ it is", "so \n\n$$\na\n$$\n\n it is"),
+        ("from $5 to $6", r"from \$5 to \$6"),
+        ("`$5` and `\\(x\\)`", "`$5` and `\\(x\\)`"),
+        ("```\n$5\n```", "```\n$5\n```"),
+        ("```\n$5", "```\n$5"),
+        (r"already \$5", r"already \$5"),
+    ],
+)
+def test_formulas_between_dollars_and_prices_that_are_none(answer: str, told: str) -> None:
+    assert markup.with_dollars(answer) == told

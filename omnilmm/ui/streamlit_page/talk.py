@@ -7,7 +7,7 @@ import streamlit as st
 from omnilmm.conversation import Message, Picture
 from omnilmm.engine.events import Engine
 from omnilmm.ui import boxes, seen
-from omnilmm.ui.markup import encoded, plain_markdown
+from omnilmm.ui.markup import encoded, plain_markdown, with_dollars
 from omnilmm.ui.note import Note
 from omnilmm.ui.streamlit_page.browser import copy_button
 from omnilmm.ui.streamlit_page.visitor import Visitor
@@ -69,11 +69,12 @@ def _answer(
     me: Visitor, text: str, number: int, note: Note | None, pictures: list[Picture], *, is_growing: bool = False
 ) -> None:
     with _bubble("assistant", number):
-        st.markdown(boxes.with_chips(text, _chip, is_growing=is_growing))
+        st.markdown(boxes.with_chips(with_dollars(text), _chip, is_growing=is_growing))
         marked = boxes.regions(text)
         if marked and pictures:
             with st.container(key=f"boxes-{number}", width=MARKED_PIXELS):
-                st.image(boxes.drawn(pictures[-1].image, marked), me.texts.boxes_on_picture, width="stretch")
+                marks = boxes.drawn(pictures[-1].image, marked)
+                st.image(marks, me.texts.boxes_on_picture, width="stretch", alt=me.texts.boxes_on_picture)
         if line := me.texts.note(note):
             with st.container(key=f"note-{number}"):
                 st.caption(plain_markdown(line))
