@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omnilmm.catalog import ModelCard, cards, find
 from omnilmm.engine.events import Engine
@@ -40,7 +40,7 @@ def free_bytes(device: str) -> int | None:
     return free_memory(resolve_device(device).value)
 
 
-def listed(device: str, hub: str) -> list[Listed]:
+def listed(device: str, hub: Literal["huggingface", "modelscope"]) -> list[Listed]:
     """All models of the catalog.
 
     Args:

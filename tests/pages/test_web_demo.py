@@ -389,6 +389,17 @@ def test_what_was_sent_is_not_left_on_disk(visitor: Visitor, site: Site, tmp_pat
     assert folder.stat().st_mode & 0o077 == 0, "others on this machine can read the uploads"
 
 
+def test_somebodys_upload_of_a_sample_leaves_the_sample(visit: Visit) -> None:
+    """It is deleted once it is answered, and has the same name and content."""
+    first = visit()
+    first.ask(SAMPLES[CIRCLE].question, SAMPLES[CIRCLE].picture)
+    first.answered()
+    second = visit()
+    shown = "images => images.map(image => image.complete && image.naturalWidth > 0)"
+    second.page.wait_for_timeout(1000)
+    assert second.page.locator(".sample img").evaluate_all(shown) == [True] * len(SAMPLES)
+
+
 def test_a_server_started_anew_says_so_and_goes_on_with_the_text(visitor: Visitor, site: Site) -> None:
     visitor.sample(CIRCLE)
     visitor.answered()

@@ -35,6 +35,8 @@ class Widgets:
     """
 
     def __init__(self, card: ModelCard, *, switches: bool) -> None:
+        # Served from where they are: a copy among the uploads would go with somebody's upload of the same picture.
+        gr.set_static_paths([sample.picture for sample in samples()])
         self.said: list[tuple[Any, Say]] = []
         with gr.Row(elem_id="top"):
             self.header = gr.HTML(elem_id="header")
