@@ -11,6 +11,7 @@ Nothing generated is hidden: these models say no control token but the one that 
 from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Set
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -62,10 +63,10 @@ class NativeReader:
         self.eyes = Eyes(model, processor, feature_bytes)
         self.prefixes = PrefixCache(prefix_bytes)
         # A device of its own works while this program prepares its next step; a CPU is busy with both.
-        self.works_ahead = model.device.type == "cuda"
+        self.works_ahead = model.device.type in ("cuda", "mps")
         # Passes are recorded on one GPU; spread over several devices they are not.
         is_together = len({parameter.device for parameter in model.parameters()}) == 1
-        self.seats = Seats(model, seats if self.works_ahead and is_together else 0)
+        self.seats = Seats(model, seats if model.device.type == "cuda" and is_together else 0)
 
     def length(self, conversation: Conversation) -> int:
         """Tokens of its prompt."""
@@ -214,11 +215,16 @@ class _Readback:
     """A drawn token on its way from the device; later steps can be begun before it is here."""
 
     def __init__(self, token: Tensor) -> None:
-        self.token, self.arrived = token, None
+        self.token = token
+        self.arrived: Any = None
         if token.device.type == "cuda":
             self.token = token.to("cpu", non_blocking=True)
             self.arrived = torch.cuda.Event()
             self.arrived.record(torch.cuda.current_stream(token.device))
+        elif token.device.type == "mps":  # unproven: no such machine was at hand
+            self.token = token.to("cpu", non_blocking=True)
+            self.arrived = torch.mps.event.Event()
+            self.arrived.record()
 
     def value(self) -> int:
         """Waits for it."""

@@ -55,7 +55,7 @@ class Answering:
                 self.notice = self._session.texts.withdrawn
         except OmniLMMError as error:
             log.info("A question was refused", exc_info=True)
-            outcome, self.notice = "failed", str(error)
+            outcome, self.notice = "failed", self._session.texts.told(str(error))
         except Exception:
             log.exception("A turn failed")
             outcome, self.notice = "failed", self._session.texts.failed

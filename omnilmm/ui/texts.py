@@ -5,6 +5,7 @@ A visitor's language is the browser's until they choose another one. What a prog
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,6 +21,7 @@ from omnilmm.ui.note import Note
 
 Code = Literal["en", "zh"]
 CODES: tuple[Code, ...] = get_args(Code)
+_GAP = re.compile(r"\\{(\w+)\\}")  # escaped
 _FOLDER = Path(__file__).parent / "languages"
 
 
@@ -28,7 +30,7 @@ class Texts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    code: str
+    code: Code
     language: str
     title: str
     empty_chat: str
@@ -119,25 +121,34 @@ class Texts(BaseModel):
     here: str
     you: str
     assistant: str
+    sentences: dict[str, str]
+
+    def told(self, sentence: str) -> str:
+        """What the engine says, in this language; as it is where nobody has translated it."""
+        for pattern, here in _patterns(self.code).items():
+            if found := pattern.fullmatch(sentence):
+                return here.format(**{name: self.told(gap) for name, gap in found.groupdict().items()})
+        before, colon, rest = sentence.partition(": ")  # the name of a file
+        return f"{before}{colon}{self.told(rest)}" if colon else sentence
 
     def model_line(self, engine: Engine) -> str:
         """Which model answers, on what, with which numbers, and why; what it really takes."""
         device, dtype = engine.device, engine.dtype
         memory = self.of_memory.format(size=_size(engine.memory_bytes)) if engine.memory_bytes else ""
-        why = f"{dtype.reason}; {self.slower}" if dtype.value in QUANTISED else dtype.reason
+        why = self.told(dtype.reason)
         return self.on_device.format(
             model=engine.card.title,
             device=device.value,
-            device_reason=device.reason,
+            device_reason=self.told(device.reason),
             dtype=dtype.value,
-            dtype_reason=why,
+            dtype_reason=f"{why}; {self.slower}" if dtype.value in QUANTISED else why,
             memory=memory,
         )
 
     def starting_line(self, card: ModelCard, progress: Progress, failure: Exception | None) -> str:
         """In place of `model_line` while the model is not there yet."""
         if failure is not None:
-            return self.not_loaded.format(model=card.title, reason=failure)
+            return self.not_loaded.format(model=card.title, reason=self.told(str(failure)))
         if progress.stage == "downloading" and progress.total:
             done, total = f"{progress.done / 2**30:.1f}", f"{progress.total / 2**30:.1f}"
             share = f"{progress.done / progress.total:.0%}"
@@ -219,6 +230,13 @@ class Texts(BaseModel):
         if count >= 1e9:
             return self.billion.format(count=f"{count / 1e9:.1f}")
         return self.million.format(count=f"{count / 1e6:.1f}")
+
+
+@cache
+def _patterns(code: Code) -> dict[re.Pattern[str], str]:
+    """Sentences of the engine, gaps as groups, and what they are in a language; the most particular ones first."""
+    sentences = sorted(texts_in(code).sentences.items(), key=lambda pair: len(pair[0]), reverse=True)
+    return {re.compile(_GAP.sub(r"(?P<\1>.+?)", re.escape(said)), re.DOTALL): here for said, here in sentences}
 
 
 @cache

@@ -35,7 +35,7 @@ class Conversations:
         try:
             question = visit.session.undo()
         except OmniLMMError as error:
-            return self.shared.paint(visit, notice=str(error))
+            return self.shared.paint(visit, notice=visit.session.texts.told(str(error)))
         self.shared.visits.keep(visit)
         return self.shared.paint(visit, question=None if _holds(box) else _boxed(question), editing=NOT_EDITING)
 
@@ -73,7 +73,7 @@ class Conversations:
             notice = visit.session.texts.imported
             self.shared.visits.keep(visit)
         except OmniLMMError as error:
-            notice = str(error)
+            notice = visit.session.texts.told(str(error))
         finally:
             Path(path).unlink(missing_ok=True)
         return self.shared.paint(visit, notice=notice)

@@ -82,7 +82,7 @@ class Visitor:
             asked = (*asked[:-1], *map(_open, given.files), given.text)
             options = side.options(engine.card)
         except OmniLMMError as error:
-            self.notice, self._asked = str(error), asked
+            self.notice, self._asked = self.texts.told(str(error)), asked
             self._give_back()
             return
         self._start(lambda: self.session.ask(engine, asked, options), asked)
@@ -113,7 +113,7 @@ class Visitor:
         try:
             self._asked = self.session.undo().parts
         except OmniLMMError as error:
-            self.notice = str(error)
+            self.notice = self.texts.told(str(error))
         self._give_back()
 
     def stop(self) -> None:
@@ -130,7 +130,7 @@ class Visitor:
         try:
             self.pending += [picture for picture in map(_open, files) if picture not in self.pending]
         except OmniLMMError as error:
-            self.notice = str(error)
+            self.notice = self.texts.told(str(error))
 
     def drop(self, picture: Picture) -> None:
         """Do not send a picture that waits."""
@@ -141,7 +141,7 @@ class Visitor:
         try:
             self.session.take_up(read_conversation(file.getvalue()))
         except OmniLMMError as error:
-            self.notice = str(error)
+            self.notice = self.texts.told(str(error))
         else:
             self.notice, self.editing = self.texts.imported, None
 
@@ -203,7 +203,7 @@ class Visitor:
         try:
             options = side.options(engine.card)
         except OmniLMMError as error:
-            self.notice = str(error)
+            self.notice = self.texts.told(str(error))
         else:
             self._start(lambda: drafts(engine, options))
 
