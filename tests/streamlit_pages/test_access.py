@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser
 
 from tests.pages.visitor import SAMPLES
@@ -56,3 +57,24 @@ def test_with_a_login_pictures_and_answers_come_and_without_nothing(tmp_path: Pa
         finally:
             server.terminate()
     assert server.returncode in (0, -15)
+
+
+def test_under_a_path_and_with_small_uploads(tmp_path: Path, browser: Browser) -> None:
+    large = tmp_path / "large.png"
+    Image.effect_noise((1600, 1600), 200).save(large)
+    command = [sys.executable, "web_demo_streamlit.py", "--port", "0", "--root-path", "/chat", "--max-file-size", "1"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        try:
+            address = said(server, r"http://[^ ]+:\d+/chat")
+            context = browser.new_context(locale="en")
+            person = Person.arrives(context, address)
+            person.page.locator("[data-testid=stChatInput] input[type=file]").first.set_input_files(str(large))
+            person.until(lambda: "1.0MB" in person.page.locator("body").inner_text())  # said beside the file
+            person.page.reload()
+            sample = SAMPLES["circle"]
+            person.ask(sample.question, sample.picture)
+            assert person.answered() == sample.answer
+            assert [request.url for request in person.foreign] == []
+            context.close()
+        finally:
+            server.terminate()

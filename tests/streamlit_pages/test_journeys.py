@@ -15,6 +15,7 @@ from omnilmm.conversation import EXPORT_FORMAT
 from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.starting import StartingEngine
+from omnilmm.errors import HardwareError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.streamlit_page import visitor as visitors
@@ -388,3 +389,17 @@ def test_the_page_is_there_while_the_model_is_fetched_and_answers_when_it_is_loa
     gate.open.set()
     assert person.answered() == SAMPLES[CIRCLE].answer
     person.until(lambda: engine.device.reason in header.inner_text())
+
+
+def test_a_model_that_cannot_be_loaded_is_said_on_the_page_and_nothing_is_lost(
+    server: Site, visit: Visit, engine: LocalEngine
+) -> None:
+    gate = Gate(error=HardwareError("needs 17.1 GiB, 8.0 GiB are free"))
+    server.use(StartingEngine(engine.card, gate.load))
+    person = visit()
+    gate.open.set()
+    person.until(lambda: "could not be loaded: needs 17.1 GiB" in person.page.locator(".st-key-header").inner_text())
+    person.ask(SAMPLES[CIRCLE].question, SAMPLES[CIRCLE].picture)
+    person.until(lambda: "needs 17.1 GiB" in "".join(person.notice.all_inner_texts()))
+    assert person.questions() == []
+    assert person.box.input_value() == SAMPLES[CIRCLE].question and person.attached.count() == 1
