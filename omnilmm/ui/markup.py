@@ -11,14 +11,11 @@ import html
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from PIL import Image
 
 from omnilmm.conversation import Message, Picture
-from omnilmm.engine.events import Engine
-from omnilmm.ui import seen
 from omnilmm.ui.boxes import drawn, regions, with_chips
 from omnilmm.ui.note import Note
 from omnilmm.ui.session import Draft, Session
@@ -44,15 +41,6 @@ _DISPLAY = re.compile(r"\\\[(.+?)\\\]|\$\$(.+?)\$\$", re.DOTALL)
 Shown = dict[str, str]  # one bubble: "role" and "content", the form of every chat widget
 
 
-@dataclass(frozen=True)
-class Bubble:
-    """One bubble of the page: a picture, or what somebody said; `picture` is what it shows, if it shows one."""
-
-    role: str
-    content: str
-    picture: Picture | None = None
-
-
 def chat_messages(session: Session, draft: Draft | None = None) -> list[Shown]:
     """A conversation as bubbles: pictures, then text, each answer followed by its note.
 
@@ -60,16 +48,10 @@ def chat_messages(session: Session, draft: Draft | None = None) -> list[Shown]:
         session: whose conversation.
         draft: the turn that is being answered, shown in place of what follows its history.
     """
-    return [{"role": bubble.role, "content": bubble.content} for bubble in _bubbles(session, draft)]
+    return list(_bubbles(session, draft))
 
 
-def picture_of_bubble(session: Session, number: int) -> Picture | None:
-    """Which picture a bubble of the kept conversation shows."""
-    bubbles = list(_bubbles(session))
-    return bubbles[number].picture if 0 <= number < len(bubbles) else None
-
-
-def _bubbles(session: Session, draft: Draft | None = None) -> Iterator[Bubble]:
+def _bubbles(session: Session, draft: Draft | None = None) -> Iterator[Shown]:
     messages = draft.history.messages if draft else session.conversation.messages
     shown: Picture | None = None  # the newest picture, which marks in an answer are about
     for number, message in enumerate(messages):
@@ -87,23 +69,25 @@ def _of_message(
     shown: Picture | None = None,
     *,
     is_growing: bool = False,
-) -> Iterator[Bubble]:
+) -> Iterator[Shown]:
     if message.role == "user":
         for picture in message.pictures:
-            yield Bubble("user", picture_html(picture, texts), picture)
+            yield _shown("user", picture_html(picture, texts))
         if message.text:
-            yield Bubble("user", plain_markdown(message.text))
+            yield _shown("user", plain_markdown(message.text))
         return
     if said := with_chips(message.text, chip, is_growing=is_growing):
-        yield Bubble("assistant", said)
+        yield _shown("assistant", said)
     marked = [] if is_growing else regions(message.text)
     if marked and shown:
         alternative = html.escape(texts.boxes_on_picture)
-        yield Bubble(
-            "assistant", f'<img class="picture" src="{_marked(shown, message.text)}" alt="{alternative}">', shown
-        )
+        yield _shown("assistant", f'<img class="picture" src="{_marked(shown, message.text)}" alt="{alternative}">')
     if line := texts.note(note):
-        yield Bubble("assistant", f'<small class="note">{html.escape(line)}</small>')
+        yield _shown("assistant", f'<small class="note">{html.escape(line)}</small>')
+
+
+def _shown(role: str, content: str) -> Shown:
+    return {"role": role, "content": content}
 
 
 def _marked(picture: Picture, answer: str) -> str:
@@ -114,16 +98,6 @@ def _marked(picture: Picture, answer: str) -> str:
         small.thumbnail((MARKED_PIXELS, MARKED_PIXELS))
         kept[answer] = _data_address(drawn(small, regions(answer)))
     return kept[answer]
-
-
-def seen_html(picture: Picture | None, engine: Engine, texts: Texts) -> str:
-    """How the model looks at a picture: large, with its slices, and in numbers."""
-    views = engine.views(picture) if picture else ()
-    line = f"<p>{html.escape(texts.seen_line(views))}</p>"
-    if picture is None:
-        return line
-    name = html.escape(texts.picture_name(*picture.image.size))
-    return f'<img class="seen" src="{_data_address(seen.drawn(picture, views))}" alt="{name}">{line}'
 
 
 def _data_address(image: Image.Image) -> str:

@@ -13,8 +13,6 @@ from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.ui import markup
 from omnilmm.ui.note import Note
 from omnilmm.ui.session import Draft, Session
-from omnilmm.ui.texts import ENGLISH
-from tests.ui.scripted import ScriptedEngine
 
 
 def test_plain_words_stay_as_they_are() -> None:
@@ -89,20 +87,6 @@ def test_marks_of_a_growing_answer_are_not_drawn_yet() -> None:
     draft = Draft(before, Message("user", ("And?",)), "<ref>b</ref><box>0 0 9 9</box><ref>c", None)
     bubbles = markup.chat_messages(session, draft)
     assert bubbles[-1]["content"] == '<mark class="chip chip-0">b</mark>c'
-
-
-def test_a_bubble_knows_the_picture_it_shows() -> None:
-    session = marked_talk()
-    picture = session.conversation.pictures[0]
-    shown = [markup.picture_of_bubble(session, number) for number in range(-1, 9)]
-    assert shown == [None, picture, None, None, picture, None, None, None, None, None]
-
-
-def test_how_a_picture_is_seen_is_shown_large_and_told() -> None:
-    engine, picture = ScriptedEngine(), Picture(Image.new("RGB", (40, 30)))
-    told = markup.seen_html(picture, engine, ENGLISH)
-    assert 'class="seen" src="data:image/jpeg;base64,' in told and ENGLISH.seen_unknown in told
-    assert ENGLISH.seen_nothing in markup.seen_html(None, engine, ENGLISH)
 
 
 @pytest.mark.parametrize(
