@@ -160,7 +160,8 @@ class Texts(BaseModel):
         size = [self.parameters.format(count=self._count(card.parameters))] if card.parameters else []
         licence = f"[{card.licence}]({card.licence_url})" if card.licence_url else card.licence
         facts = [*size, self.context_tokens.format(count=card.context), licence]
-        return "\n\n".join(part for part in (card.note, " · ".join(facts), card.statement) if part)
+        said = (self.told(card.note), " · ".join(facts), self.told(card.statement))
+        return "\n\n".join(part for part in said if part)
 
     def picture_name(self, width: int, height: int) -> str:
         """What a picture is called where it cannot be seen."""

@@ -91,6 +91,10 @@ def refusals() -> Iterator[str]:
         with pytest.raises(OmniLMMError) as refused:
             read_conversation(data)
         yield str(refused.value)
+    for known in cards().values():
+        yield known.note
+        if known.statement:
+            yield known.statement
     for choice in (resolve_device("auto"), resolve_device("cpu"), resolve_dtype(), resolve_dtype("fp32")):
         yield choice.reason
 
