@@ -109,6 +109,9 @@ def test_what_the_engine_says_is_told_in_the_visitors_language() -> None:
         chinese.told("holiday.png: This picture file is empty (0 bytes).")
         == "holiday.png: 这个图片文件是空的（0 字节）。"
     )
+    small = "X in bf16 needs more than 17.1 GiB, 15.0 GiB are free on cpu: try --dtype int8. Nothing was fetched."
+    there = "X 用 bf16 需要 17.1 GiB 以上，cpu 上可用 15.0 GiB：请尝试 --dtype int8。没有下载任何内容。"
+    assert chinese.told(small) == there
     assert chinese.told("nobody has translated this") == "nobody has translated this"
 
 
