@@ -38,9 +38,7 @@ CLICK = """([sample, answer]) => new Promise(resolve => {
 def main() -> None:
     """Measure and print."""
     print(f"Command: `python -m benchmarks.page` · {date.today()} · {machine()}\n")
-    print(
-        "| click on a sample until the first word is on the page | first click | median of later ones |\n|---|---|---|"
-    )
+    print("| from the click on a sample to the first word | first click | median of later ones |\n|---|---|---|")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(**launch_arguments())
         for program, (sample, answer) in PAGES.items():

@@ -5,7 +5,7 @@ Nothing heavy is imported before it is asked for, so that a page can be served f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +58,11 @@ def listed(device: str, hub: Literal["huggingface", "modelscope"]) -> list[Liste
         )
         for card in cards().values()
     ]
+
+
+def best_fitting(models: Sequence[Listed]) -> ModelCard | None:
+    """The largest model that fits this machine."""
+    return max((entry.card for entry in models if entry.fits), key=lambda card: card.parameters or 0, default=None)
 
 
 def starting(model: str, arguments: Mapping[str, Any], report: Report) -> StartingEngine:

@@ -48,7 +48,6 @@ def launch(
     login: Mapping[str, str] | None = None,
     root_path: str | None = None,
     max_file_mib: int = MAX_FILE_BYTES // 2**20,
-    queue_size: int | None = None,
 ) -> str:
     """Serve a page in the background.
 
@@ -60,7 +59,6 @@ def launch(
         login: names and passwords; nobody is asked for one if there are none.
         root_path: where a proxy in front of it serves the page.
         max_file_mib: of an upload.
-        queue_size: how many questions may wait; None for any number.
 
     Returns:
         The local address.
@@ -69,7 +67,7 @@ def launch(
         OSError: The port is taken, or this machine has no such address.
     """
     _bypass_proxy("localhost", "127.0.0.1", host)
-    demo.queue(max_size=queue_size)
+    demo.queue(max_size=None)  # who waits is the engine's
     _, address, _ = demo.launch(
         server_name=host,
         server_port=find_port(host, port),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -13,9 +12,12 @@ from omnilmm.conversation import Conversation
 from omnilmm.engine.choosing import Listed
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.options import Sampling
+from omnilmm.engine.starting import StartingEngine
+from omnilmm.errors import HardwareError
 from omnilmm.ui import texts
 from omnilmm.ui.gradio_page.shared import Models
 from omnilmm.ui.texts import ENGLISH
+from tests.engine.gate import Gate
 from tests.pages.visitor import SAMPLES, Site, Visitor, serve
 from tests.ui.scripted import ScriptedEngine, capable, echo, finished
 
@@ -174,16 +176,12 @@ def test_where_the_model_is_fixed_nobody_chooses(visitor: Visitor) -> None:
 def test_a_model_that_cannot_be_loaded_leaves_the_conversation(
     visit: Visit, engines: dict[str, ScriptedEngine]
 ) -> None:
-    from omnilmm.engine.starting import StartingEngine
-    from omnilmm.errors import HardwareError
-    from tests.engine.gate import Gate
-
     gate = Gate(error=HardwareError("the download broke off: 3 of 16 GiB are here; start it again to go on"))
 
     def make(name: str) -> object:
         return StartingEngine(find(name), gate.load) if name == OTHER else engines[name]
 
-    listed = [dataclasses.replace(Listed(card, "bf16", True)) for card in cards().values()]
+    listed = [Listed(card, "bf16", True) for card in cards().values()]
     with serve(engines["built-in"], Models(make, lambda: listed)) as site:  # type: ignore[arg-type]
         visitor = visit(site.address)
         visitor.ask("Hello")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser
 
 from omnilmm.engine.events import View
 from omnilmm.ui import texts
@@ -114,9 +113,7 @@ def test_boxes_are_drawn_on_the_picture_and_named_in_the_text(visit: Visit, able
     assert marked.get_attribute("alt") == ENGLISH.boxes_on_picture
 
 
-def test_a_huge_picture_and_one_that_is_cut_off_are_refused_in_one_line(
-    visitor: Visitor, tmp_path: Path, browser: Browser
-) -> None:
+def test_a_picture_that_is_cut_off_is_refused_in_one_line(visitor: Visitor, tmp_path: Path) -> None:
     whole = CIRCLE.picture.read_bytes()
     broken = tmp_path / "broken.png"
     broken.write_bytes(whole[: len(whole) // 2])

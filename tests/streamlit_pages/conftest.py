@@ -7,30 +7,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 
 from omnilmm.engine.local import LocalEngine
-from tests.browser import launch_arguments
-from tests.pages.conftest import engine, pace
+from tests.pages.conftest import browser, engine, pace
 from tests.streamlit_pages.person import Person, Site, serve
 from tests.ui.scripted import ScriptedEngine
 
-__all__ = ["engine", "pace"]
+__all__ = ["browser", "engine", "pace"]
 
 
 # Some of the journeys in Chromium fail now and then when the machine has other work, and are run by
 # `make test-streamlit`, not by `make test`, until they hold there as well.
 if "STREAMLIT_JOURNEYS" not in os.environ:
     collect_ignore = ["test_access.py", "test_controls.py", "test_journeys.py", "test_looks.py", "test_space.py"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    arguments = launch_arguments()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

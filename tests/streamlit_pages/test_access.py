@@ -69,7 +69,7 @@ def test_under_a_path_and_with_small_uploads(tmp_path: Path, browser: Browser) -
             context = browser.new_context(locale="en")
             person = Person.arrives(context, address)
             person.page.locator("[data-testid=stChatInput] input[type=file]").first.set_input_files(str(large))
-            person.until(lambda: "1.0MB" in person.page.locator("body").inner_text())  # said beside the file
+            person.until(lambda: "1.0MB" in person.page.locator("body").inner_text())  # the limit is told
             person.page.reload()
             sample = SAMPLES["circle"]
             person.ask(sample.question, sample.picture)

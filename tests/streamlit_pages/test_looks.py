@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 
 import pytest
 
+from omnilmm.conversation import Conversation
+from omnilmm.engine.events import Event, TextDelta
+from omnilmm.ui.streamlit_page import engines
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.looks import LOOKS, RICH, serious
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Person, Site
-from tests.ui.scripted import ScriptedEngine, capable, saying
+from tests.ui.scripted import ScriptedEngine, capable, finished, saying
 
 Visit = Callable[..., Person]
 
@@ -68,20 +72,14 @@ def test_the_system_prompt_reaches_the_model(visit: Visit, able: ScriptedEngine)
 def test_beyond_the_queue_people_are_told_and_keep_their_question(
     server: Site, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
-    from omnilmm.engine.events import TextDelta
-    from omnilmm.ui.streamlit_page import engines
-    from tests.ui.scripted import finished
-
     gate = threading.Event()
 
-    def held(_: object) -> object:
+    def held(_: Conversation) -> Iterable[Event]:
         yield TextDelta("Wait")
         gate.wait(60)
         yield finished("Wait")
 
-    server.use(ScriptedEngine(held, capable()))  # type: ignore[arg-type]
+    server.use(ScriptedEngine(held, capable()))
     monkeypatch.setattr(engines.SHARED, "most_answers", 1)
     first, second = visit(), visit()
     first.ask("Hello")

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from omnilmm.engine.choosing import Listed
+from omnilmm.engine.choosing import Listed, best_fitting
 from omnilmm.engine.options import Mode
 from omnilmm.ui.gradio_page.shared import Painted, Shared, merged
 from omnilmm.ui.gradio_page.visits import Visit
@@ -34,9 +34,8 @@ class Choices:
 
     def switch_to_best(self, request: gr.Request) -> Painted:
         """The best model that fits answers from now on."""
-        fitting = [entry for entry in self._listed() if entry.fits]
-        best = max(fitting, key=lambda entry: entry.card.parameters or 0, default=None)
-        return self.switch(request, best.card.name if best else None)
+        best = best_fitting(self._listed())
+        return self.switch(request, best.name if best else None)
 
     def show_model(self, request: gr.Request) -> Painted:
         """How far the model is; once it is there, also what it can."""

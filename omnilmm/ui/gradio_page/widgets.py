@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.choosing import Listed
+from omnilmm.engine.choosing import Listed, best_fitting
 from omnilmm.engine.options import Mode
 from omnilmm.ui.controls import Control, length_control, mode_controls
 from omnilmm.ui.listing import memory
@@ -191,13 +191,9 @@ class Widgets:
     def choices(self, listed: Sequence[Listed], card: ModelCard, texts: Texts) -> dict[Any, Any]:
         """The picker, and the best model that fits, where that is another one."""
         named = [(_line(entry, texts), entry.card.name) for entry in listed]
-        best = max(
-            (entry for entry in listed if entry.fits), key=lambda entry: entry.card.parameters or 0, default=None
-        )
-        offer = best is not None and (best.card.parameters or 0) > (card.parameters or 0)
-        label = ""
-        if best is not None:
-            label = texts.best_model.format(model=best.card.title, size=f"{best.card.download_gib:g} GiB")
+        best = best_fitting(listed) or card
+        offer = (best.parameters or 0) > (card.parameters or 0)
+        label = texts.best_model.format(model=best.title, size=f"{best.download_gib:g} GiB")
         return {
             self.picker: gr.update(choices=named, value=card.name),
             self.best: gr.update(value=label, visible=offer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from omnilmm.catalog import BUILT_IN
-from omnilmm.engine.choosing import Listed
+from omnilmm.engine.choosing import Listed, best_fitting
 from omnilmm.engine.events import Engine
 from omnilmm.ui.archive import to_markdown
 from omnilmm.ui.listing import LANGUAGES_SHOWN, memory
@@ -48,8 +48,7 @@ def _models(me: Visitor, engine: Engine) -> None:
     if entry := listed.get(chosen):
         st.caption(_facts(me, entry))
     st.button(me.texts.switch, key="switch", disabled=chosen == current, on_click=_switch, args=(me, chosen))
-    fitting = [entry.card for entry in listed.values() if entry.fits]
-    best = max(fitting, key=lambda card: card.parameters or 0, default=engine.card)
+    best = best_fitting([*listed.values()]) or engine.card
     if current == BUILT_IN != best.name:
         label = me.texts.best_model.format(model=best.title, size=f"{best.download_gib:g} GiB")
         st.button(label, key="best", on_click=_switch, args=(me, best.name))
