@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 FLAGS ?=
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-streamlit test test-streamlit check bench bench-speed bench-page bench-gpu screenshots space clean
+.PHONY: demo demo-streamlit test check bench bench-speed bench-page bench-gpu screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it on the built-in model
 	$(RUN) web_demo.py --open $(FLAGS)
@@ -16,10 +16,6 @@ demo-streamlit: $(VENV)/.demo  ## the same with the Streamlit page
 test: $(VENV)/.dev check  ## all checks and tests; needs a Chromium and finds or installs one
 	$(RUN) -m tests.browser
 	$(RUN) -m pytest $(FLAGS)
-
-test-streamlit: $(VENV)/.dev  ## the Streamlit page in a browser; not part of `make test` yet, see its conftest
-	$(RUN) -m tests.browser
-	STREAMLIT_JOURNEYS=1 $(RUN) -m pytest tests/streamlit_pages $(FLAGS)
 
 check: $(VENV)/.dev  ## lint, format, types
 	$(RUN) -m ruff check .

@@ -271,9 +271,11 @@ def test_two_people_at_once_each_get_their_own_true_answer(visit: Visit) -> None
         assert len(person.questions()) == 2
 
 
-def test_two_people_do_everything_at_once(visit: Visit, tmp_path: Path) -> None:
+def test_two_people_do_everything_at_once(visit: Visit, tmp_path: Path, pace: Pace) -> None:
+    pace.allow()
     circle, stars = SAMPLES[CIRCLE], SAMPLES[STARS]
-    at_once(everything(visit(), circle, stars, tmp_path), everything(visit(), stars, circle, tmp_path))
+    people = everything(visit(), circle, stars, tmp_path, pace), everything(visit(), stars, circle, tmp_path, pace)
+    at_once(*people)
 
 
 def test_answers_of_two_people_grow_together(visit: Visit, pace: Pace) -> None:

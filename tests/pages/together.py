@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from omnilmm.ui.samples import Sample
+from tests.pages.visitor import Pace
 
 MORE = "What is in this picture?"
 
 
-def everything(person: Any, mine: Sample, other: Sample, folder: Path) -> Iterator[None]:
+def everything(person: Any, mine: Sample, other: Sample, folder: Path, pace: Pace) -> Iterator[None]:
     """Ask, ask on, regenerate, edit, undo, export, start over, import and reload; between two steps it is others' turn.
 
     Args:
@@ -19,6 +20,7 @@ def everything(person: Any, mine: Sample, other: Sample, folder: Path) -> Iterat
         mine: the picture of this one, with a question and the true answer.
         other: that of the other one: nothing of it may ever be seen here.
         folder: for what is saved.
+        pace: of the model, which may go as fast as it likes.
     """
 
     def mind_my_own_business() -> None:
@@ -32,9 +34,12 @@ def everything(person: Any, mine: Sample, other: Sample, folder: Path) -> Iterat
     yield
     person.answered(2)
     assert person.pictures.count() == 1
+    pace.hold()  # or the answer before could be taken for the new one
     person.press("regenerate")
+    person.until(lambda: not person.is_idle)
+    pace.allow()
     yield
-    person.until(lambda: person.is_idle and len(person.notes()) == 2)
+    person.answered(2)
     assert person.questions() == [mine.question, MORE]
     person.press("undo")
     yield

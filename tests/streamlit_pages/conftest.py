@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,12 +14,6 @@ from tests.streamlit_pages.person import Person, Site, serve
 from tests.ui.scripted import ScriptedEngine
 
 __all__ = ["browser", "engine", "pace"]
-
-
-# Some of the journeys in Chromium fail now and then when the machine has other work, and are run by
-# `make test-streamlit`, not by `make test`, until they hold there as well.
-if "STREAMLIT_JOURNEYS" not in os.environ:
-    collect_ignore = ["test_access.py", "test_controls.py", "test_journeys.py", "test_looks.py", "test_space.py"]
 
 
 @pytest.fixture(scope="module")

@@ -206,6 +206,14 @@ class Person:
         """Whether no answer is being given."""
         return not self.button("stop").count()
 
+    def settled(self) -> None:
+        """Wait until nothing is drawn any more; what is drawn anew is faded meanwhile."""
+        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        self.page.wait_for_function(
+            """() => !document.querySelector('[data-stale=true]')
+                && !document.getAnimations().some(one => one instanceof CSSTransition)"""
+        )
+
     def reload(self) -> None:
         """F5."""
         self.page.reload()

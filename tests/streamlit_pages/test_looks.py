@@ -32,9 +32,12 @@ def able(server: Site) -> ScriptedEngine:
 @pytest.mark.parametrize("look", LOOKS)
 def test_an_accessibility_checker_finds_nothing_serious(visit: Visit, able: ScriptedEngine, look: str) -> None:
     person = visit(**LOOKS[look])
+    person.settled()
     assert serious(person.page) == []
     person.ask("What is it?", STARS.picture)
     person.until(lambda: len(person.notes()) == 1 and person.is_idle)
+    person.page.locator("pre .token").first.wait_for()  # code gets its colours a little later than its text
+    person.settled()
     assert serious(person.page) == []
 
 
