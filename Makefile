@@ -5,10 +5,13 @@ RUN := $(VENV)/bin/python
 FLAGS ?=
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench bench-gpu clean
+.PHONY: demo demo-streamlit test check bench bench-speed bench-page bench-gpu screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it on the built-in model
 	$(RUN) web_demo.py --open $(FLAGS)
+
+demo-streamlit: $(VENV)/.demo  ## the same with the Streamlit page
+	$(RUN) web_demo_streamlit.py --open $(FLAGS)
 
 test: $(VENV)/.dev check  ## all checks and tests; needs a Chromium and finds or installs one
 	$(RUN) -m tests.browser
@@ -22,8 +25,21 @@ check: $(VENV)/.dev  ## lint, format, types
 bench: $(VENV)/.demo  ## what it costs on this machine
 	$(RUN) -m benchmarks
 
+bench-speed: $(VENV)/.dev  ## how fast it is, as ratios against the published way and against the machine's limits
+	$(RUN) -m benchmarks.speed $(FLAGS)
+
+bench-page: $(VENV)/.dev  ## how soon both pages answer, in a real browser
+	$(RUN) -m benchmarks.page
+
 bench-gpu: $(VENV)/.dev  ## every architecture at full size with random weights; needs a CUDA GPU
 	$(RUN) -m benchmarks.full_size
+
+screenshots: $(VENV)/.dev  ## the pictures of the README, anew
+	$(RUN) -m tests.pages.screenshots
+
+space: $(VENV)/.demo  ## a folder that is a Hugging Face Space, see docs/spaces.md
+	rm -rf build/space
+	$(RUN) -m deploy.space build/space $(FLAGS)
 
 clean:
 	rm -rf $(VENV)

@@ -16,7 +16,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +120,8 @@ class OmniLMMChat:
     def _answer(self, conversation: Conversation, mode: Mode, options: dict[str, Any]) -> Iterator[Event]:
         from omnilmm.engine.options import options_for
 
-        return self.engine.stream(conversation, options_for(self.engine.card, mode, **options))
+        chosen = options_for(self.engine.card, mode, **options)
+        return self.engine.stream(conversation, chosen, owner="python")
 
 
 def _published_conversation(given: Mapping[str, Any]) -> Conversation:
@@ -158,6 +159,9 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="chat.py", description="Talk about pictures in the terminal.")
     top.add_argument("question", nargs="?", help="ask this and leave; without it: a chat")
     top.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; may be repeated")
+    top.add_argument(
+        "--load", type=Path, metavar="FILE", help="go on with a conversation that a page or /save exported"
+    )
     top.add_argument("--system", metavar="TEXT", help="system prompt, where the model has one")
     top.add_argument("--json", action="store_true", help="print one JSON object instead of the text")
     top.add_argument("--check", action="store_true", help="load the model, ask it about a picture, say what was found")
@@ -200,6 +204,7 @@ def _run(args: argparse.Namespace) -> int:
     from omnilmm.conversation import Conversation
     from omnilmm.engine.options import options_for
     from omnilmm.images.pixels import open_picture
+    from omnilmm.ui.archive import read_conversation_file
     from omnilmm.ui.terminal import DownloadBar, Terminal
     from omnilmm.ui.texts import model_line
 
@@ -209,13 +214,16 @@ def _run(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in OPTIONS}
     options_for(find(args.model), args.mode, **given)
     pictures = [open_picture(name) for name in args.image]
+    conversation = read_conversation_file(args.load) if args.load else Conversation()
+    if args.system is not None:
+        conversation = replace(conversation, system=args.system)
 
     with DownloadBar() as bar:
         engine = OmniLMMChat(**loading_arguments(args), report=bar.report).engine
     if args.check:
         return _check(engine, pictures, args.question)
     options = options_for(engine.card, args.mode, **given)  # a model outside the catalog is known only now
-    terminal = Terminal(engine, options, Conversation(system=args.system), pictures)
+    terminal = Terminal(engine, options, conversation, pictures)
     if args.json:
         terminal.out = terminal.notes = io.StringIO()
     if args.question is None:
@@ -246,24 +254,13 @@ def _check(engine: LocalEngine, pictures: list[Picture], question: str | None) -
 
 
 def _list_models(args: argparse.Namespace) -> int:
-    from omnilmm.catalog import cards
-    from omnilmm.engine.fetching import cached
-    from omnilmm.engine.memory import free_memory
+    from omnilmm.engine.choosing import free_bytes, listed
     from omnilmm.hardware import resolve_device
-    from omnilmm.ui.listing import Listed, write_listing
+    from omnilmm.ui.listing import write_listing
 
-    device = resolve_device(args.device)
-    free = free_memory(device.value)
-    free_gib = None if free is None else free / 2**30
-    models = [
-        Listed(
-            card,
-            None if free_gib is None else card.best_dtype(free_gib),
-            Path(card.location).is_dir() or cached(card.source, card.revision, args.hub) is not None,
-        )
-        for card in cards().values()
-    ]
-    write_listing(models, free_gib, str(device), sys.stdout)
+    free = free_bytes(args.device)
+    device = str(resolve_device(args.device))
+    write_listing(listed(args.device, args.hub), None if free is None else free / 2**30, device, sys.stdout)
     return 0
 
 

@@ -181,6 +181,9 @@ def test_terminal_saves_the_conversation(chat: OmniLMMChat, tmp_path: Path) -> N
         ("/retry", "no question yet"),
         ("/undo", "no question yet"),
         ("/save", "/save FILE"),
+        ("/load", "/load FILE"),
+        ("/load /no/such/file.json", "No such file or directory"),
+        (f"/load {PICTURE}", "no exported conversation"),
         ("/save /no/such/folder/x.json", "No such file or directory"),
         ("", "empty"),
         ("/nonsense", "Commands:"),
@@ -190,6 +193,22 @@ def test_terminal_explains_and_goes_on(chat: OmniLMMChat, line: str, says: str) 
     screen = terminal(chat, line, f"/image {PICTURE}", QUESTION)
     assert says in shown(screen.notes)
     assert shown(screen.out).endswith(f"{ANSWER}\n")
+
+
+def test_a_saved_conversation_is_loaded_again_and_goes_on(chat: OmniLMMChat, tmp_path: Path) -> None:
+    file = tmp_path / "talk.json"
+    saved = terminal(chat, f"/image {PICTURE}", QUESTION, f"/save {file}")
+    loaded = terminal(chat, f"/load {file}", QUESTION)
+    assert loaded.conversation.messages[:2] == saved.conversation.messages
+    assert loaded.conversation.messages[3].text == ANSWER
+    assert "Loaded 2 messages with 1 pictures" in shown(loaded.notes)
+
+
+def test_clear_makes_room_for_another_picture(chat: OmniLMMChat) -> None:
+    other = SAMPLES / "heart.png"
+    screen = terminal(chat, f"/image {PICTURE}", QUESTION, "/clear", f"/image {other}", "Is there a heart?")
+    assert len(screen.conversation.messages) == 2
+    assert screen.conversation.pictures == (open_picture(other),)
 
 
 def test_a_failed_turn_leaves_the_terminal_as_it_was(chat: OmniLMMChat) -> None:
@@ -272,3 +291,13 @@ def test_flags_that_cannot_be_read_exit_with_2(arguments: list[str]) -> None:
 
 def test_help_is_light() -> None:
     assert not modules_after("chat.py", "--help") & {"torch", "transformers", "gradio", "streamlit"}
+
+
+def test_the_command_line_goes_on_with_an_exported_conversation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "talk.json"
+    talk = Conversation().with_message("user", open_picture(PICTURE), "Hello").with_message("assistant", "Hi.")
+    file.write_text(talk.to_json())
+    assert main(["--json", "--load", str(file), QUESTION]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == ANSWER

@@ -57,10 +57,10 @@ def test_the_page_is_served(offline: dict[str, str]) -> None:
 
 
 def test_a_model_that_would_have_to_be_downloaded_says_so_in_one_line(offline: dict[str, str]) -> None:
-    command = [sys.executable, "chat.py", "--model", "minicpm-v-2.6", "Hello"]
+    command = [sys.executable, "chat.py", "--model", "minicpm-v-4.6", "Hello"]  # small: fits anywhere
     done = subprocess.run(command, cwd=ROOT, env=offline, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
     assert len(errors) == 1
-    assert "cannot be fetched from the hub (openbmb/MiniCPM-V-2_6)" in errors[0]
+    assert "cannot be fetched from the hub (openbmb/MiniCPM-V-4.6)" in errors[0]
     assert "Traceback" not in done.stderr

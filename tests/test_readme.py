@@ -23,7 +23,7 @@ COMMANDS = dict.fromkeys(  # each once: the Chinese page repeats the English one
     if line.strip() and not line.startswith("#")
 )
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-SERVERS = ("make demo", "python web_demo.py")
+SERVERS = ("make demo", "python web_demo", "streamlit run")
 
 
 def test_the_readme_has_its_two_commands_and_an_example() -> None:

@@ -20,8 +20,8 @@ HEAVY = ("torch", "transformers", "gradio", "streamlit")
 LAYERS = ("errors", "conversation", "catalog", "hardware", "images", "prompts", "models", "engine", "ui")
 BASE = {"errors", "conversation", "catalog", "hardware"}
 TRAINING = BASE | {"images", "prompts", "models"}
-# No tensors: of the engine only what is said, and how it is asked.
-UI = BASE | {"images", "ui", "engine.events", "engine.options"}
+# No tensors: of the engine only what is said, how it is asked, and how far its loading is.
+UI = BASE | {"images", "ui", "engine.choosing", "engine.events", "engine.options", "engine.starting"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -86,12 +86,12 @@ def test_what_pages_share_has_no_tensors(path: Path) -> None:
     assert not libraries_used(path) & {"torch", "transformers"}
 
 
-@pytest.mark.parametrize("program", ["chat", "web_demo"])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_programs_are_there(program: str) -> None:
     assert (ROOT / f"{program}.py").is_file()
 
 
-@pytest.mark.parametrize("program", [name for name in PROGRAMS if (ROOT / f"{name}.py").is_file()])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_programs_have_no_tensors(program: str) -> None:
     libraries = libraries_used(ROOT / f"{program}.py")
     assert not libraries & {"torch", "transformers"}
@@ -102,7 +102,15 @@ def test_programs_have_no_tensors(program: str) -> None:
 
 def test_what_a_page_needs_at_its_start_loads_nothing_heavy() -> None:
     """One after the other in one process, so that the first culprit is named."""
-    light = ("engine.context", "engine.events", "engine.options", "engine.queue", "engine.text")
+    light = (
+        "engine.context",
+        "engine.events",
+        "engine.options",
+        "engine.prefix",
+        "engine.starting",
+        "engine.text",
+        "engine.turns",
+    )
     parts = (
         "catalog",
         "conversation",
@@ -114,10 +122,9 @@ def test_what_a_page_needs_at_its_start_loads_nothing_heavy() -> None:
         *light,
     )
     shared = (name_of(path) for path in sorted((PACKAGE / "ui").glob("[a-z]*.py")))
-    programs = (name for name in PROGRAMS if (ROOT / f"{name}.py").is_file())
     script = (
         "import importlib, sys\n"
-        f"for name in {['omnilmm', *(f'omnilmm.{part}' for part in parts), *shared, *programs]}:\n"
+        f"for name in {['omnilmm', *(f'omnilmm.{part}' for part in parts), *shared, *PROGRAMS]}:\n"
         "    importlib.import_module(name)\n"
         f"    loaded = set({HEAVY}) & set(sys.modules)\n"
         "    assert not loaded, f'{name} loads {loaded}'\n"

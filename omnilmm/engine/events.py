@@ -7,12 +7,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Hashable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from omnilmm.catalog import ModelCard
-from omnilmm.conversation import Conversation
+from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 
@@ -24,8 +24,8 @@ Reason = Literal["end", "length"]
 class Progress:
     """Before the first word: what is going on, and how far it is.
 
-    "waiting": `total` answers are ahead. "reading": the pictures are looked at. Repeated at least twice a second, so
-    that nobody who iterates is blocked for long.
+    "waiting": more are answered than go together, and `total` have to finish first. "reading": the pictures are looked
+    at. Repeated at least twice a second, so that nobody who iterates is blocked for long.
     """
 
     stage: Stage
@@ -49,11 +49,18 @@ class Preview:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one answer."""
+    """Tokens of one answer.
+
+    Attributes:
+        text_tokens, picture_tokens: of the prompt.
+        new_tokens: of the answer.
+        reused: of the prompt, known from the owner's earlier turns.
+    """
 
     text_tokens: int
     picture_tokens: int
     new_tokens: int
+    reused: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,22 @@ class Finished:
     dropped_messages: int = 0
 
 
+@dataclass(frozen=True)
+class View:
+    """One look of a model at a picture: all of it (the overview), or a slice.
+
+    Attributes:
+        box: which part, (left, top, right, bottom) in pixels of the picture.
+        width, height: of what the model sees of it, in pixels.
+        tokens: that it takes in a prompt.
+    """
+
+    box: tuple[float, float, float, float]
+    width: int
+    height: int
+    tokens: int
+
+
 Event = Progress | TextDelta | Preview | Finished
 
 
@@ -110,10 +133,24 @@ class Engine(Protocol):
     def memory_bytes(self) -> int | None:
         """What its weights really take; None while they are not loaded, or where that is not known."""
 
-    def stream(self, conversation: Conversation, options: Options | None = None) -> Generator[Event]:
+    def stream(
+        self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
+    ) -> Generator[Event]:
         """Answer the last message of a conversation.
+
+        Args:
+            conversation: all of it; an engine knows no conversations.
+            options: the model's own defaults if left out.
+            owner: who asks, an opaque key. What is known of an owner's earlier turns makes the next one faster, and is
+                of no use to anybody else; without an owner nothing of a conversation is kept beyond its answer.
 
         Raises:
             InputError: The conversation cannot be answered.
             ContextLengthError: The question and its pictures alone do not fit.
         """
+
+    def views(self, picture: Picture) -> tuple[View, ...] | None:
+        """How the model looks at a picture, overview first; None where that is not known (yet)."""
+
+    def forget(self, owner: Hashable) -> None:
+        """The owner has left, or starts over: keep nothing of their conversations."""

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from omnilmm.catalog import BUILT_IN, ModelCard, cards, find
+from omnilmm.engine.features import FEATURE_BYTES
 from omnilmm.engine.fetching import Hub, Report, cached, fetch
 from omnilmm.engine.local import LocalEngine
+from omnilmm.engine.prefix import PREFIX_BYTES
 from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError
 from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, resolve_device, resolve_dtype
 
@@ -32,6 +34,8 @@ def load_engine(
     hub: Hub = "huggingface",
     offline: bool = False,
     max_memory: str | None = None,
+    feature_cache_mib: int = FEATURE_BYTES // 2**20,
+    prefix_cache_mib: int = PREFIX_BYTES // 2**20,
     report: Report | None = None,
 ) -> LocalEngine:
     """Load a model.
@@ -44,6 +48,8 @@ def load_engine(
         hub: where to fetch from.
         offline: touch no network.
         max_memory: with "balanced", caps like "0=10GiB,1=10GiB,cpu=20GiB".
+        feature_cache_mib: for what was seen in pictures, so that each is looked at once; 0 keeps nothing.
+        prefix_cache_mib: for conversations between their turns, so that each is read once; 0 keeps nothing.
         report: told bytes on this disk and bytes in all while something is fetched.
 
     Raises:
@@ -66,7 +72,16 @@ def load_engine(
     shapes = _shapes(folder)
     card = card.model_copy(update={"parameters": card.parameters or _count(card, shapes)})
     dtype_choice = resolve_dtype(dtype, device_choice.value, card.stored, card.parameters)
-    return _load(card, folder, device_choice, dtype_choice, caps)
+    loaded, processor, dtype_choice = _load(card, folder, device_choice, dtype_choice, caps)
+    return LocalEngine(
+        loaded,
+        processor,
+        card,
+        device_choice,
+        dtype_choice,
+        feature_bytes=feature_cache_mib * 2**20,
+        prefix_bytes=prefix_cache_mib * 2**20,
+    )
 
 
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -112,7 +127,8 @@ def _caps(max_memory: str | None) -> dict[int | str, int] | None:
 
 def _load(
     card: ModelCard, folder: Path, device: Choice, dtype: Choice, caps: Mapping[int | str, int] | None
-) -> LocalEngine:
+) -> tuple[Any, Any, Choice]:
+    """Model and processor, and the number type that fits."""
     # Without it, a repository that has only pickles starts a thread that asks a service to convert them.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
@@ -149,7 +165,7 @@ def _load(
     if info["missing_keys"]:  # ours list them themselves, transformers' own models would be random there
         missing = sorted(info["missing_keys"])
         raise CheckpointError(f"{folder} is not complete: {len(missing)} tensors are missing, such as {missing[0]}.")
-    return LocalEngine(loaded.eval(), processor, card, device, dtype)
+    return loaded.eval(), processor, dtype
 
 
 def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice) -> Choice:

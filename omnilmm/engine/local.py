@@ -1,26 +1,34 @@
-"""The engine on this machine: one conversation after the other through a loaded model, as a stream of events.
+"""The engine on this machine: conversations in turn through a loaded model, each as a stream of events.
 
-    stream() ── waits for its turn ── starts a `Generation` ── yields what it reports
+    stream() ── a `Generation` takes its turns with the others ── yields what it reports
 
-What a model takes, and what of its ids is text, is the reader's business (`reading.py`).
+What a model takes, and what of its ids is text, is the reader's business (`reading.py`), whose turn it is that of
+`turns.py`.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Hashable, Iterator
+from contextlib import closing
 from typing import Any
 
+from PIL import Image
+
 from omnilmm.catalog import ModelCard
-from omnilmm.conversation import Conversation
+from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.context import fit
-from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta, Timings, Usage
-from omnilmm.engine.generation import HEARTBEAT_S, Generation, Ids, generate_arguments
+from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta, Timings, Usage, View
+from omnilmm.engine.features import FEATURE_BYTES
+from omnilmm.engine.generation import HEARTBEAT_S, Generation, seed_of
 from omnilmm.engine.memory import footprint
 from omnilmm.engine.options import BeamSearch, Options, options_for
-from omnilmm.engine.queue import WaitingLine
-from omnilmm.engine.reading import reader_for
+from omnilmm.engine.prefix import PREFIX_BYTES
+from omnilmm.engine.reading import Request, reader_for
+from omnilmm.engine.stepwise import Ids, generate_arguments
 from omnilmm.engine.text import TextStream
+from omnilmm.engine.turns import AT_ONCE, Turns
 from omnilmm.errors import InputError
 from omnilmm.hardware import Choice
 
@@ -28,7 +36,7 @@ __all__ = ["LocalEngine", "generate_arguments"]
 
 
 class LocalEngine:
-    """Answers conversations with a loaded model, one at a time, in the order of asking.
+    """Answers conversations with a loaded model, several at once: their answers advance in turn.
 
     Args:
         model: on its device, in its number type; one of ours, or any image-text-to-text model of transformers.
@@ -36,31 +44,67 @@ class LocalEngine:
         card: what is known about the model.
         device: where it runs, and why.
         dtype: its number type, and why.
+        at_once: answers that are given together; further ones wait.
+        feature_bytes: of picture features that are kept, so that a picture is looked at once.
+        prefix_bytes: of conversations that are kept between their turns, so that they are read once.
 
     Raises:
         CheckpointError: The checkpoint cannot hold a conversation, e.g. it has no chat template.
     """
 
-    def __init__(self, model: Any, processor: Any, card: ModelCard, device: Choice, dtype: Choice) -> None:
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        card: ModelCard,
+        device: Choice,
+        dtype: Choice,
+        *,
+        at_once: int = AT_ONCE,
+        feature_bytes: int = FEATURE_BYTES,
+        prefix_bytes: int = PREFIX_BYTES,
+    ) -> None:
         self.model, self.processor = model, processor
         self.card, self.device, self.dtype = card, device, dtype
         self.memory_bytes = footprint(model)
-        self.reader = reader_for(model, processor)
-        self.line = WaitingLine()
+        self.reader = reader_for(model, processor, feature_bytes, prefix_bytes, at_once)
+        self.turns = Turns(at_once)
 
-    def stream(self, conversation: Conversation, options: Options | None = None) -> Generator[Event]:
+    def stream(
+        self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
+    ) -> Generator[Event]:
         """Answer the last message; see `events.Engine`."""
         options = options or options_for(self.card)
         conversation.check_question()
         self._check_abilities(conversation)
         asked = time.monotonic()
         fitting, dropped = fit(conversation, self.reader.length, self.card.context, options.max_new_tokens)
-        with self.line.place() as ticket:
-            ahead = self.line.ahead(ticket)
+        generation = Generation(self.reader, Request(fitting, options, seed_of(options), owner))
+        with self.turns.join(generation, owner) as turn:
+            ahead = turn.ahead()
             while ahead:
                 yield Progress("waiting", total=ahead)
-                ahead = self.line.ahead(ticket, wait_s=HEARTBEAT_S)
-            yield from self._answer(fitting, options, dropped, waited_s=time.monotonic() - asked)
+                ahead = turn.ahead(wait_s=HEARTBEAT_S)
+            yield from self._answer(generation, dropped, waited_s=time.monotonic() - asked)
+
+    def views(self, picture: Picture) -> tuple[View, ...] | None:
+        """How the model looks at a picture; see `events.Engine`."""
+        return self.reader.views(picture)
+
+    def warm_up(self) -> None:
+        """Answer what nobody asked up to its second word, so that nobody waits for what is done only once.
+
+        On a GPU that is recording a pass, too. Others can ask meanwhile.
+        """
+        picture = Picture(Image.new("RGB", (64, 64), "white"))
+        question = Conversation().with_message("user", picture, "?")
+        with closing(self.stream(question, options_for(self.card, seed=0))) as events:
+            heard = (event for event in events if isinstance(event, TextDelta | Finished))
+            next(itertools.islice(heard, 1, None), None)
+
+    def forget(self, owner: Hashable) -> None:
+        """Keep nothing of an owner's conversations; see `events.Engine`."""
+        self.reader.forget(owner)
 
     def _check_abilities(self, conversation: Conversation) -> None:
         if conversation.system and not self.card.system_prompt:
@@ -70,36 +114,34 @@ class LocalEngine:
                 f"{self.card.title} looks at one picture per conversation: start a new one to ask about another."
             )
 
-    def _answer(self, conversation: Conversation, options: Options, dropped: int, waited_s: float) -> Iterator[Event]:
+    def _answer(self, generation: Generation, dropped: int, waited_s: float) -> Iterator[Event]:
+        request = generation.request
         text = TextStream(self.reader.tokenizer)
-        began = time.monotonic()
-        first_token_s = 0.0
+        began_s = time.monotonic()
         answer: Ids = []
-        generation = Generation(self.reader, conversation, options)
-        yield Progress("reading", total=len(conversation.pictures))
-        for ids in generation:
+        reading = Progress("reading", total=len(request.conversation.pictures))
+        yield reading
+        for ids in generation.heard():
             if ids is None:
-                yield Progress("reading", total=len(conversation.pictures))
+                yield reading
                 continue
-            first_token_s = first_token_s or time.monotonic() - began
-            answer = ids
-            spoken = self._spoken(ids)
-            if isinstance(options, BeamSearch):
-                yield Preview(self._decode(spoken))
-            elif delta := text.add(*spoken[len(text.ids) :]):
+            new, answer = ids[len(answer) :], ids
+            if isinstance(request.options, BeamSearch):
+                yield Preview(self._decode(self._spoken(ids)))
+            # One by one, however many came together: what decoders make of bytes that are no text depends on it.
+            elif delta := "".join(text.add(token) for token in self._spoken(new)):
                 yield TextDelta(delta)
-        if isinstance(options, BeamSearch):
+        if isinstance(request.options, BeamSearch):
             whole = self._decode(self._spoken(answer))
         else:
             if rest := text.finish():
                 yield TextDelta(rest)
             whole = text.text
-        reading = generation.reading
         yield Finished(
             text=whole,
             reason="length" if self._end(answer) is None else "end",
-            usage=Usage(reading.text_tokens, reading.picture_tokens, len(answer)),
-            timings=Timings(waited_s, first_token_s, time.monotonic() - began),
+            usage=Usage(request.text_tokens, request.picture_tokens, len(answer), request.reused),
+            timings=Timings(waited_s, generation.first_s - began_s, generation.last_s - began_s),
             dropped_messages=dropped,
         )
 

@@ -1,48 +1,52 @@
-"""Reading a conversation: what `generate` is called with, and where the new ids begin in what it gives.
+"""A model with its processor as the engine sees them: a conversation in, ids out, step by step.
 
-Two kinds of models, one protocol: ours take merged embeddings (`NativeReader`), those that transformers has itself take
-what their own processor makes (`library.LibraryReader`). The engine knows neither.
-
-`S` prompt length · `Q` features per view · `D` width
+Two kinds of models, one protocol: of ours every step is the engine's own (`native.NativeReader`), those that
+transformers has itself answer through their own `generate` (`library.LibraryReader`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Generator, Hashable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor
-
 from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.events import View
+from omnilmm.engine.features import FEATURE_BYTES
+from omnilmm.engine.options import Options
+from omnilmm.engine.prefix import PREFIX_BYTES
+from omnilmm.engine.turns import AT_ONCE
 from omnilmm.models.picture_model import PictureModel
-from omnilmm.models.processor import MiniCPMVProcessor
-from omnilmm.prompts.pieces import Prompt
 
 
-@dataclass(frozen=True)
-class Reading:
-    """One conversation, read.
+@dataclass
+class Request:
+    """What is to be answered, and what its prompt turned out to be.
 
     Attributes:
-        arguments: of the model's `generate`, on its device.
-        begins: how many ids `generate` gives before the first new one.
-        text_tokens, picture_tokens: of the prompt.
+        conversation: fits into the context.
+        options: sampling or beam search.
+        seed: of the random numbers.
+        owner: whose memory of earlier turns may be used, and kept; None for nobody's.
+        text_tokens, picture_tokens: of the prompt, once it is made.
+        reused: how many of them were remembered.
     """
 
-    arguments: dict[str, Any]
-    begins: int
-    text_tokens: int
-    picture_tokens: int
+    conversation: Conversation
+    options: Options
+    seed: int
+    owner: Hashable = None
+    text_tokens: int = 0
+    picture_tokens: int = 0
+    reused: int = 0
 
 
 class Reader(Protocol):
-    """A model with its processor, as the engine sees them."""
+    """A model with its processor."""
 
     @property
     def model(self) -> Any:
-        """With a `generate` as transformers has it."""
+        """On its device."""
 
     @property
     def tokenizer(self) -> Any:
@@ -59,55 +63,40 @@ class Reader(Protocol):
     def length(self, conversation: Conversation) -> int:
         """Tokens of its prompt; the model is not touched."""
 
-    def read(self, conversation: Conversation) -> Reading:
-        """Look at the pictures and make the prompt; called where the model may be used."""
+    def views(self, picture: Picture) -> tuple[View, ...] | None:
+        """How the model looks at a picture; None where only its own processor knows."""
+
+    def answer(self, request: Request) -> Generator[list[int] | None]:
+        """Answer step by step, where the model may be used.
+
+        Returns:
+            All new ids so far after every token (with beam search those of the best beam, at the end the winner's),
+            None after other steps. Closing it is stopping.
+        """
+
+    def forget(self, owner: Hashable) -> None:
+        """Keep nothing of an owner."""
+
+    def free(self) -> int:
+        """Give up everything that is kept for later; returns how many bytes that were."""
 
 
-def reader_for(model: Any, processor: Any) -> Reader:
+def reader_for(
+    model: Any,
+    processor: Any,
+    feature_bytes: int = FEATURE_BYTES,
+    prefix_bytes: int = PREFIX_BYTES,
+    at_once: int = AT_ONCE,
+) -> Reader:
     """The reader of a loaded model.
 
     Raises:
         CheckpointError: The checkpoint cannot hold a conversation; says why.
     """
     if isinstance(model, PictureModel):
-        return NativeReader(model, processor)
+        from omnilmm.engine.native import NativeReader
+
+        return NativeReader(model, processor, feature_bytes, prefix_bytes, at_once)
     from omnilmm.engine.library import LibraryReader
 
-    return LibraryReader(model, processor)
-
-
-class NativeReader:
-    """Our own models: features and text are merged here, and `generate` gives new ids only.
-
-    Nothing generated is hidden: these models say no control token but the one that ends their answer.
-    """
-
-    silent_ids: Set[int] = frozenset()
-
-    def __init__(self, model: PictureModel, processor: MiniCPMVProcessor) -> None:
-        self.model, self.processor = model, processor
-        self.tokenizer, self.stop_ids = processor.tokenizer, processor.stop_ids
-
-    def length(self, conversation: Conversation) -> int:
-        """Tokens of its prompt."""
-        return len(self.processor.prompt(conversation))
-
-    def read(self, conversation: Conversation) -> Reading:
-        """Merged embeddings of the whole conversation."""
-        prompt = self.processor.prompt(conversation)
-        embeds = self.merge(prompt, self.features(conversation.pictures))
-        picture_tokens = sum(prompt.image_slots)
-        return Reading({"inputs_embeds": embeds}, 0, len(prompt) - picture_tokens, picture_tokens)
-
-    def features(self, pictures: Sequence[Picture]) -> Tensor | None:
-        """Features [N, Q, D] of all views of the pictures, in the order of the prompt's slots."""
-        if not pictures:
-            return None
-        pixels, sizes = self.processor.views(pictures)
-        device = self.model.device
-        return self.model.get_image_features(pixels.to(device, self.model.dtype), sizes.to(device))
-
-    def merge(self, prompt: Prompt, features: Tensor | None) -> Tensor:
-        """Embeddings [1, S, D]."""
-        ids = torch.tensor([prompt.input_ids], device=self.model.device)
-        return self.model.merge(ids, torch.tensor([prompt.image_slots], device=ids.device), features)
+    return LibraryReader(model, processor, prefix_bytes)

@@ -5,13 +5,15 @@ Who asks meanwhile sees how far the download and the loading are, and is answere
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable
+from typing import Protocol, runtime_checkable
 
 from omnilmm.catalog import ModelCard
-from omnilmm.conversation import Conversation
-from omnilmm.engine.events import Engine, Event, Progress
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.events import Engine, Event, Progress, View
 from omnilmm.engine.options import Options
 from omnilmm.errors import CheckpointError, OmniLMMError
 from omnilmm.hardware import Choice
@@ -23,6 +25,14 @@ PENDING = Choice("…", "still loading")
 logger = logging.getLogger(__name__)
 
 Load = Callable[[Callable[[int, int], None]], Engine]
+
+
+@runtime_checkable
+class WarmingUp(Protocol):
+    """An engine whose first answer takes longer than the others, unless it is warmed up."""
+
+    def warm_up(self) -> None:
+        """Do what is done only once; others can ask meanwhile."""
 
 
 class StartingEngine:
@@ -51,6 +61,14 @@ class StartingEngine:
             self.failure = error
         finally:
             self.done.set()
+        if isinstance(self._engine, WarmingUp):
+            self._warm_up(self._engine)
+
+    def _warm_up(self, engine: WarmingUp) -> None:
+        try:
+            engine.warm_up()
+        except Exception:  # then the first answer will say what is wrong
+            logger.exception("%s could not be warmed up", self._card.title)
 
     def _report(self, done: int, total: int) -> None:
         if self._stopping.is_set():
@@ -99,13 +117,31 @@ class StartingEngine:
         if self.progress.stage == "downloading":
             self.done.wait(STOP_S)
 
-    def stream(self, conversation: Conversation, options: Options | None = None) -> Generator[Event]:
+    def release(self) -> None:
+        """Nobody needs this model any more: a download stops, and its memory is free once the last answer has ended."""
+        self.stop()
+        self.done.wait()
+        self._engine = None
+        gc.collect()
+
+    def stream(
+        self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
+    ) -> Generator[Event]:
         """Answer the last message of a conversation, see `events.Engine`; before that, how far the loading is."""
         while not self.done.wait(HEARTBEAT_S):
             yield self.progress
         if self._engine is None:
             raise self._reason()
-        yield from self._engine.stream(conversation, options)
+        yield from self._engine.stream(conversation, options, owner)
+
+    def views(self, picture: Picture) -> tuple[View, ...] | None:
+        """How the model looks at a picture; None until it is there."""
+        return self._engine.views(picture) if self._engine is not None else None
+
+    def forget(self, owner: Hashable) -> None:
+        """Keep nothing of an owner's conversations."""
+        if self._engine is not None:
+            self._engine.forget(owner)
 
     def _reason(self) -> Exception:
         if isinstance(self.failure, OmniLMMError):

@@ -109,6 +109,10 @@ class MiniCPMV(PictureModel):
         """Replace the language model's head."""
         self.llm.set_output_embeddings(new_embeddings)
 
+    def get_decoder(self) -> nn.Module:
+        """The language model without its head."""
+        return cast(nn.Module, self.llm.get_decoder())
+
     def get_image_features(self, pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
         """As `PictureModel.get_image_features`; 2.6 sends `vision_batch_size` slices at once through the tower."""
         if self.config.version != "2.6":

@@ -11,7 +11,7 @@ from typing import Any
 
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.options import LIMITS, TYPES, Limit, Mode, Options, options_for
-from omnilmm.ui import texts
+from omnilmm.ui.texts import ENGLISH, Texts
 
 LENGTH = "max_new_tokens"  # the one option of both modes that is one control
 
@@ -35,17 +35,17 @@ class Control:
     default: float | None
 
 
-def mode_controls(card: ModelCard, mode: Mode) -> tuple[Control, ...]:
+def mode_controls(card: ModelCard, mode: Mode, texts: Texts = ENGLISH) -> tuple[Control, ...]:
     """The controls of one mode alone, in the order of its options."""
     defaults = options_for(card, mode)
     names = [field.name for field in fields(TYPES[mode]) if field.name != LENGTH]
-    return tuple(_control(name, LIMITS[name], getattr(defaults, name)) for name in names)
+    return tuple(_control(name, LIMITS[name], getattr(defaults, name), texts) for name in names)
 
 
-def length_control(card: ModelCard) -> Control:
+def length_control(card: ModelCard, texts: Texts = ENGLISH) -> Control:
     """The length limit: at most half of the context, so that there is always room for a question with its pictures."""
     limit = replace(LIMITS[LENGTH], high=min(LIMITS[LENGTH].high, card.context // 2))
-    return _control(LENGTH, limit, min(card.max_new_tokens, limit.high))
+    return _control(LENGTH, limit, min(card.max_new_tokens, limit.high), texts)
 
 
 def chosen_options(card: ModelCard, mode: Mode, values: Mapping[str, Any]) -> Options:
@@ -65,5 +65,5 @@ def _number(value: Any) -> Any:
     return int(text) if text.isdecimal() else text or None
 
 
-def _control(name: str, limit: Limit, default: float | None) -> Control:
-    return Control(name, texts.LABELS[name], texts.HELP[name], limit, default)
+def _control(name: str, limit: Limit, default: float | None, texts: Texts) -> Control:
+    return Control(name, texts.labels[name], texts.help[name], limit, default)

@@ -1,4 +1,4 @@
-"""The flags that every program shares: which model, from where, on what."""
+"""The flags that programs share: which model, from where, on what; and those of both pages."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ from typing import Any
 
 from omnilmm.catalog import BUILT_IN
 from omnilmm.hardware import DEVICES, DTYPE_WISHES
+from omnilmm.images.pixels import MAX_FILE_BYTES
+from omnilmm.ui.server import HOST
 
 HUBS = ("huggingface", "modelscope")
-LOADING = ("model", "device", "dtype", "revision", "hub", "offline", "max_memory")
+LOADING = (
+    "model",
+    "device",
+    "dtype",
+    "revision",
+    "hub",
+    "offline",
+    "max_memory",
+    "feature_cache_mib",
+    "prefix_cache_mib",
+)
+# What `omnilmm.engine.loading.load_engine` takes where it is not told; importing it would load torch.
+FEATURE_CACHE_MIB, PREFIX_CACHE_MIB = 256, 1024
 
 
 def add_loading_flags(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +40,60 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_argument("--revision", metavar="COMMIT", help="commit, tag or branch of the hub (default: the newest)")
     flags.add_argument("--hub", choices=HUBS, default=HUBS[0], help="where to download from (default: %(default)s)")
     flags.add_argument("--offline", action="store_true", help="use what is on this disk, touch no network")
+    flags.add_argument(
+        "--feature-cache",
+        dest="feature_cache_mib",
+        type=_mib,
+        default=FEATURE_CACHE_MIB,
+        metavar="MIB",
+        help="memory for what was seen in pictures, so that each is looked at once (default: %(default)s)",
+    )
+    flags.add_argument(
+        "--prefix-cache",
+        dest="prefix_cache_mib",
+        type=_mib,
+        default=PREFIX_CACHE_MIB,
+        metavar="MIB",
+        help="memory for conversations, so that a next question is answered at once (default: %(default)s)",
+    )
+
+
+def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
+    """Add what both pages take: where they are served, and for whom.
+
+    Args:
+        parser: of the program.
+        port: that is tried first.
+    """
+    page = parser.add_argument_group("the page")
+    page.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
+    page.add_argument("--port", type=int, help=f"port to listen on, 0 for any (default: {port} or the next free one)")
+    page.add_argument("--open", action="store_true", help="open the page in the browser")
+    guests = parser.add_argument_group("for more than one person")
+    guests.add_argument(
+        "--auth",
+        action="append",
+        default=[],
+        metavar="USER:PASSWORD",
+        help="ask for a login; may be given several times, or name a file with one user:password per line",
+    )
+    guests.add_argument("--fixed-model", action="store_true", help="visitors cannot choose another model")
+    guests.add_argument("--root-path", metavar="/PATH", help="where a proxy in front of the page serves it")
+    most = MAX_FILE_BYTES // 2**20
+    guests.add_argument(
+        "--max-file-size", type=int, default=most, metavar="MIB", help="of an upload (default: %(default)s)"
+    )
+    guests.add_argument(
+        "--queue-size", type=int, metavar="N", help="answers given and waited for at once; more are refused"
+    )
 
 
 def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """What the flags say, as arguments of `load_engine` and `OmniLMMChat`."""
     return {name: getattr(args, name) for name in LOADING}
+
+
+def _mib(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected MiB as a whole number from 0 on, got {text!r}")
+    return int(text)

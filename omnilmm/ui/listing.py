@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TextIO
 
 from omnilmm.catalog import ModelCard
+from omnilmm.engine.choosing import Listed
 
 LANGUAGES_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Listed:
-    """One model and this machine.
-
-    Attributes:
-        card: the model.
-        fits: the best number type in which it fits, None if in none or if its size is not known.
-        is_here: its files are on this disk.
-    """
-
-    card: ModelCard
-    fits: str | None
-    is_here: bool
 
 
 def write_listing(models: Sequence[Listed], free_gib: float | None, device: str, out: TextIO) -> None:

@@ -10,18 +10,32 @@ import base64
 import html
 import io
 import re
+from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
+from PIL import Image
+
 from omnilmm.conversation import Message, Picture
-from omnilmm.ui import texts
+from omnilmm.ui.boxes import drawn, regions, with_chips
+from omnilmm.ui.note import Note
 from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.texts import Texts
 
 THUMBNAIL_PIXELS = 480  # of the longer side
 
+MARKED_PIXELS = 720  # of a picture on which an answer marks something
+FULL_PIXELS = 2048  # of a picture that can be opened
+
+_marked_pictures: WeakKeyDictionary[Picture, dict[str, str]] = WeakKeyDictionary()
 _thumbnails: WeakKeyDictionary[Picture, str] = WeakKeyDictionary()  # a thumbnail goes when its picture goes
+_encoded: WeakKeyDictionary[Picture, bytes] = WeakKeyDictionary()
 
 _EVERYWHERE = re.compile(r"[\\`*_\[\]<>&|~$]")
 _AT_LINE_START = re.compile(r"^(\s*)([#+=-]|\d+[.)])", re.MULTILINE)
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
+_SINGLE_DOLLAR = re.compile(r"(?<![\\$])\$(?!\$)")
+_INLINE = re.compile(r"\\\((.+?)\\\)", re.DOTALL)
+_DISPLAY = re.compile(r"\\\[(.+?)\\\]|\$\$(.+?)\$\$", re.DOTALL)
 
 
 Shown = dict[str, str]  # one bubble: "role" and "content", the form of every chat widget
@@ -34,21 +48,62 @@ def chat_messages(session: Session, draft: Draft | None = None) -> list[Shown]:
         session: whose conversation.
         draft: the turn that is being answered, shown in place of what follows its history.
     """
+    return list(_bubbles(session, draft))
+
+
+def _bubbles(session: Session, draft: Draft | None = None) -> Iterator[Shown]:
     messages = draft.history.messages if draft else session.conversation.messages
-    shown: list[Shown] = []
+    shown: Picture | None = None  # the newest picture, which marks in an answer are about
     for number, message in enumerate(messages):
-        shown += _bubbles(message, session.notes[number // 2])
+        shown = message.pictures[-1] if message.pictures else shown
+        yield from _of_message(message, session.texts, session.notes[number // 2], shown)
     if draft:
-        shown += [*_bubbles(draft.question), *_bubbles(Message("assistant", (draft.text,)), draft.note)]
-    return shown
+        yield from _of_message(draft.question, session.texts)
+        yield from _of_message(Message("assistant", (draft.text,)), session.texts, draft.note, is_growing=True)
 
 
-def _bubbles(message: Message, note: str = "") -> list[Shown]:
-    if message.role == "assistant":
-        contents = [message.text, f'<small class="note">{html.escape(note)}</small>' if note else ""]
-    else:
-        contents = [*map(picture_html, message.pictures), plain_markdown(message.text)]
-    return [{"role": message.role, "content": content} for content in contents if content]
+def _of_message(
+    message: Message,
+    texts: Texts,
+    note: Note | None = None,
+    shown: Picture | None = None,
+    *,
+    is_growing: bool = False,
+) -> Iterator[Shown]:
+    if message.role == "user":
+        for picture in message.pictures:
+            yield _shown("user", picture_html(picture, texts))
+        if message.text:
+            yield _shown("user", plain_markdown(message.text))
+        return
+    if said := with_chips(message.text, chip, is_growing=is_growing):
+        yield _shown("assistant", said)
+    marked = [] if is_growing else regions(message.text)
+    if marked and shown:
+        alternative = html.escape(texts.boxes_on_picture)
+        yield _shown("assistant", f'<img class="picture" src="{_marked(shown, message.text)}" alt="{alternative}">')
+    if line := texts.note(note):
+        yield _shown("assistant", f'<small class="note">{html.escape(line)}</small>')
+
+
+def _shown(role: str, content: str) -> Shown:
+    return {"role": role, "content": content}
+
+
+def _marked(picture: Picture, answer: str) -> str:
+    """The picture with what an answer marks in it, as a `data:` address."""
+    kept = _marked_pictures.setdefault(picture, {})
+    if answer not in kept:
+        small = picture.image.copy()
+        small.thumbnail((MARKED_PIXELS, MARKED_PIXELS))
+        kept[answer] = _data_address(drawn(small, regions(answer)))
+    return kept[answer]
+
+
+def _data_address(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def thumbnail(picture: Picture) -> str:
@@ -56,13 +111,27 @@ def thumbnail(picture: Picture) -> str:
     if picture not in _thumbnails:
         small = picture.image.copy()
         small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-        buffer = io.BytesIO()
-        small.save(buffer, format="JPEG", quality=85)
-        _thumbnails[picture] = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        _thumbnails[picture] = _data_address(small)
     return _thumbnails[picture]
 
 
-def picture_html(picture: Picture) -> str:
+def encoded(picture: Picture) -> bytes:
+    """A picture as a JPEG file, made once: a page is drawn again and again while an answer grows."""
+    if picture not in _encoded:
+        small = picture.image.copy()
+        small.thumbnail((FULL_PIXELS, FULL_PIXELS))
+        buffer = io.BytesIO()
+        small.save(buffer, format="JPEG", quality=90)
+        _encoded[picture] = buffer.getvalue()
+    return _encoded[picture]
+
+
+def chip(name: str, colour: int) -> str:
+    """What stands in an answer for a region that it marks."""
+    return f'<mark class="chip chip-{colour}">{html.escape(name)}</mark>'
+
+
+def picture_html(picture: Picture, texts: Texts) -> str:
     """A picture of a message."""
     width, height = picture.image.size
     return f'<img class="picture" src="{thumbnail(picture)}" alt="{texts.picture_name(width, height)}">'
@@ -75,9 +144,24 @@ def plain_markdown(text: str) -> str:
     return re.sub(r"^[ \t]+", lambda found: "&nbsp;" * len(found[0].expandtabs(4)), text, flags=re.MULTILINE)
 
 
-def header_html(model_line: str) -> str:
+def with_dollars(answer: str) -> str:
+    r"""An answer with formulas as Streamlit reads them: those in `\(…\)` and `\[…\]` between dollars.
+
+    A single dollar is a price more often than a formula; code stays as it is.
+    """
+    told = []
+    for number, part in enumerate(_CODE.split(answer)):
+        if number % 2 == 0:
+            part = _SINGLE_DOLLAR.sub(r"\\$", part)
+            part = _INLINE.sub(lambda found: f"${found[1].strip()}$", part)
+            part = _DISPLAY.sub(lambda found: f"\n\n$$\n{(found[1] or found[2]).strip()}\n$$\n\n", part)
+        told.append(part)
+    return "".join(told)
+
+
+def header_html(title: str, model_line: str) -> str:
     """The title of the page and the line that says which model answers."""
-    return f"<h1>{html.escape(texts.TITLE)}</h1><p>{html.escape(model_line)}</p>"
+    return f"<h1>{html.escape(title)}</h1><p>{html.escape(model_line)}</p>"
 
 
 def notice_html(notice: str) -> str:

@@ -15,11 +15,20 @@ FOLDER = ROOT / "assets" / "samples"
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: a picture file, a question about it, and the right answer in the words of the built-in model."""
+    """One sample: a picture file, a question about it, and the right answer in the words of the built-in model.
+
+    The Chinese ones are None as long as the built-in model speaks English only.
+    """
 
     picture: Path
     question: str
     answer: str
+    question_zh: str | None = None
+    answer_zh: str | None = None
+
+    def asked_in(self, code: str) -> str:
+        """The question in a language, in English where there is no other."""
+        return (self.question_zh if code == "zh" else None) or self.question
 
 
 @lru_cache
@@ -29,4 +38,4 @@ def samples() -> tuple[Sample, ...]:
     if not path.is_file():
         return ()
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return tuple(Sample(FOLDER / entry["picture"], entry["question"], entry["answer"]) for entry in entries)
+    return tuple(Sample(**entry | {"picture": FOLDER / entry["picture"]}) for entry in entries)

@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,8 @@ from omnilmm.ui import texts
 
 HOST = "127.0.0.1"
 STYLE = ROOT / "assets" / "page.css"
+ICON = ROOT / "assets" / "icon.png"
+SCRIPT = ROOT / "assets" / "page.js"
 # A picture that an answer names by its address would tell that server who reads the answer.
 POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self'; font-src 'self' data:"
 # Uploads that were attached but never sent; what was sent is deleted when its turn is kept.
@@ -36,7 +39,16 @@ def load_gradio() -> ModuleType:
     return gradio
 
 
-def launch(demo: Any, *, host: str = HOST, port: int | None = None, share: bool = False) -> str:
+def launch(
+    demo: Any,
+    *,
+    host: str = HOST,
+    port: int | None = None,
+    share: bool = False,
+    login: Mapping[str, str] | None = None,
+    root_path: str | None = None,
+    max_file_mib: int = MAX_FILE_BYTES // 2**20,
+) -> str:
     """Serve a page in the background.
 
     Args:
@@ -44,6 +56,9 @@ def launch(demo: Any, *, host: str = HOST, port: int | None = None, share: bool 
         host: address to listen on.
         port: None for 7860 or the next free one, 0 for any free one.
         share: also make a public link through Gradio's servers, `demo.share_url`.
+        login: names and passwords; nobody is asked for one if there are none.
+        root_path: where a proxy in front of it serves the page.
+        max_file_mib: of an upload.
 
     Returns:
         The local address.
@@ -52,6 +67,7 @@ def launch(demo: Any, *, host: str = HOST, port: int | None = None, share: bool 
         OSError: The port is taken, or this machine has no such address.
     """
     _bypass_proxy("localhost", "127.0.0.1", host)
+    demo.queue(max_size=None)  # who waits is the engine's
     _, address, _ = demo.launch(
         server_name=host,
         server_port=find_port(host, port),
@@ -60,12 +76,15 @@ def launch(demo: Any, *, host: str = HOST, port: int | None = None, share: bool 
         quiet=True,
         theme=theme(),
         css_paths=STYLE,
-        head=f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        head=f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><script>{SCRIPT.read_text()}</script>',
+        favicon_path=ICON,
         footer_links=[],
         run_history=False,  # it would keep questions and answers in the browser's storage
         enable_monitoring=False,
         ssr_mode=False,
-        max_file_size=MAX_FILE_BYTES,
+        auth=list(login.items()) if login else None,
+        root_path=root_path,
+        max_file_size=min(max_file_mib * 2**20, MAX_FILE_BYTES),
         state_session_capacity=256,  # what Gradio itself keeps of each visitor's widgets
     )
     return str(address)

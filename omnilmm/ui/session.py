@@ -1,6 +1,6 @@
 """One visitor's chat: the conversation, and the answer that is being given. Free of any page framework.
 
-    ask() / again() ── Draft, Draft, … ──> the page shows them
+    ask() / again() / edit() ── Draft, Draft, … ──> the page shows them
           └── at the end the turn is kept: whole, or as far as it was when stopped; a failed turn leaves no trace
 
 Stopping is a flag that the loop looks at after every event of the engine, which comes at least every third of a second.
@@ -20,9 +20,13 @@ from omnilmm.conversation import Conversation, Message, Part
 from omnilmm.engine.events import Engine, Event, Finished, Preview, Progress, TextDelta
 from omnilmm.engine.options import Options
 from omnilmm.errors import InputError
-from omnilmm.ui import texts
+from omnilmm.ui.keeping import Kept
+from omnilmm.ui.note import Note
+from omnilmm.ui.texts import ENGLISH, Texts
 
 REFRESH_S = 0.05  # a page is repainted at most this often: a fast model would outrun the browser
+
+THINKING = Note()
 
 State = Literal["growing", "kept", "withdrawn", "forgotten"]
 
@@ -35,7 +39,7 @@ class Draft:
         history: the conversation before it.
         question: what was asked.
         text: the answer so far.
-        note: the small line under it.
+        note: for the small line under it.
         state: "growing", and at the end: "kept" in the conversation, "withdrawn" since it was stopped before the first
             word, or "forgotten" with the whole conversation.
     """
@@ -43,24 +47,25 @@ class Draft:
     history: Conversation
     question: Message
     text: str = ""
-    note: str = texts.THINKING
+    note: Note | None = THINKING
     state: State = "growing"
 
     def after(self, event: Event) -> Draft:
         """The draft after one more event of the engine."""
         match event:
             case Progress():  # engines repeat it as a heartbeat, also after the first word
-                return self if self.text else replace(self, note=texts.progress_note(event))
+                return self if self.text else replace(self, note=Note(event))
             case TextDelta():
-                return replace(self, text=self.text + event.text, note="")
+                return replace(self, text=self.text + event.text, note=None)
             case Preview():
-                return replace(self, text=event.text, note=texts.PREVIEW)
+                return replace(self, text=event.text, note=Note(event))
             case Finished():
-                return replace(self, text=event.text, note=texts.finished_note(event), state="kept")
+                return replace(self, text=event.text, note=Note(event), state="kept")
 
     def stopped(self) -> Draft:
         """The draft as it is when the visitor does not want more of it."""
-        return replace(self, note=texts.STOPPED, state="kept") if self.text else replace(self, state="withdrawn")
+        note = Note(stopped=True)
+        return replace(self, note=note, state="kept") if self.text else replace(self, state="withdrawn")
 
 
 class _Running:
@@ -76,18 +81,21 @@ class Session:
 
     Attributes:
         conversation: the turns that are kept.
-        notes: the small line under each answer of it.
+        notes: for the small line under each answer of it.
+        texts: the visitor's language.
         closed: the visitor is gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, texts: Texts = ENGLISH) -> None:
         self.conversation = Conversation()
-        self.notes: tuple[str, ...] = ()
+        self.notes: tuple[Note | None, ...] = ()
+        self.texts = texts
         self._turn = threading.Lock()
         self._running: _Running | None = None
         self._asking: set[object] = set()  # answers that are given, or wait for the one before them
         self.closed = False
-        self._begins = 0  # the first message that the model sees: one that takes one picture sees the newest
+        self._owner = object()  # under this key the engine keeps what makes the next turn faster
+        self._engine: Engine | None = None
 
     @property
     def busy(self) -> bool:
@@ -111,9 +119,68 @@ class Session:
         """
         with self._next_turn():
             if not self.conversation.messages:
-                raise InputError(texts.NOTHING_TO_REGENERATE)
+                raise InputError(self.texts.nothing_to_regenerate)
             question = self.conversation.messages[-2]
             yield from self._answer(engine, self.conversation.without_last(2), question, options)
+
+    def edit(self, engine: Engine, number: int, question: tuple[Part, ...], options: Options) -> Iterator[Draft]:
+        """Answer another question in place of an earlier one; what followed goes only when there is a new answer.
+
+        Args:
+            engine: answers.
+            number: of the message to replace, the first one being 0.
+            question: what to ask instead.
+            options: of the answer.
+
+        Raises:
+            OmniLMMError: There is no such question, or it cannot be answered; the conversation is as it was.
+        """
+        with self._next_turn():
+            count = len(self.conversation.messages)
+            if not 0 <= number < count or self.conversation.messages[number].role != "user":
+                raise InputError(
+                    f"There is no question number {number} to edit; the conversation has {count} messages."
+                )
+            before = self.conversation.without_last(count - number)
+            yield from self._answer(engine, before, Message("user", question), options)
+
+    def undo(self) -> Message:
+        """Take back the last question with its answer; the running answer is stopped and put away first.
+
+        Returns:
+            The question.
+
+        Raises:
+            InputError: Nothing was asked yet.
+        """
+        with self._next_turn():
+            if not self.conversation.messages:
+                raise InputError(self.texts.nothing_to_undo)
+            question = self.conversation.messages[-2]
+            self._become(self.conversation.without_last(2), self.notes[:-1])
+            return question
+
+    def take_up(self, conversation: Conversation, notes: tuple[Note | None, ...] | None = None) -> None:
+        """Go on with another conversation, e.g. an imported one; the running answer is stopped first."""
+        with self._next_turn():
+            self._become(conversation, notes or (None,) * (len(conversation.messages) // 2))
+
+    def set_system(self, system: str) -> None:
+        """What the model should keep in mind from the next question on."""
+        self.conversation = replace(self.conversation, system=system.strip() or None)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the last answer was cut off."""
+        return bool(self.notes and self.notes[-1] and self.notes[-1].can_go_on)
+
+    @property
+    def kept(self) -> Kept:
+        """What is to be kept of it for a visitor who comes back."""
+        return Kept(self.conversation, self.notes)
+
+    def _become(self, conversation: Conversation, notes: tuple[Note | None, ...]) -> None:
+        self.conversation, self.notes = conversation, notes
 
     def stop(self) -> None:
         """Stop the running answer, if there is one, and keep what it has said."""
@@ -133,9 +200,15 @@ class Session:
         """The visitor is gone: stop the running answer and start no other."""
         self.closed = True
         self.stop()
+        self._leave_engine()
 
     def _forget(self) -> None:
-        self.conversation, self.notes, self._begins = Conversation(), (), 0
+        self.conversation, self.notes = Conversation(system=self.conversation.system), ()
+        self._leave_engine()
+
+    def _leave_engine(self) -> None:
+        if self._engine is not None:
+            self._engine.forget(self._owner)
 
     @contextmanager
     def _next_turn(self) -> Iterator[None]:
@@ -151,17 +224,19 @@ class Session:
     def _answer(self, engine: Engine, history: Conversation, question: Message, options: Options) -> Iterator[Draft]:
         if self.closed:
             return
-        begins = min(self._begins, len(history.messages))
-        if question.pictures and not engine.card.several_pictures and _shows_pictures(history.messages[begins:]):
-            begins = len(history.messages)
-        asked = Conversation((*history.messages[begins:], question), history.system)
+        seen = history.messages if engine.card.several_pictures else _about_one_picture(history.messages, question)
+        system = history.system if engine.card.system_prompt else None
+        asked = Conversation((*seen, question), system)
         asked.check_question()
         running = self._running = _Running()
+        if engine is not self._engine:
+            self._leave_engine()
+        self._engine = engine
         draft = Draft(history, question)
         painted_s = 0.0
         try:
             yield draft
-            with closing(engine.stream(asked, options)) as events:
+            with closing(engine.stream(asked, options, self._owner)) as events:
                 for event in events:
                     draft = draft.after(event)
                     if draft.state == "kept" or running.stop.is_set():
@@ -176,17 +251,30 @@ class Session:
         elif draft.state != "kept":
             draft = draft.stopped()
         if draft.state == "kept":
-            is_set_aside = 0 < begins == len(history.messages)
-            note = f"{draft.note} · {texts.SET_ASIDE}" if is_set_aside else draft.note
+            is_set_aside = not seen and bool(history.messages)
+            note = replace(draft.note or Note(), set_aside=is_set_aside)
             self.notes = (*self.notes[: len(history.messages) // 2], note)
             answer = Message("assistant", (draft.text,))
-            self.conversation = replace(history, messages=(*history.messages, question, answer))
-            self._begins = begins
+            system = self.conversation.system  # it may have been changed meanwhile
+            self.conversation = Conversation((*history.messages, question, answer), system)
         yield draft
 
 
-def _shows_pictures(messages: tuple[Message, ...]) -> bool:
-    return any(message.pictures for message in messages)
+def _about_one_picture(messages: tuple[Message, ...], question: Message) -> tuple[Message, ...]:
+    """What a model that takes one picture sees of a conversation: the turns since the newest picture first came."""
+    pictures = [*Conversation(messages).pictures, *question.pictures]
+    if not pictures:
+        return messages
+    newest, begins = pictures[-1], len(messages)
+    for number in reversed(range(len(messages))):
+        if newest in messages[number].pictures:
+            begins = number
+        elif messages[number].pictures:
+            break
+    return tuple(
+        replace(message, parts=tuple(part for part in message.parts if isinstance(part, str) or part == newest))
+        for message in messages[begins:]
+    )
 
 
 class Sessions:

@@ -14,13 +14,16 @@ from omnilmm.engine.events import Engine, Finished, Progress, TextDelta
 from omnilmm.engine.options import Options
 from omnilmm.errors import InputError, OmniLMMError
 from omnilmm.images.pixels import open_picture
+from omnilmm.ui.archive import read_conversation_file
 
 HELP = """Type a question. Commands:
   /image FILE     show a picture with the next question
   /system [TEXT]  set the system prompt; without text: remove it
   /retry          answer the last question again
   /undo           forget the last question and its answer
+  /clear          forget everything but the system prompt
   /save FILE      write the conversation as JSON, pictures included
+  /load FILE      go on with a saved conversation
   /quit           leave (also Ctrl-D); Ctrl-C stops an answer"""
 
 
@@ -106,8 +109,13 @@ class Terminal:
             self._retry()
         elif command == "/undo":
             self._undo()
+        elif command == "/clear":
+            self.conversation, self.pending = Conversation(system=self.conversation.system), []
+            self.note("Forgotten.")
         elif command == "/save":
             self._save(rest)
+        elif command == "/load":
+            self._load(rest)
         else:
             self.note(HELP)
 
@@ -128,7 +136,7 @@ class Terminal:
     def _turn(self, asked: Conversation) -> Finished | None:
         """Stream an answer; only a turn that gave at least some text changes the conversation."""
         shown, finished = "", None
-        with closing(self.engine.stream(asked, self.options)) as events:
+        with closing(self.engine.stream(asked, self.options, "terminal")) as events:
             try:
                 for event in events:
                     if isinstance(event, TextDelta):
@@ -169,6 +177,14 @@ class Terminal:
         path = Path(name).expanduser()
         path.write_text(self.conversation.to_json(), encoding="utf-8")
         self.note(f"Saved to {path}.")
+
+    def _load(self, name: str) -> None:
+        if not name:
+            raise InputError("Say from where: /load FILE")
+        path = Path(name).expanduser()
+        self.conversation = read_conversation_file(path)
+        count = len(self.conversation.messages)
+        self.note(f"Loaded {count} messages with {len(self.conversation.pictures)} pictures from {path}.")
 
     def _write(self, text: str) -> None:
         self.out.write(text)

@@ -1,120 +1,265 @@
-"""Everything the pages say, in English, in one place."""
+"""Everything the pages say, in English and Chinese; the words themselves stand in `languages/*.yaml`.
+
+A visitor's language is the browser's until they choose another one. What a program prints in the terminal is English.
+"""
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.events import Engine, Finished, Progress
+from omnilmm.engine.events import Engine, Finished, Preview, Progress, View
 from omnilmm.engine.options import Mode
 from omnilmm.hardware import QUANTISED
+from omnilmm.ui.note import Note
 
-TITLE = "OmniLMM Chat"
-EMPTY_CHAT = "### Talk about a picture\n\nAdd one below and ask about it, or click a sample."
-QUESTION = "Ask about a picture"
-QUESTION_PLACEHOLDER = "Ask, or drop a picture here"
-SETTINGS = "Settings"
-CHANCE = "a new one each time"
-ABOUT = "About this model"
-REGENERATE = "Regenerate"
-CLEAR = "Clear"
-STOP = "Stop"
-DECODE_TYPE = "Decode Type"
-MODES: dict[Mode, str] = {"sampling": "Sampling", "beam": "Beam Search"}
-
-LABELS = {
-    "temperature": "Temperature",
-    "top_p": "Top P",
-    "top_k": "Top K",
-    "repetition_penalty": "Repetition Penalty",
-    "seed": "Seed",
-    "beams": "Num Beams",
-    "length_penalty": "Length Penalty",
-    "max_new_tokens": "Max New Tokens",
-}
-HELP = {
-    "temperature": "Low: likeliest words. High: more variety.",
-    "top_p": "Only the likeliest words up to this share.",
-    "top_k": "Only this many of the likeliest words.",
-    "repetition_penalty": "Above 1: repeat less.",
-    "seed": "The same seed gives the same answer.",
-    "beams": "How many candidates are followed.",
-    "length_penalty": "Above 0: longer answers. Below: shorter.",
-    "max_new_tokens": "The answer stops at this length.",
-}
-
-THINKING = "thinking …"
-STOPPED = "stopped"
-LENGTH = "stopped at the length limit"
-SILENT = "the model gave no words"
-SET_ASIDE = "about the new picture alone: this model sees one at a time"
-SLOWER = "saves memory, may be slower"
-PREVIEW = "preview: the best answer so far, it may still change"
-
-NOTHING_TO_REGENERATE = "There is no answer to regenerate yet: ask something first."
-WITHDRAWN = "Stopped before the first word. Your question is back in the box."
-FAILED = "The model failed while answering. Nothing was added to the conversation; the log has the details."
-LOST = (
-    "The connection to this page was lost and its conversation is gone from the server. "
-    "Your question is back in the box: add its picture again and send."
-)
+Code = Literal["en", "zh"]
+CODES: tuple[Code, ...] = get_args(Code)
+_GAP = re.compile(r"\\{(\w+)\\}")  # escaped
+_FOLDER = Path(__file__).parent / "languages"
 
 
-def model_line(engine: Engine) -> str:
-    """Which model answers, on what, with which numbers, and why; what it really takes."""
-    device, dtype = engine.device, engine.dtype
-    slow = f"; {SLOWER}" if dtype.value in QUANTISED else ""
-    memory = f", {_size(engine.memory_bytes)} of memory" if engine.memory_bytes else ""
-    return f"{engine.card.title} on {device.value} ({device.reason}), {dtype.value} ({dtype.reason}{slow}){memory}"
+class Texts(BaseModel):
+    """One language: its words, and the sentences that need more than filling a gap."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: Code
+    language: str
+    title: str
+    empty_chat: str
+    question: str
+    question_placeholder: str
+    settings: str
+    chance: str
+    about_model: str
+    regenerate: str
+    clear: str
+    stop: str
+    undo: str
+    edit: str
+    go_on: str
+    go_on_question: str
+    save: str
+    cancel: str
+    copy_answer: str
+    camera: str
+    take_photo: str
+    samples: str
+    reset: str
+    language_label: str
+    system_prompt: str
+    system_prompt_help: str
+    decode_type: str
+    modes: dict[Mode, str]
+    labels: dict[str, str]
+    help: dict[str, str]
+    thinking: str
+    stopped: str
+    length_limit: str
+    silent: str
+    set_aside: str
+    slower: str
+    preview: str
+    ahead: str
+    looking: str
+    looking_at_several: str
+    downloading_model: str
+    loading_model: str
+    first_word: str
+    speed: str
+    text_tokens: str
+    picture_tokens: str
+    reused_tokens: str
+    dropped: str
+    nothing_to_regenerate: str
+    editing: str
+    nothing_to_edit: str
+    many_waiting: str
+    nothing_to_undo: str
+    nothing_to_continue: str
+    withdrawn: str
+    failed: str
+    lost: str
+    restored_text: str
+    picture_lost: str
+    on_device: str
+    of_memory: str
+    not_loaded: str
+    downloading: str
+    loading_line: str
+    parameters: str
+    billion: str
+    million: str
+    context_tokens: str
+    picture: str
+    seen: str
+    seen_overview: str
+    seen_slices: str
+    seen_unknown: str
+    seen_nothing: str
+    boxes_on_picture: str
+    export: str
+    export_json: str
+    export_markdown: str
+    import_chat: str
+    imported: str
+    model: str
+    switch: str
+    switched: str
+    best_model: str
+    fits_in: str
+    fits_not: str
+    fits_unknown: str
+    download_size: str
+    here: str
+    you: str
+    assistant: str
+    sentences: dict[str, str]
+
+    def told(self, sentence: str) -> str:
+        """What the engine says, in this language; as it is where nobody has translated it."""
+        for pattern, here in _patterns(self.code).items():
+            if found := pattern.fullmatch(sentence):
+                return here.format(**{name: self.told(gap) for name, gap in found.groupdict().items()})
+        before, colon, rest = sentence.partition(": ")  # the name of a file
+        return f"{before}{colon}{self.told(rest)}" if colon else sentence
+
+    def model_line(self, engine: Engine) -> str:
+        """Which model answers, on what, with which numbers, and why; what it really takes."""
+        device, dtype = engine.device, engine.dtype
+        memory = self.of_memory.format(size=_size(engine.memory_bytes)) if engine.memory_bytes else ""
+        why = self.told(dtype.reason)
+        return self.on_device.format(
+            model=engine.card.title,
+            device=device.value,
+            device_reason=self.told(device.reason),
+            dtype=dtype.value,
+            dtype_reason=f"{why}; {self.slower}" if dtype.value in QUANTISED else why,
+            memory=memory,
+        )
+
+    def starting_line(self, card: ModelCard, progress: Progress, failure: Exception | None) -> str:
+        """In place of `model_line` while the model is not there yet."""
+        if failure is not None:
+            return self.not_loaded.format(model=card.title, reason=self.told(str(failure)))
+        if progress.stage == "downloading" and progress.total:
+            done, total = f"{progress.done / 2**30:.1f}", f"{progress.total / 2**30:.1f}"
+            share = f"{progress.done / progress.total:.0%}"
+            return self.downloading.format(model=card.title, done=done, total=total, share=share)
+        return self.loading_line.format(model=card.title)
+
+    def about(self, card: ModelCard) -> str:
+        """What a user should know about the model, as Markdown."""
+        size = [self.parameters.format(count=self._count(card.parameters))] if card.parameters else []
+        licence = f"[{card.licence}]({card.licence_url})" if card.licence_url else card.licence
+        facts = [*size, self.context_tokens.format(count=card.context), licence]
+        said = (self.told(card.note), " · ".join(facts), self.told(card.statement))
+        return "\n\n".join(part for part in said if part)
+
+    def picture_name(self, width: int, height: int) -> str:
+        """What a picture is called where it cannot be seen."""
+        return self.picture.format(width=width, height=height)
+
+    def note(self, note: Note | None) -> str:
+        """The small line under an answer; empty for none."""
+        if note is None:
+            return ""
+        parts = [self.stopped] if note.stopped else [self._told(note.event)]
+        return " · ".join([*parts, self.set_aside] if note.set_aside else parts)
+
+    def _told(self, event: Progress | Preview | Finished | None) -> str:
+        match event:
+            case Progress():
+                return self._progress(event)
+            case Preview():
+                return self.preview
+            case Finished():
+                return self._finished(event)
+        return self.thinking
+
+    def _progress(self, event: Progress) -> str:
+        """What is going on before the first word."""
+        if event.stage == "waiting":
+            return self.ahead.format(count=event.total)
+        if event.stage == "reading":
+            few = self.thinking if event.total == 0 else self.looking
+            return few if event.total <= 1 else self.looking_at_several.format(count=event.total)
+        share = f" {event.done / event.total:.0%}" if event.total else ""
+        line = self.downloading_model if event.stage == "downloading" else self.loading_model
+        return line.format(share=share)
+
+    def _finished(self, event: Finished) -> str:
+        """What an answer took, and what went differently than wished."""
+        usage, timings = event.usage, event.timings
+        parts = [self.silent] if not event.text.strip() else []
+        parts.append(self.first_word.format(seconds=_seconds(timings.first_token_s)))
+        if speed := timings.tokens_per_s(usage.new_tokens):
+            parts.append(self.speed.format(tokens=f"{speed:.0f}"))
+        parts.append(self.text_tokens.format(count=usage.text_tokens))
+        if usage.picture_tokens:
+            parts.append(self.picture_tokens.format(count=usage.picture_tokens))
+        if usage.reused:
+            parts.append(self.reused_tokens.format(count=usage.reused))
+        if event.reason == "length":
+            parts.append(self.length_limit)
+        if event.dropped_messages:
+            parts.append(self.dropped.format(count=event.dropped_messages))
+        return " · ".join(parts)
+
+    def seen_line(self, views: tuple[View, ...] | None) -> str:
+        """How a picture is looked at, in numbers."""
+        if views is None:
+            return self.seen_unknown
+        if not views:
+            return self.seen_nothing
+        overview, slices = views[0], views[1:]
+        parts = [self.seen_overview.format(width=overview.width, height=overview.height, tokens=overview.tokens)]
+        if slices:
+            tokens = sum(view.tokens for view in slices)
+            size = {"width": slices[0].width, "height": slices[0].height}
+            parts.append(self.seen_slices.format(count=len(slices), tokens=tokens, **size))
+        return " · ".join(parts)
+
+    def _count(self, count: int) -> str:
+        if count >= 1e9:
+            return self.billion.format(count=f"{count / 1e9:.1f}")
+        return self.million.format(count=f"{count / 1e6:.1f}")
 
 
-def starting_line(card: ModelCard, progress: Progress, failure: Exception | None) -> str:
-    """In place of `model_line` while the model is not there yet."""
-    if failure is not None:
-        return f"{card.title} could not be loaded: {failure}"
-    if progress.stage == "downloading" and progress.total:
-        done, total = progress.done / 2**30, progress.total / 2**30
-        return f"{card.title}: downloading, {done:.1f} of {total:.1f} GiB ({progress.done / progress.total:.0%})"
-    return f"{card.title}: loading …"
+@cache
+def _patterns(code: Code) -> dict[re.Pattern[str], str]:
+    """Sentences of the engine, gaps as groups, and what they are in a language; the most particular ones first."""
+    sentences = sorted(texts_in(code).sentences.items(), key=lambda pair: len(pair[0]), reverse=True)
+    return {re.compile(_GAP.sub(r"(?P<\1>.+?)", re.escape(said)), re.DOTALL): here for said, here in sentences}
 
 
-def about(card: ModelCard) -> str:
-    """What a user should know about the model, as Markdown."""
-    size = [f"{_millions(card.parameters)} parameters"] if card.parameters else []
-    licence = f"[{card.licence}]({card.licence_url})" if card.licence_url else card.licence
-    facts = [*size, f"{card.context} tokens of context", licence]
-    return "\n\n".join(part for part in (card.note, " · ".join(facts), card.statement) if part)
+@cache
+def texts_in(code: Code) -> Texts:
+    """The texts of a language."""
+    return Texts.model_validate(yaml.safe_load((_FOLDER / f"{code}.yaml").read_text(encoding="utf-8")))
 
 
-def picture_name(width: int, height: int) -> str:
-    """What a picture is called where it cannot be seen."""
-    return f"picture, {width} by {height} pixels"
+def texts_for(wanted: str | None) -> Texts:
+    """The texts for a language code or a browser's Accept-Language, English where it names none of ours.
+
+    The order counts, as browsers give it: "zh-CN,zh;q=0.9,en;q=0.8" is Chinese.
+    """
+    for entry in (wanted or "").lower().split(","):
+        code = entry.split(";")[0].strip().split("-")[0].split("_")[0]
+        for ours in CODES:
+            if code == ours:
+                return texts_in(ours)
+    return texts_in("en")
 
 
-def progress_note(event: Progress) -> str:
-    """What is going on before the first word."""
-    if event.stage == "waiting":
-        return f"{event.total} ahead of you"
-    if event.stage == "reading":
-        if event.total == 0:
-            return THINKING
-        return "looking at the picture …" if event.total == 1 else f"looking at {event.total} pictures …"
-    share = f" {event.done / event.total:.0%}" if event.total else ""
-    return f"{event.stage} the model{share} …"
-
-
-def finished_note(event: Finished) -> str:
-    """The small line under an answer: what it took, and what went differently than wished."""
-    usage, timings = event.usage, event.timings
-    parts = [SILENT] if not event.text.strip() else []
-    parts.append(f"{_seconds(timings.first_token_s)} to first word")
-    if speed := timings.tokens_per_s(usage.new_tokens):
-        parts.append(f"{speed:.0f} tokens/s")
-    if usage.picture_tokens:
-        parts.append(f"{usage.picture_tokens} picture tokens")
-    if event.reason == "length":
-        parts.append(LENGTH)
-    if event.dropped_messages:
-        parts.append(f"the oldest {event.dropped_messages} messages no longer fit")
-    return " · ".join(parts)
+ENGLISH = texts_in("en")
 
 
 def loading(card: ModelCard) -> str:
@@ -145,5 +290,11 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 0.095 else f"{seconds:.2f} s"
 
 
-def _millions(count: int) -> str:
-    return f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
+_OLD = {"LENGTH": "length_limit", "ABOUT": "about_model"}
+
+
+def __getattr__(name: str) -> Any:
+    """The English constants, under the names that the pages knew before there were two languages."""
+    if name.startswith("_"):
+        raise AttributeError(name)
+    return getattr(ENGLISH, _OLD.get(name, name.lower()))

@@ -18,6 +18,7 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.local import LocalEngine
 from omnilmm.hardware import Choice
 from omnilmm.models.minicpmv import MiniCPMV
+from omnilmm.models.picture_model import PictureModel
 from tests.models.tiny import tiny_model, tiny_processor
 
 CARD = ModelCard(
@@ -57,8 +58,8 @@ class Passes:
 
 
 def _speaking_part(engine: LocalEngine) -> Any:
-    """What `generate` calls once per token: of our models the language model, of the library's the whole."""
-    return getattr(engine.model, "llm", engine.model)
+    """What is called once per token, and for every part of a prompt: without the head where the model is ours."""
+    return engine.model.get_decoder() if isinstance(engine.model, PictureModel) else engine.model
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def saying(engine: LocalEngine, ids: list[int]) -> Iterator[None]:
         dictated[..., next(steps)] = 0.0
         return dictated
 
-    handle = _speaking_part(engine).get_output_embeddings().register_forward_hook(dictate)
+    handle = engine.model.get_output_embeddings().register_forward_hook(dictate)
     try:
         yield
     finally:
@@ -98,9 +99,10 @@ def _model() -> MiniCPMV:
 def make_engine(_model: MiniCPMV) -> Callable[..., LocalEngine]:
     """Engines with a card of your own on the same weights."""
 
-    def make(**card: Any) -> LocalEngine:
+    def make(at_once: int = 8, **card: Any) -> LocalEngine:
         changed = CARD.model_copy(update=card)
-        return LocalEngine(_model, tiny_processor(), changed, Choice("cpu", "test"), Choice("fp32", "test"))
+        cpu, fp32 = Choice("cpu", "test"), Choice("fp32", "test")
+        return LocalEngine(_model, tiny_processor(), changed, cpu, fp32, at_once=at_once)
 
     return make
 

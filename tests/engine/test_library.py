@@ -15,9 +15,8 @@ from transformers import AutoModelForImageTextToText
 
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
-from omnilmm.engine.generation import generate_arguments
 from omnilmm.engine.library import LibraryReader
-from omnilmm.engine.local import LocalEngine
+from omnilmm.engine.local import LocalEngine, generate_arguments
 from omnilmm.engine.options import BeamSearch, Options, Sampling
 from omnilmm.errors import CheckpointError, ContextLengthError
 from omnilmm.hardware import Choice
@@ -94,7 +93,7 @@ def answer(engine: LocalEngine, conversation: Conversation, options: Options) ->
 
 
 def ids_of(engine: LocalEngine, conversation: Conversation) -> list[int]:
-    return list(engine.reader.read(conversation).arguments["input_ids"][0].tolist())
+    return list(engine.reader.inputs(conversation)["input_ids"][0].tolist())
 
 
 def text_of(engine: LocalEngine, ids: list[int]) -> str:
@@ -150,7 +149,7 @@ def test_same_seed_same_answer(engine: LocalEngine) -> None:
 @torch.inference_mode()
 def next_token(engine: LocalEngine, conversation: Conversation) -> torch.Tensor:
     """Logits [V]."""
-    logits: torch.Tensor = engine.model(**engine.reader.read(conversation).arguments).logits[0, -1]
+    logits: torch.Tensor = engine.model(**engine.reader.inputs(conversation)).logits[0, -1]
     return logits
 
 
@@ -161,7 +160,7 @@ def test_every_picture_of_every_turn_is_seen(each: LocalEngine) -> None:
     ]
     end = finished(list(each.stream(SECOND, SAMPLING)))
     assert end.usage.picture_tokens == sum(alone) and min(alone) > 0
-    inputs = each.reader.read(SECOND).arguments
+    inputs = each.reader.inputs(SECOND)
     assert end.usage.text_tokens + end.usage.picture_tokens == inputs["input_ids"].shape[1]
     other = Conversation((Message("user", (BLUE, "What is it?")), *SECOND.messages[1:]))
     assert not torch.allclose(next_token(each, SECOND), next_token(each, other), atol=1e-4)
@@ -221,8 +220,7 @@ def test_closing_stops_within_one_token(each: LocalEngine, options: Options) -> 
         before = passes.count
         stream.close()
         assert passes.count <= before + 1 < 20
-    with each.line.place() as ticket:
-        assert each.line.ahead(ticket) == 0
+    assert not each.turns.count
 
 
 def test_a_failure_reaches_the_listener_and_leaves_the_engine_usable(engine: LocalEngine) -> None:
@@ -237,7 +235,7 @@ def test_a_processor_that_fails_does_so_too(engine: LocalEngine, monkeypatch: py
         raise ValueError("the processor broke")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine.reader, "read", fail)
+        patch.setattr(engine.reader, "inputs", fail)
         with pytest.raises(ValueError, match="the processor broke"):
             list(engine.stream(QUESTION, SAMPLING))
     assert answer(engine, QUESTION, BEAM)

@@ -44,12 +44,8 @@ def until_it_speaks(stream: Any, times: int = 1) -> None:
 
 
 def is_free(engine: LocalEngine) -> bool:
-    with engine.line.place() as ticket:
-        return engine.line.ahead(ticket) == 0
-
-
-def generating() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "generation"]
+    """Nobody runs or waits, and no `generate` is left standing in its thread."""
+    return not engine.turns.count and not any(thread.name == "generate" for thread in threading.enumerate())
 
 
 # What an answer is
@@ -190,7 +186,7 @@ def test_closing_stops_within_one_token(engine: LocalEngine, question: Conversat
         before = passes.count
         stream.close()
         assert passes.count <= before + 1 < 20
-        assert not generating() and is_free(engine)
+        assert is_free(engine)
         stopped = passes.count
     answer(engine, question, SAMPLING)  # the next one is served at once
     assert passes.count == stopped
@@ -210,7 +206,7 @@ def test_forgetting_a_stream_stops_it_too(engine: LocalEngine, question: Convers
         until_it_speaks(stream)
         del stream
         gc.collect()
-        assert passes.count < 30 and not generating() and is_free(engine)
+        assert passes.count < 30 and is_free(engine)
 
 
 def test_breaking_out_of_the_loop_stops(engine: LocalEngine, question: Conversation) -> None:
@@ -220,7 +216,7 @@ def test_breaking_out_of_the_loop_stops(engine: LocalEngine, question: Conversat
     with watched(engine, pause_s=0.02) as passes:
         assert first_word()
         gc.collect()
-        assert passes.count < 30 and not generating() and is_free(engine)
+        assert passes.count < 30 and is_free(engine)
 
 
 def test_a_slow_start_does_not_block_the_listener(engine: LocalEngine, question: Conversation) -> None:
@@ -241,7 +237,7 @@ def test_a_failure_reaches_the_listener_and_frees_the_model(
 ) -> None:
     with watched(engine, fail_at=fail_at), pytest.raises(RuntimeError, match="the model broke"):
         list(engine.stream(question, options))
-    assert not generating() and is_free(engine)
+    assert is_free(engine)
     assert answer(engine, question, SAMPLING) == answer(engine, question, SAMPLING)
 
 
@@ -297,61 +293,100 @@ def test_a_long_conversation_loses_its_oldest_turns_and_says_so(engine: LocalEng
     assert end.usage.text_tokens + end.usage.picture_tokens <= 600 - 12
 
 
-# Waiting
+# Several at once
 
 
-def test_the_second_waits_until_the_first_is_done(engine: LocalEngine, question: Conversation) -> None:
-    first, second = engine.stream(question, SAMPLING), engine.stream(question, SAMPLING)
-    until_it_speaks(first)
-    assert next(second) == Progress("waiting", total=1)
-    assert next(second) == Progress("waiting", total=1)  # again and again, so that nobody is blocked
-    expected = finished(list(first)).text
-    assert next(second) == Progress("reading", total=1)
-    assert finished(list(second)).text == expected
-
-
-def test_everybody_moves_up_when_one_in_the_middle_leaves(engine: LocalEngine, question: Conversation) -> None:
-    first, second, third = (engine.stream(question, SAMPLING) for _ in range(3))
-    until_it_speaks(first)
-    assert next(second) == Progress("waiting", total=1)
-    assert next(third) == Progress("waiting", total=2)
-    second.close()
-    assert next(third) == Progress("waiting", total=1)
-    first.close()
-    assert next(third) == Progress("reading", total=1)
-    third.close()
+def test_a_second_answer_begins_while_the_first_is_given(engine: LocalEngine, question: Conversation) -> None:
+    """Each is the same as alone."""
+    alone = [finished(list(engine.stream(question, options))) for options in (SAMPLING, BEAM)]
+    with watched(engine, pause_s=0.02):
+        first, second = engine.stream(question, SAMPLING), engine.stream(question, BEAM)
+        until_it_speaks(first)
+        until_it_speaks(second)
+        assert engine.turns.count == 2
+        ends = [finished(list(first)), finished(list(second))]
+    assert [(end.text, end.usage) for end in ends] == [(end.text, end.usage) for end in alone]
     assert is_free(engine)
 
 
-def test_two_threads_are_answered_one_after_the_other(engine: LocalEngine, question: Conversation) -> None:
-    expected = answer(engine, question, SAMPLING)
-    events: dict[int, list[Event]] = {0: [], 1: []}
-    speaks, waits = threading.Event(), threading.Event()
+def test_many_at_once_say_what_they_say_alone(engine: LocalEngine, question: Conversation) -> None:
+    """Sampling with seeds, beams among them, in threads as pages ask."""
+    options = [Sampling(1.5, seed=seed, max_new_tokens=12) for seed in range(5)] + [BEAM, BEAM]
+    alone = [answer(engine, question, each) for each in options]
+    found: dict[int, str] = {}
 
     def ask(number: int) -> None:
-        for event in engine.stream(question, SAMPLING):
-            events[number].append(event)
-            if number == 0 and isinstance(event, TextDelta):
-                speaks.set()
-                waits.wait(30)
-            if event == Progress("waiting", total=1):
-                waits.set()
+        found[number] = answer(engine, question, options[number])
 
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(options))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert [found[number] for number in range(len(options))] == alone
+    assert is_free(engine)
+
+
+def test_who_stops_leaves_the_others_alone(engine: LocalEngine, question: Conversation) -> None:
+    expected = answer(engine, question, SAMPLING)
+    with watched(engine, pause_s=0.02):
+        first, second = engine.stream(question, MANY["beam"]), engine.stream(question, SAMPLING)
+        until_it_speaks(first)
+        until_it_speaks(second)
+        first.close()
+        assert engine.turns.count <= 1
+        assert finished(list(second)).text == expected
+
+
+def test_who_fails_leaves_the_others_alone(engine: LocalEngine, question: Conversation) -> None:
+    expected = answer(engine, question, SAMPLING)
+    with watched(engine) as passes:
+        first, second = engine.stream(question, MANY["sampling"]), engine.stream(question, SAMPLING)
+        until_it_speaks(first)
+        next(second)
+        passes.fail_at = passes.count + 1
+        ends = []
+        for stream in (first, second):
+            try:
+                ends.append(finished(list(stream)).text)
+            except RuntimeError:
+                ends.append("broke")
+    long = answer(engine, question, MANY["sampling"])
+    assert ends in (["broke", expected], [long, "broke"])
+    assert is_free(engine)
+
+
+def test_more_than_go_at_once_wait_for_a_place(make_engine: Callable[..., LocalEngine], question: Conversation) -> None:
+    engine = make_engine(at_once=1)
+    with watched(engine, pause_s=0.02):
+        first, second, third = (engine.stream(question, MANY["sampling"]) for _ in range(3))
+        until_it_speaks(first)
+        assert next(second) == Progress("waiting", total=1)
+        assert next(second) == Progress("waiting", total=1)  # again and again, so that nobody is blocked
+        assert next(third) == Progress("waiting", total=2)
+        second.close()
+        assert next(third) == Progress("waiting", total=1)
+        first.close()
+        assert next(third) == Progress("reading", total=1)
+        third.close()
+    assert is_free(engine)
+
+
+def test_waiting_is_timed_apart(make_engine: Callable[..., LocalEngine], question: Conversation) -> None:
+    engine = make_engine(at_once=1)
     with watched(engine, pause_s=0.01):
-        threads = [threading.Thread(target=ask, args=(number,)) for number in range(2)]
-        threads[0].start()
-        assert speaks.wait(30)
-        threads[1].start()
-        for thread in threads:
-            thread.join(60)
-    assert events[1][0] == Progress("waiting", total=1)
-    assert [finished(heard).text for heard in events.values()] == [expected, expected]
-    assert finished(events[1]).timings.waited_s > 0 and is_free(engine)
+        first, second = engine.stream(question, SAMPLING), engine.stream(question, SAMPLING)
+        until_it_speaks(first)
+        assert next(second) == Progress("waiting", total=1)
+        end = finished(list(second))
+    assert end.timings.waited_s > 0 and end.timings.total_s >= end.timings.first_token_s > 0
+    list(first)
 
 
-def test_waiting_ends_at_once_when_the_first_fails(engine: LocalEngine, question: Conversation) -> None:
+def test_waiting_ends_when_the_first_fails(make_engine: Callable[..., LocalEngine], question: Conversation) -> None:
+    engine = make_engine(at_once=1)
     first, second = engine.stream(question, SAMPLING), engine.stream(question, SAMPLING)
-    with watched(engine, fail_at=2):
+    with watched(engine, fail_at=2, pause_s=0.1):
         next(first)
         assert next(second) == Progress("waiting", total=1)
         with pytest.raises(RuntimeError, match="the model broke"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -10,8 +11,10 @@ from omnilmm.catalog import BUILT_IN, find
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Engine, Finished, Progress
 from omnilmm.engine.local import LocalEngine
+from omnilmm.engine.options import Sampling
 from omnilmm.engine.starting import PENDING, StartingEngine
 from omnilmm.errors import CheckpointError, HardwareError
+from tests.engine.conftest import watched
 from tests.engine.gate import Gate, Report
 
 
@@ -84,3 +87,30 @@ def test_stop_ends_a_download_and_what_has_come_is_kept() -> None:
     assert ended.is_set() and starting.done.is_set()
     with pytest.raises(CheckpointError, match="goes on with it"):
         starting.wait()
+
+
+def test_a_loaded_model_is_warmed_up_and_can_be_asked_meanwhile(engine: LocalEngine, question: Conversation) -> None:
+    gate = Gate(engine)
+    with watched(engine, pause_s=0.05) as passes:
+        gate.open.set()
+        starting = StartingEngine(find(BUILT_IN), gate.load)
+        starting.wait()
+        while not passes.count:
+            time.sleep(0.01)
+        *_, last = starting.stream(question, Sampling(max_new_tokens=3))
+        assert isinstance(last, Finished)
+    while engine.turns.count:
+        time.sleep(0.01)
+    assert 4 < passes.count < 12, "more than a few words were said for nobody"
+
+
+def test_a_failed_warm_up_is_left_to_the_first_answer(engine: LocalEngine, question: Conversation) -> None:
+    gate = Gate(engine)
+    with watched(engine, fail_at=1) as passes:
+        gate.open.set()
+        starting = StartingEngine(find(BUILT_IN), gate.load)
+        starting.wait()
+        while not passes.count or engine.turns.count:
+            time.sleep(0.01)
+    *_, last = starting.stream(question, Sampling(max_new_tokens=3))
+    assert isinstance(last, Finished) and starting.is_ready

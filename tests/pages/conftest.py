@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
 from tests.browser import launch_arguments
+from tests.pages.proxy import proxied
 from tests.pages.visitor import Pace, Site, Visitor, serve
 
 
@@ -41,9 +43,9 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
     contexts: list[BrowserContext] = []
     visitors: list[Visitor] = []
 
-    def open_page(address: str = site.address, **looks: Any) -> Visitor:
+    def open_page(address: str = site.address, login: tuple[str, str] | None = None, **looks: Any) -> Visitor:
         contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **looks}))
-        visitors.append(Visitor.arrives(contexts[-1], address))
+        visitors.append(Visitor.arrives(contexts[-1], address, login))
         return visitors[-1]
 
     yield open_page
@@ -67,3 +69,10 @@ def pace(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pace]
     yield pace
     pace.allow()
     hook.remove()
+
+
+@pytest.fixture
+def proxy() -> Iterator[Callable[[str, str], str]]:
+    """Serves a site under a path of another address, as a proxy in front of it does."""
+    with ExitStack() as running:
+        yield lambda address, path: running.enter_context(proxied(address, path))

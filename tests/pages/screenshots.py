@@ -1,11 +1,11 @@
-"""Takes the picture of the page for the README: `python -m tests.pages.screenshots` writes `docs/page.png`.
+"""Takes the pictures of the pages for the README, of the built-in model's real answers: `make screenshots`.
 
-With a folder as argument it also takes the page on a phone, in the dark and empty, to look at after changing its style.
+`docs/page.png` is the Gradio page, `docs/streamlit.png` the Streamlit page, `docs/phone.png` the Gradio one in Chinese,
+dark, on a phone.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +13,53 @@ from playwright.sync_api import Browser, sync_playwright
 
 from omnilmm.engine.loading import load_engine
 from tests.browser import launch_arguments
-from tests.pages.visitor import Visitor, serve
+from tests.pages import visitor
+from tests.streamlit_pages import person
 
-README_PICTURE = Path(__file__).parents[2] / "docs" / "page.png"
-DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
-PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "device_scale_factor": 2}
+DOCS = Path(__file__).parents[2] / "docs"
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "locale": "en"}
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "is_mobile": True,
+    "device_scale_factor": 2,
+    "color_scheme": "dark",
+    "locale": "zh-CN",
+}
 
 
-def take(browser: Browser, address: str, path: Path, *, sample: str | None, follow_up: str = "", **looks: Any) -> None:
-    """One picture of the page, after a sample was answered and a follow-up asked."""
+def take(browser: Browser, kind: Any, address: str, name: str, **looks: Any) -> None:
+    """A picture of a page after a sample was answered and a follow-up asked.
+
+    Args:
+        browser: that opens it.
+        kind: `Visitor` of the Gradio page, `Person` of the Streamlit page.
+        address: of the page.
+        name: of the file.
+        looks: of the browser's window.
+    """
     context = browser.new_context(**looks)
-    visitor = Visitor.arrives(context, address)
-    if sample:
-        visitor.sample(sample)
-        visitor.answered()
-    if follow_up:
-        visitor.ask(follow_up)
-        visitor.answered(2)
-    visitor.page.mouse.move(0, 0)
-    visitor.page.wait_for_timeout(800)  # until nothing slides or fades any more
-    path.parent.mkdir(parents=True, exist_ok=True)
-    visitor.page.screenshot(path=path)
+    someone = kind.arrives(context, address)
+    someone.ask(visitor.SAMPLES["stars"].question, visitor.SAMPLES["stars"].picture)
+    someone.until(lambda: len(someone.notes()) == 1 and someone.is_idle)
+    someone.ask("What colour are the stars?")
+    someone.until(lambda: len(someone.notes()) == 2 and someone.is_idle)
+    someone.page.mouse.move(0, 0)
+    someone.page.wait_for_timeout(1500)  # until nothing slides or fades any more
+    someone.page.screenshot(path=DOCS / name)
     context.close()
-    print(path)
+    print(DOCS / name)
 
 
 def main() -> None:
     arguments = launch_arguments()
-    with serve(load_engine()) as site, sync_playwright() as playwright:
+    engine = load_engine()
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(**arguments)
-        asked = {"sample": "stars", "follow_up": "What colour are the stars?"}
-        take(browser, site.address, README_PICTURE, **asked, **DESKTOP)
-        for folder in map(Path, sys.argv[1:]):
-            take(browser, site.address, folder / "phone.png", **asked, **PHONE)
-            take(browser, site.address, folder / "dark.png", **asked, **DESKTOP, color_scheme="dark")
-            take(browser, site.address, folder / "empty.png", sample=None, **DESKTOP)
+        with visitor.serve(engine) as site:
+            take(browser, visitor.Visitor, site.address, "page.png", **DESKTOP)
+            take(browser, visitor.Visitor, site.address, "phone.png", **PHONE)
+        with person.serve(engine) as streamlit:
+            take(browser, person.Person, streamlit.address, "streamlit.png", **DESKTOP)
         browser.close()
 
 

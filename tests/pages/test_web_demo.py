@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import ExifTags, Image
 
 from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
@@ -16,8 +17,10 @@ from omnilmm.engine.starting import StartingEngine
 from omnilmm.errors import HardwareError
 from omnilmm.ui import texts
 from omnilmm.ui.controls import mode_controls
+from omnilmm.ui.texts import texts_for
 from tests.engine.gate import Gate
-from tests.pages.visitor import PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
+from tests.pages.together import at_once, everything
+from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
 from tests.ui.scripted import ScriptedEngine, finished
 
 Visit = Callable[..., Visitor]
@@ -79,7 +82,7 @@ def test_a_sample_is_answered_truly_as_it_streams(visitor: Visitor, pace: Pace) 
     assert visitor.questions() == [SAMPLES[CIRCLE].question]
     assert visitor.page.evaluate("window.picture === document.querySelector('#chat img.picture')"), "it flickers"
     assert " s to first word · " in visitor.note
-    assert visitor.note.endswith(" tokens/s · 25 picture tokens")
+    assert visitor.note.endswith(" text tokens · 25 picture tokens")
 
 
 def test_every_sample_is_answered_truly(visitor: Visitor) -> None:
@@ -268,7 +271,33 @@ def test_two_people_at_once_each_get_their_own_true_answer(visit: Visit) -> None
         assert len(person.questions()) == 2
 
 
-def test_the_second_of_two_people_sees_how_many_are_ahead(visit: Visit, pace: Pace) -> None:
+def test_two_people_do_everything_at_once(visit: Visit, tmp_path: Path, pace: Pace) -> None:
+    pace.allow()
+    circle, stars = SAMPLES[CIRCLE], SAMPLES[STARS]
+    people = everything(visit(), circle, stars, tmp_path, pace), everything(visit(), stars, circle, tmp_path, pace)
+    at_once(*people)
+
+
+def test_answers_of_two_people_grow_together(visit: Visit, pace: Pace) -> None:
+    first, second = visit(), visit()
+    first.sample(PICTURE)
+    pace.allow(3)
+    first.until(lambda: bool(first.answer))
+    second.sample(STARS)
+    begun = first.answer
+    pace.allow(6)
+    second.until(lambda: bool(second.answer))
+    first.until(lambda: first.answer != begun)
+    assert first.stop.is_visible() and second.stop.is_visible()
+    pace.allow()
+    assert first.answered() == SAMPLES[PICTURE].answer
+    assert second.answered() == SAMPLES[STARS].answer
+
+
+def test_where_one_goes_at_a_time_the_second_sees_how_many_are_ahead(
+    visit: Visit, pace: Pace, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.turns, "at_once", 1)
     first, second = visit(), visit()
     first.sample(CIRCLE)
     pace.allow(3)
@@ -279,28 +308,62 @@ def test_the_second_of_two_people_sees_how_many_are_ahead(visit: Visit, pace: Pa
     assert first.answered() == second.answered() == SAMPLES[CIRCLE].answer
 
 
-@pytest.mark.parametrize("leave", ["close", "reload"])
-def test_leaving_frees_the_model(visitor: Visitor, site: Site, pace: Pace, leave: str) -> None:
+def test_closing_the_tab_frees_the_model(visitor: Visitor, site: Site, pace: Pace) -> None:
     visitor.sample(PICTURE)
     pace.allow(4)
     visitor.until(lambda: bool(visitor.answer))
-    people = len(site.page.sessions)
-    visitor.page.close() if leave == "close" else visitor.page.reload()
+    people = len(site.page.visits)
+    visitor.page.close()
     assert pace.was_closed()
     passes = pace.passes
     pace.allow()
     wait_until_free(site.engine)
     assert pace.passes <= passes + 1, "the model went on for nobody"
 
-    def is_remembered() -> bool:
+    def is_open() -> bool:
         states = list(site.page.demo.state_holder.session_data.values())  # Gradio's own
-        chats = [str(state.config_values.get(site.page.chat._id)) for state in states]
-        return len(site.page.sessions) >= people or any(SAMPLES[PICTURE].question in chat for chat in chats)
+        chats = [str(state.config_values.get(site.page.widgets.chat._id)) for state in states]
+        return len(site.page.visits) >= people or any(SAMPLES[PICTURE].question in chat for chat in chats)
 
     end = time.monotonic() + PATIENCE_MS / 1000
-    while is_remembered() and time.monotonic() < end:
+    while is_open() and time.monotonic() < end:
         time.sleep(0.05)
-    assert not is_remembered(), "the conversation of a closed tab is still in memory"
+    assert not is_open(), "the page of a closed tab is still in memory"
+
+
+def test_after_a_reload_everything_is_back_also_an_answer_that_was_growing(visitor: Visitor, pace: Pace) -> None:
+    pace.allow(100)
+    visitor.sample(CIRCLE)
+    visitor.answered()
+    before = pace.passes
+    pace.hold()
+    pace.closed.clear()  # that the first answer ended
+    visitor.sample(PICTURE)
+    pace.allow(5)
+    visitor.until(lambda: len(visitor.answers()) == 2)
+    assert pace.passes > before
+    visitor.page.reload()
+    assert pace.was_closed()
+    pace.allow()
+    visitor.until(lambda: visitor.note.startswith(texts.STOPPED))
+    assert visitor.questions() == [SAMPLES[CIRCLE].question, SAMPLES[PICTURE].question]
+    assert visitor.pictures.count() == 2
+    assert visitor.page.locator("#go-on").is_visible()
+
+
+def test_a_question_right_after_a_reload_comes_after_what_was_there(visitor: Visitor, pace: Pace) -> None:
+    pace.allow(100)
+    visitor.sample(CIRCLE)
+    visitor.answered()
+    pace.hold()
+    visitor.sample(PICTURE)
+    pace.allow(4)
+    visitor.until(lambda: len(visitor.answers()) == 2)
+    visitor.page.reload()
+    visitor.ask("Is there a star?")  # while the answer before is still being put away
+    pace.allow()
+    visitor.until(lambda: len(visitor.questions()) == 3 and ANSWERED in visitor.note)
+    assert visitor.questions() == [SAMPLES[CIRCLE].question, SAMPLES[PICTURE].question, "Is there a star?"]
 
 
 def test_a_question_during_an_answer_takes_over(visitor: Visitor, pace: Pace) -> None:
@@ -319,7 +382,7 @@ def test_a_question_during_an_answer_takes_over(visitor: Visitor, pace: Pace) ->
 def test_what_was_sent_is_not_left_on_disk(visitor: Visitor, site: Site, tmp_path: Path) -> None:
     picture = tmp_path / "private.png"
     picture.write_bytes(SAMPLES[CIRCLE].picture.read_bytes())
-    folder = Path(site.page.chat.GRADIO_CACHE)
+    folder = Path(site.page.widgets.chat.GRADIO_CACHE)
     visitor.attach(picture)
     assert list(folder.rglob("private.png"))
     visitor.ask("What colour is the circle?")
@@ -328,16 +391,104 @@ def test_what_was_sent_is_not_left_on_disk(visitor: Visitor, site: Site, tmp_pat
     assert folder.stat().st_mode & 0o077 == 0, "others on this machine can read the uploads"
 
 
-def test_a_lost_conversation_is_said_and_not_pretended(visitor: Visitor, site: Site) -> None:
+def test_somebodys_upload_of_a_sample_leaves_the_sample(visit: Visit) -> None:
+    """It is deleted once it is answered, and has the same name and content."""
+    first = visit()
+    first.ask(SAMPLES[CIRCLE].question, SAMPLES[CIRCLE].picture)
+    first.answered()
+    second = visit()
+    shown = "images => images.map(image => image.complete && image.naturalWidth > 0)"
+    second.page.wait_for_timeout(1000)
+    assert second.page.locator(".sample img").evaluate_all(shown) == [True] * len(SAMPLES)
+
+
+def test_a_server_started_anew_says_so_and_goes_on_with_the_text(visitor: Visitor, site: Site) -> None:
     visitor.sample(CIRCLE)
     visitor.answered()
-    for key in list(site.page.sessions._sessions):  # as if the connection had broken down for a while
-        site.page.sessions.close(key)
+    for visit in site.page.visits:
+        site.page.visits.keeper.forget(visit.key)
+    site.page.visits._visits.clear()
     visitor.ask("Where is it?")
-    visitor.until(lambda: visitor.notice.all_inner_texts() == [texts.LOST])
+    visitor.until(lambda: visitor.notice.all_inner_texts() == [texts.RESTORED_TEXT])
     assert visitor.box.input_value() == "Where is it?"
+    assert visitor.answers() == [SAMPLES[CIRCLE].answer]
     visitor.box.press("Enter")
+    visitor.until(lambda: len(visitor.answers()) == 2)
+
+
+def test_nobody_gets_the_conversation_of_another(visit: Visit) -> None:
+    first, second = visit(), visit()
+    first.sample(CIRCLE)
+    first.answered()
+    assert second.questions() == []
+    second.page.reload()
+    second.page.locator("html[data-ready]").wait_for()
+    assert second.questions() == []
+
+
+def test_an_earlier_question_is_edited_and_keeps_its_picture(visitor: Visitor) -> None:
+    visitor.sample(CIRCLE)
     visitor.answered()
+    visitor.box.fill("half a thought")
+    visitor.page.locator("#chat .edit").first.click()
+    visitor.until(lambda: visitor.box.input_value() == SAMPLES[CIRCLE].question and visitor.attached.count() == 1)
+    visitor.page.locator("#cancel").click()
+    visitor.until(lambda: visitor.box.input_value() == "half a thought" and visitor.attached.count() == 0)
+    visitor.page.locator("#chat .edit").first.click()
+    visitor.until(lambda: visitor.attached.count() == 1)
+    visitor.ask("Is there a circle?")
+    visitor.until(lambda: visitor.questions() == ["Is there a circle?"] and "first word" in visitor.note)
+    assert visitor.pictures.count() == 1
+
+
+def test_undo_gives_the_question_back(visitor: Visitor) -> None:
+    visitor.sample(CIRCLE)
+    visitor.answered()
+    visitor.page.locator("#undo").click()
+    visitor.until(lambda: visitor.questions() == [] and visitor.attached.count() == 1)
+    assert visitor.box.input_value() == SAMPLES[CIRCLE].question
+    visitor.box.press("Enter")
+    assert visitor.answered() == SAMPLES[CIRCLE].answer
+
+
+def test_a_picture_opens_at_full_size_and_closes_with_escape(visitor: Visitor, tmp_path: Path) -> None:
+    photo = tmp_path / "phone.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # lying: 4000 x 3000 in the file, 3000 x 4000 in the hand
+    Image.open(SAMPLES[CIRCLE].picture).convert("RGB").resize((4000, 3000)).save(photo, exif=exif)
+    visitor.ask(SAMPLES[CIRCLE].question, photo)
+    assert visitor.answered()
+    visitor.pictures.first.focus()
+    visitor.page.keyboard.press("Enter")
+    wide = "document.querySelector('#full-size[open] img')?.naturalWidth"
+    visitor.until(lambda: visitor.page.evaluate(wide) == 3000)
+    visitor.page.keyboard.press("Escape")
+    visitor.until(lambda: not visitor.page.locator("#full-size").is_visible())
+
+
+def test_an_exported_conversation_is_imported_again(visitor: Visitor, tmp_path: Path) -> None:
+    visitor.sample(CIRCLE)
+    visitor.answered()
+    visitor.page.get_by_text(texts.EXPORT, exact=True).click()
+    with visitor.page.expect_download() as download:
+        visitor.page.locator("#export-json").click()
+    path = tmp_path / "conversation.json"
+    download.value.save_as(path)
+    visitor.page.locator("#clear").click()
+    visitor.until(lambda: visitor.questions() == [])
+    visitor.page.locator("input[type=file][accept='.json']").set_input_files(str(path))
+    visitor.until(lambda: visitor.answers() == [SAMPLES[CIRCLE].answer])
+    assert visitor.pictures.count() == 1
+
+
+def test_chinese_by_the_browsers_language_and_back_by_choice(visit: Visit) -> None:
+    visitor = visit(locale="zh-CN")
+    visitor.until(lambda: visitor.page.locator("#clear").inner_text() == texts_for("zh").clear)
+    assert visitor.page.evaluate("document.documentElement.lang") == "zh"
+    visitor.page.locator("#language").get_by_text("English").click()
+    visitor.until(lambda: visitor.page.locator("#clear").inner_text() == texts.CLEAR)
+    visitor.page.reload()
+    visitor.until(lambda: visitor.page.locator("#clear").inner_text() == texts.CLEAR)
 
 
 def test_the_copy_button_copies_the_answer_alone(visitor: Visitor) -> None:

@@ -13,11 +13,12 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, Locator, Page, Request
 
-import web_demo
-from omnilmm.conversation import Conversation
-from omnilmm.engine.events import Engine, Event, Progress
+from omnilmm.engine.events import Engine, Event
 from omnilmm.engine.local import LocalEngine
+from omnilmm.ui.gradio_page.page import Page as TalkPage
+from omnilmm.ui.gradio_page.shared import Models
 from omnilmm.ui.samples import samples
+from omnilmm.ui.server import launch
 
 PATIENCE_MS = 60_000  # a busy machine of two cores is slow, and a test that waits in vain is red anyway
 ANSWERED = "to first word"  # in the note under every whole answer
@@ -29,15 +30,15 @@ class Site:
     """A page that is being served."""
 
     engine: Any
-    page: web_demo.Page
+    page: TalkPage
     address: str
 
 
 @contextmanager
-def serve(engine: Engine) -> Iterator[Site]:
-    page = web_demo.Page(engine)
+def serve(engine: Engine, models: Models | None = None, **how: Any) -> Iterator[Site]:
+    page = TalkPage(engine, models)
     try:
-        yield Site(engine, page, web_demo.launch(page.demo, port=0))
+        yield Site(engine, page, launch(page.demo, port=0, **how))
     finally:
         page.demo.close(verbose=False)
 
@@ -51,14 +52,20 @@ class Visitor:
     broken: list[str] = field(default_factory=list)  # errors of the page's scripts
 
     @classmethod
-    def arrives(cls, context: BrowserContext, address: str) -> Visitor:
-        """Opens the page and waits until it can be used."""
+    def arrives(cls, context: BrowserContext, address: str, login: tuple[str, str] | None = None) -> Visitor:
+        """Opens the page, logs in if asked to, and waits until it can be used."""
         visitor = cls(context.new_page())
         visitor.page.set_default_timeout(PATIENCE_MS)
         visitor.page.on("request", lambda request: visitor._note(request, address))
         visitor.page.on("requestfailed", visitor._forgive)
         visitor.page.on("pageerror", lambda error: visitor.broken.append(str(error)))
         visitor.page.goto(address)
+        if login:
+            visitor.page.locator("input[type=password]").wait_for()
+            for field_, text in zip(visitor.page.locator("input").all(), login, strict=True):
+                field_.fill(text)
+            visitor.page.keyboard.press("Enter")
+        visitor.page.locator("html[data-ready]").wait_for()
         visitor.box.wait_for()
         return visitor
 
@@ -121,11 +128,53 @@ class Visitor:
         self.page.locator("#question input[type=file]").set_input_files([str(path) for path in paths])
         self.until(lambda: self.attached.count() == before + len(paths) and self.send.is_enabled())
 
+    def drop(self, path: Path) -> None:
+        """Drag a file over the question box and let go; by the browser itself, as a hand would."""
+        drop(self.page, self.box, path)
+
     def ask(self, question: str, *pictures: Path) -> None:
         if pictures:
             self.attach(*pictures)
         self.box.fill(question)
         self.box.press("Enter")
+
+    def press(self, name: str) -> None:
+        """One of the buttons under the conversation: regenerate, undo, clear."""
+        self.page.locator(f"#{name}").click()
+
+    def edit(self, number: int, text: str) -> None:
+        """Ask another question in place of an earlier one, about the same picture."""
+        self.page.locator("#chat .edit").nth(number).click()
+        self.page.locator("#cancel").wait_for()
+        self.box.fill(text)
+        self.box.press("Enter")
+
+    def export(self, path: Path) -> None:
+        """Save the conversation with its pictures."""
+        self.unfold("files")
+        with self.page.expect_download() as download:
+            self.page.locator("#export-json").click()
+        download.value.save_as(path)
+
+    def take_up(self, path: Path) -> None:
+        """Go on with a saved conversation."""
+        self.unfold("files")
+        self.page.locator("input[type=file][accept='.json']").set_input_files(str(path))
+
+    def unfold(self, panel: str) -> None:
+        """Open one of the panels beside the conversation."""
+        if not self.page.locator(f"#{panel} button.open").count():
+            self.page.locator(f"#{panel} button").first.click()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no answer is being given."""
+        return not self.stop.is_visible()
+
+    def reload(self) -> None:
+        """F5."""
+        self.page.reload()
+        self.page.locator("html[data-ready]").wait_for()
 
     def answered(self, count: int = 1) -> str:
         """Wait for whole answers; the last one's text."""
@@ -140,6 +189,18 @@ class Visitor:
                 text = self.page.locator("body").inner_text()
                 raise AssertionError(f"waited {PATIENCE_MS / 1000:.0f} s in vain; the page says:\n{text}")
             self.page.wait_for_timeout(50)
+
+
+def drop(page: Page, target: Locator, path: Path) -> None:
+    """Drag a file over something and let go; by the browser itself, as a hand would."""
+    where = target.bounding_box()
+    assert where
+    browser = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    at = {"x": where["x"] + where["width"] / 2, "y": where["y"] + where["height"] / 2}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
+        page.wait_for_timeout(300)
 
 
 class Pace:
@@ -165,6 +226,11 @@ class Pace:
         with self._change:
             self._allowed += passes
             self._change.notify_all()
+
+    def hold(self) -> None:
+        """No pass more than there were."""
+        with self._change:
+            self._allowed = self.passes
 
     def before(self, *_: Any) -> None:
         """A hook of the language model."""
@@ -193,14 +259,8 @@ class Pace:
 
 
 def wait_until_free(engine: LocalEngine, seconds: float = PATIENCE_MS / 1000) -> None:
-    """Fails unless the model can turn to a new question at once, or within so many seconds."""
+    """Fails unless the model is done with everybody, now or within so many seconds."""
     end = time.monotonic() + seconds
-    question = Conversation().with_message("user", "Hello")
-    while True:
-        events = engine.stream(question)
-        first = next(events)
-        events.close()
-        if not isinstance(first, Progress) or first.stage != "waiting":
-            return
+    while engine.turns.count:
         assert time.monotonic() < end, "the model is still busy with an answer that nobody wants"
         time.sleep(0.05)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Hashable, Iterable
 
 from omnilmm.catalog import BUILT_IN, ModelCard, find
-from omnilmm.conversation import Conversation
-from omnilmm.engine.events import Event, Finished, TextDelta, Timings, Usage
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.events import Event, Finished, TextDelta, Timings, Usage, View
 from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 
@@ -26,12 +26,26 @@ def echo(conversation: Conversation) -> Iterable[Event]:
     yield finished(" ".join(words))
 
 
+def saying(answer: str) -> Script:
+    """Always the same answer."""
+    return lambda _: (TextDelta(answer), finished(answer))
+
+
+def capable(**more: object) -> ModelCard:
+    """A card of a model that can do everything a page has something for."""
+    able = {"system_prompt": True, "several_pictures": True, "boxes": True}
+    return find(BUILT_IN).model_copy(update=able | more)
+
+
 class ScriptedEngine:
     """Says what its script says.
 
     Attributes:
         asked: the conversations it was given, and with which options.
         closed: how many of its streams were closed or came to their end.
+        owners: who asked, in order.
+        forgotten: whom it was told to forget, in order.
+        looks: how it looks at any picture; None if it does not tell.
     """
 
     def __init__(self, script: Script = echo, card: ModelCard | None = None) -> None:
@@ -40,10 +54,22 @@ class ScriptedEngine:
         self.device, self.dtype = Choice("cpu", "it is a test"), Choice("fp32", "it is a test")
         self.asked: list[tuple[Conversation, Options | None]] = []
         self.closed = 0
+        self.owners: list[Hashable] = []
+        self.forgotten: list[Hashable] = []
+        self.looks: tuple[View, ...] | None = None
 
-    def stream(self, conversation: Conversation, options: Options | None = None) -> Generator[Event]:
+    def stream(
+        self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
+    ) -> Generator[Event]:
         self.asked.append((conversation, options))
+        self.owners.append(owner)
         try:
             yield from self.script(conversation)
         finally:
             self.closed += 1
+
+    def forget(self, owner: Hashable) -> None:
+        self.forgotten.append(owner)
+
+    def views(self, picture: Picture) -> tuple[View, ...] | None:
+        return self.looks

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 
 from omnilmm.catalog import cards
-from omnilmm.ui.listing import Listed, memory, write_listing
+from omnilmm.engine.choosing import Listed
+from omnilmm.ui.listing import memory, write_listing
 
 
 def listing(free_gib: float | None = 8.0) -> str:

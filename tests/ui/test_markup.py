@@ -6,10 +6,12 @@ import base64
 import gc
 import io
 
+import pytest
 from PIL import Image
 
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.ui import markup
+from omnilmm.ui.note import Note
 from omnilmm.ui.session import Draft, Session
 
 
@@ -48,10 +50,58 @@ def test_a_growing_answer_follows_its_history() -> None:
         .with_message("user", "old")
         .with_message("assistant", "gone")
     )
-    session.notes = ("first & note", "second note")
-    draft = Draft(session.conversation.without_last(2), Message("user", ("new",)), "2", "")
+    session.notes = (Note(stopped=True), Note())
+    draft = Draft(session.conversation.without_last(2), Message("user", ("new",)), "2", None)
     bubbles = markup.chat_messages(session, draft)
     assert [bubble["role"] for bubble in bubbles] == ["user", "user", "assistant", "assistant", "user", "assistant"]
     contents = [bubble["content"] for bubble in bubbles]
     assert contents[0].startswith('<img class="picture" src="data:image/jpeg;base64,')
-    assert contents[1:] == ["one &#60;b&#62;", "**1**", '<small class="note">first &amp; note</small>', "new", "2"]
+    assert contents[1:] == ["one &#60;b&#62;", "**1**", '<small class="note">stopped</small>', "new", "2"]
+
+
+def marked_talk() -> Session:
+    session = Session()
+    session.conversation = (
+        Conversation()
+        .with_message("user", Picture(Image.new("RGB", (40, 30), "white")), "Where?")
+        .with_message("assistant", "<ref>a <b></ref><box>0 0 500 500</box> and more")
+        .with_message("user", "Thanks")
+        .with_message("assistant", "No box.")
+    )
+    session.notes = (None, Note(stopped=True))
+    return session
+
+
+def test_what_an_answer_marks_is_a_chip_in_the_text_and_drawn_on_the_picture() -> None:
+    session = marked_talk()
+    contents = [bubble["content"] for bubble in markup.chat_messages(session)]
+    assert contents[2] == '<mark class="chip chip-0">a &lt;b&gt;</mark> and more'
+    drawn = Image.open(io.BytesIO(base64.b64decode(contents[3].partition("base64,")[2].partition('"')[0])))
+    assert drawn.size == (40, 30) and min(drawn.convert("L").tobytes()) < 150
+    assert contents[4:] == ["Thanks", "No box.", '<small class="note">stopped</small>']
+
+
+def test_marks_of_a_growing_answer_are_not_drawn_yet() -> None:
+    session = marked_talk()
+    before = session.conversation.without_last(2)
+    draft = Draft(before, Message("user", ("And?",)), "<ref>b</ref><box>0 0 9 9</box><ref>c", None)
+    bubbles = markup.chat_messages(session, draft)
+    assert bubbles[-1]["content"] == '<mark class="chip chip-0">b</mark>c'
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("no formula", "no formula"),
+        (r"\(x^2\) and \( y \)", "$x^2$ and $y$"),
+        (r"\[a\]", "\n\n$$\na\n$$\n\n"),
+        ("so $$a$$ it is", "so \n\n$$\na\n$$\n\n it is"),
+        ("from $5 to $6", r"from \$5 to \$6"),
+        ("`$5` and `\\(x\\)`", "`$5` and `\\(x\\)`"),
+        ("```\n$5\n```", "```\n$5\n```"),
+        ("```\n$5", "```\n$5"),
+        (r"already \$5", r"already \$5"),
+    ],
+)
+def test_formulas_between_dollars_and_prices_that_are_none(answer: str, told: str) -> None:
+    assert markup.with_dollars(answer) == told

@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator
 import pytest
 from PIL import Image
 
+from omnilmm.catalog import find
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.errors import InputError
 from omnilmm.ui import session as session_module
 from omnilmm.ui import texts
+from omnilmm.ui.note import Note
 from omnilmm.ui.session import Draft, Session, Sessions
+from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.ui.scripted import ScriptedEngine, finished
 
 OPTIONS = Sampling()
@@ -30,8 +33,16 @@ def spoken(session: Session) -> list[str]:
     return [message.text for message in session.conversation.messages]
 
 
-def words(*said: str) -> Iterable[Event]:
-    for word in said:
+def said(notes: Iterable[Note | None]) -> list[str]:
+    return [ENGLISH.note(note) for note in notes]
+
+
+def told(event: Event) -> str:
+    return ENGLISH.note(Draft(Conversation(), Message("user", ("hello",))).after(event).note)
+
+
+def words(*spoken_words: str) -> Iterable[Event]:
+    for word in spoken_words:
         yield TextDelta(word)
 
 
@@ -41,7 +52,7 @@ def test_a_turn_is_shown_as_it_grows_and_kept() -> None:
     assert [draft.text for draft in drafts] == ["", "one", "one two", "one two three", "one two three"]
     assert [draft.state for draft in drafts] == ["growing"] * 4 + ["kept"]
     assert spoken(session) == ["one two three", "one two three"]
-    assert session.notes == ("0.5 s to first word · 4 tokens/s · 25 picture tokens",)
+    assert said(session.notes) == ["0.5 s to first word · 4 tokens/s · 10 text tokens · 25 picture tokens"]
     assert not session.busy
 
 
@@ -63,7 +74,7 @@ def test_a_model_of_one_picture_sees_the_newest_and_says_so() -> None:
         list(session.ask(engine, question, OPTIONS))
     assert [conversation.pictures for conversation, _ in engine.asked] == [(RED,), (RED,), (BLUE,), (BLUE,)]
     assert [len(conversation.messages) for conversation, _ in engine.asked] == [1, 3, 1, 3]
-    assert [texts.SET_ASIDE in note for note in session.notes] == [False, False, True, False]
+    assert [texts.SET_ASIDE in note for note in said(session.notes)] == [False, False, True, False]
     assert len(session.conversation.messages) == 8
     list(session.again(engine, OPTIONS))
     list(session.again(engine, OPTIONS))
@@ -72,13 +83,12 @@ def test_a_model_of_one_picture_sees_the_newest_and_says_so() -> None:
 
 
 def test_progress_is_noted_until_the_first_word_and_never_after_it() -> None:
-    draft = Draft(Conversation(), Message("user", ("hello",)))
-    assert draft.after(Progress("waiting", total=2)).note == "2 ahead of you"
-    assert draft.after(Progress("reading", total=1)).note == "looking at the picture …"
-    assert draft.after(Progress("reading", total=3)).note == "looking at 3 pictures …"
-    assert draft.after(Progress("reading", total=0)).note == texts.THINKING
-    assert draft.after(Progress("downloading", 1, 4)).note == "downloading the model 25% …"
-    talking = draft.after(TextDelta("Well"))
+    assert told(Progress("waiting", total=2)) == "2 ahead of you"
+    assert told(Progress("reading", total=1)) == "looking at the picture …"
+    assert told(Progress("reading", total=3)) == "looking at 3 pictures …"
+    assert told(Progress("reading", total=0)) == texts.THINKING
+    assert told(Progress("downloading", 1, 4)) == "downloading the model 25% …"
+    talking = Draft(Conversation(), Message("user", ("hello",))).after(TextDelta("Well"))
     assert talking.after(Progress("reading", total=1)) == talking
 
 
@@ -90,7 +100,7 @@ def test_a_preview_replaces_the_one_before_and_the_winner_replaces_it() -> None:
 
     session = Session()
     drafts = list(session.ask(ScriptedEngine(search), ("?",), BeamSearch()))
-    assert [(draft.text, draft.note) for draft in drafts[1:3]] == [
+    assert [(draft.text, *said([draft.note])) for draft in drafts[1:3]] == [
         ("A cat", texts.PREVIEW),
         ("The dog", texts.PREVIEW),
     ]
@@ -105,7 +115,7 @@ def test_stop_keeps_what_was_said_and_closes_the_engine() -> None:
     assert [draft.state for draft in drafts] == ["kept"]
     assert engine.closed == 1
     assert spoken(session) == ["?", "abc"]  # the word that was on its way when Stop came
-    assert session.notes == (texts.STOPPED,)
+    assert said(session.notes) == [texts.STOPPED]
 
 
 def test_stop_before_the_first_word_withdraws_the_question() -> None:
@@ -185,7 +195,7 @@ def test_a_new_question_stops_the_running_answer_and_follows_it() -> None:
     slow.thread.join(5)
     assert spoken(session)[0::2] == ["endless", "next"]
     assert spoken(session)[1].startswith("a")
-    assert session.notes[0] == texts.STOPPED
+    assert said(session.notes)[0] == texts.STOPPED
     assert slow.engine.closed == 1
 
 
@@ -224,7 +234,160 @@ def test_many_words_are_not_painted_one_by_one(monkeypatch: pytest.MonkeyPatch) 
 
 def test_notes_say_what_went_differently() -> None:
     plain: Finished = finished("Well.")
-    assert texts.finished_note(plain) == "0.5 s to first word · 4 tokens/s · 25 picture tokens"
+    assert told(plain) == "0.5 s to first word · 4 tokens/s · 10 text tokens · 25 picture tokens"
     cut = finished("Well", reason="length", dropped_messages=4)
-    assert texts.finished_note(cut).endswith(f"{texts.LENGTH} · the oldest 4 messages no longer fit")
-    assert texts.SILENT in texts.finished_note(finished(""))
+    assert told(cut).endswith(f"{texts.LENGTH} · the oldest 4 messages no longer fit")
+    assert texts.SILENT in told(finished(""))
+
+
+def test_each_visitor_has_a_key_of_their_own_and_the_engine_forgets_it_with_them() -> None:
+    engine, sessions = ScriptedEngine(), Sessions()
+    for key in ("a", "b", "a"):
+        list(sessions.of(key).ask(engine, ("hello",), OPTIONS))
+    first, second, again = engine.owners
+    assert first == again != second and None not in engine.owners
+    assert not engine.forgotten
+    sessions.close("a")
+    assert engine.forgotten == [first]
+    sessions.of("b").clear()
+    assert set(engine.forgotten) == {first, second}
+
+
+def test_who_never_asked_leaves_quietly() -> None:
+    Session().clear()
+    Session().close()
+
+
+def talked(*questions: str, engine: ScriptedEngine | None = None) -> Session:
+    session = Session()
+    for question in questions:
+        list(session.ask(engine or ScriptedEngine(), (question,), OPTIONS))
+    return session
+
+
+def test_an_edited_question_replaces_what_followed_once_it_is_answered() -> None:
+    session = talked("one", "two", "three")
+    drafts = session.edit(ScriptedEngine(), 2, (RED, "other"), OPTIONS)
+    first = next(drafts)
+    assert [message.text for message in first.history.messages] == ["one", "one"]
+    assert spoken(session) == ["one", "one", "two", "two", "three", "three"]
+    list(drafts)
+    assert spoken(session) == ["one", "one", "other", "other"]
+    assert session.conversation.pictures == (RED,) and len(session.notes) == 2
+
+
+def test_a_failed_edit_leaves_the_conversation_as_it_was() -> None:
+    def fails(_: Conversation) -> Iterator[Event]:
+        yield TextDelta("half")
+        raise RuntimeError("out of luck")
+
+    session = talked("one", "two")
+    before = session.conversation, session.notes
+    with pytest.raises(RuntimeError):
+        list(session.edit(ScriptedEngine(fails), 0, ("other",), OPTIONS))
+    assert (session.conversation, session.notes) == before
+
+
+@pytest.mark.parametrize("number", [-1, 1, 4, 99])
+def test_only_a_question_can_be_edited(number: int) -> None:
+    session = talked("one", "two")
+    with pytest.raises(InputError, match=f"no question number {number}"):
+        list(session.edit(ScriptedEngine(), number, ("other",), OPTIONS))
+    assert len(session.conversation.messages) == 4
+
+
+def test_undo_gives_the_last_question_back() -> None:
+    session = talked("one", "two")
+    assert session.undo().text == "two"
+    assert spoken(session) == ["one", "one"] and len(session.notes) == 1
+    session.undo()
+    with pytest.raises(InputError, match=ENGLISH.nothing_to_undo):
+        session.undo()
+
+
+def test_a_cut_answer_can_go_on_and_a_whole_one_cannot() -> None:
+    def cut(_: Conversation) -> Iterator[Event]:
+        yield TextDelta("half")
+        yield finished("half", reason="length")
+
+    session = talked("one")
+    assert not session.can_go_on and not Session().can_go_on
+    list(session.ask(ScriptedEngine(cut), ("two",), OPTIONS))
+    assert session.can_go_on
+
+
+def test_the_system_prompt_counts_from_the_next_question_and_outlives_a_new_chat() -> None:
+    engine, session = ScriptedEngine(card=find("minicpm-v-2.6")), Session()
+    session.set_system("  Be brief. ")
+    list(session.ask(engine, ("one",), OPTIONS))
+    session.clear()
+    session.set_system("")
+    list(session.ask(engine, ("two",), OPTIONS))
+    assert [conversation.system for conversation, _ in engine.asked] == ["Be brief.", None]
+    without = ScriptedEngine()
+    session.set_system("Be brief.")
+    list(session.ask(without, ("three",), OPTIONS))
+    assert without.asked[0][0].system is None
+
+
+def test_a_conversation_can_be_taken_up_and_another_model_goes_on_with_it() -> None:
+    first, second, session = ScriptedEngine(), ScriptedEngine(), talked("old")
+    imported = Conversation().with_message("user", RED, "one").with_message("assistant", "1")
+    session.take_up(imported)
+    assert session.conversation == imported and session.notes == (None,)
+    list(session.ask(first, ("two",), OPTIONS))
+    list(session.ask(second, ("three",), OPTIONS))
+    assert [message.text for message in second.asked[0][0].messages] == ["one", "1", "two", "two", "three"]
+    assert len(first.forgotten) == 1  # what the first model kept of it is of no use any more
+
+
+def test_notes_are_said_in_the_language_of_the_visitor() -> None:
+    session = talked("one")
+    assert "首字" in texts_in("zh").note(session.notes[0])
+    session.texts = texts_in("zh")
+    session.undo()
+    with pytest.raises(InputError, match="撤销"):
+        session.undo()
+
+
+def asked_after(change: str) -> Conversation:
+    """What a model that takes one picture is asked after two questions about two pictures, and then this."""
+    engine, session = ScriptedEngine(), Session()
+    list(session.ask(engine, (RED, "one"), OPTIONS))
+    list(session.ask(engine, (BLUE, "two"), OPTIONS))
+    if change == "undo":
+        session.undo()
+    elif change == "edit":
+        list(session.edit(engine, 2, ("other",), OPTIONS))
+    elif change == "import":
+        turns = Conversation().with_message("user", BLUE, "a").with_message("assistant", "1")
+        session.take_up(turns.with_message("user", "b").with_message("assistant", "2"))
+    list(session.ask(engine, ("three",), OPTIONS))
+    return engine.asked[-1][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "picture", "texts_asked"),
+    [
+        ("nothing", BLUE, ["two", "two", "three"]),
+        ("undo", RED, ["one", "one", "three"]),
+        ("edit", RED, ["one", "one", "other", "other", "three"]),
+        ("import", BLUE, ["a", "1", "b", "2", "three"]),
+    ],
+)
+def test_a_model_of_one_picture_sees_the_newest_that_is_left(
+    change: str, picture: Picture, texts_asked: list[str]
+) -> None:
+    asked = asked_after(change)
+    assert asked.pictures == (picture,)
+    assert [message.text for message in asked.messages] == texts_asked
+
+
+def test_after_a_model_of_several_pictures_one_of_one_goes_on_with_the_newest() -> None:
+    several, one, session = ScriptedEngine(card=find("minicpm-v-2.6")), ScriptedEngine(), Session()
+    list(session.ask(several, (RED, BLUE, "both"), OPTIONS))
+    list(session.ask(several, ("and?",), OPTIONS))
+    list(session.ask(one, ("plain",), OPTIONS))
+    assert one.asked[-1][0].pictures == (BLUE,)
+    assert [message.text for message in one.asked[-1][0].messages] == ["both", "both", "and?", "and?", "plain"]
+    assert len(session.conversation.pictures) == 2

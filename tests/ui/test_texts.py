@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from string import Formatter
+
+import pytest
+from PIL import Image
+
 from omnilmm.catalog import cards
+from omnilmm.conversation import Conversation
+from omnilmm.engine.context import fit
 from omnilmm.engine.events import Progress
-from omnilmm.hardware import Choice
+from omnilmm.engine.options import Sampling
+from omnilmm.errors import OmniLMMError
+from omnilmm.hardware import Choice, resolve_device, resolve_dtype
+from omnilmm.images.pixels import open_picture
 from omnilmm.ui import texts
+from omnilmm.ui.archive import read_conversation
 from tests.ui.scripted import ScriptedEngine
 
 
@@ -32,3 +45,88 @@ def test_while_it_starts_the_download_is_shown_in_sizes() -> None:
     assert line == "MiniCPM-V 2.6: downloading, 4.0 of 16.0 GiB (25%)"
     assert texts.starting_line(card, Progress("loading"), None) == "MiniCPM-V 2.6: loading …"
     assert "no space" in texts.starting_line(card, Progress("loading"), OSError("no space"))
+
+
+def gaps(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: gaps(part) for key, part in value.items()}
+    return sorted(field for _, field, _, _ in Formatter().parse(str(value)) if field)
+
+
+def test_both_languages_have_the_same_keys_and_gaps() -> None:
+    english, chinese = (texts.texts_in(code).model_dump(exclude={"sentences"}) for code in texts.CODES)
+    assert {key: gaps(value) for key, value in english.items()} == {key: gaps(value) for key, value in chinese.items()}
+    same = {key for key, value in english.items() if chinese[key] == value}
+    assert same == {"title"}
+
+
+def test_translated_sentences_have_the_same_gaps() -> None:
+    for said, here in texts.texts_in("zh").sentences.items():
+        assert gaps(said) == gaps(here)
+
+
+def refusals() -> Iterator[str]:
+    """What the pages can be told, by those who tell it."""
+    card = cards()["built-in"]
+    with pytest.raises(OmniLMMError) as refused:
+        open_picture(b"no picture")
+    yield str(refused.value)
+    with pytest.raises(OmniLMMError) as refused:
+        open_picture(b"")
+    yield str(refused.value)
+    with pytest.raises(OmniLMMError) as refused:
+        open_picture(Image.new("1", (20_000, 20_000)))
+    yield str(refused.value)
+    yield f"holiday.png: {refused.value}"
+    with pytest.raises(OmniLMMError) as refused:
+        Conversation().with_message("user", " ").check_question()
+    yield str(refused.value)
+    with pytest.raises(OmniLMMError) as refused:
+        Sampling(top_k=0)
+    yield str(refused.value)
+    with pytest.raises(OmniLMMError) as refused:
+        fit(Conversation().with_message("user", "?"), lambda _: 9_999, card.context, 10)
+    yield str(refused.value)
+    for data in (b"no json", b"{}", b'{"format": "other", "messages": []}'):
+        with pytest.raises(OmniLMMError) as refused:
+            read_conversation(data)
+        yield str(refused.value)
+    for known in cards().values():
+        yield known.note
+        if known.statement:
+            yield known.statement
+    for choice in (resolve_device("auto"), resolve_device("cpu"), resolve_dtype(), resolve_dtype("fp32")):
+        yield choice.reason
+
+
+def test_what_the_engine_says_is_told_in_the_visitors_language() -> None:
+    chinese = texts.texts_in("zh")
+    for sentence in refusals():
+        told = chinese.told(sentence)
+        assert re.search("[\u4e00-\u9fff]", told), told
+        assert texts.texts_in("en").told(sentence) == sentence
+    assert (
+        chinese.told("holiday.png: This picture file is empty (0 bytes).")
+        == "holiday.png: 这个图片文件是空的（0 字节）。"
+    )
+    small = "X in bf16 needs more than 17.1 GiB, 15.0 GiB are free on cpu: try --dtype int8. Nothing was fetched."
+    there = "X 用 bf16 需要 17.1 GiB 以上，cpu 上可用 15.0 GiB：请尝试 --dtype int8。没有下载任何内容。"
+    assert chinese.told(small) == there
+    assert chinese.told("nobody has translated this") == "nobody has translated this"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("en-GB,en;q=0.9,zh;q=0.1", "en"),
+        ("fr-FR,zh-TW;q=0.7", "zh"),
+        ("de", "en"),
+        ("ZH_hant", "zh"),
+        ("", "en"),
+        (None, "en"),
+        (";;,,--", "en"),
+    ],
+)
+def test_the_language_is_the_browsers(wanted: str | None, code: str) -> None:
+    assert texts.texts_for(wanted).code == code

@@ -1,0 +1,108 @@
+"""Baseline A: what the published demos do with the same weights; and C, transformers' `generate` as it comes.
+
+Every turn looks at every picture of the conversation again, slice by slice, reads the whole conversation again, decodes
+with `generate` and a dynamic cache, and nobody else is served meanwhile. As published (A) attention is eager; plain (C)
+has what transformers chooses by itself and looks at all slices at once. Written from a description of the published
+code, on the classes of this package; only the benchmark uses it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from omnilmm.conversation import Conversation
+from omnilmm.engine.local import LocalEngine, generate_arguments
+from omnilmm.engine.options import Options, Sampling
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: its ids, and seconds to the first token and in all."""
+
+    ids: list[int]
+    first_token_s: float
+    total_s: float
+
+    @property
+    def tokens_per_s(self) -> float:
+        """After the first token."""
+        return (len(self.ids) - 1) / (self.total_s - self.first_token_s) if len(self.ids) > 1 else 0.0
+
+
+@torch.inference_mode()
+def answer(engine: LocalEngine, conversation: Conversation, options: Options, *, as_published: bool = True) -> Answer:
+    """Answer without anything of the engine but its model and its processor.
+
+    Args:
+        engine: whose model.
+        conversation: all of it.
+        options: with a seed.
+        as_published: slice by slice and eager (A); else all slices at once, transformers' own attention (C).
+    """
+    model, processor = engine.model, engine.processor
+    began = time.perf_counter()
+    with attention(model, "eager" if as_published else None):
+        inputs = processor.inputs(conversation).to(model.device)
+        features = None
+        if "pixel_values" in inputs:
+            features = _look(model, inputs["pixel_values"], inputs["target_sizes"], one_by_one=as_published)
+        embeds = model.merge(inputs["input_ids"], inputs["image_slots"], features)
+        clock = _FirstToken()
+        with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+            torch.manual_seed(options.seed or 0 if isinstance(options, Sampling) else 0)
+            ids = model.generate(
+                inputs_embeds=embeds,
+                stopping_criteria=StoppingCriteriaList([clock]),
+                generation_config=GenerationConfig(**generate_arguments(options, processor.stop_ids)),
+            )[0].tolist()
+    return Answer(ids, clock.first_s - began, time.perf_counter() - began)
+
+
+def _look(model: Any, pixels: Tensor, sizes: Tensor, *, one_by_one: bool) -> Tensor:
+    pixels = pixels.to(model.dtype)
+    if not one_by_one:
+        features: Tensor = model.get_image_features(pixels, sizes)
+        return features
+    # 2.5 pads every slice to the longest of the prompt; the others are looked at as they are.
+    is_padded = getattr(model.config, "version", None) == "2.5"
+    patch = pixels.shape[-2]
+    found = []
+    for strip, size in zip(pixels, sizes, strict=True):
+        length = pixels.shape[-1] if is_padded else int(size.prod()) * patch
+        found.append(model.get_image_features(strip[None, ..., :length], size[None]))
+    return torch.cat(found)
+
+
+@contextmanager
+def attention(model: Any, kind: str | None) -> Iterator[None]:
+    """All parts that can choose attend in that way; None leaves them as they are."""
+    configs = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}.values()
+    before = [(config, config._attn_implementation) for config in configs]
+    if kind is not None:
+        for config, _ in before:
+            config._attn_implementation = kind
+    try:
+        yield
+    finally:
+        for config, chosen in before:
+            config._attn_implementation = chosen
+
+
+class _FirstToken(StoppingCriteria):
+    """Notes when the first token is there; stops nothing."""
+
+    first_s = 0.0
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        if not self.first_s:
+            input_ids[0, -1].item()  # until now it may be on its way
+            self.first_s = time.perf_counter()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)

@@ -1,0 +1,1 @@
+"""What puts the pages onto other people's machines."""

@@ -1,0 +1,77 @@
+"""Things kept for later, up to a number of bytes: what was used longest ago goes first."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class BoundedStore(Generic[Key, Value]):
+    """A mapping that never holds more than `limit_bytes`; what is larger than that alone is not kept at all.
+
+    Attributes:
+        limit_bytes: of all values together; 0 keeps nothing.
+        bytes: of all values now.
+        hits, misses: how often something was looked for, and was there or not.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.bytes = self.hits = self.misses = 0
+        self._values: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._values
+
+    def get(self, key: Key) -> Value | None:
+        """The value, which counts as used now."""
+        with self._lock:
+            found = self._values.get(key)
+            if found is None:
+                self.misses += 1
+                return None
+            self.hits += 1
+            self._values.move_to_end(key)
+            return found[0]
+
+    def put(self, key: Key, value: Value, size: int) -> None:
+        """Keep a value of `size` bytes, in place of an earlier one of that key."""
+        with self._lock:
+            self._drop(key)
+            if size > self.limit_bytes:
+                return
+            while self.bytes + size > self.limit_bytes:
+                self._drop(next(iter(self._values)))
+            self._values[key] = (value, size)
+            self.bytes += size
+
+    def take(self, key: Key) -> Value | None:
+        """The value, which is no longer kept."""
+        value = self.get(key)
+        self.drop(key)
+        return value
+
+    def drop(self, key: Key) -> None:
+        """Keep this one no longer."""
+        with self._lock:
+            self._drop(key)
+
+    def clear(self) -> int:
+        """Keep nothing any more; returns how many bytes that were."""
+        with self._lock:
+            freed, self.bytes = self.bytes, 0
+            self._values.clear()
+            return freed
+
+    def _drop(self, key: Key) -> None:
+        _, size = self._values.pop(key, (None, 0))
+        self.bytes -= size

@@ -1,0 +1,150 @@
+"""Decoding on a GPU: keys and values in one place of fixed length, so that a whole pass can be recorded and replayed.
+
+`n` tokens read · `T` length of a seat · `D` width · `V` vocabulary
+
+    decoder ── sits down: its keys and values are copied in ──> seat: one token per step ── rises: copied out ──>
+
+A replayed pass starts hundreds of kernels at once instead of one after the other from Python. What is kept between
+turns stays what it is everywhere else: keys and values just as long as they need to be.
+
+Unmeasured on CUDA: no such machine was at hand. The tests run the same code on the CPU, where nothing is recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import Cache, StaticLayer
+
+from omnilmm.models.picture_model import PictureModel
+
+SHORTEST = 512
+WARM_UPS = 3  # passes before one is recorded, as torch asks for
+
+logger = logging.getLogger(__name__)
+
+
+class Seat:
+    """Room for one conversation of at most `length` tokens while it is answered."""
+
+    def __init__(self, model: PictureModel, length: int) -> None:
+        self.model, self.length = model, length
+        layers = model.config.get_text_config(decoder=True).num_hidden_layers
+        self.cache = Cache(layers=[StaticLayer(max_cache_len=length) for _ in range(layers)])
+        self.place = torch.zeros((1, 1), dtype=torch.long, device=model.device)  # of the next token
+        self.seen = torch.zeros((1, 1, 1, length), dtype=torch.bool, device=model.device)
+        self.embeds: Tensor | None = None  # [1, 1, D]
+        self.logits: Any = None  # [1, V]
+        self.graph: Any = None
+
+    def load(self, cache: DynamicCache, tokens: int) -> None:
+        """Take over the keys and values of so many tokens."""
+        for mine, theirs in zip(self.cache.layers, cache.layers, strict=True):
+            if not mine.is_initialized:
+                mine.lazy_initialization(theirs.keys, theirs.values)
+            mine.keys[:, :, :tokens] = theirs.keys
+            mine.values[:, :, :tokens] = theirs.values
+        self._set(tokens)
+
+    def unload(self, cache: DynamicCache, tokens: int) -> None:
+        """Give the keys and values of so many tokens back."""
+        for mine, theirs in zip(self.cache.layers, cache.layers, strict=True):
+            theirs.keys, theirs.values = (kept[:, :, :tokens].clone() for kept in (mine.keys, mine.values))
+            if theirs.is_sliding:
+                theirs.cumulative_length = tokens
+
+    def step(self, embeds: Tensor) -> Tensor:
+        """One token [1, 1, D] -> logits [1, V], which the next step overwrites."""
+        if self.embeds is None:
+            self.embeds = embeds.clone()
+            if embeds.device.type == "cuda":
+                self._record(int(self.place))
+        self.embeds.copy_(embeds)
+        if self.graph is None:
+            self._pass()
+        else:
+            self.graph.replay()
+        logits: Tensor = self.logits
+        return logits
+
+    def _pass(self) -> None:
+        """All of a step is on the device: the place moves on there, too."""
+        self.seen.index_fill_(3, self.place[0], True)
+        self.logits = self.model(
+            inputs_embeds=self.embeds,
+            position_ids=self.place,
+            attention_mask=self.seen,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        self.place.add_(1)
+
+    def _record(self, tokens: int) -> None:
+        """Record a pass; where that cannot be done, passes go on one by one."""
+        side = torch.cuda.Stream(self.model.device)
+        side.wait_stream(torch.cuda.current_stream(self.model.device))
+        with torch.cuda.stream(side):
+            for _ in range(min(WARM_UPS, self.length - tokens)):
+                self._pass()
+        torch.cuda.current_stream(self.model.device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self._pass()
+            self.graph = graph
+        except RuntimeError:
+            logger.info("This model's passes cannot be recorded", exc_info=True)
+        self._set(tokens)
+
+    def _set(self, tokens: int) -> None:
+        self.place.fill_(tokens)
+        self.seen.fill_(False)
+        self.seen[..., :tokens] = True
+        for layer in self.cache.layers:
+            layer.cumulative_length.fill_(tokens)
+
+
+class Seats:
+    """The seats of a model, kept for the next answers.
+
+    Args:
+        model: on its device.
+        most: seats, as many as answers run at once.
+    """
+
+    def __init__(self, model: PictureModel, most: int) -> None:
+        self.model, self.most = model, most
+        self.free: list[Seat] = []
+        self.taken = 0
+
+    def take(self, tokens: int) -> Seat | None:
+        """A seat for so many tokens; None if there is none left."""
+        fitting = [seat for seat in self.free if seat.length >= tokens]
+        if not fitting and self.taken + len(self.free) >= self.most and self.free:
+            self.free.remove(min(self.free, key=lambda seat: seat.length))  # makes room for a longer one
+        if fitting:
+            seat = min(fitting, key=lambda seat: seat.length)
+            self.free.remove(seat)
+        elif self.taken < self.most:
+            seat = Seat(self.model, max(SHORTEST, 1 << (tokens - 1).bit_length()))
+        else:
+            return None
+        self.taken += 1
+        return seat
+
+    def give_back(self, seat: Seat) -> None:
+        """It is free again."""
+        self.taken -= 1
+        self.free.append(seat)
+
+    def clear(self) -> int:
+        """Give up those that are free; returns how many bytes that were."""
+        tensors = (t for seat in self.free for layer in seat.cache.layers for t in (layer.keys, layer.values))
+        freed = sum(tensor.nbytes for tensor in tensors if tensor is not None)
+        self.free.clear()
+        return freed

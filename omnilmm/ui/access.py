@@ -1,0 +1,141 @@
+"""Who may use a page: the accounts of `--auth`, and a guard before every route of an ASGI application.
+
+The guard asks for a name and a password (HTTP Basic) and then gives a cookie, since not every browser sends a password
+along when it opens a websocket. What it does not let through, no route behind it ever sees: neither pages nor uploads,
+pictures or websockets.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Any
+
+from omnilmm.errors import OptionsError
+
+COOKIE = "omnilmm_access"
+REALM = 'Basic realm="OmniLMM Chat", charset="UTF-8"'
+HOW = "Expected user:password, or a file with one user:password per line"
+
+Accounts = dict[str, str]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def accounts(values: Sequence[str]) -> Accounts:
+    """Names and passwords.
+
+    Args:
+        values: each a `user:password`, or the path of a file with one per line (empty lines and lines that begin with
+            `#` are left out).
+
+    Raises:
+        OptionsError: A value is neither, or a name comes twice. The message repeats no password.
+    """
+    found: Accounts = {}
+    for value in values:
+        for line, where in _lines(value):
+            name, colon, password = line.partition(":")
+            if not (name and colon and password):
+                raise OptionsError(f"--auth: {where} cannot be used. {HOW}, neither part empty.")
+            if name in found:
+                raise OptionsError(f"--auth: there are two passwords for {name!r}. Give each name once.")
+            found[name] = password
+    return found
+
+
+def _lines(value: str) -> Iterable[tuple[str, str]]:
+    """Each account with where it stands."""
+    if ":" in value and not Path(value).is_file():
+        return [(value, "one value")]
+    try:
+        lines = Path(value).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OptionsError(f"--auth: the file {value} cannot be read ({reason}). {HOW}.") from error
+    found = [
+        (line.strip(), f"line {number} of {value}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if not found:
+        raise OptionsError(f"--auth: the file {value} names nobody. {HOW}.")
+    return found
+
+
+class Guard:
+    """An ASGI application that lets only people with an account reach another one.
+
+    Args:
+        application: what is behind it.
+        accounts: names and passwords.
+    """
+
+    def __init__(self, application: Application, accounts: Accounts) -> None:
+        self.application, self.accounts = application, accounts
+        self._key = secrets.token_bytes()  # of this process: after a restart everybody is asked again
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] not in ("http", "websocket"):  # start and end of the server
+            await self.application(scope, receive, send)
+            return
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if self._has_cookie(headers.get(b"cookie", "")):
+            await self.application(scope, receive, send)
+        elif name := self._who(headers.get(b"authorization", "")):
+            await self.application(scope, receive, self._with_cookie(name, scope, send))
+        elif scope["type"] == "websocket":
+            await receive()  # the connection has to be offered before it can be refused
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self._ask(send)
+
+    def _who(self, authorization: str) -> str | None:
+        """The name in an Authorization header, if its password is right."""
+        kind, _, encoded = authorization.partition(" ")
+        if kind.lower() != "basic":
+            return None
+        try:
+            name, _, password = base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        known = self.accounts.get(name)
+        is_right = hmac.compare_digest((known or "").encode(), password.encode())  # as slow for a name nobody has
+        return name if known is not None and is_right else None
+
+    def _has_cookie(self, header: str) -> bool:
+        try:
+            cookie = SimpleCookie(header).get(COOKIE)
+        except CookieError:
+            return False
+        encoded, _, signature = (cookie.value if cookie else "").partition(".")
+        return bool(encoded) and hmac.compare_digest(self._sign(encoded).encode(), signature.encode())
+
+    def _sign(self, encoded: str) -> str:
+        return hmac.new(self._key, encoded.encode(), "sha256").hexdigest()
+
+    def _with_cookie(self, name: str, scope: Scope, send: Send) -> Send:
+        encoded = name.encode().hex()
+        secure = "; Secure" if scope.get("scheme") in ("https", "wss") else ""
+        cookie = f"{COOKIE}={encoded}.{self._sign(encoded)}; Path=/; HttpOnly; SameSite=Strict{secure}"
+
+        async def send_with_cookie(message: MutableMapping[str, Any]) -> None:
+            if message["type"] in ("http.response.start", "websocket.accept"):
+                headers = [*message.get("headers", ()), (b"set-cookie", cookie.encode())]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        return send_with_cookie
+
+    async def _ask(self, send: Send) -> None:
+        headers = [(b"www-authenticate", REALM.encode()), (b"content-type", b"text/plain; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 401, "headers": headers})
+        await send({"type": "http.response.body", "body": b"This page asks for a name and a password.\n"})

@@ -1,0 +1,149 @@
+"""Conversations as files: taken up again from JSON (`Conversation.to_json`), and as Markdown for reading.
+
+A file is a stranger's: its pictures go through the same door as uploads, and everything unknown is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from omnilmm.conversation import EXPORT_FORMAT, Conversation, Message, Part, Picture
+from omnilmm.errors import ImageError, InputError
+from omnilmm.images.pixels import open_picture
+from omnilmm.ui.texts import Texts
+
+MOST_BYTES = 200 * 2**20
+_MOST_MESSAGES = 1000
+_MOST_PARTS = 100  # of one message
+MOST_PIXELS = 150_000_000  # of all pictures together: a small file can hold many large ones
+_PREVIEW_PIXELS = 640  # longer side of a picture in Markdown
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _TextPart(_Strict):
+    type: Literal["text"]
+    text: str
+
+
+class _ImagePart(_Strict):
+    type: Literal["image"]
+    image: str
+
+
+class _Message(_Strict):
+    role: Literal["user", "assistant"]
+    content: list[_TextPart | _ImagePart] = Field(max_length=_MOST_PARTS)
+
+
+class _Document(_Strict):
+    format: str
+    system: str | None = None
+    messages: list[_Message] = Field(max_length=_MOST_MESSAGES)
+
+
+def read_conversation(data: str | bytes) -> Conversation:
+    """A conversation that was exported as JSON.
+
+    Raises:
+        InputError: It is no such file, or too large; says where and what was expected.
+    """
+    if len(data) > MOST_BYTES:
+        raise InputError(
+            f"This file has {len(data) / 2**20:.0f} MiB; a conversation may have {MOST_BYTES // 2**20} MiB."
+        )
+    try:
+        document = _Document.model_validate(_parsed(data))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise InputError(f"This is no exported conversation: {place}: {first['msg']}.") from error
+    if document.format != EXPORT_FORMAT:
+        raise InputError(f"This file says format {document.format[:40]!r}; expected {EXPORT_FORMAT!r}.")
+    messages: list[Message] = []
+    pixels = 0
+    for number, message in enumerate(document.messages, 1):
+        parts: list[Part] = []
+        for given in message.content:
+            parts.append(part := _part(given, number))
+            pixels += part.image.width * part.image.height if isinstance(part, Picture) else 0
+            if pixels > MOST_PIXELS:
+                most = MOST_PIXELS // 1_000_000
+                raise InputError(
+                    f"Message {number}: the pictures up to here have more than {most} megapixels together."
+                )
+        messages.append(Message(message.role, tuple(parts)))
+    conversation = Conversation(tuple(messages), document.system)
+    _check_turns(conversation)
+    return conversation
+
+
+def read_conversation_file(path: Path) -> Conversation:
+    """A conversation from a file.
+
+    Raises:
+        InputError: It cannot be read, or is no exported conversation.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"No conversation can be read from {path} ({getattr(error, 'strerror', None) or error})."
+        ) from error
+    return read_conversation(data)
+
+
+def _parsed(data: str | bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"This is no exported conversation: it cannot be read as JSON ({error}).") from error
+
+
+def _part(part: _TextPart | _ImagePart, number: int) -> Part:
+    if isinstance(part, _TextPart):
+        return part.text
+    try:
+        return open_picture(base64.b64decode(part.image, validate=True))
+    except binascii.Error as error:
+        raise InputError(f"Message {number}: its picture is not in base64 ({error}).") from error
+    except ImageError as error:
+        raise InputError(f"Message {number}: {error}") from error
+
+
+def _check_turns(conversation: Conversation) -> None:
+    roles = [message.role for message in conversation.messages]
+    if roles != ["user", "assistant"] * (len(roles) // 2):
+        raise InputError("Messages must be questions and answers by turns, ending with an answer.")
+    for number, message in enumerate(conversation.messages, 1):
+        if message.role == "assistant" and message.pictures:
+            raise InputError(f"Message {number}: an answer cannot hold a picture.")
+
+
+def to_markdown(conversation: Conversation, texts: Texts) -> str:
+    """A conversation for reading: one file, its pictures small and inside it."""
+    names = {"user": texts.you, "assistant": texts.assistant}
+    blocks = [f"> {line}" for line in (conversation.system or "").splitlines()]
+    for message in conversation.messages:
+        blocks.append(f"**{names[message.role]}**")
+        blocks += [part if isinstance(part, str) else _embedded(part.image, texts) for part in message.parts]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _embedded(image: Any, texts: Texts) -> str:
+    name = texts.picture_name(*image.size)
+    small = image.copy()
+    small.thumbnail((_PREVIEW_PIXELS, _PREVIEW_PIXELS))
+    stored = io.BytesIO()
+    small.save(stored, "JPEG", quality=85)
+    return f"![{name}](data:image/jpeg;base64,{base64.b64encode(stored.getvalue()).decode()})"

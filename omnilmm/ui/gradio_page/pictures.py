@@ -1,0 +1,56 @@
+"""Pictures on the Gradio page: at full size, as the model sees them, and from the camera."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from omnilmm.errors import OmniLMMError
+from omnilmm.ui.gradio_page.bubbles import address
+from omnilmm.ui.gradio_page.shared import EMPTY, Painted, Shared, open_upload
+from omnilmm.ui.gradio_page.visits import Question
+
+FULL_PIXELS = 4096  # longer side of a picture at full size
+
+
+class Pictures:
+    """Handlers; see their wiring in `page.Page`."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+
+    def open(self, request: gr.Request, number: int) -> str:
+        """A picture of the conversation at full size, by its number."""
+        visit = self.shared.visit(request)
+        pictures = visit.session.conversation.pictures
+        if visit.session.busy and visit.answering and (draft := visit.answering.draft):
+            pictures = (*draft.history.pictures, *draft.question.pictures)
+        return address(pictures[number].image, FULL_PIXELS) if 0 <= number < len(pictures) else ""
+
+    def look(self, request: gr.Request, box: Question) -> str:
+        """How the model sees what is in the box, or else the newest picture of the conversation."""
+        visit = self.shared.visit(request)
+        pictures = []
+        for file in (box or EMPTY)["files"]:
+            try:
+                pictures.append(open_upload(file))
+            except OmniLMMError:  # said when it is sent
+                continue
+        return self.shared.seen(visit, pictures)
+
+    def show_camera(self, request: gr.Request) -> Any:
+        """Open or close the camera."""
+        visit = self.shared.visit(request)
+        visit.camera = not visit.camera
+        return gr.update(visible=visit.camera)
+
+    def attach(self, request: gr.Request, photo: str | None, box: Question) -> Painted:
+        """A photo comes into the question box."""
+        w = self.shared.widgets
+        if photo is None:
+            return {w.photo: gr.skip()}
+        visit = self.shared.visit(request)
+        visit.camera = False
+        question = {"text": (box or EMPTY)["text"], "files": [*(box or EMPTY)["files"], photo]}
+        return {w.box: gr.update(value=question), w.photo: None, w.camera_panel: gr.update(visible=False)}

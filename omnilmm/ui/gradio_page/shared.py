@@ -1,0 +1,145 @@
+"""What the handlers of the Gradio page share: the engine, the visitors, the widgets, and how a session is painted."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from omnilmm.conversation import Picture
+from omnilmm.engine.choosing import Listed
+from omnilmm.engine.events import Engine
+from omnilmm.errors import ImageError
+from omnilmm.images.pixels import open_picture
+from omnilmm.ui import markup, seen
+from omnilmm.ui.gradio_page.bubbles import address, bubbles
+from omnilmm.ui.gradio_page.visits import Question, Visit, Visits
+from omnilmm.ui.gradio_page.widgets import TICK_S, Widgets
+from omnilmm.ui.session import Draft
+
+EMPTY: Question = {"text": "", "files": []}
+NOT_EDITING = -1
+
+Painted = dict[Any, Any]  # widget -> what it shows now
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models that can be switched to.
+
+    Attributes:
+        make: gives the engine of a model by its name, loading it in the background.
+        listed: all of them, with what is known about this machine.
+    """
+
+    make: Callable[[str], Engine]
+    listed: Callable[[], list[Listed]]
+
+
+@dataclass
+class Shared:
+    """See above.
+
+    Attributes:
+        engine: answers the questions; another one once the model was switched.
+        models: what can be chosen instead, if anything.
+        most_answers: how many may be given and waited for at once; None for as many as come.
+        visits: who is there.
+        widgets: of the page.
+    """
+
+    engine: Engine
+    models: Models | None
+    most_answers: int | None
+    visits: Visits
+    widgets: Widgets
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model is loaded."""
+        return bool(getattr(self.engine, "is_ready", True))
+
+    def visit(self, request: gr.Request) -> Visit:
+        """Whose request it is."""
+        visit = self.visits.of(str(request.session_hash))
+        visit.user = request.username or ""
+        return visit
+
+    def paint(
+        self,
+        visit: Visit,
+        draft: Draft | None = None,
+        notice: str = "",
+        question: Question | None = None,
+        editing: int | None = None,
+    ) -> Painted:
+        """The whole state of a session; the question box keeps its content unless there is a new one."""
+        w, session = self.widgets, visit.session
+        is_busy = session.busy
+        box: dict[str, Any] = {"submit_btn": not is_busy, "stop_btn": session.texts.stop if is_busy else False}
+        painted: Painted = {
+            w.chat: gr.update(value=bubbles(session, draft)),
+            w.box: gr.update(**box if question is None else box | {"value": question}),
+            w.notice: markup.notice_html(notice),
+            w.shown: len(session.conversation.messages),
+            w.go_on: gr.update(visible=session.can_go_on and not is_busy),
+        }
+        if editing is not None:
+            painted |= {w.editing: editing, w.cancel: gr.update(visible=editing >= 0)}
+        if draft is None:  # what does not change while an answer grows
+            painted |= {w.memory: visit.memory(), w.seen: self.seen(visit)} | self.model(visit)
+        return painted
+
+    def model(self, visit: Visit) -> Painted:
+        """The line about the model, and whether to go on asking for it."""
+        texts, engine = visit.session.texts, self.engine
+        if self.is_ready:
+            line = texts.model_line(engine)
+        else:
+            progress, failure = getattr(engine, "progress"), getattr(engine, "failure")  # noqa: B009
+            line = texts.starting_line(engine.card, progress, failure)
+        w = self.widgets
+        return {w.header: markup.header_html(texts.title, line), w.ticks: gr.Timer(TICK_S, active=not self.is_ready)}
+
+    def seen(self, visit: Visit, pictures: Sequence[Picture] = ()) -> str:
+        """How the model sees these pictures, or else the newest one of the conversation."""
+        texts = visit.session.texts
+        shown = pictures or visit.session.conversation.pictures[-1:]
+        if not shown:
+            return f"<p>{html.escape(texts.seen_nothing)}</p>"
+        figures = []
+        for picture in shown:
+            views = self.engine.views(picture)
+            name, line = texts.picture_name(*picture.image.size), html.escape(texts.seen_line(views))
+            source = address(seen.drawn(picture, views))
+            figures.append(
+                f'<figure><img src="{source}" alt="{name}"><figcaption>{name}<br>{line}</figcaption></figure>'
+            )
+        return "".join(figures)
+
+
+def open_upload(file: str) -> Picture:
+    """A picture that was uploaded.
+
+    Raises:
+        ImageError: Why it cannot be used, with its name.
+    """
+    try:
+        return open_picture(Path(file))
+    except ImageError as error:
+        raise ImageError(f"{Path(file).name}: {error}") from error
+
+
+def merged(*updates: Painted) -> Painted:
+    """Several updates as one; what two of them say about one widget is said together."""
+    whole: Painted = {}
+    for update in updates:
+        for widget, value in update.items():
+            before = whole.get(widget)
+            both = isinstance(before, dict) and isinstance(value, dict) and "__type__" in before and "__type__" in value
+            whole[widget] = {**before, **value} if both else value  # type: ignore[dict-item]
+    return whole

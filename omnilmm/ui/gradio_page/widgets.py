@@ -1,0 +1,240 @@
+"""What stands on the Gradio page. Each widget is told what it says by a language, so that it can be told anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from omnilmm.catalog import ModelCard
+from omnilmm.engine.choosing import Listed, best_fitting
+from omnilmm.engine.options import Mode
+from omnilmm.ui.controls import Control, length_control, mode_controls
+from omnilmm.ui.listing import memory
+from omnilmm.ui.samples import Sample, samples
+from omnilmm.ui.texts import CODES, ENGLISH, Texts, texts_in
+
+MODES: tuple[Mode, ...] = ("sampling", "beam")
+TICK_S = 0.5
+LATEX = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]  # no single $: prices are more frequent in answers than formulas between two of them
+
+Say = Callable[[Texts], dict[str, Any]]
+
+
+class Widgets:
+    """All widgets, built inside of a `gr.Blocks`.
+
+    Args:
+        card: of the model that answers at first.
+        switches: whether another model can be chosen.
+    """
+
+    def __init__(self, card: ModelCard, *, switches: bool) -> None:
+        # Served from where they are: a copy among the uploads would go with somebody's upload of the same picture.
+        gr.set_static_paths([sample.picture for sample in samples()])
+        self.said: list[tuple[Any, Say]] = []
+        with gr.Row(elem_id="top"):
+            self.header = gr.HTML(elem_id="header")
+            languages = [(texts_in(code).language, code) for code in CODES]
+            self.language = self._add(
+                gr.Radio,
+                lambda texts: {"label": texts.language_label, "value": texts.code},
+                choices=languages,
+                elem_id="language",
+                show_label=False,
+                container=False,
+            )
+        self.ticks = gr.Timer(TICK_S)  # until the model is there; asked for by every open page on its own
+        with gr.Row(elem_id="page"):
+            with gr.Column(scale=3, min_width=340, elem_id="talk"):
+                self._talk()
+            with gr.Column(scale=1, min_width=280, elem_id="side"):
+                self._side(card, switches)
+        self._hidden()
+
+    def _add(self, kind: Any, say: Say, **fixed: Any) -> Any:
+        widget = kind(**say(ENGLISH), **fixed)
+        self.said.append((widget, say))
+        return widget
+
+    def _talk(self) -> None:
+        self.chat = self._add(
+            gr.Chatbot,
+            lambda texts: {"label": texts.title, "placeholder": texts.empty_chat},
+            elem_id="chat",
+            show_label=False,
+            buttons=["copy"],
+            group_consecutive_messages=False,  # so that the copy button of an answer copies the answer alone
+            latex_delimiters=LATEX,
+            layout="bubble",
+            height=None,
+        )
+        self.notice = gr.HTML(elem_id="notice")
+        self.box = self._add(
+            gr.MultimodalTextbox,
+            lambda texts: {"label": texts.question, "placeholder": texts.question_placeholder},
+            elem_id="question",
+            file_count="multiple",
+            file_types=["image"],
+            show_label=False,
+            max_plain_text_length=1_000_000,  # a long question stays a question
+            autofocus=True,
+        )
+        with gr.Row(elem_id="actions"):
+            self.cancel = self._button("cancel", visible=False)
+            self.go_on = self._button("go_on", visible=False)
+            self.regenerate = self._button("regenerate")
+            self.undo = self._button("undo")
+            self.camera = self._button("camera")
+            self.clear = self._button("clear")
+        with gr.Column(visible=False, elem_id="camera-panel") as self.camera_panel:
+            self.photo = self._add(
+                gr.Image,
+                lambda texts: {"label": texts.take_photo},
+                elem_id="photo",
+                sources=["webcam"],
+                type="filepath",
+                format="jpeg",
+                height=360,
+                webcam_options=gr.WebcamOptions(mirror=False),
+            )
+        with gr.Row(elem_id="samples"):
+            self.samples = [(sample, self._sample(sample)) for sample in samples()]
+
+    def _button(self, name: str, **more: Any) -> Any:
+        say = lambda texts: {"value": getattr(texts, name)}  # noqa: E731
+        return self._add(gr.Button, say, size="sm", elem_id=name.replace("_", "-"), **more)
+
+    def _sample(self, sample: Sample) -> Any:
+        say = lambda texts: {"value": sample_question(sample, texts)}  # noqa: E731
+        return self._add(gr.Button, say, icon=sample.picture, elem_classes="sample")
+
+    def _side(self, card: ModelCard, switches: bool) -> None:
+        with self._add(gr.Accordion, lambda texts: {"label": texts.settings}, elem_id="settings"):
+            self._settings(card)
+        with self._add(gr.Accordion, lambda texts: {"label": texts.seen}, elem_id="seen-panel", open=False):
+            self.seen = gr.HTML(elem_id="seen")
+        with self._add(gr.Accordion, lambda texts: {"label": texts.export}, elem_id="files", open=False):
+            self.export_json = self._button("export_json")
+            self.export_markdown = self._button("export_markdown")
+            self.upload = self._add(
+                gr.UploadButton,
+                lambda texts: {"label": texts.import_chat},
+                size="sm",
+                elem_id="import",
+                file_types=[".json"],
+            )
+        with self._add(
+            gr.Accordion, lambda texts: {"label": texts.model}, elem_id="models", open=False, visible=switches
+        ):
+            self.best = gr.Button(visible=False, size="sm", elem_id="best-model")
+            self.picker = self._add(gr.Dropdown, lambda texts: {"label": texts.model}, elem_id="picker")
+            self.switch = self._button("switch")
+        with self._add(gr.Accordion, lambda texts: {"label": texts.about_model}, elem_id="about", open=False):
+            self.about = gr.Markdown(ENGLISH.about(card))
+
+    def _settings(self, card: ModelCard) -> None:
+        say: Say = lambda texts: {"label": texts.system_prompt, "info": texts.system_prompt_help}  # noqa: E731
+        self.system = self._add(gr.Textbox, say, elem_id="system", lines=2, visible=card.system_prompt)
+        self.mode = self._add(
+            gr.Radio,
+            lambda texts: {
+                "label": texts.decode_type,
+                "choices": [(label, mode) for mode, label in texts.modes.items()],
+            },
+            value="sampling",
+            elem_id="mode",
+        )
+        self.columns: list[Any] = []
+        self.controls: list[tuple[Mode | None, str, Any]] = []
+        for mode in MODES:
+            with gr.Column(visible=mode == "sampling", elem_id=f"{mode}-controls") as column:
+                for control in mode_controls(card, mode):
+                    self.controls.append((mode, control.name, _control(control)))
+            self.columns.append(column)
+        length = length_control(card)
+        self.controls.append((None, length.name, _control(length)))
+        self.reset = self._button("reset")
+
+    def _hidden(self) -> None:
+        """What goes between the page's script and the handlers; see `assets/page.js`."""
+        self.shown = gr.Number(0, visible=False)  # messages on the page: the server may have lost them
+        self.editing = gr.Number(-1, visible=False, precision=0)  # message that the next question takes the place of
+        self.memory = gr.Textbox(visible=False)  # what the browser keeps
+        self.chosen_language = gr.Textbox(visible=False)
+        self.number = gr.Number(0, visible=False, precision=0)  # of the picture or pencil that was clicked
+        self.file = gr.JSON(visible=False)  # on its way to the visitor's disk
+        self.full = gr.Textbox(visible=False)  # a picture at full size
+        self.files = gr.JSON(visible=False)  # paths in the question box
+        self.edit = gr.Button(visible="hidden", elem_id="do-edit")
+        self.open = gr.Button(visible="hidden", elem_id="do-open")
+        self.look = gr.Button(visible="hidden", elem_id="do-look")
+
+    # --- said anew ----------------------------------------------------------------------------------------------------
+
+    def spoken(self, texts: Texts, card: ModelCard) -> dict[Any, Any]:
+        """Every widget in another language; values stay."""
+        updates = {widget: gr.update(**say(texts)) for widget, say in self.said}
+        for control, widget in self._controls(card, texts):
+            updates[widget] = gr.update(label=control.label, info=control.help, **_placeholder(control, texts))
+        return updates | {self.about: texts.about(card)}
+
+    def defaults(self, card: ModelCard) -> dict[Any, Any]:
+        """Every setting at what the model's makers chose, within what can work for it."""
+        return {widget: gr.update(**_range(control)) for control, widget in self._controls(card, ENGLISH)}
+
+    def choices(self, listed: Sequence[Listed], card: ModelCard, texts: Texts) -> dict[Any, Any]:
+        """The picker, and the best model that fits, where that is another one."""
+        named = [(_line(entry, texts), entry.card.name) for entry in listed]
+        best = best_fitting(listed) or card
+        offer = (best.parameters or 0) > (card.parameters or 0)
+        label = texts.best_model.format(model=best.title, size=f"{best.download_gib:g} GiB")
+        return {
+            self.picker: gr.update(choices=named, value=card.name),
+            self.best: gr.update(value=label, visible=offer),
+        }
+
+    def _controls(self, card: ModelCard, texts: Texts) -> list[tuple[Control, Any]]:
+        specs = [
+            *(control for mode in MODES for control in mode_controls(card, mode, texts)),
+            length_control(card, texts),
+        ]
+        return [(spec, widget) for spec, (_, _, widget) in zip(specs, self.controls, strict=True)]
+
+
+def sample_question(sample: Sample, texts: Texts) -> str:
+    """In the visitor's language where the sample has it."""
+    return (texts.code == "zh" and sample.question_zh) or sample.question
+
+
+def _control(control: Control) -> Any:
+    """A slider; a text field for what may stay empty (a number field sends 0 when it is)."""
+    common = {"label": control.label, "info": control.help, "elem_id": control.name}
+    if control.default is None:
+        return gr.Textbox(max_lines=1, **_placeholder(control, ENGLISH), **common)
+    return gr.Slider(**_range(control), precision=0 if control.limit.whole else 2, **common)
+
+
+def _placeholder(control: Control, texts: Texts) -> dict[str, str]:
+    return {"placeholder": texts.chance} if control.default is None else {}
+
+
+def _range(control: Control) -> dict[str, Any]:
+    if control.default is None:
+        return {"value": ""}
+    limit = control.limit
+    return {"minimum": limit.low, "maximum": limit.high, "value": control.default, "step": limit.step}
+
+
+def _line(entry: Listed, texts: Texts) -> str:
+    card = entry.card
+    fits = texts.fits_in.format(dtype=entry.fits) if entry.fits else texts.fits_not
+    here = texts.here if entry.is_here else texts.download_size.format(size=f"{card.download_gib:g}")
+    memory_line = f"{memory(card)} GiB" if card.memory_gib else texts.fits_unknown
+    facts = (memory_line, fits, here, ", ".join(card.languages[:3]), card.licence)
+    return f"{card.title}: " + " · ".join(facts)

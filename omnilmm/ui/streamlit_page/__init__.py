@@ -1,0 +1,1 @@
+"""The parts of the Streamlit page; `web_demo_streamlit.py` puts them together."""

@@ -1,0 +1,78 @@
+"""What only the browser can do: put an answer on its clipboard, and remember which conversation is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from omnilmm.ui.keeping import Memory
+
+_COPY_HTML = """
+<button type="button"></button>
+<span role="status"></span>
+"""
+_COPY_CSS = """
+button { font: 0.8rem var(--st-font); color: var(--st-text-color); opacity: 0.75; background: none; border: 0;
+  padding: 4px 8px 4px 0; cursor: pointer; }
+button:hover, button:focus-visible { opacity: 1; color: var(--st-primary-color); }
+span { font: 0.8rem var(--st-font); color: var(--st-primary-color); }
+"""
+_COPY_JS = """
+export default function ({ parentElement, data }) {
+  const button = parentElement.querySelector("button"), status = parentElement.querySelector("span")
+  button.textContent = data.label
+  button.onclick = async () => {
+    await navigator.clipboard.writeText(data.text)
+    status.textContent = "✓"
+    setTimeout(() => { status.textContent = "" }, 1500)
+  }
+}
+"""
+_copy = st.components.v2.component("omnilmm_copy", html=_COPY_HTML, css=_COPY_CSS, js=_COPY_JS)
+
+
+def copy_button(text: str, label: str, key: str) -> None:
+    """A button that puts a text on the clipboard.
+
+    Args:
+        text: what to copy.
+        label: what the button says.
+        key: of the widget.
+    """
+    _copy(key=key, data={"text": text, "label": label}, width="content", height="content")
+
+
+# Of a tab, not of the browser: two tabs are two conversations, and what is in one survives F5.
+_MEMORY_JS = """
+export default function ({ data, setTriggerValue }) {
+  const place = "omnilmm-chat"
+  if (data.asks) {
+    setTriggerValue("kept", sessionStorage.getItem(place) || "{}")
+  } else {
+    try {
+      sessionStorage.setItem(place, data.memory)
+    } catch {  // no room for so long a text: the server alone keeps it
+      sessionStorage.removeItem(place)
+    }
+  }
+}
+"""
+_MEMORY = "memory"
+_memory = st.components.v2.component("omnilmm_memory", js=_MEMORY_JS)
+
+
+def memory(remembered: Memory, on_return: Callable[[Memory], None]) -> None:
+    """Let the browser remember something for this tab, or ask it what it remembers.
+
+    Args:
+        remembered: what to remember; without a token, the browser is asked.
+        on_return: called with what it remembers, perhaps nothing.
+    """
+
+    def returned() -> None:
+        on_return(Memory.read(str(st.session_state[_MEMORY].kept)))
+
+    data = {"asks": not remembered.token, "memory": remembered.model_dump_json()}
+    with st.container(key="memory-place"):
+        _memory(key=_MEMORY, data=data, on_kept_change=returned, height="content")

@@ -1,0 +1,62 @@
+"""Serving the Streamlit page privately: its settings, its policy for the browser, and its address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit import config
+
+from omnilmm.ui.server import POLICY as IMAGES_POLICY
+
+# What Streamlit itself needs besides: its socket, and components that stand in the page.
+POLICY = IMAGES_POLICY.replace("connect-src 'self'", "connect-src 'self' ws: wss: blob: data:")
+
+
+class Policy:
+    """Tells the browser with every response to fetch nothing from anywhere else.
+
+    Args:
+        app: what is served.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), (b"content-security-policy", POLICY.encode())]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self.app(scope, receive, send_with_policy)
+
+
+def settings(
+    host: str, port: int | None, *, root_path: str | None = None, max_file_mib: int | None = None
+) -> dict[str, Any]:
+    """Streamlit's settings that depend on flags; the others stand in `.streamlit/config.toml`.
+
+    Args:
+        host: address to listen on.
+        port: None for 8501 or the next free one.
+        root_path: where a proxy shows the page.
+        max_file_mib: of one picture; None for what the file says.
+    """
+    wished = {
+        "server.address": host,
+        "server.port": port,
+        "server.baseUrlPath": (root_path or "").strip("/") or None,
+        "server.maxUploadSize": max_file_mib,
+    }
+    return {"server.headless": True} | {name: value for name, value in wished.items() if value is not None}
+
+
+def address() -> str:
+    """Where the page is; once the server has chosen its port."""
+    host, port = config.get_option("server.address") or "localhost", config.get_option("server.port")
+    path = config.get_option("server.baseUrlPath").strip("/")
+    return f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}/{path}"  # noqa: S104

@@ -1,0 +1,83 @@
+"""The settings beside the conversation: each mode with its own controls, at the model's defaults to begin with.
+
+They are a fragment: moving one redraws the settings alone, never the conversation or an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import streamlit as st
+
+from omnilmm.catalog import ModelCard
+from omnilmm.engine.options import Mode, Options
+from omnilmm.ui.controls import Control, chosen_options, length_control, mode_controls
+from omnilmm.ui.texts import ENGLISH, Texts
+
+MODE = "mode"  # key of the choice between the modes
+MODES: tuple[Mode, ...] = ("sampling", "beam")
+
+
+@st.fragment
+def draw_settings(card: ModelCard, texts: Texts) -> None:
+    """The controls of the chosen mode, and a way back to the defaults."""
+    st.session_state.setdefault(MODE, MODES[0])
+    st.radio(
+        texts.decode_type,
+        MODES,
+        format_func=lambda mode: texts.modes[mode],
+        key=MODE,
+        horizontal=True,
+        persist_state="session",
+    )
+    for key, control in _controls(card, st.session_state[MODE], texts):
+        _widget(control, key, texts)
+    st.button(texts.reset, key="reset", type="tertiary", icon=":material/restart_alt:", on_click=reset, args=(card,))
+
+
+def options(card: ModelCard) -> Options:
+    """What is chosen.
+
+    Raises:
+        OptionsError: A value that can only fail.
+    """
+    mode: Mode = st.session_state.get(MODE, MODES[0])
+    chosen = {
+        control.name: st.session_state.get(key, control.default) for key, control in _controls(card, mode, ENGLISH)
+    }
+    return chosen_options(card, mode, chosen)
+
+
+def reset(card: ModelCard) -> None:
+    """Set every control back to the model's default."""
+    for mode in MODES:
+        for key, control in _controls(card, mode, ENGLISH):
+            st.session_state[key] = _default(control)
+
+
+def _controls(card: ModelCard, mode: Mode, texts: Texts) -> Iterator[tuple[str, Control]]:
+    """The controls of a mode by their keys; the length limit is one for both, another model has its own."""
+    for control in mode_controls(card, mode, texts):
+        yield f"{mode}-{control.name}-{card.name}", control
+    length = length_control(card, texts)
+    yield f"{length.name}-{card.name}", length
+
+
+def _widget(control: Control, key: str, texts: Texts) -> None:
+    st.session_state.setdefault(key, _default(control))
+    common: dict[str, Any] = {"help": control.help, "key": key, "persist_state": "session"}
+    if control.default is None:
+        st.text_input(control.label, placeholder=texts.chance, **common)
+        return
+    limit, number = control.limit, _number(control)
+    st.slider(control.label, number(limit.low), number(limit.high), step=number(limit.step), **common)
+
+
+def _default(control: Control) -> Any:
+    return "" if control.default is None else _number(control)(control.default)
+
+
+def _number(control: Control) -> type[int] | type[float]:
+    """Streamlit wants all numbers of one slider to be of one type."""
+    return int if control.limit.whole else float

@@ -1,0 +1,246 @@
+"""One visitor of the Streamlit page: the conversation, the answer that is being given, what waits to be sent.
+
+It lives in Streamlit's session state and is changed by callbacks, which run once for each click; a page that is drawn
+again, for whatever reason, only looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from weakref import WeakValueDictionary
+
+import streamlit as st
+from streamlit.runtime import Runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from omnilmm.conversation import Conversation, Part, Picture
+from omnilmm.engine.events import Engine
+from omnilmm.engine.options import Options
+from omnilmm.errors import ImageError, OmniLMMError
+from omnilmm.images.pixels import open_picture
+from omnilmm.ui.answering import Answering
+from omnilmm.ui.archive import read_conversation
+from omnilmm.ui.keeping import Keeper, Memory
+from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.streamlit_page import engines, side
+from omnilmm.ui.texts import Texts, texts_for
+
+QUESTION = "question"  # key of the question box
+LANGUAGE = "language"  # key of the choice of the language
+
+KEEPER = Keeper()
+
+
+class Visitor:
+    """The state of one open page.
+
+    Attributes:
+        session: the conversation.
+        answering: the newest turn; None once the page has taken over what came of it.
+        pending: pictures that go with the next question.
+        editing: number of the question that is being edited, None for none.
+        notice: what the visitor should know now.
+        token: under which the conversation is kept; empty until the browser has answered.
+    """
+
+    def __init__(self) -> None:
+        self.session = Session()
+        self.answering: Answering | None = None
+        self.pending: list[Picture] = []
+        self.editing: int | None = None
+        self.notice = ""
+        self.token = ""
+        self.page = ""  # which open page shows it
+        self._asked: tuple[Part, ...] = ()  # comes back into the box if nothing comes of it
+
+    @property
+    def texts(self) -> Texts:
+        """What to say, in the visitor's language."""
+        return self.session.texts
+
+    @property
+    def history(self) -> Conversation:
+        """The turns to show above the one that is being answered."""
+        draft = self.draft
+        return draft.history if draft else self.session.conversation
+
+    @property
+    def draft(self) -> Draft | None:
+        """The turn that is being answered."""
+        running = self.answering
+        return running.draft if running and running.outcome == "growing" else None
+
+    # --- what a click does --------------------------------------------------------------------------------------------
+
+    def ask(self) -> None:
+        """Answer what is in the question box, with the pictures that wait."""
+        given, engine = st.session_state[QUESTION], engines.engine()
+        asked: tuple[Part, ...] = (*self.pending, given.text)
+        self.pending = []
+        try:
+            asked = (*asked[:-1], *map(_open, given.files), given.text)
+            options = side.options(engine.card)
+        except OmniLMMError as error:
+            self.notice, self._asked = self.texts.told(str(error)), asked
+            self._give_back()
+            return
+        self._start(lambda: self.session.ask(engine, asked, options), asked)
+
+    def ask_this(self, *parts: Part) -> None:
+        """Answer a question that is not from the box; what is in the box stays there."""
+        self._answer(lambda engine, options: self.session.ask(engine, parts, options))
+
+    def again(self) -> None:
+        """Answer the last question anew."""
+        self._answer(self.session.again)
+
+    def edit(self, number: int, text: str) -> None:
+        """Answer another text in place of a question, about the same pictures."""
+        pictures = self.session.conversation.messages[number].pictures
+        self._answer(lambda engine, options: self.session.edit(engine, number, (*pictures, text), options))
+
+    def go_on(self) -> None:
+        """Ask for the rest of an answer that was cut off."""
+        self.ask_this(self.texts.go_on_question)
+
+    def start_edit(self, number: int | None) -> None:
+        """Show a question as a text field, or none."""
+        self.editing = number
+
+    def undo(self) -> None:
+        """Take back the last question; it returns into the box."""
+        try:
+            self._asked = self.session.undo().parts
+        except OmniLMMError as error:
+            self.notice = self.texts.told(str(error))
+        self._give_back()
+
+    def stop(self) -> None:
+        """Stop the running answer and keep what it has said."""
+        self.session.stop()
+
+    def clear(self) -> None:
+        """Start over."""
+        self.session.clear()
+        self.pending, self.notice, self.editing, self.answering, self._asked = [], "", None, None, ()
+
+    def add(self, *files: Any) -> None:
+        """Let pictures wait for the next question; none twice."""
+        try:
+            self.pending += [picture for picture in map(_open, files) if picture not in self.pending]
+        except OmniLMMError as error:
+            self.notice = self.texts.told(str(error))
+
+    def drop(self, picture: Picture) -> None:
+        """Do not send a picture that waits."""
+        self.pending = [other for other in self.pending if other != picture]
+
+    def take_up(self, file: Any) -> None:
+        """Go on with a conversation from a file."""
+        try:
+            self.session.take_up(read_conversation(file.getvalue()))
+        except OmniLMMError as error:
+            self.notice = self.texts.told(str(error))
+        else:
+            self.notice, self.editing = self.texts.imported, None
+
+    def come_back(self, remembered: Memory) -> None:
+        """Go on where this browser left off.
+
+        Args:
+            remembered: by the browser, for this tab.
+        """
+        if self.token:
+            return
+        token = remembered.token
+        before = _OPEN.get(token)
+        is_elsewhere = before is not None and before.is_watched()  # a tab that was duplicated
+        self.token = token if token and not is_elsewhere else KEEPER.new_token()
+        if remembered.language:
+            st.session_state[LANGUAGE] = remembered.language
+        current = self
+        if self.session.conversation.messages or self.answering:
+            pass  # already talking about something else
+        elif before is not None and not is_elsewhere:
+            before.page, current = self.page, before  # with what it was doing when the page went away
+            before.stop()
+        elif kept := KEEPER.get(token):
+            self.session.take_up(kept.conversation, kept.notes)
+        elif remembered.said:
+            self.session.take_up(remembered.conversation(self.texts.picture_lost))
+            self.notice = self.texts.restored_text
+        st.session_state.visitor = _OPEN[current.token] = current
+
+    # --- what the page does before it is drawn ------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Take over what came of the last turn, once it has ended."""
+        ended = self.answering
+        if ended is None or not ended.done.is_set():
+            return
+        self.answering, self.notice = None, ended.notice
+        if ended.outcome in ("failed", "withdrawn"):
+            self._give_back()
+        self._asked = ()
+
+    def keep(self) -> None:
+        """Keep the conversation for when the page is loaded anew."""
+        if self.token:
+            KEEPER.keep(self.token, self.session.kept)
+
+    @property
+    def memory(self) -> Memory:
+        """What the browser should remember of it."""
+        return Memory.of(self.token, st.session_state.get(LANGUAGE) or "", self.session.conversation)
+
+    def is_watched(self) -> bool:
+        """Whether the page that shows it is open; from any thread."""
+        return Runtime.exists() and Runtime.instance().is_active_session(self.page)
+
+    def _answer(self, drafts: Callable[[Engine, Options], Iterator[Draft]]) -> None:
+        engine = engines.engine()  # the one of now, not of when the button was drawn
+        try:
+            options = side.options(engine.card)
+        except OmniLMMError as error:
+            self.notice = self.texts.told(str(error))
+        else:
+            self._start(lambda: drafts(engine, options))
+
+    def _start(self, drafts: Callable[[], Iterator[Draft]], asked: tuple[Part, ...] = ()) -> None:
+        """Begin a turn; `asked` comes back into the box if nothing comes of it."""
+        most = engines.SHARED.most_answers
+        self._asked = asked
+        if most is not None and not self.session.busy and sum(other.session.busy for other in _OPEN.values()) >= most:
+            self.notice = self.texts.many_waiting.format(count=most)
+            self._give_back()
+            return
+        self.notice, self.editing = "", None
+        self.answering = Answering(self.session, drafts, self.is_watched)
+
+    def _give_back(self) -> None:
+        self.pending = [part for part in self._asked if isinstance(part, Picture)] + self.pending
+        if text := "\n".join(part for part in self._asked if isinstance(part, str)):
+            st.session_state[QUESTION] = text
+        self._asked = ()
+
+
+_OPEN: WeakValueDictionary[str, Visitor] = WeakValueDictionary()
+
+
+def visitor() -> Visitor:
+    """The visitor whose page is being drawn, spoken to in the language of their browser or choice."""
+    if "visitor" not in st.session_state:
+        st.session_state.visitor = Visitor()
+    me: Visitor = st.session_state.visitor
+    context = get_script_run_ctx()
+    me.page = context.session_id if context else ""
+    me.session.texts = texts_for(st.session_state.get(LANGUAGE) or st.context.locale)
+    return me
+
+
+def _open(file: Any) -> Picture:
+    try:
+        return open_picture(file.getvalue())
+    except ImageError as error:
+        raise ImageError(f"{file.name}: {error}") from error

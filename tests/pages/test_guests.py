@@ -1,0 +1,89 @@
+"""The Gradio page for more than one person: logins, a proxy in front of it, and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client
+from PIL import Image
+
+from omnilmm.engine.local import LocalEngine
+from omnilmm.ui.gradio_page.page import Page as TalkPage
+from omnilmm.ui.server import launch
+from omnilmm.ui.texts import ENGLISH
+from tests.pages.visitor import SAMPLES, Pace, Site, Visitor, serve
+
+Visit = Callable[..., Visitor]
+
+CIRCLE, STARS = SAMPLES["circle"], SAMPLES["stars"]
+LOGIN = {"ann": "secret", "bob": "hidden"}
+
+
+def test_with_a_login_nothing_is_told_before_and_all_works_after(visit: Visit, engine: LocalEngine) -> None:
+    with serve(engine, login=LOGIN) as site:
+        for path in ("config", "gradio_api/info", "gradio_api/file=x", "gradio_api/upload", "gradio_api/queue/data"):
+            said = httpx.get(f"{site.address}{path}", params={"session_hash": "x"}, timeout=60)
+            assert said.status_code in (401, 403, 404, 405), (path, said.status_code)
+        upload = httpx.post(f"{site.address}gradio_api/upload", files={"files": b"x"}, timeout=60)
+        assert upload.status_code == 401
+        with pytest.raises(Exception, match="Could not login"):
+            Client(site.address, auth=("ann", "wrong"), verbose=False)
+        Client(site.address, auth=("ann", "secret"), verbose=False)
+
+        visitor = visit(site.address, login=("bob", "hidden"))
+        visitor.ask(CIRCLE.question, CIRCLE.picture)
+        assert visitor.answered() == CIRCLE.answer
+
+
+def test_there_is_no_door_for_programs(site: Site) -> None:
+    """Every handler belongs to a page; programs have `chat.py`."""
+    offered = Client(site.address, verbose=False).view_api(print_info=False, return_format="dict")
+    assert offered == {"named_endpoints": {}, "unnamed_endpoints": {}}
+
+
+def test_behind_a_proxy_under_a_path(visit: Visit, engine: LocalEngine, proxy: Callable[[str, str], str]) -> None:
+    with serve(engine, root_path="/chat") as site:
+        visitor = visit(proxy(site.address, "/chat"))
+        visitor.ask(CIRCLE.question, CIRCLE.picture)
+        assert visitor.answered() == CIRCLE.answer
+
+
+def test_a_file_that_is_too_large_is_refused(visit: Visit, tmp_path: Path, engine: LocalEngine) -> None:
+    large = tmp_path / "large.png"
+    Image.effect_noise((1600, 1600), 200).save(large)
+    assert large.stat().st_size > 2**20
+    with serve(engine, max_file_mib=1) as site:
+        upload = httpx.post(
+            f"{site.address}gradio_api/upload", files={"files": ("large.png", large.read_bytes())}, timeout=60
+        )
+        assert upload.status_code == 413
+        visitor = visit(site.address)
+        visitor.page.locator("#question input[type=file]").set_input_files(str(large))
+        visitor.until(lambda: bool(visitor.page.locator("[data-testid=toast-body], .toast-body").count()))
+        visitor.ask(CIRCLE.question, CIRCLE.picture)
+        assert visitor.answered() == CIRCLE.answer
+
+
+def test_beyond_the_queue_people_are_told_and_keep_their_question(
+    visit: Visit, engine: LocalEngine, pace: Pace
+) -> None:
+    page = TalkPage(engine, most_answers=1)
+    address = launch(page.demo, port=0)
+    try:
+        first, second = visit(address), visit(address)
+        first.sample("circle")
+        first.until(lambda: first.note != "")
+        second.ask("Hello?")
+        second.until(lambda: bool(second.notice.count()))
+        assert second.notice.inner_text() == ENGLISH.many_waiting.format(count=1)
+        assert second.box.input_value() == "Hello?"
+        pace.allow()
+        first.answered()
+        second.box.press("Enter")
+        second.answered()
+    finally:
+        pace.allow()
+        page.demo.close(verbose=False)

@@ -1,0 +1,88 @@
+"""How the Gradio page looks and is used without a mouse: an accessibility checker, dark colours, Markdown, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from omnilmm.ui.texts import ENGLISH
+from tests.pages.looks import LOOKS, RICH, serious
+from tests.pages.visitor import SAMPLES, Site, Visitor, serve
+from tests.ui.scripted import ScriptedEngine, capable, saying
+
+Visit = Callable[..., Visitor]
+
+CIRCLE, STARS = SAMPLES["circle"], SAMPLES["stars"]
+
+
+@pytest.fixture(scope="module")
+def able() -> Iterator[Site]:
+    """The page with a model that can do everything."""
+    with serve(ScriptedEngine(saying(RICH), capable())) as site:
+        yield site
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_an_accessibility_checker_finds_nothing_serious(visit: Visit, able: Site, look: str) -> None:
+    visitor = visit(able.address, **LOOKS[look])
+    assert serious(visitor.page) == []
+    visitor.ask("What is it?", STARS.picture)
+    visitor.until(lambda: len(visitor.notes()) == 1)
+    for panel in ("seen-panel", "files", "about"):
+        visitor.page.locator(f"#{panel} button").first.click()
+    visitor.page.wait_for_timeout(500)  # panels unfold slowly
+    assert serious(visitor.page) == []
+
+
+def test_code_tables_and_formulas(visit: Visit, able: Site) -> None:
+    visitor = visit(able.address)
+    visitor.ask("What is it?", STARS.picture)
+    visitor.answered()
+    answer = visitor.page.locator("#chat .bot.message").first
+    assert answer.locator("table td").all_inner_texts() == ["star", "2"]
+    assert answer.locator("pre code").inner_text().startswith("# counts the stars\ndef count(")
+    visitor.until(lambda: answer.locator(".katex").count() == 2)
+    assert answer.locator(".katex-display").count() == 1
+    assert answer.locator("mark.chip").inner_text() == "star"
+
+
+def test_dark_colours_are_dark(visit: Visit) -> None:
+    def light(visitor: Visitor, what: str) -> float:
+        colour = visitor.page.locator("body").evaluate(f"body => getComputedStyle(body)['{what}']")
+        red, green, blue = (float(part) for part in colour.strip("rgba()").split(",")[:3])
+        return (red + green + blue) / 765
+
+    dark, bright = visit(color_scheme="dark"), visit(color_scheme="light")
+    assert light(dark, "background-color") < 0.3 < 0.6 < light(dark, "color")
+    assert light(bright, "background-color") > 0.8 > 0.4 > light(bright, "color")
+
+
+def test_the_keyboard_is_enough(visitor: Visitor) -> None:
+    """From the sample to a further question, an edit and a new chat, by Tab, Enter and letters alone."""
+
+    def go_to(selector: str) -> None:
+        for _ in range(120):
+            if visitor.page.evaluate(f"document.activeElement?.matches({selector!r})"):
+                return
+            visitor.page.keyboard.press("Tab")
+        raise AssertionError(f"Tab does not lead to {selector}")
+
+    go_to(".sample")
+    visitor.page.keyboard.press("Enter")
+    visitor.answered()
+    go_to("#question textarea")
+    visitor.page.keyboard.type("What is in this picture?")
+    visitor.page.keyboard.press("Enter")
+    visitor.answered(2)
+    go_to("#chat .picture")
+    visitor.page.keyboard.press("Enter")
+    visitor.until(lambda: visitor.page.locator("#full-size").is_visible())
+    visitor.page.keyboard.press("Escape")
+    visitor.until(lambda: not visitor.page.locator("#full-size").is_visible())
+    go_to("#chat .edit")
+    visitor.page.keyboard.press("Enter")
+    visitor.until(lambda: ENGLISH.editing.split("{")[0] in visitor.page.locator("#notice").inner_text())
+    go_to("#clear")
+    visitor.page.keyboard.press("Enter")
+    visitor.until(lambda: visitor.questions() == [])

@@ -1,0 +1,123 @@
+"""Ways into the Gradio page for pictures, and what it shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from omnilmm.engine.events import View
+from omnilmm.ui import texts
+from omnilmm.ui.texts import ENGLISH
+from tests.pages.visitor import SAMPLES, Site, Visitor, serve
+from tests.ui.scripted import ScriptedEngine, capable, saying
+
+Visit = Callable[..., Visitor]
+
+CIRCLE, STARS, HEART = (SAMPLES[name] for name in ("circle", "stars", "heart"))
+
+
+@pytest.fixture(scope="module")
+def able() -> Iterator[Site]:
+    """The page with a model that can do everything."""
+    with serve(ScriptedEngine(card=capable())) as site:
+        yield site
+
+
+def test_a_picture_is_pasted_from_the_clipboard(visit: Visit, site: Site) -> None:
+    visitor = visit(permissions=["clipboard-read", "clipboard-write"])
+    visitor.page.evaluate(
+        """async bytes => {
+            const picture = new Blob([new Uint8Array(bytes)], { type: "image/png" })
+            await navigator.clipboard.write([new ClipboardItem({ "image/png": picture })])
+        }""",
+        list(CIRCLE.picture.read_bytes()),
+    )
+    visitor.box.focus()
+    visitor.page.keyboard.press("Control+V")
+    visitor.until(lambda: visitor.attached.count() == 1 and visitor.send.is_enabled())
+    visitor.ask(CIRCLE.question)
+    assert visitor.answered() == CIRCLE.answer
+
+
+def test_a_picture_is_dropped_on_the_question_box(visitor: Visitor) -> None:
+    visitor.drop(STARS.picture)
+    visitor.until(lambda: visitor.attached.count() == 1 and visitor.send.is_enabled())
+    visitor.ask(STARS.question)
+    assert visitor.answered() == STARS.answer
+
+
+def test_a_photo_from_the_camera_is_asked_about(visit: Visit) -> None:
+    visitor = visit(permissions=["camera"])
+    visitor.page.locator("#camera").click()
+    panel = visitor.page.locator("#camera-panel")
+    panel.locator("button:visible").first.click()  # asks for the camera
+    video = panel.locator("video")
+    visitor.until(lambda: bool(video.count()) and video.evaluate("video => video.videoWidth > 0"))
+    panel.get_by_role("button", name="capture photo").click()
+    visitor.until(lambda: visitor.attached.count() == 1 and visitor.send.is_enabled())
+    assert not panel.is_visible()
+    visitor.ask("What is in this picture?")
+    visitor.answered()
+    assert visitor.pictures.count() == 1
+
+
+def test_several_pictures_in_one_turn_and_more_in_a_later_one(visit: Visit, able: Site) -> None:
+    visitor = visit(able.address)
+    visitor.ask("Which is redder?", CIRCLE.picture, STARS.picture)
+    visitor.answered()
+    visitor.ask("And this one?", HEART.picture)
+    visitor.answered(2)
+    assert visitor.pictures.count() == 3
+    asked, _ = able.engine.asked[-1]
+    expected = [Image.open(sample.picture).convert("RGB").tobytes() for sample in (CIRCLE, STARS, HEART)]
+    assert [picture.image.tobytes() for picture in asked.pictures] == expected
+    assert [len(message.pictures) for message in asked.messages] == [2, 0, 1]
+
+
+def test_what_the_model_sees_is_shown_before_and_after_asking(visit: Visit, able: Site) -> None:
+    able.engine.looks = tuple(
+        View(box, 112, 112, 64) for box in ((0, 0, 200, 100), (0, 0, 100, 100), (100, 0, 200, 100))
+    )
+    visitor = visit(able.address)
+    panel = visitor.page.locator("#seen-panel")
+    panel.get_by_role("button", name=ENGLISH.seen).click()
+    visitor.until(lambda: texts.ENGLISH.seen_nothing in panel.inner_text())
+    visitor.attach(STARS.picture)
+    visitor.until(lambda: "overview 112×112: 64 tokens" in panel.inner_text())
+    assert "2 slices of 112×112: 128 tokens" in panel.inner_text()
+    assert panel.locator("img").evaluate("image => image.naturalWidth") > 0
+    visitor.ask("What is it?")
+    visitor.answered()
+    assert "2 slices of 112×112: 128 tokens" in panel.inner_text()
+
+
+def test_boxes_are_drawn_on_the_picture_and_named_in_the_text(visit: Visit, able: Site) -> None:
+    answer = (
+        "A <ref>red circle</ref><box>100 100 300 300</box> and <ref>two stars</ref>"
+        "<box>500 500 600 600</box><box>700 500 800 600</box>, and <b>text</b> between."
+    )
+    able.engine.script = saying(answer)
+    visitor = visit(able.address)
+    visitor.ask("Where?", STARS.picture)
+    visitor.answered()
+    said = visitor.answers()[0]
+    assert "between." in said, "text between two boxes is gone"
+    assert visitor.page.locator("#chat mark.chip").all_inner_texts() == ["red circle", "two stars"]
+    marked = visitor.page.locator("#chat .bot img.picture")
+    assert marked.count() == 1
+    plain = visitor.page.locator("#chat .user img.picture")
+    assert marked.get_attribute("src") != plain.get_attribute("src")
+    assert marked.get_attribute("alt") == ENGLISH.boxes_on_picture
+
+
+def test_a_picture_that_is_cut_off_is_refused_in_one_line(visitor: Visitor, tmp_path: Path) -> None:
+    whole = CIRCLE.picture.read_bytes()
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(whole[: len(whole) // 2])
+    visitor.ask("What is it?", broken)
+    visitor.until(lambda: bool(visitor.notice.count()) and "broken.png" in visitor.notice.inner_text())
+    assert visitor.questions() == []
+    assert visitor.box.input_value() == "What is it?"

@@ -1,0 +1,76 @@
+"""Everything that one does with a page, as steps, so that two people can do it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omnilmm.ui.samples import Sample
+from tests.pages.visitor import Pace
+
+MORE = "What is in this picture?"
+
+
+def everything(person: Any, mine: Sample, other: Sample, folder: Path, pace: Pace) -> Iterator[None]:
+    """Ask, ask on, regenerate, edit, undo, export, start over, import and reload; between two steps it is others' turn.
+
+    Args:
+        person: in front of either page, with a model that is asked about their sample.
+        mine: the picture of this one, with a question and the true answer.
+        other: that of the other one: nothing of it may ever be seen here.
+        folder: for what is saved.
+        pace: of the model, which may go as fast as it likes.
+    """
+
+    def mind_my_own_business() -> None:
+        said = "\n".join([*person.questions(), *person.answers()])
+        assert other.question not in said and other.answer not in said
+
+    person.ask(mine.question, mine.picture)
+    yield
+    assert person.answered() == mine.answer
+    person.ask(MORE)
+    yield
+    person.answered(2)
+    assert person.pictures.count() == 1
+    pace.hold()  # or the answer before could be taken for the new one
+    person.press("regenerate")
+    person.until(lambda: not person.is_idle)
+    pace.allow()
+    yield
+    person.answered(2)
+    assert person.questions() == [mine.question, MORE]
+    person.press("undo")
+    yield
+    person.until(lambda: person.questions() == [mine.question] and person.box.input_value() == MORE)
+    person.box.fill("")
+    person.edit(0, "Which colours do you see?")
+    yield
+    person.until(lambda: person.questions() == ["Which colours do you see?"] and person.is_idle)
+    person.answered()
+    assert person.pictures.count() == 1
+    mind_my_own_business()
+    said = person.answers()
+    person.export(folder / f"{mine.picture.stem}.json")
+    yield
+    person.press("clear")
+    yield
+    person.until(lambda: person.questions() == [] and person.pictures.count() == 0)
+    person.take_up(folder / f"{mine.picture.stem}.json")
+    yield
+    person.until(lambda: person.answers() == said and person.pictures.count() == 1)
+    person.reload()
+    yield
+    person.until(lambda: person.answers() == said and person.pictures.count() == 1)
+    person.ask(mine.question)
+    yield
+    assert person.answered() == mine.answer  # what was imported has no note
+    mind_my_own_business()
+
+
+def at_once(*people: Iterator[None]) -> None:
+    """A step of each in turn, until all are done."""
+    going = list(people)
+    while going:
+        going = [person for person in going if next(person, going) is not going]

@@ -1,0 +1,235 @@
+"""A person in front of the Streamlit page, and the page's server in this process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from playwright.sync_api import BrowserContext, Locator, Page, Request
+from streamlit import config
+from streamlit.runtime import Runtime
+from streamlit.web.bootstrap import load_config_options
+
+import web_demo_streamlit
+from omnilmm.engine.events import Engine
+from omnilmm.ui.streamlit_page import engines, serving
+from omnilmm.ui.texts import ENGLISH
+from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, drop
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Site:
+    """The page, being served."""
+
+    address: str
+    engine: Any = None
+
+    def use(self, engine: Engine) -> None:
+        """From now on this engine answers everybody."""
+        self.engine = engine
+        engines.serve(lambda _: engine, engine.card.name)
+
+
+@contextmanager
+def serve(engine: Engine, *flags: str) -> Iterator[Site]:
+    """Serve the page on any free port; one at a time, since Streamlit has one runtime per process."""
+    given = web_demo_streamlit.parser().parse_args(["--port", "0", *flags])
+    config._main_script_path = str(ROOT / "web_demo_streamlit.py")  # there is its `.streamlit` folder
+    load_config_options(serving.settings("127.0.0.1", 0))
+    app = web_demo_streamlit.build(lambda _: engine, given)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="websockets-sansio"))
+    thread = threading.Thread(target=server.run, name="page", daemon=True)
+    thread.start()
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while not server.started:
+        assert thread.is_alive() and time.monotonic() < end, "the page did not start"
+        time.sleep(0.05)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Site(f"http://127.0.0.1:{port}", engine)
+    finally:
+        server.should_exit = True
+        thread.join()
+        Runtime._instance = None
+
+
+@dataclass(eq=False)
+class Person:
+    """Somebody who looks at the page."""
+
+    page: Page
+    foreign: list[Request] = field(default_factory=list)  # requests that went out to any other host
+    broken: list[str] = field(default_factory=list)  # errors of the page's scripts
+
+    @classmethod
+    def arrives(cls, context: BrowserContext, address: str) -> Person:
+        """Opens the page and waits until it can be used."""
+        person = cls(context.new_page())
+        person.page.set_default_timeout(PATIENCE_MS)
+        person.page.on("request", lambda request: person._note(request, address))
+        person.page.on("requestfailed", person._forgive)
+        person.page.on("pageerror", lambda error: person.broken.append(str(error)))
+        person.page.goto(address)
+        person.box.wait_for()
+        return person
+
+    def _note(self, request: Request, address: str) -> None:
+        if not request.url.startswith((address, address.replace("http", "ws", 1), "data:", "blob:")):
+            self.foreign.append(request)
+
+    def _forgive(self, request: Request) -> None:
+        if request.failure == "csp" and request in self.foreign:  # stopped by the page's own policy, never sent
+            self.foreign.remove(request)
+
+    @property
+    def box(self) -> Locator:
+        return self.page.locator("[data-testid=stChatInput] textarea")
+
+    @property
+    def notice(self) -> Locator:
+        return self.page.locator("[data-testid=stAlert]")
+
+    @property
+    def pictures(self) -> Locator:
+        return self.page.locator("[class*=st-key-message-] [data-testid=stImage] img")
+
+    @property
+    def attached(self) -> Locator:
+        return self.page.locator("[data-testid=stFileChip], .st-key-pending [data-testid=stImage]")
+
+    def button(self, key: str) -> Locator:
+        return self.page.locator(f".st-key-{key} button")
+
+    def message(self, number: int) -> Locator:
+        return self.page.locator(f".st-key-message-{number}")
+
+    def questions(self) -> list[str]:
+        return self._texts(0)
+
+    def answers(self) -> list[str]:
+        return self._texts(1)
+
+    def _texts(self, first: int) -> list[str]:
+        """What is said in every second bubble."""
+        said = []
+        number = first
+        while (bubble := self.message(number)).count():
+            parts = bubble.locator(
+                "[data-testid=stMarkdown]:not(:has([data-testid=stCaptionContainer]))"
+            ).all_inner_texts()
+            said.append("\n".join(part for part in parts if part.strip()))
+            number += 2
+        return said
+
+    def notes(self) -> list[str]:
+        return self.page.locator("[class*=st-key-note-] [data-testid=stCaptionContainer]").all_inner_texts()
+
+    @property
+    def answer(self) -> str:
+        return (self.answers() or [""])[-1]
+
+    @property
+    def note(self) -> str:
+        return (self.notes() or [""])[-1]
+
+    def sample(self, name: str) -> None:
+        self.page.get_by_role("button", name=SAMPLES[name].question, exact=True).click()
+
+    def attach(self, *paths: Path) -> None:
+        before = self.attached.count()
+        self.page.locator("[data-testid=stChatInput] input[type=file]").first.set_input_files([str(p) for p in paths])
+        self.until(lambda: self.attached.count() == before + len(paths))
+
+    def paste(self, picture: bytes) -> None:
+        self.box.evaluate(
+            """(element, bytes) => {
+                const data = new DataTransfer()
+                data.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }))
+                const how = { clipboardData: data, bubbles: true, cancelable: true }
+                element.dispatchEvent(new ClipboardEvent("paste", how))
+            }""",
+            list(picture),
+        )
+
+    def drop(self, path: Path) -> None:
+        """Drag a file over the question box and let go; by the browser itself, as a hand would."""
+        drop(self.page, self.box, path)
+
+    def remembered(self) -> str:
+        """What the browser remembers for this tab."""
+        return str(self.page.evaluate("sessionStorage.getItem('omnilmm-chat')") or "")
+
+    def ask(self, question: str, *pictures: Path) -> None:
+        if pictures:
+            self.attach(*pictures)
+        self.box.fill(question)
+        self.page.locator("[data-testid=stChatInputSubmitButton]:enabled").wait_for()  # uploaded
+        self.box.press("Enter")
+
+    def press(self, name: str) -> None:
+        """One of the buttons under the conversation: regenerate, undo, clear."""
+        self.button(name).click()
+
+    def edit(self, number: int, text: str) -> None:
+        """Ask another question in place of an earlier one, about the same picture."""
+        self.button(f"edit-{2 * number}").click()
+        self.page.locator(f".st-key-edited-{2 * number} textarea").fill(text)
+        self.button("edit-save").click()
+
+    def export(self, path: Path) -> None:
+        """Save the conversation with its pictures."""
+        self.unfold()
+        with self.page.expect_download() as download:
+            self.button("export-json").click()
+        download.value.save_as(path)
+
+    def take_up(self, path: Path) -> None:
+        """Go on with a saved conversation."""
+        self.unfold()
+        self.page.locator(".st-key-import input[type=file]").set_input_files(str(path))
+
+    def unfold(self) -> None:
+        """Open the panel with what is exported and imported."""
+        if not self.button("export-json").is_visible():
+            self.page.get_by_text(ENGLISH.export, exact=True).click()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no answer is being given."""
+        return not self.button("stop").count()
+
+    def settled(self) -> None:
+        """Wait until nothing is drawn any more; what is drawn anew is faded meanwhile."""
+        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        self.page.wait_for_function(
+            """() => !document.querySelector('[data-stale=true]')
+                && !document.getAnimations().some(one => one instanceof CSSTransition)"""
+        )
+
+    def reload(self) -> None:
+        """F5."""
+        self.page.reload()
+        self.box.wait_for()
+
+    def answered(self, count: int = 1) -> str:
+        """Wait for whole answers; the last one's text."""
+        self.until(lambda: len(notes := self.notes()) == count and ANSWERED in notes[-1])
+        self.until(lambda: not self.button("stop").count())
+        return self.answers()[-1]
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something that is seen on the page."""
+        end = time.monotonic() + PATIENCE_MS / 1000
+        while not holds():
+            if time.monotonic() > end:
+                text = self.page.locator("body").inner_text()
+                raise AssertionError(f"waited {PATIENCE_MS / 1000:.0f} s in vain; the page says:\n{text}")
+            self.page.wait_for_timeout(100)

@@ -1,0 +1,80 @@
+"""A login before the Streamlit page, in its real program, however it is started: a browser with it does everything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser
+
+from tests.pages.visitor import SAMPLES
+from tests.space import said
+from tests.streamlit_pages.person import Person
+
+ROOT = Path(__file__).parents[2]
+ANNA = {"username": "anna", "password": "a secret: 密码"}
+WAYS = {
+    "python": ["web_demo_streamlit.py", "--port", "0"],
+    "streamlit run": [*"-m streamlit run web_demo_streamlit.py --server.port 0 --server.headless true".split(), "--"],
+}
+
+
+def status(address: str, method: str = "GET") -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, method=method), timeout=60) as answer:  # noqa: S310
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_with_a_login_pictures_and_answers_come_and_without_nothing(tmp_path: Path, browser: Browser, way: str) -> None:
+    people = tmp_path / "people.txt"
+    people.write_text(f"ben:other\n{ANNA['username']}:{ANNA['password']}\n", encoding="utf-8")
+    command = [sys.executable, *WAYS[way], "--auth", str(people)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as server:  # type: ignore[call-overload]
+        try:
+            address = said(server, r"http://[^ ]+:\d+")
+            assert status(address) == 401
+            assert status(f"{address}/_stcore/health") == 401
+            assert status(f"{address}/_stcore/upload_file/session/file", "PUT") == 401
+            sample = SAMPLES["circle"]
+            context = browser.new_context(locale="en", http_credentials=ANNA)
+            person = Person.arrives(context, address)
+            person.ask(sample.question, sample.picture)
+            assert person.answered() == sample.answer
+            context.close()
+            wrong = browser.new_context(http_credentials=ANNA | {"password": "guessed"})
+            refused = wrong.new_page().goto(address)
+            assert refused and refused.status == 401
+            wrong.close()
+        finally:
+            server.terminate()
+    assert server.returncode in (0, -15)
+
+
+def test_under_a_path_and_with_small_uploads(tmp_path: Path, browser: Browser) -> None:
+    large = tmp_path / "large.png"
+    Image.effect_noise((1600, 1600), 200).save(large)
+    command = [sys.executable, "web_demo_streamlit.py", "--port", "0", "--root-path", "/chat", "--max-file-size", "1"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        try:
+            address = said(server, r"http://[^ ]+:\d+/chat")
+            context = browser.new_context(locale="en")
+            person = Person.arrives(context, address)
+            person.page.locator("[data-testid=stChatInput] input[type=file]").first.set_input_files(str(large))
+            person.until(lambda: "1.0MB" in person.page.locator("body").inner_text())  # the limit is told
+            person.page.reload()
+            sample = SAMPLES["circle"]
+            person.ask(sample.question, sample.picture)
+            assert person.answered() == sample.answer
+            assert [request.url for request in person.foreign] == []
+            context.close()
+        finally:
+            server.terminate()

@@ -1,0 +1,410 @@
+"""The journeys of a person in front of the Streamlit page, answered by the real built-in model."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser
+
+from omnilmm.conversation import EXPORT_FORMAT
+from omnilmm.engine.events import TextDelta
+from omnilmm.engine.local import LocalEngine
+from omnilmm.engine.starting import StartingEngine
+from omnilmm.errors import HardwareError
+from omnilmm.images.pixels import open_picture
+from omnilmm.ui.archive import read_conversation
+from omnilmm.ui.streamlit_page import visitor as visitors
+from omnilmm.ui.streamlit_page.visitor import KEEPER
+from omnilmm.ui.texts import ENGLISH, texts_in
+from tests.engine.gate import Gate
+from tests.pages.together import at_once, everything
+from tests.pages.visitor import SAMPLES, Pace, wait_until_free
+from tests.streamlit_pages.person import Person, Site
+from tests.ui.scripted import ScriptedEngine, finished
+
+Visit = Callable[..., Person]
+CIRCLE, STARS, HEART, PICTURE = "circle", "stars", "heart", "picture"
+
+
+def test_it_says_which_model_runs_on_what_and_why(site: Site, person: Person) -> None:
+    line = person.page.locator(".st-key-header").inner_text()
+    for part in (site.engine.card.title, site.engine.device.value, site.engine.device.reason, site.engine.dtype.reason):
+        assert part in line
+
+
+def test_a_sample_is_answered_truly_as_it_streams(site: Site, person: Person, pace: Pace) -> None:
+    person.sample(CIRCLE)
+    person.until(lambda: person.note in (ENGLISH.looking, ENGLISH.thinking))
+    seen = [""]
+    for passes in (2, 1):  # the model stands still while a part of its answer can be read
+        pace.allow(passes)
+        person.until(lambda: person.answer != seen[-1])
+        seen.append(person.answer)
+    pace.allow()
+    answer = person.answered()
+    assert answer == SAMPLES[CIRCLE].answer
+    assert all(answer.startswith(part) and part != answer for part in seen)
+    assert person.questions() == [SAMPLES[CIRCLE].question]
+    assert "25 picture tokens" in person.note
+
+
+def test_a_later_question_sees_the_picture_of_an_earlier_one(site: Site, person: Person) -> None:
+    person.ask(SAMPLES[STARS].question, SAMPLES[STARS].picture)
+    assert person.answered() == SAMPLES[STARS].answer
+    person.ask("What colour are the stars?")
+    person.answered(2)
+    assert "25 picture tokens" in person.note
+    assert person.pictures.count() == 1, "a picture was appended twice"
+
+
+def test_stop_keeps_what_was_said_and_frees_the_model(site: Site, person: Person, pace: Pace) -> None:
+    person.sample(PICTURE)
+    pace.allow(5)
+    person.until(lambda: len(person.answer.split()) >= 3)
+    person.button("stop").click()
+    assert pace.was_closed()
+    passes = pace.passes
+    pace.allow()
+    person.until(lambda: person.note == ENGLISH.stopped)
+    wait_until_free(site.engine)
+    assert pace.passes <= passes + 1, "the model went on after Stop"
+    said = person.answer
+    assert said != SAMPLES[PICTURE].answer
+    person.ask("Is there a star?")  # the part that was said is a turn of the conversation
+    person.answered(2)
+    assert person.answers()[0] == said
+
+
+def test_stop_before_the_first_word_gives_the_question_back(site: Site, person: Person, pace: Pace) -> None:
+    person.ask("Is there a heart?", SAMPLES[HEART].picture)
+    person.until(lambda: bool(person.questions()))
+    person.button("stop").click()
+    assert pace.was_closed()
+    pace.allow()
+    person.until(lambda: person.notice.all_inner_texts() != [])
+    assert ENGLISH.withdrawn in person.notice.inner_text()
+    person.until(lambda: person.box.input_value() == "Is there a heart?")
+    assert person.attached.count() == 1
+    assert person.questions() == []
+    person.box.press("Enter")
+    assert person.answered()
+    assert person.pictures.count() == 1
+
+
+def test_touching_the_settings_never_kills_an_answer(site: Site, person: Person, pace: Pace) -> None:
+    person.sample(PICTURE)
+    pace.allow(4)
+    person.until(lambda: bool(person.answer))
+    before = person.answer
+    person.page.get_by_text(ENGLISH.modes["beam"], exact=True).click()
+    person.until(lambda: ENGLISH.labels["beams"] in person.page.locator("[data-testid=stSidebar]").inner_text())
+    person.page.get_by_text(ENGLISH.export, exact=True).click()
+    assert person.answer.startswith(before) and not person.is_idle
+    pace.allow()
+    assert person.answered() == SAMPLES[PICTURE].answer
+    assert len(person.questions()) == 1
+
+
+@pytest.mark.parametrize("leave", ["close", "reload"])
+def test_leaving_frees_the_model(site: Site, person: Person, pace: Pace, leave: str) -> None:
+    person.sample(PICTURE)
+    pace.allow(4)
+    person.until(lambda: bool(person.answer))
+    person.page.close() if leave == "close" else person.page.reload()
+    assert pace.was_closed()
+    passes = pace.passes
+    pace.allow()
+    wait_until_free(site.engine)
+    assert pace.passes <= passes + 1, "the model went on for nobody"
+
+
+def test_a_question_during_an_answer_takes_over(site: Site, person: Person, pace: Pace) -> None:
+    person.sample(PICTURE)
+    pace.allow(4)
+    person.until(lambda: bool(person.answer))
+    person.ask("Is there a star?")
+    assert pace.was_closed()
+    pace.allow()
+    person.answered(2)
+    assert person.notes()[0] == ENGLISH.stopped
+    assert person.questions() == [SAMPLES[PICTURE].question, "Is there a star?"]
+
+
+def test_regenerate_edit_and_undo_keep_the_picture_and_the_other_turns(site: Site, person: Person, pace: Pace) -> None:
+    pace.allow()
+    person.ask(SAMPLES[STARS].question, SAMPLES[STARS].picture)
+    person.answered()
+    person.ask("What colour are the stars?")
+    person.answered(2)
+    pace.hold()  # or the answer before could be taken for the new one
+    person.button("regenerate").click()
+    person.until(lambda: not person.is_idle)
+    pace.allow()
+    person.answered(2)
+    assert "25 picture tokens" in person.note
+    person.button("edit-0").click()
+    person.page.locator(".st-key-edited-0 textarea").fill("Is there a star?")
+    person.button("edit-save").click()
+    person.until(lambda: person.questions() == ["Is there a star?"])
+    person.answered()
+    assert person.pictures.count() == 1
+    person.button("undo").click()
+    person.until(lambda: person.box.input_value() == "Is there a star?")
+    assert person.attached.count() == 1
+    assert person.questions() == []
+
+
+def test_clear_forgets_everything_also_for_a_reload(site: Site, person: Person) -> None:
+    person.sample(CIRCLE)
+    person.answered()
+    person.button("clear").click()
+    person.until(lambda: not person.questions() and person.pictures.count() == 0)
+    person.until(lambda: "circle" not in person.remembered())
+    person.page.reload()
+    person.box.wait_for()
+    person.page.wait_for_timeout(1000)
+    assert person.questions() == []
+
+
+def test_a_reload_loses_nothing(site: Site, person: Person, pace: Pace) -> None:
+    pace.allow(100)
+    person.ask(SAMPLES[STARS].question, SAMPLES[STARS].picture)
+    person.answered()
+    pace.allow(pace.passes - 100)  # from here on step by step
+    person.ask("What colour are the stars?")
+    pace.allow(4)
+    person.until(lambda: len(person.answers()) == 2 and bool(person.answer))
+    person.page.reload()
+    pace.was_closed()
+    pace.allow()
+    person.until(lambda: len(person.notes()) == 2)
+    assert person.questions() == [SAMPLES[STARS].question, "What colour are the stars?"]
+    assert person.answers()[0] == SAMPLES[STARS].answer
+    assert person.notes()[1] == ENGLISH.stopped
+    assert person.pictures.count() == 1
+    person.ask("Are they blue?")
+    person.answered(3)
+
+
+def test_two_people_at_once_each_get_their_own_true_answer(site: Site, visit: Visit) -> None:
+    people = {visit(): SAMPLES[CIRCLE], visit(): SAMPLES[STARS]}
+    for one, sample in people.items():
+        one.ask(sample.question, sample.picture)
+    for one, sample in people.items():
+        assert one.answered() == sample.answer
+        assert one.questions() == [sample.question]
+        assert one.pictures.count() == 1
+
+
+def test_two_people_do_everything_at_once(site: Site, visit: Visit, tmp_path: Path, pace: Pace) -> None:
+    pace.allow()
+    circle, stars = SAMPLES[CIRCLE], SAMPLES[STARS]
+    people = everything(visit(), circle, stars, tmp_path, pace), everything(visit(), stars, circle, tmp_path, pace)
+    at_once(*people)
+
+
+def test_a_failure_half_way_leaves_no_trace_but_in_the_log(
+    site: Site, person: Person, pace: Pace, caplog: pytest.LogCaptureFixture
+) -> None:
+    pace.allow()
+    person.sample(CIRCLE)
+    person.answered()
+    pace.fail_after = pace.passes + 3
+    person.ask("Is there a heart?")
+    person.until(lambda: person.notice.count() == 1)
+    assert ENGLISH.failed in person.notice.inner_text()
+    person.until(lambda: person.box.input_value() == "Is there a heart?")
+    assert person.answers() == [SAMPLES[CIRCLE].answer]
+    assert any(
+        "caught fire" in str(record.exc_info and record.exc_info[1])
+        for record in caplog.records
+        if record.levelno == logging.ERROR
+    )
+    pace.fail_after = None
+    person.box.press("Enter")
+    person.answered(2)
+
+
+def test_a_file_that_is_no_picture_loses_nothing(site: Site, person: Person, tmp_path: Path) -> None:
+    path = tmp_path / "notes.png"
+    path.write_text("these are notes, not a picture")
+    person.sample(CIRCLE)
+    person.answered()
+    person.ask("What is this?", path)
+    person.until(lambda: person.notice.count() == 1)
+    assert "notes.png: This file is not a picture" in person.notice.inner_text()
+    person.until(lambda: person.box.input_value() == "What is this?")
+    assert person.questions() == [SAMPLES[CIRCLE].question]
+
+
+def test_a_phone_photo_is_answered_upright(site: Site, person: Person, tmp_path: Path) -> None:
+    photo, path = Image.new("RGB", (4000, 3000), "#2050c0"), tmp_path / "IMG_1.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    photo.save(path, exif=exif, quality=80)
+    person.ask("What colour is it?", path)
+    person.answered()
+    assert person.pictures.first.get_attribute("alt") == ENGLISH.picture_name(3000, 4000)
+
+
+def test_export_and_import(site: Site, person: Person, visit: Visit, tmp_path: Path) -> None:
+    person.sample(CIRCLE)
+    person.answered()
+    person.page.get_by_text(ENGLISH.export, exact=True).click()
+    with person.page.expect_download() as download:
+        person.button("export-json").click()
+    path = tmp_path / "conversation.json"
+    download.value.save_as(path)
+    assert json.loads(path.read_text(encoding="utf-8"))["format"] == EXPORT_FORMAT
+    assert read_conversation(path.read_bytes()).messages[1].text == SAMPLES[CIRCLE].answer
+    with person.page.expect_download() as download:
+        person.button("export-markdown").click()
+    assert SAMPLES[CIRCLE].answer in download.value.path().read_text(encoding="utf-8")
+    other = visit()
+    other.page.get_by_text(ENGLISH.export, exact=True).click()
+    other.page.locator(".st-key-import input[type=file]").set_input_files(str(path))
+    other.until(lambda: other.answers() == [SAMPLES[CIRCLE].answer])
+    other.ask("What colour is it?")
+    other.answered(1)
+    assert "25 picture tokens" in other.note
+    assert other.pictures.count() == 1
+
+
+def test_it_speaks_chinese_to_a_chinese_browser_and_english_on_wish(site: Site, visit: Visit) -> None:
+    chinese = texts_in("zh")
+    person = visit(locale="zh-CN")
+    person.until(lambda: chinese.settings in person.page.locator("[data-testid=stSidebar]").inner_text())
+    assert person.box.get_attribute("placeholder") == chinese.question_placeholder
+    person.page.locator(".st-key-language").get_by_text(ENGLISH.language).click()
+    person.until(lambda: person.box.get_attribute("placeholder") == ENGLISH.question_placeholder)
+
+
+def test_pictures_can_be_pasted_and_dropped(server: Site, scripted: ScriptedEngine, person: Person) -> None:
+    person.paste(SAMPLES[HEART].picture.read_bytes())
+    person.until(lambda: person.attached.count() == 1)
+    person.drop(SAMPLES[STARS].picture)
+    person.until(lambda: person.attached.count() == 2)
+    person.ask("What is in these?")
+    person.answered()
+    assert person.pictures.count() == 2
+    given = scripted.asked[0][0].pictures
+    assert given == tuple(open_picture(SAMPLES[name].picture) for name in (HEART, STARS))
+
+
+def test_what_the_model_sees_is_shown(site: Site, person: Person) -> None:
+    person.sample(CIRCLE)
+    person.answered()
+    person.button("seen-0-0").click()
+    dialog = person.page.get_by_role("dialog")
+    dialog.locator("img").wait_for()
+    views = site.engine.views(open_picture(SAMPLES[CIRCLE].picture))
+    assert ENGLISH.seen_line(views) in dialog.inner_text()
+
+
+def test_it_fits_on_a_phone(site: Site, visit: Visit) -> None:
+    person = visit(viewport={"width": 390, "height": 844}, is_mobile=True)
+    person.sample(CIRCLE)
+    person.answered()
+    assert person.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert person.page.evaluate("window.innerWidth") == 390
+    place = person.box.bounding_box()
+    assert place and place["y"] + place["height"] <= 844
+
+
+def test_a_photo_from_the_camera_is_asked_about(site: Site, browser: Browser) -> None:
+    context = browser.new_context(permissions=["camera"], locale="en")
+    person = Person.arrives(context, site.address)
+    person.button("camera-open").click()
+    video = person.page.locator("[data-testid=stCameraInput] video")
+    video.wait_for()
+    person.until(lambda: video.evaluate("video => video.videoWidth > 0"))  # before, there is nothing to photograph
+    person.page.get_by_role("button", name="Take Photo").click()
+    person.until(lambda: person.attached.count() == 1)
+    person.page.keyboard.press("Escape")
+    person.ask("What is in this picture?")
+    person.answered()
+    assert person.pictures.count() == 1
+    context.close()
+
+
+def test_after_a_restart_of_the_server_the_text_is_back(site: Site, person: Person) -> None:
+    person.sample(CIRCLE)
+    person.answered()
+    person.until(lambda: SAMPLES[CIRCLE].answer in person.remembered())
+    KEEPER.forget(json.loads(person.remembered())["token"])  # what a new server knows
+    visitors._OPEN.clear()
+    person.page.reload()
+    person.until(lambda: person.answers() == [SAMPLES[CIRCLE].answer])
+    assert ENGLISH.restored_text in person.notice.inner_text()
+    assert ENGLISH.picture_lost in person.questions()[0]
+    person.ask(SAMPLES[CIRCLE].question, SAMPLES[CIRCLE].picture)
+    assert person.answered(1)
+
+
+def test_an_answer_can_be_copied(site: Site, visit: Visit) -> None:
+    person = visit(permissions=["clipboard-read", "clipboard-write"])
+    person.sample(CIRCLE)
+    person.answered()
+    person.page.get_by_role("button", name=ENGLISH.copy_answer, exact=True).click()
+    person.until(lambda: person.page.evaluate("navigator.clipboard.readText()") == SAMPLES[CIRCLE].answer)
+
+
+def test_a_picture_opens_at_full_size_and_the_keyboard_is_enough(site: Site, person: Person) -> None:
+    person.page.get_by_role("button", name=SAMPLES[CIRCLE].question, exact=True).press("Enter")
+    person.answered()
+    small = person.pictures.first.bounding_box()
+    full = person.message(0).get_by_role("button", name="Fullscreen")
+    full.focus()
+    full.press("Enter")
+    person.until(lambda: (person.pictures.first.bounding_box() or {})["width"] > 1.5 * (small or {})["width"])
+
+
+def test_answers_are_markdown_questions_are_not_and_nothing_is_fetched_from_afar(
+    server: Site, scripted: ScriptedEngine, person: Person
+) -> None:
+    answer = (
+        "**bold** \\(x^2\\) for $5 or $6 ![spy](http://spy.example/pixel.png) <img src='http://spy.example/other.png'>"
+    )
+    scripted.script = lambda _: [TextDelta(answer), finished(answer)]
+    question = "**not bold** <b>not bold</b> ![spy](http://spy.example/mine.png)"
+    person.ask(question)
+    person.until(lambda: len(person.notes()) == 1 and not person.button("stop").count())
+    assert person.questions() == [question]
+    assert person.message(1).locator("strong").inner_text() == "bold"
+    assert person.message(1).locator(".katex").count() == 1
+    assert person.message(0).locator("strong, b, img").count() == 0
+    person.page.wait_for_timeout(500)  # `visit` checks that no request went out
+
+
+def test_the_page_is_there_while_the_model_is_fetched_and_answers_when_it_is_loaded(
+    server: Site, visit: Visit, engine: LocalEngine
+) -> None:
+    gate = Gate(engine)
+    server.use(StartingEngine(engine.card, gate.load))
+    person = visit()
+    header = person.page.locator(".st-key-header")
+    person.until(lambda: "downloading, 0.0 of 0.0 GiB (25%)" in header.inner_text())
+    person.sample(CIRCLE)
+    person.until(lambda: "25%" in person.note)
+    gate.open.set()
+    assert person.answered() == SAMPLES[CIRCLE].answer
+    person.until(lambda: engine.device.reason in header.inner_text())
+
+
+def test_a_model_that_cannot_be_loaded_is_said_on_the_page_and_nothing_is_lost(
+    server: Site, visit: Visit, engine: LocalEngine
+) -> None:
+    gate = Gate(error=HardwareError("needs 17.1 GiB, 8.0 GiB are free"))
+    server.use(StartingEngine(engine.card, gate.load))
+    person = visit()
+    gate.open.set()
+    person.until(lambda: "could not be loaded: needs 17.1 GiB" in person.page.locator(".st-key-header").inner_text())
+    person.ask(SAMPLES[CIRCLE].question, SAMPLES[CIRCLE].picture)
+    person.until(lambda: "needs 17.1 GiB" in "".join(person.notice.all_inner_texts()))
+    assert person.questions() == []
+    assert person.box.input_value() == SAMPLES[CIRCLE].question and person.attached.count() == 1

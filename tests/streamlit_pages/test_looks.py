@@ -1,0 +1,96 @@
+"""How the Streamlit page looks and is used without a mouse: an accessibility checker, dark colours, Markdown."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from omnilmm.conversation import Conversation
+from omnilmm.engine.events import Event, TextDelta
+from omnilmm.ui.streamlit_page import engines
+from omnilmm.ui.texts import ENGLISH
+from tests.pages.looks import LOOKS, RICH, serious
+from tests.pages.visitor import SAMPLES
+from tests.streamlit_pages.person import Person, Site
+from tests.ui.scripted import ScriptedEngine, capable, finished, saying
+
+Visit = Callable[..., Person]
+
+STARS = SAMPLES["stars"]
+
+
+@pytest.fixture
+def able(server: Site) -> ScriptedEngine:
+    """The page with a model that can do everything."""
+    engine = ScriptedEngine(saying(RICH), capable())
+    server.use(engine)
+    return engine
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_an_accessibility_checker_finds_nothing_serious(visit: Visit, able: ScriptedEngine, look: str) -> None:
+    person = visit(**LOOKS[look])
+    person.settled()
+    assert serious(person.page) == []
+    person.ask("What is it?", STARS.picture)
+    person.until(lambda: len(person.notes()) == 1 and person.is_idle)
+    person.page.locator("pre .token").first.wait_for()  # code gets its colours a little later than its text
+    person.settled()
+    assert serious(person.page) == []
+
+
+def test_code_tables_formulas_and_boxes(visit: Visit, able: ScriptedEngine) -> None:
+    person = visit()
+    person.ask("What is it?", STARS.picture)
+    person.answered()
+    answer = person.message(1)
+    assert answer.locator("table td").all_inner_texts() == ["star", "2"]
+    assert answer.locator("pre code").inner_text().startswith("# counts the stars\ndef count(")
+    assert answer.locator(".katex").count() == 2
+    assert answer.locator(".katex-display").count() == 1
+    assert answer.locator(".stMarkdownBadge").inner_text() == "star"
+    assert answer.locator("[data-testid=stImage] img").count() == 1
+
+
+def test_dark_colours_are_dark(visit: Visit, able: ScriptedEngine) -> None:
+    def light(person: Person) -> float:
+        colour = person.page.locator("[data-testid=stApp]").evaluate("app => getComputedStyle(app).backgroundColor")
+        return sum(float(part) for part in colour.strip("rgba()").split(",")[:3]) / 765
+
+    assert light(visit(color_scheme="dark")) < 0.3 < 0.8 < light(visit(color_scheme="light"))
+
+
+def test_the_system_prompt_reaches_the_model(visit: Visit, able: ScriptedEngine) -> None:
+    person = visit()
+    system = person.page.get_by_role("textbox", name=ENGLISH.system_prompt)
+    system.fill("Answer like a sailor.")
+    system.press("Tab")
+    person.ask("Hello")
+    person.answered()
+    assert able.asked[-1][0].system == "Answer like a sailor."
+
+
+def test_beyond_the_queue_people_are_told_and_keep_their_question(
+    server: Site, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+
+    def held(_: Conversation) -> Iterable[Event]:
+        yield TextDelta("Wait")
+        gate.wait(60)
+        yield finished("Wait")
+
+    server.use(ScriptedEngine(held, capable()))
+    monkeypatch.setattr(engines.SHARED, "most_answers", 1)
+    first, second = visit(), visit()
+    first.ask("Hello")
+    first.until(lambda: first.answer == "Wait")
+    second.ask("Hello?", STARS.picture)
+    second.until(lambda: ENGLISH.many_waiting.format(count=1) in "".join(second.notice.all_inner_texts()))
+    assert second.box.input_value() == "Hello?" and second.attached.count() == 1
+    gate.set()
+    first.answered()
+    second.box.press("Enter")
+    second.answered()

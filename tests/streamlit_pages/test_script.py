@@ -1,0 +1,196 @@
+"""The page's script by itself, without server and browser, with an engine that says what it is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from omnilmm.conversation import Conversation
+from omnilmm.engine.events import Event, TextDelta
+from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.ui.controls import mode_controls
+from omnilmm.ui.samples import samples
+from omnilmm.ui.streamlit_page import engines
+from omnilmm.ui.streamlit_page.visitor import QUESTION, Visitor
+from omnilmm.ui.texts import ENGLISH, texts_in
+from tests.ui.scripted import ScriptedEngine, finished
+
+PROGRAM = str(Path(__file__).parents[2] / "web_demo_streamlit.py")
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def engine() -> Iterator[ScriptedEngine]:
+    engine = ScriptedEngine()
+    engines.serve(lambda _: engine, engine.card.name)
+    yield engine
+    engines.stop()
+
+
+@pytest.fixture
+def page(engine: ScriptedEngine) -> AppTest:
+    return drawn(AppTest.from_file(PROGRAM, default_timeout=PATIENCE_S).run())
+
+
+def drawn(page: AppTest) -> AppTest:
+    assert not page.exception
+    return page
+
+
+def visitor(page: AppTest) -> Visitor:
+    found: Visitor = page.session_state.visitor
+    return found
+
+
+def answered(page: AppTest) -> AppTest:
+    """The page once its answer has ended."""
+    if running := visitor(page).answering:
+        assert running.done.wait(PATIENCE_S)
+    return drawn(page.run())
+
+
+def ask_sample(page: AppTest, number: int = 0) -> AppTest:
+    return answered(drawn(page.button(key=f"ask-{number}").click().run()))
+
+
+def said(page: AppTest) -> list[str]:
+    return [message.text for message in visitor(page).session.conversation.messages]
+
+
+def test_a_redrawn_page_repeats_and_loses_nothing(page: AppTest, engine: ScriptedEngine) -> None:
+    ask_sample(page)
+    question = samples()[0].question
+    for _ in range(3):
+        drawn(page.run())
+    assert said(page) == [question, question]
+    assert len(engine.asked) == 1
+    assert len(visitor(page).session.conversation.pictures) == 1
+
+
+def test_every_redrawing_during_an_answer_leaves_it_alone(page: AppTest, engine: ScriptedEngine) -> None:
+    gate = threading.Event()
+
+    def held(conversation: Conversation) -> Iterable[Event]:
+        yield TextDelta("half")
+        gate.wait(PATIENCE_S)
+        yield TextDelta(" whole")
+        yield finished("half whole")
+
+    engine.script = held
+    page.button(key="ask-0").click().run()
+    for mode in ("beam", "sampling"):
+        drawn(page.radio(key="mode").set_value(mode).run())
+    assert visitor(page).answering is not None
+    gate.set()
+    answered(page)
+    assert said(page) == [samples()[0].question, "half whole"]
+    assert len(engine.asked) == 1
+
+
+def test_stop_keeps_the_part_and_offers_to_go_on(page: AppTest, engine: ScriptedEngine) -> None:
+    gate = threading.Event()
+
+    def held(conversation: Conversation) -> Iterable[Event]:
+        yield TextDelta("half")
+        while not gate.wait(0.05):
+            yield TextDelta("")
+
+    engine.script = held
+    page.button(key="ask-0").click().run()
+    running = visitor(page).answering
+    assert running
+    while not (running.draft and running.draft.text):
+        pass
+    page.run()
+    page.button(key="stop").click().run()
+    answered(page)
+    gate.set()
+    assert said(page)[1] == "half"
+    assert engine.closed == 1
+    engine.script = lambda _: [TextDelta("rest"), finished("rest")]
+    answered(page.button(key="go-on").click().run())
+    assert said(page)[2:] == [ENGLISH.go_on_question, "rest"]
+
+
+def test_each_mode_has_its_own_controls_and_they_reach_the_engine(page: AppTest, engine: ScriptedEngine) -> None:
+    def labels() -> set[str]:
+        return {widget.label for widget in (*page.slider, *page.text_input)}
+
+    length = {ENGLISH.labels["max_new_tokens"]}
+    assert labels() == {control.label for control in mode_controls(engine.card, "sampling")} | length
+    page.slider(key=f"sampling-temperature-{engine.card.name}").set_value(0.5).run()
+    page.text_input(key=f"sampling-seed-{engine.card.name}").set_value("7").run()
+    ask_sample(page)
+    options = engine.asked[-1][1]
+    assert isinstance(options, Sampling)
+    assert (options.temperature, options.seed) == (0.5, 7)
+    page.radio(key="mode").set_value("beam").run()
+    assert labels() == {control.label for control in mode_controls(engine.card, "beam")} | length
+    page.slider(key=f"beam-beams-{engine.card.name}").set_value(5).run()
+    answered(page.button(key="regenerate").click().run())
+    options = engine.asked[-1][1]
+    assert isinstance(options, BeamSearch)
+    assert options.beams == 5
+    page.button(key="reset").click().run()
+    assert page.slider(key=f"beam-beams-{engine.card.name}").value == engine.card.beam.beams
+
+
+def test_a_wrong_seed_is_told_and_asks_nothing(page: AppTest, engine: ScriptedEngine) -> None:
+    page.text_input(key=f"sampling-seed-{engine.card.name}").set_value("seven").run()
+    page.button(key="ask-0").click().run()
+    assert "seed" in page.warning[0].value
+    assert engine.asked == []
+
+
+def test_a_failed_turn_leaves_no_trace_and_gives_the_question_back(page: AppTest, engine: ScriptedEngine) -> None:
+    ask_sample(page)
+    engine.script = lambda _: (_ for _ in ()).throw(RuntimeError("caught fire"))
+    page.session_state.visitor.ask_this("And now?")
+    answered(page)
+    assert page.warning[0].value == ENGLISH.failed
+    assert said(page) == [samples()[0].question] * 2
+
+
+def test_boxes_are_drawn_and_named(page: AppTest, engine: ScriptedEngine) -> None:
+    text = "<ref>a circle</ref><box>300 200 700 800</box> and <box>0 0 100 100</box> here"
+    engine.script = lambda _: [TextDelta(text), finished(text)]
+    ask_sample(page)
+    shown = [markdown.value for markdown in page.markdown]
+    assert any("-badge[a circle]" in value and " and " in value and value.endswith(" here") for value in shown)
+    assert said(page)[1] == text, "the model must see its own words again"
+
+
+def test_another_model_takes_over_and_the_conversation_stays(page: AppTest, engine: ScriptedEngine) -> None:
+    ask_sample(page)
+    other = ScriptedEngine(card=engine.card.model_copy(update={"name": "other", "title": "The other"}))
+    engines.SHARED.make = lambda name: other
+    engines.switch("other")
+    drawn(page.run())
+    assert any("The other" in caption.value for caption in page.caption)
+    answered(page.button(key="regenerate").click().run())
+    assert len(other.asked) == 1
+    assert len(said(page)) == 2
+
+
+def test_two_visitors_share_nothing_but_the_engine(page: AppTest, engine: ScriptedEngine) -> None:
+    other = drawn(AppTest.from_file(PROGRAM, default_timeout=PATIENCE_S).run())
+    ask_sample(page)
+    drawn(other.run())
+    assert said(other) == []
+    assert len({id(owner) for owner in engine.owners}) == 1
+    ask_sample(other, 1)
+    assert len({id(owner) for owner in engine.owners}) == 2
+    assert said(page)[0] != said(other)[0]
+
+
+def test_every_word_is_chinese_on_wish(page: AppTest) -> None:
+    page.radio(key="language").set_value("zh").run()
+    chinese = texts_in("zh")
+    assert page.chat_input(key=QUESTION).placeholder == chinese.question_placeholder
+    assert page.radio(key="mode").label == chinese.decode_type
+    ask_sample(page)
+    assert page.button(key="regenerate").label == chinese.regenerate

@@ -1,0 +1,111 @@
+"""An exported conversation comes back as it was; anything else is refused with a word about what is wrong."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.errors import InputError
+from omnilmm.ui import archive
+from omnilmm.ui.archive import read_conversation, to_markdown
+from omnilmm.ui.texts import ENGLISH, texts_in
+
+colours = st.tuples(*[st.integers(0, 255)] * 3)
+pictures = st.builds(
+    lambda w, h, colour: Picture(Image.new("RGB", (w, h), colour)), st.integers(1, 9), st.integers(1, 9), colours
+)
+questions = st.lists(st.one_of(st.text(max_size=40), pictures), min_size=1, max_size=3)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(questions, st.text(max_size=60)), max_size=4), st.none() | st.text(min_size=1, max_size=20))
+def test_what_is_exported_is_read_back(turns: list[tuple[list[str | Picture], str]], system: str | None) -> None:
+    conversation = Conversation(system=system)
+    for question, answer in turns:
+        conversation = conversation.with_message("user", *question).with_message("assistant", answer)
+    assert read_conversation(conversation.to_json()) == conversation
+    assert read_conversation(conversation.to_json().encode()) == conversation
+
+
+def document(**changes: object) -> str:
+    whole: dict[str, object] = {"format": "omnilmm-chat/1", "system": None, "messages": []}
+    return json.dumps(whole | changes)
+
+
+def said(role: str, *content: object) -> dict[str, object]:
+    return {"role": role, "content": list(content)}
+
+
+TEXT = {"type": "text", "text": "hello"}
+
+
+def shown(image: str) -> str:
+    return document(messages=[said("user", {"type": "image", "image": image}), said("assistant", TEXT)])
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ("", "cannot be read as JSON"),
+        (b"\xff\xfe\x00", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ("[]", "the file"),
+        (document(format="other/2"), "expected 'omnilmm-chat/1'"),
+        (document(more=1), "more"),
+        (document(messages=[said("system", TEXT)]), "messages.0.role"),
+        (document(messages=[said("user", {"type": "video", "video": ""})]), "messages.0.content"),
+        (document(messages=[said("user", TEXT)]), "by turns, ending with an answer"),
+        (document(messages=[said("assistant", TEXT), said("user", TEXT)]), "by turns"),
+        (shown("%%"), "Message 1: .*base64"),
+        (shown("aGFsbG8="), "Message 1: .*picture"),
+    ],
+)
+def test_anything_else_is_refused(data: str | bytes, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        read_conversation(data)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    stored = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(stored, "PNG")
+    with pytest.raises(InputError, match="megapixels"):
+        read_conversation(shown(base64.b64encode(stored.getvalue()).decode()))
+
+
+def test_an_answer_cannot_hold_a_picture() -> None:
+    picture = json.loads(Conversation().with_message("user", Picture(Image.new("RGB", (1, 1)))).to_json())
+    image = picture["messages"][0]["content"][0]
+    with pytest.raises(InputError, match="Message 2"):
+        read_conversation(document(messages=[said("user", TEXT), said("assistant", image)]))
+
+
+def test_a_file_that_is_too_large_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MOST_BYTES", 10)
+    with pytest.raises(InputError, match="may have"):
+        read_conversation(document())
+
+
+def test_markdown_is_one_file_to_read() -> None:
+    conversation = Conversation(system="Be brief.").with_message("user", Picture(Image.new("RGB", (900, 30))), "What?")
+    conversation = conversation.with_message("assistant", "A *line*.")
+    told = to_markdown(conversation, ENGLISH)
+    assert told.startswith("> Be brief.\n\n**You**\n\n![picture, 900 by 30 pixels](data:image/jpeg;base64,")
+    assert told.endswith("What?\n\n**Model**\n\nA *line*.\n")
+    assert "**模型**" in to_markdown(conversation, texts_in("zh"))
+
+
+def test_pictures_of_too_many_pixels_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MOST_PIXELS", 150)
+    conversation = Conversation()
+    for colour in ("red", "blue"):
+        conversation = conversation.with_message("user", Picture(Image.new("RGB", (10, 10), colour)))
+        conversation = conversation.with_message("assistant", "yes")
+    with pytest.raises(InputError, match=r"Message 3: .*together"):
+        read_conversation(conversation.to_json())

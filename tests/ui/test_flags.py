@@ -1,0 +1,35 @@
+"""The flags that every program shares are the arguments of `load_engine`, and have its defaults."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+
+import pytest
+
+from omnilmm.engine.loading import load_engine
+from omnilmm.ui.flags import add_loading_flags, loading_arguments
+
+
+def parsed(*flags: str) -> dict[str, object]:
+    parser = argparse.ArgumentParser()
+    add_loading_flags(parser)
+    return loading_arguments(parser.parse_args(flags))
+
+
+def test_left_out_they_are_load_engines_own() -> None:
+    parameters = inspect.signature(load_engine).parameters
+    assert parsed() == {name: parameters[name].default for name in parsed()}
+    assert set(parameters) - set(parsed()) == {"report"}
+
+
+def test_memory_for_later_is_given_in_mib() -> None:
+    given = parsed("--feature-cache", "0", "--prefix-cache", "2048")
+    assert (given["feature_cache_mib"], given["prefix_cache_mib"]) == (0, 2048)
+
+
+@pytest.mark.parametrize("wrong", ["-1", "1.5", "1GiB", ""])
+def test_what_is_no_number_of_mib_is_refused(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed(f"--feature-cache={wrong}")
+    assert "expected MiB as a whole number" in capsys.readouterr().err

@@ -1,0 +1,153 @@
+"""The Streamlit page: talk about pictures in the browser.
+
+    python web_demo_streamlit.py [--model NAME] [--device auto] [--dtype auto] [--host 127.0.0.1] [--port 8501] [--open]
+    streamlit run web_demo_streamlit.py -- [--model NAME] [--device auto] [--dtype auto]
+
+The flags, the server, and the wiring of the page; its parts are in `omnilmm.ui.streamlit_page`. This file is also the
+script that Streamlit runs for every visitor and every click. No answer is given in that script: each has a thread of
+its own (`omnilmm.ui.answering`), at which the page looks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omnilmm.catalog import find
+from omnilmm.engine.choosing import listed, starting
+from omnilmm.engine.events import Engine
+from omnilmm.engine.starting import StartingEngine
+from omnilmm.errors import OmniLMMError
+from omnilmm.ui import texts
+from omnilmm.ui.access import Guard, accounts
+from omnilmm.ui.flags import add_loading_flags, add_page_flags, loading_arguments
+from omnilmm.ui.server import find_port
+from omnilmm.ui.space import flags_of_environment
+from omnilmm.ui.terminal import DownloadBar
+
+Make = Callable[[str], Engine]
+
+STARTED_S = time.monotonic()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(prog="web_demo_streamlit.py", description="Talk about pictures in the browser.")
+    add_loading_flags(flags)
+    add_page_flags(flags, port=8501)
+    return flags
+
+
+def _maker(flags: argparse.Namespace, bar: DownloadBar) -> Make:
+    return partial(starting, arguments=loading_arguments(flags), report=bar.report)
+
+
+def build(make: Make, flags: argparse.Namespace) -> Any:
+    """The page as an ASGI application, `streamlit.starlette.App`, that begins to load the model when it is served."""
+    from starlette.middleware import Middleware
+    from streamlit.starlette import App
+
+    from omnilmm.ui.streamlit_page import engines, serving
+
+    @asynccontextmanager
+    async def lifespan(_: App) -> AsyncIterator[None]:
+        offer = None if flags.fixed_model else partial(listed, flags.device, flags.hub)
+        engines.serve(make, flags.model, offer, flags.queue_size)
+        print(texts.served(serving.address(), time.monotonic() - STARTED_S), flush=True)
+        if flags.open:
+            webbrowser.open(serving.address())
+        try:
+            yield
+        finally:
+            engines.stop()
+
+    guards = [Middleware(Guard, accounts=accounts(flags.auth))] if flags.auth else []
+    # `streamlit run` finds this line by the name and the class in it, and then asks this module for `app`.
+    app = App(Path(__file__).resolve(), lifespan=lifespan, middleware=[*guards, Middleware(serving.Policy)])
+    return app  # noqa: RET504
+
+
+def __getattr__(name: str) -> Any:
+    """The `app` for `streamlit run web_demo_streamlit.py`."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    flags = parser().parse_args([*flags_of_environment(), *sys.argv[1:]])
+    return build(_maker(flags, DownloadBar()), flags)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the page, load the model meanwhile, until Ctrl-C."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    failures: list[Exception] = []
+    try:
+        flags = parser().parse_args([*flags_of_environment(), *given])
+        port = find_port(flags.host, flags.port)  # what can fail at once does not wait for the libraries
+        accounts(flags.auth)
+        print(texts.loading(find(flags.model)), flush=True)
+        from omnilmm.ui.streamlit_page import serving
+
+        with DownloadBar() as bar:
+            make = _watched(_maker(flags, bar), failures)
+            settings = serving.settings(flags.host, port, root_path=flags.root_path, max_file_mib=flags.max_file_size)
+            build(make, flags).run(config=settings)
+    except KeyboardInterrupt:
+        if not failures:
+            return 1
+    except (OmniLMMError, OSError) as error:
+        failures.append(error)
+    for failure in failures:
+        sys.stderr.write(f"Error: {failure}\n")
+    return 2 if failures else 0
+
+
+def _watched(make: Make, failures: list[Exception]) -> Make:
+    """`make`, telling the terminal what came of the first engine; without it there is no program."""
+    told = threading.Event()
+
+    def tell(engine: StartingEngine) -> None:
+        try:
+            engine.wait()
+        except OmniLMMError as error:
+            failures.append(error)
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            print(texts.model_line(engine), flush=True)
+
+    def made(model: str) -> Engine:
+        engine = make(model)
+        if isinstance(engine, StartingEngine) and not told.is_set():
+            told.set()
+            threading.Thread(target=tell, args=(engine,), name="telling", daemon=True).start()
+        return engine
+
+    return made
+
+
+def _draws() -> bool:
+    """Whether Streamlit runs this file as the script of a page."""
+    if "streamlit" not in sys.modules:
+        return False
+    from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+    return get_script_run_ctx(suppress_warning=True) is not None
+
+
+if __name__ == "__main__":
+    if _draws():
+        from omnilmm.ui.streamlit_page.page import draw
+
+        draw()
+    else:
+        sys.exit(main())
