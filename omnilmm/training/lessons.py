@@ -62,7 +62,7 @@ MIXTURES: dict[bool, dict[str, float]] = {
     False: {"scene": 60, "chart": 9, "table": 7, "pictures": 16, "photo": 4, "talk": 4},
     True: {"scene": 56, "page": 27, "chart": 10, "table": 7},
 }
-SLICED_SHARE = 0.15  # a picture of ten views costs as much as several of one
+SLICED_SHARE = 0.06  # a picture of ten views costs as much as several of one
 _QUOTED = re.compile('(?<=["“])[A-Z0-9]+(?=["”])')
 _SMALL_SHARE = 0.68  # of held-out pictures, those that are seen at one look
 _LANGUAGE_CHANGES = 0.05  # chance that a question is in the other language than the one before

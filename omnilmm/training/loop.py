@@ -130,6 +130,29 @@ class Student(nn.Module):
         self.model.vpm.encoder.compile(dynamic=True)
 
 
+class Both(torch.optim.Optimizer):
+    """Two optimizers as one: each steps with parameters of its own."""
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self.parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step of each."""
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of each."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """To each."""
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
 class PictureTrainer(Trainer):
     """`Trainer` whose log tells every loss by name, and tokens per second.
 
@@ -189,15 +212,26 @@ class PictureTrainer(Trainer):
         self.train(resume_from_checkpoint=get_last_checkpoint(str(self.args.output_dir)))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW; matrices decay, vectors (norms, biases) and tables of embeddings do not."""
+        """Muon for the matrices within the tower, the resampler and the language model, AdamW for all else.
+
+        Vectors (norms, biases) and tables of embeddings do not decay.
+        """
+        inner: list[nn.Parameter] = []
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                decays = parameter.ndim >= 2 and "embed" not in name and "query" not in name
-                (matrices if decays else others).append(parameter)
+            if not parameter.requires_grad:
+                continue
+            if parameter.ndim < 2 or "embed" in name or "query" in name:
+                others.append(parameter)
+            elif parameter.ndim == 2 and not name.startswith("heads") and "lm_head" not in name:
+                inner.append(parameter)
+            else:
+                matrices.append(parameter)
+        rate = self.recipe.learning_rate
+        muon = torch.optim.Muon(inner, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
         groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=self.recipe.learning_rate, betas=(0.9, 0.98))
+        self.optimizer = Both(muon, torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98)))
         return self.optimizer
 
     def compute_loss(self, model: nn.Module, inputs: Batch, *_: Any, **__: Any) -> Tensor:
