@@ -1,13 +1,28 @@
-"""Scenes that many tests look at."""
+"""Scenes, conversations and a small processor that many tests share."""
 
 import random
 
 import pytest
 
+from omnilmm.models.processor import MiniCPMVProcessor
 from omnilmm.training.scenes import Scene, random_scene
+from tests.training.small import small_processor
+from tests.training.truth import Talk, talk_about
 
 
 @pytest.fixture(scope="session")
 def scenes() -> list[Scene]:
     rng = random.Random(11)
     return [random_scene(rng) for _ in range(1500)]
+
+
+@pytest.fixture(scope="session")
+def talks() -> list[Talk]:
+    """Conversations in both languages about pictures of every layout of print, each seven turns long."""
+    rng = random.Random(21)
+    return [talk_about(random_scene(rng), rng) for _ in range(3000)]
+
+
+@pytest.fixture(scope="session")
+def processor() -> MiniCPMVProcessor:
+    return small_processor()

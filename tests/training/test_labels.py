@@ -1,120 +1,320 @@
-"""The labels of patches and cells agree with the scene and with the pixels drawn."""
+"""The labels of patches and cells agree with the scene and with the pixels drawn, through a slice of it too."""
 
 import math
+import random
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from omnilmm.training.labels import CELL_LABELS, PAIRS, WORDS, cell_labels, cell_words, patch_labels
+from omnilmm.training.charts import random_chart
+from omnilmm.training.labels import (
+    CELL_LABELS,
+    CELL_PATCHES,
+    CELLS,
+    PAIRS,
+    WORDS,
+    cell_labels,
+    cell_words,
+    patch_labels,
+    seen_through,
+)
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS, Background
-from omnilmm.training.printing import CHARACTERS
-from omnilmm.training.scenes import Scene, Shape
-from tests.training.ink import ink_of_patches
+from omnilmm.training.printing import CHARACTERS, Box, printed_at
+from omnilmm.training.scenes import Panel, Scene, Shape, random_scene
+from tests.training.ink import ink, ink_of_patches, of_patches
 
 GREY = Background("plain", (200, 200, 200), (200, 200, 200), 0.0, 10.0)
+HARDLY = 0.06  # share of patches that are labelled though less than half as much as promised lies in them
+CENTRES = PAIRS + len(CHARACTERS)
 
 
 def scene_of(*shapes: Shape, width: int = 120, height: int = 120) -> Scene:
-    return Scene(width, height, GREY, shapes, None, blur=0.0, noise=0.0, jpeg=0, seed=1)
+    return Scene(width, height, GREY, shapes=shapes, seed=1)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(8, 8), (6, 10), (10, 7)])
+def square(x: float, y: float, side: float, colour: str = "red") -> Shape:
+    return Shape("square", colour, "large", x, y, side / math.sqrt(2) - 0.01, 0.0, (200, 0, 0))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 8), (6, 10), (14, 14)])
 def test_patch_kinds_agree_with_the_pixels(scenes: list[Scene], rows: int, columns: int) -> None:
+    hardly = labelled = 0
     for scene in scenes[:60]:
         labels = patch_labels(scene, rows, columns)
-        covers = np.stack(
-            [ink_of_patches(replace(scene, shapes=(s,), label=None), rows, columns) for s in scene.shapes]
-            or [np.zeros(rows * columns)]
-        )
+        alone = [replace(scene, panels=(), shapes=(shape,), labels=()) for shape in scene.shapes]
+        covers = np.stack([ink_of_patches(one, rows, columns) for one in alone] or [np.zeros(rows * columns)])
         most, cover = covers.argmax(axis=0), covers.max(axis=0)
         for patch, (kind, colour) in enumerate(zip(labels["kind"], labels["colour"], strict=True)):
             if kind == 0:
-                assert cover[patch] < 0.25  # edges are smoothed, and samples know the cover to some hundredths
+                assert cover[patch] < 0.33  # edges are smoothed, over patches of five pixels and more
                 continue
-            assert cover[patch] > 0.07
+            labelled, hardly = labelled + 1, hardly + (cover[patch] < 0.08)
             others = np.delete(covers[:, patch], most[patch])
             if cover[patch] - others.max(initial=0.0) > 0.15:
                 shape = scene.shapes[most[patch]]
                 assert (KINDS[kind - 1], COLOURS[colour - 1]) == (shape.kind, shape.colour)
+    assert labelled > 500 and hardly < HARDLY * labelled
 
 
-def test_patch_characters_are_where_they_are_printed(scenes: list[Scene]) -> None:
-    rows = columns = 8
-    lost = 0
-    for scene in [scene for scene in scenes if scene.label][:80]:
-        assert scene.label is not None
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="Pillow fills the points on a polygon's edge too")
+@pytest.mark.parametrize("begin", [30, 31])
+def test_a_patch_that_a_bar_does_not_reach_has_no_colour(begin: int) -> None:
+    bar = Panel(((0, begin), (120, begin), (120, 120), (0, 120)), (0, 0, 200), "blue")
+    reached = patch_labels(replace(scene_of(), panels=(bar,)), 4, 4)["colour"].reshape(4, 4)[:, 0] > 0
+    # 15 % of a patch of 30 pixels are 4.5 of them.
+    assert reached.tolist() == [begin < 25.5, begin < 55.5, True, True]
+
+
+def test_each_half_of_a_patch_has_the_character_printed_there(scenes: list[Scene]) -> None:
+    rows = columns = 14
+    lost = printed = 0
+    for scene in [scene for scene in scenes if scene.labels][:100]:
         labels = patch_labels(scene, rows, columns)
-        found = labels["character"].reshape(rows, columns)
-        seen = {CHARACTERS[number - 1] for number in found.ravel() if number}
-        assert seen <= set(scene.label.text)
-        lost += len(set(scene.label.text) - seen)
-        left, top, right, bottom = scene.label.box
-        for row, column in zip(*np.nonzero(found), strict=True):
-            assert left < (column + 1) * scene.width / columns and column * scene.width / columns < right
-            assert top < (row + 1) * scene.height / rows and row * scene.height / rows < bottom
-        printed = (labels["character"] > 0) & (labels["kind"] == 0)
-        assert (labels["colour"][printed] == COLOURS.index(scene.label.colour) + 1).all()
-    assert lost <= 8  # of about 300; a narrow letter between two wide ones may have no patch of its own
+        halves = np.stack([labels["left"], labels["right"]], axis=1).reshape(rows, columns * 2)
+        wide, high = scene.width / columns / 2, scene.height / rows
+        found = set()
+        for row, column in zip(*np.nonzero(halves), strict=True):
+            character = CHARACTERS[halves[row, column] - 1]
+            field = (column * wide, row * high, (column + 1) * wide, (row + 1) * high)
+            under = [
+                (number, place)
+                for number, label in enumerate(scene.labels)
+                for place, box in enumerate(label.boxes)
+                if label.text[place] == character and meets(box, field)
+            ]
+            assert under, (character, field)
+            found |= set(under)
+        total = sum(len(label.text) for label in scene.labels)
+        printed, lost = printed + total, lost + total - len(found)
+    assert printed > 500 and lost < 0.04 * printed  # a narrow letter between two wide ones may have no field of its own
+
+
+def meets(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def test_the_halves_of_a_patch_are_left_and_right() -> None:
+    label = printed_at("HN", "DejaVuSans-Bold", 40.0, 4.0, 8.0, "blue", (0, 0, 200))
+    width = label.box[2] + 4
+    labels = patch_labels(Scene(width, 56, GREY, labels=(label,)), 1, 1)
+    assert CHARACTERS[labels["left"][0] - 1] == "H" and CHARACTERS[labels["right"][0] - 1] == "N"
+    assert COLOURS[labels["colour"][0] - 1] == "blue" and labels["kind"][0] == 0
 
 
 def test_patch_labels_of_a_scene_known_by_heart() -> None:
-    scene = scene_of(Shape("square", "red", "large", 30.0, 30.0, 30 * math.sqrt(2) - 0.01, 0.0, (200, 0, 0)))
-    labels = patch_labels(scene, 4, 4)
+    labels = patch_labels(scene_of(square(30.0, 30.0, 60)), 4, 4)
     expected = np.zeros((4, 4), np.int64)
     expected[:2, :2] = 1
     assert (labels["kind"].reshape(4, 4) == expected * (KINDS.index("square") + 1)).all()
     assert (labels["colour"].reshape(4, 4) == expected * (COLOURS.index("red") + 1)).all()
-    assert not labels["character"].any()
+    assert not labels["left"].any() and not labels["right"].any()
+
+
+def test_bars_have_a_colour_and_are_no_shapes() -> None:
+    bars = (
+        Panel(((0, 37), (57, 37), (57, 120), (0, 120)), (0, 0, 200), "blue"),
+        Panel(((63, 67), (120, 67), (120, 120), (63, 120)), (200, 0, 0), "red"),
+        Panel(((0, 0), (120, 0), (120, 30), (0, 30)), (9, 9, 9)),  # a rule or a board has no name
+    )
+    labels = patch_labels(replace(scene_of(), panels=bars), 4, 4)
+    names = np.array(["", *COLOURS])[labels["colour"]].reshape(4, 4)
+    assert names.tolist() == [
+        ["", "", "", ""],
+        ["blue", "blue", "", ""],
+        ["blue", "blue", "red", "red"],
+        ["blue", "blue", "red", "red"],
+    ]
+    assert not labels["kind"].any()
+
+
+def test_the_colours_of_charts_agree_with_the_pixels() -> None:
+    for number in range(25):
+        scene = random_chart(random.Random(number)).scene
+        scene = replace(scene, labels=())
+        named = patch_labels(scene, 14, 14)["colour"]
+        covers = {}
+        for panel in scene.panels:
+            if panel.colour:
+                cover = ink_of_patches(replace(scene, panels=(panel,)), 14, 14)
+                covers[panel.colour] = np.maximum(covers.get(panel.colour, 0), cover)
+        for colour, cover in covers.items():
+            assert (named[cover > 0.9] == COLOURS.index(colour) + 1).all()
+        assert (np.max(list(covers.values()), axis=0)[named > 0] < 0.08).mean() < 3 * HARDLY
 
 
 def test_patch_labels_are_integers_in_range(scenes: list[Scene]) -> None:
     for scene in scenes[:100]:
         labels = patch_labels(scene, 7, 9)
-        for name, most in (("kind", len(KINDS)), ("colour", len(COLOURS)), ("character", len(CHARACTERS))):
+        ranges = {"kind": len(KINDS), "colour": len(COLOURS), "left": len(CHARACTERS), "right": len(CHARACTERS)}
+        assert set(labels) == set(ranges)
+        for name, most in ranges.items():
             assert labels[name].shape == (63,) and labels[name].dtype == np.int64
             assert labels[name].min() >= 0 and labels[name].max() <= most
-        assert ((labels["colour"] > 0) == ((labels["kind"] > 0) | (labels["character"] > 0))).all()
+        something = (labels["kind"] > 0) | (labels["left"] > 0) | (labels["right"] > 0)
+        assert ((labels["colour"] > 0) == something).all()
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(8, 8), (6, 10), (10, 6), (12, 9), (3, 4)])
+@pytest.mark.parametrize(("rows", "columns"), [(14, 14), (10, 18), (24, 8), (8, 8), (3, 4)])
 def test_cells_hold_every_thing_once_as_a_centre(scenes: list[Scene], rows: int, columns: int) -> None:
     for scene in scenes[:120]:
         found = cell_labels(scene, rows, columns)
-        assert found.shape == (25, CELL_LABELS) and found.dtype == np.float32
+        assert found.shape == (CELLS**2, CELL_LABELS) and found.dtype == np.float32
         assert set(np.unique(found)) <= {0.0, 1.0}
         pairs = {(shape.kind, shape.colour) for shape in scene.shapes}
         seen = np.flatnonzero(found[:, :PAIRS].any(axis=0))
         assert {(KINDS[pair // len(COLOURS)], COLOURS[pair % len(COLOURS)]) for pair in seen} == pairs
-        characters = found[:, PAIRS : PAIRS + len(CHARACTERS)].any(axis=0)
-        printed = set(scene.label.text) if scene.label else set()
+        characters = found[:, PAIRS:CENTRES].any(axis=0)
+        printed = {character for label in scene.labels for character in label.text}
         assert {CHARACTERS[number] for number in np.flatnonzero(characters)} == printed
-        centres = found[:, PAIRS + len(CHARACTERS) :].sum(axis=0)
+        centres = found[:, CENTRES:].sum(axis=0)
         counts = Counter(shape.kind for shape in scene.shapes)
         # Two centres of a kind may share a cell, so counts are bounded, and exact where no cell is shared.
         assert all(min(1, counts[kind]) <= centres[number] <= counts[kind] for number, kind in enumerate(KINDS))
 
 
+def test_the_centre_of_a_shape_is_in_the_cell_where_it_lies(scenes: list[Scene]) -> None:
+    """Over 18 x 18 patches there are 6 x 6 equal cells, whatever the picture's proportions."""
+    for scene in scenes[:150]:
+        centres = cell_labels(scene, 18, 18)[:, CENTRES:]
+        expected = {
+            (int(6 * shape.y / scene.height) * 6 + int(6 * shape.x / scene.width), KINDS.index(shape.kind))
+            for shape in scene.shapes
+        }
+        assert {(int(cell), int(kind)) for cell, kind in np.argwhere(centres)} == expected
+
+
+def test_the_cell_of_a_character_is_where_it_is_printed(scenes: list[Scene]) -> None:
+    for scene in [scene for scene in scenes if scene.labels][:100]:
+        found = cell_labels(scene, 18, 18)[:, PAIRS:CENTRES].reshape(6, 6, -1)
+        for label in scene.labels:
+            for character, (left, top, right, bottom) in zip(label.text, label.boxes, strict=True):
+                row, column = int(3 * (top + bottom) / scene.height), int(3 * (left + right) / scene.width)
+                assert found[row, column, CHARACTERS.index(character)]
+
+
+def test_the_cells_of_a_shape_are_those_its_ink_lies_in(scenes: list[Scene]) -> None:
+    """Over 18 x 18 patches, cells are equal, and what lies in them can be counted in the pixels."""
+    hardly, labelled = 0, 0
+    for scene in scenes[:60]:
+        found = cell_labels(scene, 18, 18)
+        for shape in scene.shapes[:2]:
+            alone = replace(scene, panels=(), shapes=(shape,), labels=())
+            cover = ink_of_patches(alone, CELLS, CELLS)
+            entry = KINDS.index(shape.kind) * len(COLOURS) + COLOURS.index(shape.colour)
+            others = [other for other in scene.shapes if other is not shape]
+            there = found[:, entry] == 1
+            assert there[cover > 0.3].all()
+            if not any((other.kind, other.colour) == (shape.kind, shape.colour) for other in others):
+                labelled, hardly = labelled + there.sum(), hardly + (cover[there] < 0.01).sum()
+    assert labelled > 200 and hardly < HARDLY * labelled
+
+
 def test_cells_cover_their_patches_and_the_last_one_all_that_remains() -> None:
-    centre = PAIRS + len(CHARACTERS) + KINDS.index("circle")
+    centre = CENTRES + KINDS.index("circle")
     scene = scene_of(Shape("circle", "blue", "small", 115.0, 5.0, 4.0, 0.0, (0, 0, 200)))
-    # 18 columns: cells of 3 would be 6, so the fifth column of cells covers the columns 12 to 17.
-    assert np.flatnonzero(cell_labels(scene, 18, 18)[:, centre]).tolist() == [4]
-    # 9 columns: only three columns of cells are used.
-    assert np.flatnonzero(cell_labels(scene, 9, 9)[:, centre]).tolist() == [2]
-    # 3 columns: one cell for all of them.
-    assert np.flatnonzero(cell_labels(scene, 3, 3)[:, centre]).tolist() == [0]
+    for columns, cell in ((24, 5), (18, 5), (14, 4), (9, 2), (3, 0)):
+        assert np.flatnonzero(cell_labels(scene, columns, columns)[:, centre]).tolist() == [cell]
+    # The last column of cells begins with patch 15 and goes to the end, however far that is.
+    left_of_it = scene_of(Shape("circle", "blue", "small", 120 * 14.5 / 24, 5.0, 4.0, 0.0, (0, 0, 200)))
+    assert np.flatnonzero(cell_labels(left_of_it, 24, 24)[:, centre]).tolist() == [14 // CELL_PATCHES]
 
 
-def test_words_of_a_cell_say_what_is_there_and_where() -> None:
+def test_words_of_a_cell_say_what_is_there_and_where_in_both_languages() -> None:
     scene = scene_of(
         Shape("circle", "blue", "small", 110.0, 8.0, 4.0, 0.0, (0, 0, 200)),
         Shape("star", "red", "small", 60.0, 60.0, 4.0, 0.0, (200, 0, 0)),
     )
-    words = cell_words(scene, cell_labels(scene, 9, 9), 9, 9)
-    said = {
+    cells = cell_labels(scene, 9, 9)
+    assert words_of(cell_words(scene, cells, 9, 9)) == {
+        2: {"circle", "blue", "top", "right", "圆", "蓝"},
+        CELLS + 1: {"star", "red", "middle", "星", "红"},
+    }
+    assert words_of(cell_words(scene, cells, 9, 9, is_overview=False)) == {
+        2: {"circle", "blue", "圆", "蓝"},
+        CELLS + 1: {"star", "red", "星", "红"},
+    }
+
+
+def words_of(words: np.ndarray) -> dict[int, set[str]]:
+    return {
         int(cell): {WORDS[word].strip() for word in np.flatnonzero(words[cell])} for cell in words.any(1).nonzero()[0]
     }
-    assert said == {2: {"circle", "blue", "top", "right"}, 6: {"star", "red", "middle"}}
+
+
+def test_words_of_a_cell_are_as_many_as_words() -> None:
+    assert len(WORDS) == len(set(WORDS))
+    scene = random_scene(random.Random(1))
+    assert cell_words(scene, cell_labels(scene, 14, 14), 14, 14).shape == (CELLS**2, len(WORDS))
+
+
+def views_of(scene: Scene) -> list[Box]:
+    """Four quarters of a picture, in fractions of pixels where its sides are odd."""
+    x, y = scene.width / 2, scene.height / 2
+    return [(0, 0, x, y), (x, 0, 2 * x, y), (0, y, x, 2 * y), (x, y, 2 * x, 2 * y)]
+
+
+def test_a_whole_view_shows_the_whole_scene(scenes: list[Scene]) -> None:
+    for scene in scenes[:50]:
+        assert seen_through(scene, (0.0, 0.0, float(scene.width), float(scene.height))) == scene
+
+
+def test_things_outside_a_view_are_not_seen_and_those_inside_are_moved() -> None:
+    scene = scene_of(square(20, 20, 10), square(100, 30, 10, "blue"), square(61, 90, 10, "green"))
+    view = seen_through(scene, (60, 0, 120, 120))
+    assert (view.width, view.height) == (60, 120)
+    assert [(shape.colour, shape.x, shape.y) for shape in view.shapes] == [("blue", 40, 30), ("green", 1, 90)]
+
+
+def test_a_line_is_cut_where_the_view_ends() -> None:
+    label = printed_at("ABCDEF", "DejaVuSans", 14.0, 10.0, 40.0, "black", (0, 0, 0))
+    scene = Scene(200, 90, GREY, labels=(label,))
+    cut = label.boxes[3][0] - 0.5
+    left = seen_through(scene, (0, 0, cut, 90))
+    right = seen_through(scene, (cut, 0, 200, 90))
+    assert [part.labels[0].text for part in (left, right)] == ["ABC", "DEF"]
+    assert right.labels[0].boxes[0][0] == pytest.approx(0.5)
+    assert not seen_through(scene, (0, 60, 200, 90)).labels
+
+
+def test_labels_of_a_view_agree_with_the_pixels_it_shows() -> None:
+    """Each quarter of a large picture, over its own patches."""
+    rng, seen, empty, labelled, hardly = random.Random(12), 0, 0, 0, 0
+    for _ in range(30):
+        scene = random_scene(rng, size=(336, 280), text="lines", least_shapes=2)
+        for left, top, right, bottom in views_of(scene):
+            view = seen_through(scene, (left, top, right, bottom))
+            labels = patch_labels(view, 10, 12)
+            pixels = ink(replace(scene, panels=(), labels=()))[int(top) : int(bottom), int(left) : int(right)]
+            cover = of_patches(pixels, 10, 12)
+            assert (labels["kind"][cover > 0.3] > 0).all()
+            labelled, hardly = labelled + (labels["kind"] > 0).sum(), hardly + (cover[labels["kind"] > 0] < 0.08).sum()
+            print_there = of_patches(
+                ink(replace(scene, panels=(), shapes=()))[int(top) : int(bottom), int(left) : int(right)], 10, 12
+            )
+            read = (labels["left"] > 0) | (labels["right"] > 0)
+            assert read[print_there > 0.3].all()
+            empty += (print_there[read] == 0).sum()
+            seen += int(read.sum())
+    assert seen > 500 and empty < 0.1 * seen and labelled > 500 and hardly < HARDLY * labelled
+
+
+def test_a_shape_is_counted_once_however_a_picture_is_cut(scenes: list[Scene]) -> None:
+    for scene in scenes[:80]:
+        counted: Counter[str] = Counter()
+        for view in views_of(scene):
+            centres = cell_labels(seen_through(scene, view), 18, 18)[:, CENTRES:]
+            counted += Counter({KINDS[kind]: int(centres[:, kind].sum()) for kind in range(len(KINDS))})
+        assert counted == Counter(shape.kind for shape in scene.shapes) or is_crowded(scene)
+
+
+def is_crowded(scene: Scene) -> bool:
+    """Whether two centres of a kind may lie in one cell: a sixth of half the picture."""
+    for number, one in enumerate(scene.shapes):
+        for other in scene.shapes[:number]:
+            near = abs(one.x - other.x) < scene.width / 11 and abs(one.y - other.y) < scene.height / 11
+            if one.kind == other.kind and near:
+                return True
+    return False

