@@ -12,12 +12,9 @@ from itertools import pairwise
 from typing import Literal
 
 from omnilmm.training.palette import RGB, Background, random_background, shade, visible_colours
-from omnilmm.training.printing import FONTS, Label, around, printable_text, printed_at
+from omnilmm.training.printing import DAYS, FONTS, HEADERS, MONTHS, Label, around, printable_text, printed_at
 from omnilmm.training.scenes import Panel, Scene, random_size, worn
 
-MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-_DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
-_HEADERS = ("AGE", "CITY", "PRICE", "SIZE", "YEAR", "TEAM", "DAY", "CODE", "RANK", "COST", "GOALS", "ROOM")
 _LETTER = (0.062, 0.085)  # height of capital letters as a fraction of the unit
 _LEAST_STEP = 0.09  # of the highest bar or the whole pie, by which two bars or parts differ at least
 
@@ -104,7 +101,7 @@ def _short_texts(rng: random.Random, count: int, held_out: bool, most: int = 4) 
         start = rng.randrange(len(MONTHS))
         return [MONTHS[(start + step) % len(MONTHS)] for step in range(count)], True
     if manner < 0.4:
-        return rng.sample(_DAYS, count), False
+        return rng.sample(DAYS, count), False
     texts: list[str] = []
     while len(texts) < count:
         text = printable_text(rng, held_out)
@@ -202,7 +199,7 @@ def _table(scene: Scene, rng: random.Random, ink: tuple[str, RGB], held_out: boo
     columns, count = rng.choice((2, 2, 3)), rng.randint(2, 4)
     letter, font = scene.unit * rng.uniform(*_LETTER), rng.choice(FONTS)
     names, _ = _short_texts(rng, count, held_out, most=5)
-    header = ("NAME", *rng.sample(_HEADERS, columns - 1))
+    header = ("NAME", *rng.sample(HEADERS, columns - 1))
     rows = tuple(zip(names, *(_cells(rng, count, held_out) for _ in range(columns - 1)), strict=True))
     cells = [[printed_at(text, font, letter, 0, 0, *ink) for text in row] for row in (header, *rows)]
     widths = [max(row[column].box[2] - row[column].box[0] for row in cells) for column in range(columns)]

@@ -173,7 +173,7 @@ def _counts(row: Row, lesson: Lesson, number: int) -> bool:
     turn, shown = lesson.turns[number], sum(lesson.given[: number + 1])
     if turn.ability not in row.abilities:
         return False
-    return turn.picture < shown - 1 if row.name == "again" else True
+    return row.name != "again" or (turn.picture is not None and turn.picture < shown - 1)
 
 
 def _look(model: MiniCPMV, lesson: Lesson, plans: Sequence[SlicePlan], side: int) -> list[Tensor]:

@@ -86,8 +86,8 @@ class Facts:
         return self.colours[colour] == 1 and not self.is_printed_in(colour)
 
     def is_printed_in(self, colour: str) -> bool:
-        """Whether there is text of this colour."""
-        return any(label.colour == colour for label in self.scene.labels)
+        """Whether there is text of this colour, or a sign."""
+        return any(part.colour == colour for part in (*self.scene.labels, *self.scene.panels))
 
     def place(self, thing: Thing) -> str | None:
         """Where a thing's centre is, in words; None too close to a border to say."""

@@ -146,7 +146,8 @@ class Chinese(Language):
 
     def many(self, name: Name) -> str:
         """See `Language.many`."""
-        return self.one(name)
+        one = self.one(name)
+        return one.removesuffix(self.kinds["one"]) + "那些" if name.kind == "one" else one
 
     def some(self, name: Name, count: int = 1) -> str:
         """See `Language.some`."""

@@ -1,6 +1,6 @@
 """Lessons: pictures with a conversation about them, of every kind that the built-in model learns from.
 
-A lesson depends on its random numbers alone. Training mixes the kinds (`MIXTURE`); the evaluation asks for one ability
+A lesson depends on its random numbers alone. Training mixes the kinds (`MIXTURES`); the evaluation asks for one ability
 at a time.
 """
 

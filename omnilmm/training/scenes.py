@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from omnilmm.training.outlines import KINDS
+from omnilmm.training.outlines import KINDS, outline
 from omnilmm.training.palette import RGB, Background, random_background, shade, visible_colours
 from omnilmm.training.printing import Box, Label, around, printable_text, text_block
 
@@ -44,7 +44,9 @@ class Shape:
     @property
     def box(self) -> Box:
         """Around all of it."""
-        return self.x - self.radius, self.y - self.radius, self.x + self.radius, self.y + self.radius
+        corners = outline(self.kind, self.x, self.y, self.radius, self.angle)
+        (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+        return left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def random_size(rng: random.Random, small: float = 0.68) -> tuple[int, int]:
         low, high = rng.choices(((72, 168), (168, 400), (400, 800)), (small, (1 - small) * 0.7, (1 - small) * 0.3))[0]
         unit = math.exp(rng.uniform(math.log(low), math.log(high)))
         width, height = round(unit * math.sqrt(aspect)), round(unit / math.sqrt(aspect))
-        if min(width, height) >= 64 and max(width, height) <= 1000:
+        is_small = width * height <= 168 * 168
+        if min(width, height) >= 64 and max(width, height) <= 1000 and is_small == (low == 72):
             return width, height
 
 
@@ -286,7 +289,8 @@ def _sign(scene: Scene, rng: random.Random, held_out: bool) -> Scene | None:
     edge = scene.unit * rng.uniform(0.03, 0.055)
     left, top, right, bottom = left - edge, top - edge, right + edge, bottom + edge
     corners = ((left, top), (right, top), (right, bottom), (left, bottom))
-    return replace(scene, panels=(Panel(corners, board.first),), labels=labels)
+    alike = next((name for name in ("black", "white") if name not in visible_colours(board)), None)
+    return replace(scene, panels=(Panel(corners, board.first, alike),), labels=labels)
 
 
 def _small_print(scene: Scene, rng: random.Random, held_out: bool) -> Scene | None:

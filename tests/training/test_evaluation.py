@@ -189,9 +189,6 @@ def test_the_gallery_does_not_grow_without_end() -> None:
     assert "<figure>" not in gallery.page([COLOURS[0]])
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a question about all pictures counts as one about the first"
-)
 def test_asking_again_is_about_an_earlier_picture() -> None:
     """As one picture comes after the other, what counts names one that is not the newest."""
     for number in range(20):

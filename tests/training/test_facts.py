@@ -159,12 +159,13 @@ def test_a_single_thing_and_nothing_at_all_are_described(code: Code) -> None:
 
 
 def test_boxes_are_numbers_of_a_thousand_in_reading_order() -> None:
-    one, other = shape("star", "red", 70, 20, radius=10), shape("star", "red", 20, 22.6, radius=10)
+    one, other = shape("circle", "red", 70, 20, radius=10), shape("circle", "red", 20, 22.6, radius=10)
     scene = Scene(100, 200, WHITE, shapes=(one, other))
     assert box_of(scene, one) == (600, 50, 800, 150)
     assert box_of(scene, other) == (100, 60, 300, 160)
     assert (
-        state_boxes(scene, "star", [one, other]) == "<ref>star</ref><box>100 60 300 160</box><box>600 50 800 150</box>"
+        state_boxes(scene, "circle", [one, other])
+        == "<ref>circle</ref><box>100 60 300 160</box><box>600 50 800 150</box>"
     )
 
 

@@ -80,7 +80,6 @@ def test_pictures_are_cut_exactly_where_the_lesson_says_so(sliced: bool) -> None
     assert seen > 100
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="sides are rounded after 168 x 168 was made sure of")
 @pytest.mark.parametrize("small", [1.0, 0.0])
 def test_pictures_at_the_border_are_cut_as_the_lesson_says_too(small: float) -> None:
     rng = random.Random(1)

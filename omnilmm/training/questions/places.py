@@ -84,10 +84,10 @@ def ask_beside(facts: Facts, rng: random.Random, speak: Language) -> Turn | None
     if manner == "what":
         if any(facts.is_possibly(other, side, anchor) for other in facts.scene.things if other not in (thing, anchor)):
             return None
-        name = Name(thing.kind, thing.colour)
+        name, alike = Name(thing.kind, thing.colour), facts.shapes(kind=thing.kind, colour=thing.colour)
         a = speak.some(name)
         answer = speak.say("what beside", a_capital=a[0].upper() + a[1:], name=speak.one(name), **gaps)
-        return Turn(speak.ask("what beside", rng, **gaps), answer, "beside", about(name, [thing], "shape", "colour"))
+        return Turn(speak.ask("what beside", rng, **gaps), answer, "beside", about(name, alike, "shape", "colour"))
     name_of_thing = facts.name(thing)
     if name_of_thing is None:
         return None

@@ -137,6 +137,8 @@ def _largest(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
     if len(first) != 1 or len(facts.scene.shapes) < 2 or facts.scene.labels:
         return None
     name = Name(first[0].kind, first[0].colour)
+    if facts.pairs[first[0].colour, first[0].kind] != 1:
+        return None
     subject = about(name, first, "shape", "colour")
     return Turn(speak.ask(key, rng), speak.say(key, name=speak.one(name)), "size", subject)
 
@@ -165,7 +167,8 @@ def ask_count(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
     name = Name(kind, colour)
     subject = about(name, shapes, "shape") if kind != "shape" else None
     question = speak.ask("count", rng, names=speak.many(name))
-    return Turn(question, speak.counted(name, len(shapes)), "count", subject, "count")
+    # After "How many red shapes?" it is not certain what "And the stars?" means.
+    return Turn(question, speak.counted(name, len(shapes)), "count", subject, None if name.colour else "count")
 
 
 def _pair(shape: Shape) -> tuple[str, str]:

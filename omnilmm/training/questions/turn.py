@@ -33,7 +33,7 @@ class Turn:
         ability: the row of the evaluation's table that it counts for.
         subject: what a follow-up may be about.
         aspect: what was asked of the subject, where "And the star?" may ask it of another.
-        picture: number of the picture in the conversation that it is about.
+        picture: number of the one picture in the conversation that it asks about by number.
     """
 
     question: str
@@ -41,7 +41,7 @@ class Turn:
     ability: str
     subject: Subject | None = None
     aspect: str | None = None
-    picture: int = 0
+    picture: int | None = None
 
 
 def about(name: Name, things: Sequence[Thing], *known: str) -> Subject | None:
