@@ -45,9 +45,9 @@ def train(args: argparse.Namespace) -> None:
     import torch
 
     from omnilmm.training.auxiliary import AuxiliaryHeads
+    from omnilmm.training.cells import WORDS
     from omnilmm.training.data import Lessons, collate
     from omnilmm.training.initialise import initialise, take_over
-    from omnilmm.training.labels import WORDS
     from omnilmm.training.loop import PictureTrainer, Recipe, Student
 
     recipe = Recipe.read(args.recipe)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omnilmm.training.data import IGNORED
-from omnilmm.training.labels import CELL_LABELS, WORDS
+from omnilmm.training.cells import CELL_LABELS, CELL_PRINT, DIGITS, WORDS
+from omnilmm.training.labels import IGNORED
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS
 from omnilmm.training.printing import CHARACTERS
@@ -43,6 +43,8 @@ class AuxiliaryHeads(nn.Module):
         self.classes = nn.ModuleDict({name: nn.Linear(vision_width, count) for name, count in CLASSES.items()})
         self.position = nn.Linear(vision_width, 2)
         self.cells = nn.Linear(width, CELL_LABELS)
+        self.print = nn.Linear(width, CELL_PRINT * (len(CHARACTERS) + 1))
+        self.boxes = nn.Linear(width, 4 * 2 * DIGITS)
         self.likeness = nn.Parameter(torch.tensor([15.0, -5.0]))  # scale and offset of the cosine to a word
         self.register_buffer("word_ids", torch.tensor(word_ids), persistent=False)
 
@@ -63,15 +65,30 @@ class AuxiliaryHeads(nn.Module):
         }
         real = ~batch["patch_position"].isnan()
         losses["patch_position"] = F.mse_loss(self.position(patches)[real], batch["patch_position"][real])
-        losses["cells"] = F.binary_cross_entropy_with_logits(self.cells(features), batch["cells"]) * CELL_LABELS / 10
+        losses["cells"] = (
+            F.binary_cross_entropy_with_logits(self.cells(features), batch["cell_labels"]) * CELL_LABELS / 10
+        )
         likeness = F.normalize(features, dim=-1) @ F.normalize(embeddings[self.word_ids], dim=-1).t()
         logits = likeness * self.likeness[0] + self.likeness[1]
-        losses["words"] = F.binary_cross_entropy_with_logits(logits, batch["words"]) * len(WORDS) / 10
+        losses["words"] = F.binary_cross_entropy_with_logits(logits, batch["cell_words"]) * len(WORDS) / 10
+        printed = self.print(features).unflatten(-1, (CELL_PRINT, -1))
+        losses["print"] = _balanced(printed.flatten(0, 2), batch["cell_print"].flatten()) / 2
+        digits = self.boxes(features).unflatten(-1, (4, 2, DIGITS))
+        edges = batch["cell_boxes"].flatten()
+        losses["boxes"] = _mean(_each(digits.flatten(0, 3), edges), edges != IGNORED) / 4
         return losses
 
 
 def _balanced(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy in which the few patches that show something weigh as much as the many that show nothing."""
-    each = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
-    something, nothing = labels > 0, labels == 0
-    return (each[something].sum() / something.sum().clamp(min=1) + each[nothing].sum() / nothing.sum().clamp(min=1)) / 2
+    each = _each(logits, labels)
+    return (_mean(each, labels > 0) + _mean(each, labels == 0)) / 2
+
+
+def _each(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
+
+
+def _mean(losses: Tensor, which: Tensor) -> Tensor:
+    """Of these losses; zero where there are none."""
+    return losses[which].sum() / which.sum().clamp(min=1)

@@ -24,12 +24,12 @@ from omnilmm.images.pixels import Floats, cut, patch_strip, stack_strips
 from omnilmm.images.slicing import SlicePlan, SlicingRules, plan_slices
 from omnilmm.prompts import chatml
 from omnilmm.prompts.pieces import PieceEncoder, Prompt
-from omnilmm.training.labels import CELL_LABELS, CELLS, WORDS, cell_labels, cell_words, patch_labels, seen_through
+from omnilmm.training.cells import about_cells, nothing_in_cells
+from omnilmm.training.labels import IGNORED, patch_labels, seen_through
 from omnilmm.training.lessons import SLICED_SHARE, Drawn, Lesson, random_lesson
 from omnilmm.training.printing import Box
 from omnilmm.training.scenes import Scene
 
-IGNORED = -100  # label of what no loss counts
 PATCH_LABELS = ("kind", "colour", "left", "right")
 
 
@@ -37,14 +37,13 @@ PATCH_LABELS = ("kind", "colour", "left", "right")
 class View:
     """One look at a picture and everything the auxiliary losses know about it.
 
-    Shapes: strip [3, P, P·n], each of patches [n], cells [Q, K], words [Q, W] for rows · columns = n patches.
+    Shapes: strip [3, P, P·n], each of patches [n] for rows · columns = n patches, each of cells [Q, …].
     """
 
     strip: Floats
     size: tuple[int, int]
     patches: dict[str, np.ndarray]
-    cells: Floats
-    words: Floats
+    cells: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -115,16 +114,14 @@ def regions(drawn: Drawn, plan: SlicePlan) -> list[Box]:
 
 def _labelled(strip: Floats, scene: Scene, rows: int, columns: int, *, is_overview: bool) -> View:
     patches: dict[str, np.ndarray] = dict(patch_labels(scene, rows, columns))
-    cells = cell_labels(scene, rows, columns)
-    words = cell_words(scene, cells, rows, columns, is_overview=is_overview)
-    return View(strip, (rows, columns), patches | {"position": _positions(rows, columns)}, cells, words)
+    cells = about_cells(scene, rows, columns, is_overview=is_overview)
+    return View(strip, (rows, columns), patches | {"position": _positions(rows, columns)}, cells)
 
 
 def _nothing_in(strip: Floats, rows: int, columns: int) -> View:
     nothing = np.zeros(rows * columns, np.int64)
     patches: dict[str, np.ndarray] = dict.fromkeys(PATCH_LABELS, nothing)
-    cells, words = np.zeros((CELLS**2, CELL_LABELS), np.float32), np.zeros((CELLS**2, len(WORDS)), np.float32)
-    return View(strip, (rows, columns), patches | {"position": _positions(rows, columns)}, cells, words)
+    return View(strip, (rows, columns), patches | {"position": _positions(rows, columns)}, nothing_in_cells())
 
 
 def _positions(rows: int, columns: int) -> Floats:
@@ -134,7 +131,7 @@ def _positions(rows: int, columns: int) -> Floats:
 
 
 def collate(samples: list[Sample]) -> dict[str, Tensor]:
-    """A batch: model inputs, `labels`, and `patch_*`, `cells`, `words` for the auxiliary losses."""
+    """A batch: model inputs, `labels`, and `patch_*`, `cell_*` for the auxiliary losses."""
     width = max(len(sample.prompt) for sample in samples)
     ids = torch.zeros(len(samples), width, dtype=torch.long)
     labels = torch.full_like(ids, IGNORED)
@@ -157,9 +154,9 @@ def _seen(views: list[View]) -> dict[str, Tensor]:
     seen = {
         "pixel_values": torch.from_numpy(strips),
         "target_sizes": torch.tensor([view.size for view in views]),
-        "cells": torch.from_numpy(np.stack([view.cells for view in views])),
-        "words": torch.from_numpy(np.stack([view.words for view in views])),
     }
+    for name in views[0].cells:
+        seen[f"cell_{name}"] = torch.from_numpy(np.stack([view.cells[name] for view in views]))
     for name in PATCH_LABELS:
         padded = np.full((len(views), length), IGNORED)
         for row, view in zip(padded, views, strict=True):

@@ -17,6 +17,8 @@ PLACES = (
 )
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 _BORDER = 0.035  # of the side: closer to a border between two places, a thing is at neither
+BOX_GRID = 1000  # boxes are numbers of 0 to 1000 across and down the picture, as in the family's published models
+BOX_STEP = 10  # rounded to this
 _APART = 0.08  # of the unit, between two centres, from which on one is beside the other
 
 
@@ -29,6 +31,21 @@ def place_of(scene: Scene, thing: Thing) -> str:
     """Which of PLACES the centre of a thing is at."""
     across, down = _parts(scene, thing)
     return PLACES[int(down * 3)][int(across * 3)]
+
+
+def box_of(scene: Scene, thing: Thing) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of 0 to BOX_GRID, rounded to tens."""
+    left, top, right, bottom = thing.box
+    return (
+        _on_grid(left / scene.width),
+        _on_grid(top / scene.height),
+        _on_grid(right / scene.width),
+        _on_grid(bottom / scene.height),
+    )
+
+
+def _on_grid(share: float) -> int:
+    return min(max(round(share * BOX_GRID / BOX_STEP) * BOX_STEP, 0), BOX_GRID)
 
 
 def reading_order(scene: Scene) -> list[Thing]:

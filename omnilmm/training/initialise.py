@@ -25,7 +25,7 @@ from transformers import AutoTokenizer
 from omnilmm.models.checkpoint import weight_files
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.resampler import HEAD_WIDTH, sincos_positions
-from omnilmm.training.labels import CELL_PATCHES, CELLS
+from omnilmm.training.cells import CELL_PATCHES, CELLS
 
 TOKEN_SCALE = 0.2  # of one channel of a token's embedding, and of a feature
 PATCH_SCALE = 0.5  # of one channel of a patch, as of its position

@@ -25,7 +25,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from omnilmm.errors import InputError
 from omnilmm.models.minicpmv import MiniCPMV
-from omnilmm.training.data import IGNORED
+from omnilmm.training.labels import IGNORED
 
 Batch = dict[str, Tensor]
 Losses = dict[str, Tensor]

@@ -11,7 +11,7 @@ import torch
 from omnilmm.models.config import MiniCPMVConfig
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.processor import MiniCPMVProcessor
-from omnilmm.training.labels import CELLS, WORDS
+from omnilmm.training.cells import CELLS, WORDS
 from omnilmm.training.lessons import corpus
 from omnilmm.training.tokenizer import train_tokenizer
 

@@ -12,9 +12,11 @@ import torch
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.images.pixels import cut
 from omnilmm.models.processor import MiniCPMVProcessor
-from omnilmm.training.data import IGNORED, PATCH_LABELS, Lessons, Sample, collate, regions, spoken
-from omnilmm.training.labels import CELL_LABELS, CELLS, WORDS
+from omnilmm.training.cells import CELL_LABELS, CELL_PRINT, CELLS, PLACE_WORDS, WORDS
+from omnilmm.training.data import PATCH_LABELS, Lessons, Sample, collate, regions, spoken
+from omnilmm.training.labels import IGNORED
 from omnilmm.training.lessons import SLICED_SHARE, Drawn, lesson_of, random_lesson
+from omnilmm.training.scenes import SIZES
 from omnilmm.training.tokenizer import SPECIAL_TOKENS
 from tests.training.truth import is_chinese
 
@@ -46,7 +48,9 @@ def test_a_sample_depends_on_the_seed_and_its_number_alone(processor: MiniCPMVPr
         assert one.prompt == same.prompt
         assert len(one.views) == len(same.views)
         for view, twin in zip(one.views, same.views, strict=True):
-            assert np.array_equal(view.strip, twin.strip) and np.array_equal(view.cells, twin.cells)
+            assert np.array_equal(view.strip, twin.strip) and all(
+                np.array_equal(view.cells[name], twin.cells[name]) for name in view.cells
+            )
         assert one.prompt != other[number].prompt
     assert len({tuple(lessons[number].prompt.input_ids) for number in numbers}) == len(numbers)
     assert len(lessons) == 1000
@@ -141,8 +145,10 @@ def test_a_batch_pads_each_conversation_and_each_view(lessons: Lessons) -> None:
         assert (batch["labels"][row, length:] == IGNORED).all() and not batch["image_slots"][row, length:].any()
     assert batch["pixel_values"].shape == (len(views), 3, 12, 12 * max(patches))
     assert batch["target_sizes"].tolist() == [list(view.size) for view in views]
-    assert batch["cells"].shape == (len(views), CELLS**2, CELL_LABELS)
-    assert batch["words"].shape == (len(views), CELLS**2, len(WORDS))
+    assert batch["cell_labels"].shape == (len(views), CELLS**2, CELL_LABELS)
+    assert batch["cell_words"].shape == (len(views), CELLS**2, len(WORDS))
+    assert batch["cell_boxes"].shape == (len(views), CELLS**2, 4, 2)
+    assert batch["cell_print"].shape == (len(views), CELLS**2, CELL_PRINT)
     for name in PATCH_LABELS:
         assert batch[f"patch_{name}"].shape == (len(views), max(patches))
         assert (batch[f"patch_{name}"] != IGNORED).sum(dim=1).tolist() == patches
@@ -158,21 +164,21 @@ def test_positions_of_patches_go_across_and_down(lessons: Lessons) -> None:
 
 
 def test_only_an_overview_says_where_in_the_picture_a_thing_is(lessons: Lessons, sliced: int) -> None:
-    places = [
-        number for number, word in enumerate(WORDS) if word.strip() in ("top", "bottom", "left", "right", "middle")
-    ]
+    places = [number for number, word in enumerate(WORDS) if word.strip() in (*PLACE_WORDS, *SIZES, *"上下左右小中大")]
     overviews = slices = 0
     for number in range(sliced, sliced + GROUP):
         overview, *others = lessons[number].views
-        overviews += overview.words[:, places].sum()
-        slices += sum(view.words[:, places].sum() for view in others)
+        overviews += overview.cells["words"][:, places].sum()
+        slices += sum(view.cells["words"][:, places].sum() for view in others)
+        assert all((view.cells["boxes"] == IGNORED).all() for view in others)
     assert overviews > 0 and slices == 0
 
 
 def test_a_photo_has_nothing_to_name(processor: MiniCPMVProcessor, lessons: Lessons) -> None:
     drawn: Drawn = lesson_of("photo", random.Random(2)).pictures[0]
     for view in lessons._views(drawn, processor.plan(Picture(drawn.image))):
-        assert not view.cells.any() and not view.words.any()
+        assert not any(view.cells[name].any() for name in ("labels", "words", "print"))
+        assert (view.cells["boxes"] == IGNORED).all()
         assert not any(view.patches[name].any() for name in PATCH_LABELS)
         assert len(view.patches["kind"]) == view.size[0] * view.size[1]
 

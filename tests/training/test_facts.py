@@ -2,10 +2,10 @@
 
 import pytest
 
-from omnilmm.training.facts import Facts, reading_order
+from omnilmm.training.facts import Facts, box_of, reading_order
 from omnilmm.training.language import CODES, Code, Name, language
 from omnilmm.training.printing import Label
-from omnilmm.training.questions.places import box_of, state_boxes
+from omnilmm.training.questions.places import state_boxes
 from omnilmm.training.questions.telling import describe
 from omnilmm.training.scenes import Scene, Shape
 from tests.training.ink import WHITE

@@ -8,18 +8,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from omnilmm.training.charts import random_chart
-from omnilmm.training.labels import (
+from omnilmm.training.cells import (
     CELL_LABELS,
     CELL_PATCHES,
+    CELL_PRINT,
     CELLS,
     PAIRS,
     WORDS,
+    cell_boxes,
     cell_labels,
+    cell_print,
     cell_words,
-    patch_labels,
-    seen_through,
 )
+from omnilmm.training.charts import random_chart
+from omnilmm.training.facts import box_of
+from omnilmm.training.labels import IGNORED, patch_labels, seen_through
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS, Background
 from omnilmm.training.printing import CHARACTERS, Box, printed_at
@@ -225,12 +228,12 @@ def test_cells_cover_their_patches_and_the_last_one_all_that_remains() -> None:
 def test_words_of_a_cell_say_what_is_there_and_where_in_both_languages() -> None:
     scene = scene_of(
         Shape("circle", "blue", "small", 110.0, 8.0, 4.0, 0.0, (0, 0, 200)),
-        Shape("star", "red", "small", 60.0, 60.0, 4.0, 0.0, (200, 0, 0)),
+        Shape("star", "red", "large", 60.0, 60.0, 4.0, 0.0, (200, 0, 0)),
     )
     cells = cell_labels(scene, 9, 9)
     assert words_of(cell_words(scene, cells, 9, 9)) == {
-        2: {"circle", "blue", "top", "right", "圆", "蓝"},
-        CELLS + 1: {"star", "red", "middle", "星", "红"},
+        2: {"circle", "blue", "top", "right", "small", "圆", "蓝", "上", "右", "小"},
+        CELLS + 1: {"star", "red", "middle", "large", "星", "红", "大"},
     }
     assert words_of(cell_words(scene, cells, 9, 9, is_overview=False)) == {
         2: {"circle", "blue", "圆", "蓝"},
@@ -248,6 +251,36 @@ def test_words_of_a_cell_are_as_many_as_words() -> None:
     assert len(WORDS) == len(set(WORDS))
     scene = random_scene(random.Random(1))
     assert cell_words(scene, cell_labels(scene, 14, 14), 14, 14).shape == (CELLS**2, len(WORDS))
+
+
+def test_a_cell_says_the_digits_of_the_box_whose_middle_lies_in_it() -> None:
+    one, other = square(30.0, 30.0, 60), square(90.0, 95.0, 24, "blue")
+    found = cell_boxes(scene_of(one, other), 18, 18)
+    assert found[CELLS + 1].tolist() == [[0, 0], [0, 0], [5, 0], [5, 0]]
+    left, top, right, bottom = box_of(scene_of(one, other), other)
+    digits = [[edge // 100, edge // 10 % 10] for edge in (left, top, right, bottom)]
+    assert found[4 * CELLS + 4].tolist() == digits
+    assert np.flatnonzero((found != IGNORED).any(axis=(1, 2))).tolist() == [CELLS + 1, 4 * CELLS + 4]
+
+
+def test_a_cell_with_two_middles_says_no_box() -> None:
+    found = cell_boxes(scene_of(square(25.0, 25.0, 6), square(34.0, 34.0, 6)), 18, 18)
+    assert (found == IGNORED).all()
+
+
+def test_a_cell_says_its_characters_in_reading_order() -> None:
+    lines = [
+        printed_at(text, "DejaVuSans-Bold", 9.0, 2.0, y, "blue", (0, 0, 200)) for text, y in (("66", 1), ("2X", 20))
+    ]
+    found = cell_print(Scene(168, 168, GREY, labels=tuple(lines)), 14, 14)
+    said = ["".join(CHARACTERS[number - 1] for number in numbers if number) for numbers in found]
+    assert said == ["662X", *[""] * (CELLS**2 - 1)]
+
+
+def test_a_cell_with_more_characters_than_it_tells_is_left_out() -> None:
+    label = printed_at("IIIIIIII", "DejaVuSans-Bold", 6.0, 1.0, 1.0, "blue", (0, 0, 200))
+    found = cell_print(Scene(168, 168, GREY, labels=(label,)), 14, 14)
+    assert (found[0] == IGNORED).all() and (found[2:] == 0).all() and found.shape == (CELLS**2, CELL_PRINT)
 
 
 def views_of(scene: Scene) -> list[Box]:

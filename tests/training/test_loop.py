@@ -19,9 +19,10 @@ from omnilmm.errors import InputError
 from omnilmm.models.processor import MiniCPMVProcessor
 from omnilmm.models.resampler import sincos_positions
 from omnilmm.training.auxiliary import CLASSES, AuxiliaryHeads
-from omnilmm.training.data import IGNORED, Lessons, Sample, collate
+from omnilmm.training.cells import CELL_PATCHES, CELLS, WORDS
+from omnilmm.training.data import Lessons, Sample, collate
 from omnilmm.training.initialise import initialise
-from omnilmm.training.labels import CELL_PATCHES, CELLS, WORDS
+from omnilmm.training.labels import IGNORED
 from omnilmm.training.loop import Both, PictureTrainer, Recipe, Student
 from tests.training.small import LANGUAGE, TOWER, small_model
 
@@ -87,7 +88,9 @@ def test_the_log_tells_every_loss_and_the_schedule(tmp_path: Path, processor: Mi
     lines = [line for line in state["log_history"] if "learning_rate" in line]
     rates = [line["learning_rate"] / recipe.learning_rate for line in lines]
     assert rates == pytest.approx([0, 0.5, 1, 1, 1, 0.75, 0.5, 0.25])
-    names = {"answers", "cells", "words", "patch_position", "tokens_per_s"} | {f"patch_{name}" for name in CLASSES}
+    names = {"answers", "cells", "words", "print", "boxes", "patch_position", "tokens_per_s"} | {
+        f"patch_{name}" for name in CLASSES
+    }
     assert names <= {name for line in lines for name in line}
 
 
@@ -109,7 +112,15 @@ def test_a_few_steps_lower_every_loss(tmp_path: Path, processor: MiniCPMVProcess
         optimizer.step()
         optimizer.zero_grad()
     first, last = told[0], told[-1]
-    assert set(first) == {"answers", "cells", "words", "patch_position", *(f"patch_{name}" for name in CLASSES)}
+    assert set(first) == {
+        "answers",
+        "cells",
+        "words",
+        "print",
+        "boxes",
+        "patch_position",
+        *(f"patch_{name}" for name in CLASSES),
+    }
     assert all(last[name] < first[name] for name in first), (first, last)
     assert last["answers"] < 0.6 * first["answers"]
 

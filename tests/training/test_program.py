@@ -13,9 +13,9 @@ from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.processor import MiniCPMVProcessor
 from omnilmm.training import __main__ as program
 from omnilmm.training import evaluation
+from omnilmm.training.cells import CELLS
 from omnilmm.training.data import Lessons, collate
 from omnilmm.training.initialise import initialise, take_over
-from omnilmm.training.labels import CELLS
 from tests.training.small import small_config, small_model
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from omnilmm.training.facts import OPPOSITE, Facts
+from omnilmm.training.facts import OPPOSITE, Facts, box_of
 from omnilmm.training.language import Language, Name
 from omnilmm.training.questions.turn import Turn, about
 from omnilmm.training.scenes import Scene, Shape, Thing
 
-BOX_GRID = 1000  # boxes are numbers of 0 to 1000 across and down the picture, as in the family's published models
-_BOX_STEP = 10  # rounded to this
 _MOST_BOXES = 5
 
 
@@ -100,21 +98,6 @@ def ask_beside(facts: Facts, rng: random.Random, speak: Language) -> Turn | None
     answer = speak.say("yes" if asked == side else "no", fact=lower)
     question = speak.ask("is beside", rng, **(gaps | {"side": speak.sides[asked]}))
     return Turn(question, answer, "beside", about(name_of_thing, [thing]))
-
-
-def box_of(scene: Scene, thing: Thing) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of 0 to BOX_GRID, rounded to tens."""
-    left, top, right, bottom = thing.box
-    return (
-        _on_grid(left / scene.width),
-        _on_grid(top / scene.height),
-        _on_grid(right / scene.width),
-        _on_grid(bottom / scene.height),
-    )
-
-
-def _on_grid(share: float) -> int:
-    return min(max(round(share * BOX_GRID / _BOX_STEP) * _BOX_STEP, 0), BOX_GRID)
 
 
 def state_boxes(scene: Scene, name: str, things: Sequence[Thing]) -> str:

@@ -1,0 +1,181 @@
+"""What lies in every cell of a view: the cells are a grid coarser than the patches, one per resampler query.
+
+A view is the whole picture (overview) or a slice of it; all functions take the scene as the view shows it
+(`labels.seen_through`).
+
+Shape legend: Q = CELLS x CELLS cells · K cell labels · R rows of patches · C columns of patches.
+"""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnilmm.training.facts import BOX_STEP, box_of, place_of
+from omnilmm.training.labels import IGNORED, LEAST_COVER, LEAST_PART, box_overlap, shape_cover
+from omnilmm.training.outlines import KINDS
+from omnilmm.training.palette import COLOURS
+from omnilmm.training.printing import CHARACTERS
+from omnilmm.training.scenes import SIZES, Scene, Shape
+
+PAIRS = len(KINDS) * len(COLOURS)
+CELL_LABELS = PAIRS + len(CHARACTERS) + len(KINDS)  # K
+CELL_PATCHES, CELLS = 3, 6  # a cell is 3×3 patches; 6×6 cells cover the usual views
+CELL_PRINT = 4  # characters in a row of which a cell tells the order
+DIGITS = 11  # hundreds of a box's number are 0 to 10, its tens 0 to 9
+PLACE_WORDS = ("top", "bottom", "left", "right", "middle")
+_CHINESE_PLACES = {"top": "上", "bottom": "下", "left": "左", "right": "右"}  # the middle's 中 is the medium size's
+_CHINESE_SIZES = dict(zip(SIZES, "小中大", strict=True))
+# The words for what a cell shows, English and Chinese: characters are spelled without a space in front, English words
+# with one, and of a Chinese word the first character tells it from the others.
+_CHINESE = (*"圆正三星十心", *"红橙黄绿蓝紫粉黑白")
+WORDS = (
+    *(f" {word}" for word in (*KINDS, *COLOURS)),
+    *CHARACTERS,
+    *(f" {word}" for word in (*PLACE_WORDS, *SIZES)),
+    *_CHINESE,
+    *_CHINESE_PLACES.values(),
+    *_CHINESE_SIZES.values(),
+)
+
+
+def about_cells(scene: Scene, rows: int, columns: int, *, is_overview: bool) -> dict[str, NDArray[Any]]:
+    """All that is known of the cells of a view of rows x columns patches: labels, words, boxes and print."""
+    labels = cell_labels(scene, rows, columns)
+    return {
+        "labels": labels,
+        "words": cell_words(scene, labels, rows, columns, is_overview=is_overview),
+        "boxes": cell_boxes(scene, rows, columns) if is_overview else np.full((CELLS**2, 4, 2), IGNORED),
+        "print": cell_print(scene, rows, columns),
+    }
+
+
+def nothing_in_cells() -> dict[str, NDArray[Any]]:
+    """The same of a view in which there is nothing to know."""
+    return {
+        "labels": np.zeros((CELLS**2, CELL_LABELS), np.float32),
+        "words": np.zeros((CELLS**2, len(WORDS)), np.float32),
+        "boxes": np.full((CELLS**2, 4, 2), IGNORED),
+        "print": np.zeros((CELLS**2, CELL_PRINT), np.int64),
+    }
+
+
+def cell_labels(scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:
+    """Says which things lie in each of CELLS x CELLS cells over rows x columns patches.
+
+    Cell (r, c) covers the patch rows from CELL_PATCHES*r on, CELL_PATCHES of them, and the columns likewise; the last
+    row and column of cells cover all that remains. Cells past the end of a smaller grid of patches hold nothing.
+
+    Returns:
+        Zeros and ones [CELLS*CELLS, K]. First PAIRS entries: a shape of this kind and colour is in the cell (number of
+        the kind times len(COLOURS) plus number of the colour); then one per character: printed there, with its middle
+        or 30 % of it; then one per kind: the centre of such a shape lies there, which is what to count.
+    """
+    found = np.zeros((CELLS * CELLS, CELL_LABELS), np.float32)
+    row_cells, column_cells = _cells_of(np.arange(rows)), _cells_of(np.arange(columns))
+    patch_cells = (row_cells[:, None] * CELLS + column_cells).ravel()
+    for shape, cover in zip(scene.shapes, shape_cover(scene, rows, columns), strict=True):
+        kind = KINDS.index(shape.kind)
+        pair = kind * len(COLOURS) + COLOURS.index(shape.colour)
+        found[patch_cells[cover >= LEAST_COVER], pair] = 1
+        if 0 <= shape.x < scene.width and 0 <= shape.y < scene.height:
+            centre = _cell_at(scene, shape.x, shape.y, rows, columns)
+            found[centre, pair] = 1
+            found[centre, PAIRS + len(CHARACTERS) + kind] = 1
+    x_edges = np.append(np.arange(column_cells[-1] + 1) * CELL_PATCHES, columns) * (scene.width / columns)
+    y_edges = np.append(np.arange(row_cells[-1] + 1) * CELL_PATCHES, rows) * (scene.height / rows)
+    for label in scene.labels:
+        overlaps = box_overlap(label.boxes, x_edges, y_edges)
+        for character, box, overlap in zip(label.text, label.boxes, overlaps, strict=True):
+            entry = PAIRS + CHARACTERS.index(character)
+            there_rows, there_columns = np.nonzero(overlap >= LEAST_PART * (box[2] - box[0]) * (box[3] - box[1]))
+            found[there_rows * CELLS + there_columns, entry] = 1
+            x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            if 0 <= x < scene.width and 0 <= y < scene.height:
+                found[_cell_at(scene, x, y, rows, columns), entry] = 1
+    return found
+
+
+def cell_words(
+    scene: Scene, cells: NDArray[np.float32], rows: int, columns: int, *, is_overview: bool = True
+) -> NDArray[np.float32]:
+    """Says which of WORDS an answer about each cell would use.
+
+    Args:
+        scene: what the view shows.
+        cells: the `cell_labels` of the scene, [CELLS*CELLS, K].
+        rows: of patches.
+        columns: of patches.
+        is_overview: whether the view is the whole picture: only there it is plain where in it a thing is.
+
+    Returns:
+        Zeros and ones [CELLS*CELLS, len(WORDS)].
+    """
+    pairs = cells[:, :PAIRS].reshape(len(cells), len(KINDS), len(COLOURS))
+    characters = cells[:, PAIRS : PAIRS + len(CHARACTERS)]
+    said = np.zeros((len(cells), len(PLACE_WORDS) + len(SIZES)), np.float32)
+    for thing in scene.things if is_overview else ():
+        place = place_of(scene, thing).split()
+        size = thing.size if isinstance(thing, Shape) else None
+        said[_cell_at(scene, thing.x, thing.y, rows, columns)] = [
+            *(word in place for word in PLACE_WORDS),
+            *(word == size for word in SIZES),
+        ]
+    kinds, colours = pairs.max(axis=2), pairs.max(axis=1)
+    in_chinese = said[:, [*map(PLACE_WORDS.index, _CHINESE_PLACES), *range(len(PLACE_WORDS), said.shape[1])]]
+    return np.concatenate([kinds, colours, characters, said, kinds, colours, in_chinese], axis=1)
+
+
+def cell_boxes(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
+    """Says where the thing whose centre lies in a cell begins and ends, by the digits that an answer would use.
+
+    Args:
+        scene: what the overview shows; a slice does not show where in the picture it is.
+        rows: of patches.
+        columns: of patches.
+
+    Returns:
+        Numbers [Q, 4, 2]: hundreds and tens of left, top, right and bottom; IGNORED where no centre lies, or several.
+    """
+    boxes = np.full((CELLS * CELLS, 4, 2), IGNORED)
+    things = defaultdict(list)
+    for thing in scene.things:
+        if 0 <= thing.x < scene.width and 0 <= thing.y < scene.height:
+            things[_cell_at(scene, thing.x, thing.y, rows, columns)].append(thing)
+    for cell, those in things.items():
+        if len(those) == 1:
+            boxes[cell] = np.stack(np.divmod(np.array(box_of(scene, those[0])) // BOX_STEP, 10), axis=1)
+    return boxes
+
+
+def cell_print(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
+    """Says which characters have their middle in a cell, in reading order.
+
+    Returns:
+        Numbers in CHARACTERS plus one [Q, CELL_PRINT], 0 after the last; IGNORED where there are more.
+    """
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for label in scene.labels:
+        for character, (left, top, right, bottom) in zip(label.text, label.boxes, strict=True):
+            x, y = (left + right) / 2, (top + bottom) / 2
+            if 0 <= x < scene.width and 0 <= y < scene.height:
+                found[_cell_at(scene, x, y, rows, columns)].append(CHARACTERS.index(character) + 1)
+    printed = np.zeros((CELLS * CELLS, CELL_PRINT), np.int64)
+    for cell, characters in found.items():
+        if len(characters) <= CELL_PRINT:
+            printed[cell, : len(characters)] = characters
+        else:
+            printed[cell] = IGNORED
+    return printed
+
+
+def _cells_of(patches: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Row or column of cells that rows or columns of patches belong to."""
+    return np.minimum(patches // CELL_PATCHES, CELLS - 1)
+
+
+def _cell_at(scene: Scene, x: float, y: float, rows: int, columns: int) -> int:
+    """Number of the cell that a point of the view lies in."""
+    row, column = int(y / scene.height * rows), int(x / scene.width * columns)
+    return min(row // CELL_PATCHES, CELLS - 1) * CELLS + min(column // CELL_PATCHES, CELLS - 1)
