@@ -33,6 +33,8 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--run", type=Path, required=True)
     evaluate = commands.add_parser("evaluate", help="measure the checkpoint on pictures it has never seen")
     evaluate.add_argument("--run", type=Path, help="measure this run's state instead of the exported weights")
+    evaluate.add_argument("--device", default="cpu", help="of the exported weights (default: %(default)s)")
+    evaluate.add_argument("--dtype", default="fp32", help="likewise; int4 and int8 too (default: %(default)s)")
     evaluate.add_argument("--questions", type=int, default=500, help="of each ability (default: %(default)s)")
     evaluate.add_argument("--quick", action="store_true", help="a tenth of the questions")
     evaluate.add_argument("--only", nargs="+", metavar="ABILITY", help="these alone")
@@ -90,27 +92,24 @@ def export(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Print the table of abilities as Markdown."""
-    import torch
-
-    from omnilmm.models.minicpmv import MiniCPMV
-    from omnilmm.models.processor import MiniCPMVProcessor
+    from omnilmm.engine.loading import load_engine
     from omnilmm.training import evaluation, gallery
 
     if args.run:
         model, processor = _fresh(args.model)
         model = _trained(args.run, model)
     else:
-        model = MiniCPMV.from_pretrained(args.model, dtype=torch.float32)
-        processor = MiniCPMVProcessor.from_pretrained(args.model)
-    examinees = evaluation.examine(
-        model.eval(), processor, questions=args.questions // (10 if args.quick else 1), only=args.only
-    )
+        engine = load_engine(str(args.model), args.device, args.dtype)
+        model, processor = engine.model, engine.processor
+    questions = args.questions // (10 if args.quick else 1)
     answered = []
     sys.stdout.write("| ability | questions | right | English | Chinese |\n|---|---|---|---|---|\n")
-    for row, items in examinees:
+    for row, items in evaluation.examine(model.eval(), processor, questions=questions, only=args.only):
         answered += items
         sys.stdout.write(f"{evaluation.table_line(row, items)}\n")
         sys.stdout.flush()
+    for what, share in evaluation.details(answered).items():
+        sys.stdout.write(f"- {what}: {share:.3f}\n")
     if args.gallery:
         args.gallery.write_text(gallery.page(answered), encoding="utf-8")
 

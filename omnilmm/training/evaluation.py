@@ -86,7 +86,7 @@ class Answered:
 
     @property
     def is_chinese(self) -> bool:
-        """The language of the true answer."""
+        """The language it is asked in."""
         return any("\u4e00" <= character <= "\u9fff" for character in self.turn.question)
 
 
@@ -129,9 +129,8 @@ def details(answered: Sequence[Answered]) -> dict[str, float]:
     told: dict[str, float] = {}
     described = [(item.turn.answer, item.answer) for item in answered if item.row.name == "description"]
     if described:
-        told["description: things named that are there"], told["description: things there that are named"] = (
-            precision_and_recall(described)
-        )
+        named, there = precision_and_recall(described)
+        told |= {"description: of what is named, is there": named, "description: of what is there, is named": there}
     read = [(printed_in(item.turn.answer), printed_in(item.answer)) for item in answered if item.row.name == "reading"]
     read = [(true, said) for true, said in read if true]
     if read:

@@ -48,7 +48,10 @@ def test_a_model_is_trained_exported_and_measured(
     go("export", "--run", str(run))
     exported = MiniCPMV.from_pretrained(folder, dtype=torch.float32).state_dict()
     assert all(torch.equal(tensor, trained[f"model.{name}"].bfloat16().float()) for name, tensor in exported.items())
+    assert "\n- " not in of_the_run
     printed = go("evaluate", "--questions", "30", "--quick", "--only", "chat", "colour", "--gallery", str(page))
+    described = go("evaluate", "--questions", "2", "--only", "description", "--dtype", "bf16")
+    assert re.search(r"^- description: of what is there, is named: [01]\.\d{3}$", described, re.MULTILINE)
     for table in (of_the_run, printed):
         assert re.findall(r"^\| (\w+) \| (\d+) \|", table, re.MULTILINE) == [("colour", "3"), ("chat", "3")]
     assert "wrong</h2>" in page.read_text(encoding="utf-8")
