@@ -104,7 +104,7 @@ def _examine_row(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, questi
     numbers = iter(range(10**9))
     while len(answered) < questions:
         lessons = [held_out(row, next(numbers)) for _ in range(BATCH)]
-        answered += _ask(model, processor, row, lessons)
+        answered += ask(model, processor, row, lessons)
     return answered[:questions]
 
 
@@ -141,7 +141,7 @@ def details(answered: Sequence[Answered]) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _ask(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, lessons: Sequence[Lesson]) -> list[Answered]:
+def ask(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, lessons: Sequence[Lesson]) -> list[Answered]:
     """All questions of some lessons, side by side; those that count."""
     rules = processor.config.slicing_rules
     if not row.slices:
