@@ -307,13 +307,17 @@ def test_what_the_model_sees_is_shown(site: Site, person: Person) -> None:
 
 
 def test_it_fits_on_a_phone(site: Site, visit: Visit) -> None:
-    person = visit(viewport={"width": 390, "height": 844}, is_mobile=True)
+    person = visit(viewport={"width": 390, "height": 667}, is_mobile=True)
+    title = person.page.get_by_role("heading", name=ENGLISH.title).bounding_box()
+    assert title
+    on_top = "([x, y]) => document.elementFromPoint(x, y)?.closest('h1') != null"
+    assert person.page.evaluate(on_top, [title["x"] + 20, title["y"] + title["height"] / 2]), "the title is covered"
     person.sample(CIRCLE)
     person.answered()
     assert person.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert person.page.evaluate("window.innerWidth") == 390
     place = person.box.bounding_box()
-    assert place and place["y"] + place["height"] <= 844
+    assert place and place["y"] + place["height"] <= 667
 
 
 def test_a_photo_from_the_camera_is_asked_about(site: Site, browser: Browser) -> None:
