@@ -180,7 +180,7 @@ def test_a_reload_loses_nothing(site: Site, person: Person, pace: Pace) -> None:
     pace.allow(4)
     person.until(lambda: len(person.answers()) == 2 and bool(person.answer))
     person.page.reload()
-    pace.was_closed()
+    assert pace.was_closed()
     pace.allow()
     person.until(lambda: len(person.notes()) == 2)
     assert person.questions() == [SAMPLES[STARS].question, "What colour are the stars?"]
