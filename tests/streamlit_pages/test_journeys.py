@@ -22,7 +22,7 @@ from omnilmm.ui.streamlit_page import visitor as visitors
 from omnilmm.ui.streamlit_page.visitor import KEEPER
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate
-from tests.pages.together import at_once, everything
+from tests.pages.together import at_once, everything, regenerate
 from tests.pages.visitor import SAMPLES, Pace, wait_until_free
 from tests.streamlit_pages.person import Person, Site
 from tests.ui.scripted import ScriptedEngine, finished
@@ -141,10 +141,7 @@ def test_regenerate_edit_and_undo_keep_the_picture_and_the_other_turns(site: Sit
     person.answered()
     person.ask("What colour are the stars?")
     person.answered(2)
-    pace.hold()  # or the answer before could be taken for the new one
-    person.button("regenerate").click()
-    person.until(lambda: not person.is_idle)
-    pace.allow()
+    regenerate(person, pace)
     person.answered(2)
     assert "25 picture tokens" in person.note
     person.button("edit-0").click()
