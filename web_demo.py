@@ -16,6 +16,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 from omnilmm.catalog import find
@@ -94,8 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OmniLMMError, OSError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return 2
-    say(texts.model_line(engine))
-    page.demo.block_thread()
+    with suppress(KeyboardInterrupt):  # the ordinary end
+        say(texts.model_line(engine))
+        page.demo.block_thread()
     return 0
 
 

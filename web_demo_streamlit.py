@@ -91,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     failures: list[Exception] = []
+    is_loaded = threading.Event()
     try:
         flags = parser().parse_args([*flags_of_environment(), *given])
         port = find_port(flags.host, flags.port)  # what can fail at once does not wait for the libraries
@@ -99,12 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from omnilmm.ui.streamlit_page import serving
 
         with DownloadBar() as bar:
-            make = _watched(_maker(flags, bar), failures)
+            make = _watched(_maker(flags, bar), failures, is_loaded)
             settings = serving.settings(flags.host, port, root_path=flags.root_path, max_file_mib=flags.max_file_size)
             build(make, flags).run(config=settings)
     except KeyboardInterrupt:
         if not failures:
-            return 1
+            return 0 if is_loaded.is_set() else 1
     except (OmniLMMError, OSError) as error:
         failures.append(error)
     for failure in failures:
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2 if failures else 0
 
 
-def _watched(make: Make, failures: list[Exception]) -> Make:
+def _watched(make: Make, failures: list[Exception], is_loaded: threading.Event) -> Make:
     """`make`, telling the terminal what came of the first engine; without it there is no program."""
     told = threading.Event()
 
@@ -123,6 +124,7 @@ def _watched(make: Make, failures: list[Exception]) -> Make:
             failures.append(error)
             os.kill(os.getpid(), signal.SIGINT)
         else:
+            is_loaded.set()
             print(texts.model_line(engine), flush=True)
 
     def made(model: str) -> Engine:

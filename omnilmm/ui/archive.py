@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from omnilmm.conversation import EXPORT_FORMAT, Conversation, Message, Part, Picture
 from omnilmm.errors import ImageError, InputError
 from omnilmm.images.pixels import open_picture
+from omnilmm.ui.embedding import data_address
 from omnilmm.ui.texts import Texts
 
 MOST_BYTES = 200 * 2**20
@@ -142,8 +142,4 @@ def to_markdown(conversation: Conversation, texts: Texts) -> str:
 
 def _embedded(image: Any, texts: Texts) -> str:
     name = texts.picture_name(*image.size)
-    small = image.copy()
-    small.thumbnail((_PREVIEW_PIXELS, _PREVIEW_PIXELS))
-    stored = io.BytesIO()
-    small.save(stored, "JPEG", quality=85)
-    return f"![{name}](data:image/jpeg;base64,{base64.b64encode(stored.getvalue()).decode()})"
+    return f"![{name}]({data_address(image, _PREVIEW_PIXELS)})"

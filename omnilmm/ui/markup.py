@@ -1,22 +1,15 @@
-"""Messages as HTML and Markdown that a page can show: pictures as thumbnails, a user's text as it was typed.
-
-Thumbnails are part of the page (`data:` addresses): no picture has an address of its own that another visitor could ask
-for, and none lies on disk.
-"""
+"""Messages as HTML and Markdown that a page can show: pictures as thumbnails, a user's text as it was typed."""
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import re
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
-from PIL import Image
-
 from omnilmm.conversation import Message, Picture
 from omnilmm.ui.boxes import drawn, regions, with_chips
+from omnilmm.ui.embedding import data_address, jpeg
 from omnilmm.ui.note import Note
 from omnilmm.ui.session import Draft, Session
 from omnilmm.ui.texts import Texts
@@ -24,7 +17,7 @@ from omnilmm.ui.texts import Texts
 THUMBNAIL_PIXELS = 480  # of the longer side
 
 MARKED_PIXELS = 720  # of a picture on which an answer marks something
-FULL_PIXELS = 2048  # of a picture that can be opened
+SENT_PIXELS = 2048  # of a picture that goes to the browser with every page
 
 _marked_pictures: WeakKeyDictionary[Picture, dict[str, str]] = WeakKeyDictionary()
 _thumbnails: WeakKeyDictionary[Picture, str] = WeakKeyDictionary()  # a thumbnail goes when its picture goes
@@ -96,33 +89,21 @@ def _marked(picture: Picture, answer: str) -> str:
     if answer not in kept:
         small = picture.image.copy()
         small.thumbnail((MARKED_PIXELS, MARKED_PIXELS))
-        kept[answer] = _data_address(drawn(small, regions(answer)))
+        kept[answer] = data_address(drawn(small, regions(answer)))
     return kept[answer]
-
-
-def _data_address(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def thumbnail(picture: Picture) -> str:
     """A small copy of a picture as a `data:` address, as the model sees it: upright and RGB."""
     if picture not in _thumbnails:
-        small = picture.image.copy()
-        small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-        _thumbnails[picture] = _data_address(small)
+        _thumbnails[picture] = data_address(picture.image, THUMBNAIL_PIXELS)
     return _thumbnails[picture]
 
 
 def encoded(picture: Picture) -> bytes:
     """A picture as a JPEG file, made once: a page is drawn again and again while an answer grows."""
     if picture not in _encoded:
-        small = picture.image.copy()
-        small.thumbnail((FULL_PIXELS, FULL_PIXELS))
-        buffer = io.BytesIO()
-        small.save(buffer, format="JPEG", quality=90)
-        _encoded[picture] = buffer.getvalue()
+        _encoded[picture] = jpeg(picture.image, SENT_PIXELS)
     return _encoded[picture]
 
 

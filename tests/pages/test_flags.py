@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -81,3 +82,13 @@ def test_a_taken_port_is_one_line() -> None:
 def test_it_listens_on_this_machine_alone_unless_told() -> None:
     flags = web_demo.parser().parse_args([])
     assert (flags.host, flags.port, flags.share, flags.open) == ("127.0.0.1", None, False, False)
+
+
+@pytest.mark.parametrize("program", ["web_demo.py", "web_demo_streamlit.py"])
+def test_ctrl_c_is_an_ordinary_end(program: str) -> None:
+    command = [sys.executable, program, "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and any("MiB of memory" in line for line in process.stdout), "the model was not loaded"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")

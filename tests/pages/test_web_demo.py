@@ -19,7 +19,7 @@ from omnilmm.ui import texts
 from omnilmm.ui.controls import mode_controls
 from omnilmm.ui.texts import texts_for
 from tests.engine.gate import Gate
-from tests.pages.together import at_once, everything
+from tests.pages.together import at_once, everything, regenerate
 from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
 from tests.ui.scripted import ScriptedEngine, finished
 
@@ -168,9 +168,7 @@ def test_regenerate_answers_the_last_question_anew(visitor: Visitor, pace: Pace,
     visitor.answered()
     visitor.ask("And this?", not_a_picture)
     visitor.until(lambda: "notes.png" in "".join(visitor.notice.all_inner_texts()))
-    before = pace.passes
-    visitor.page.locator("#regenerate").click()
-    visitor.until(lambda: pace.passes > before and not visitor.stop.is_visible())
+    regenerate(visitor, pace)
     assert visitor.answered() == SAMPLES[CIRCLE].answer
     assert visitor.questions() == [SAMPLES[CIRCLE].question], "a failed turn made Regenerate eat a good one"
     assert visitor.pictures.count() == 1

@@ -34,10 +34,7 @@ def everything(person: Any, mine: Sample, other: Sample, folder: Path, pace: Pac
     yield
     person.answered(2)
     assert person.pictures.count() == 1
-    pace.hold()  # or the answer before could be taken for the new one
-    person.press("regenerate")
-    person.until(lambda: not person.is_idle)
-    pace.allow()
+    regenerate(person, pace)
     yield
     person.answered(2)
     assert person.questions() == [mine.question, MORE]
@@ -67,6 +64,14 @@ def everything(person: Any, mine: Sample, other: Sample, folder: Path, pace: Pac
     yield
     assert person.answered() == mine.answer  # what was imported has no note
     mind_my_own_business()
+
+
+def regenerate(person: Any, pace: Pace) -> None:
+    """Ask for another answer; the model is held until the page shows that it gives one, as both look the same after."""
+    pace.hold()
+    person.press("regenerate")
+    person.until(lambda: not person.is_idle)
+    pace.allow()
 
 
 def at_once(*people: Iterator[None]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, Locator, Page, Request
 
-from omnilmm.engine.events import Engine, Event
+from omnilmm.engine.events import Engine, Event, Finished
 from omnilmm.engine.local import LocalEngine
 from omnilmm.ui.gradio_page.page import Page as TalkPage
 from omnilmm.ui.gradio_page.shared import Models
@@ -242,11 +242,14 @@ class Pace:
 
     def stream(self, *arguments: Any) -> Generator[Event]:
         """The engine's own stream, watched."""
-        events = self._stream(*arguments)
+        events, is_over = self._stream(*arguments), False
         try:
-            yield from iter(events.__next__, None)
+            for event in events:
+                is_over = isinstance(event, Finished)
+                yield event
         except GeneratorExit:
-            self.closed.set()
+            if not is_over:  # after its end nobody stops it
+                self.closed.set()
             raise
         finally:
             events.close()

@@ -22,7 +22,7 @@ from omnilmm.ui.streamlit_page import visitor as visitors
 from omnilmm.ui.streamlit_page.visitor import KEEPER
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate
-from tests.pages.together import at_once, everything
+from tests.pages.together import at_once, everything, regenerate
 from tests.pages.visitor import SAMPLES, Pace, wait_until_free
 from tests.streamlit_pages.person import Person, Site
 from tests.ui.scripted import ScriptedEngine, finished
@@ -141,10 +141,7 @@ def test_regenerate_edit_and_undo_keep_the_picture_and_the_other_turns(site: Sit
     person.answered()
     person.ask("What colour are the stars?")
     person.answered(2)
-    pace.hold()  # or the answer before could be taken for the new one
-    person.button("regenerate").click()
-    person.until(lambda: not person.is_idle)
-    pace.allow()
+    regenerate(person, pace)
     person.answered(2)
     assert "25 picture tokens" in person.note
     person.button("edit-0").click()
@@ -180,7 +177,7 @@ def test_a_reload_loses_nothing(site: Site, person: Person, pace: Pace) -> None:
     pace.allow(4)
     person.until(lambda: len(person.answers()) == 2 and bool(person.answer))
     person.page.reload()
-    pace.was_closed()
+    assert pace.was_closed()
     pace.allow()
     person.until(lambda: len(person.notes()) == 2)
     assert person.questions() == [SAMPLES[STARS].question, "What colour are the stars?"]
@@ -307,13 +304,17 @@ def test_what_the_model_sees_is_shown(site: Site, person: Person) -> None:
 
 
 def test_it_fits_on_a_phone(site: Site, visit: Visit) -> None:
-    person = visit(viewport={"width": 390, "height": 844}, is_mobile=True)
+    person = visit(viewport={"width": 390, "height": 667}, is_mobile=True)
+    title = person.page.get_by_role("heading", name=ENGLISH.title).bounding_box()
+    assert title
+    on_top = "([x, y]) => document.elementFromPoint(x, y)?.closest('h1') != null"
+    assert person.page.evaluate(on_top, [title["x"] + 20, title["y"] + title["height"] / 2]), "the title is covered"
     person.sample(CIRCLE)
     person.answered()
     assert person.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert person.page.evaluate("window.innerWidth") == 390
     place = person.box.bounding_box()
-    assert place and place["y"] + place["height"] <= 844
+    assert place and place["y"] + place["height"] <= 667
 
 
 def test_a_photo_from_the_camera_is_asked_about(site: Site, browser: Browser) -> None:

@@ -7,11 +7,9 @@ from typing import Any
 import gradio as gr
 
 from omnilmm.errors import OmniLMMError
-from omnilmm.ui.gradio_page.bubbles import address
+from omnilmm.ui.embedding import data_address
 from omnilmm.ui.gradio_page.shared import EMPTY, Painted, Shared, open_upload
 from omnilmm.ui.gradio_page.visits import Question
-
-FULL_PIXELS = 4096  # longer side of a picture at full size
 
 
 class Pictures:
@@ -26,7 +24,7 @@ class Pictures:
         pictures = visit.session.conversation.pictures
         if visit.session.busy and visit.answering and (draft := visit.answering.draft):
             pictures = (*draft.history.pictures, *draft.question.pictures)
-        return address(pictures[number].image, FULL_PIXELS) if 0 <= number < len(pictures) else ""
+        return data_address(pictures[number].image) if 0 <= number < len(pictures) else ""
 
     def look(self, request: gr.Request, box: Question) -> str:
         """How the model sees what is in the box, or else the newest picture of the conversation."""

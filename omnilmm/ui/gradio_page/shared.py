@@ -16,7 +16,8 @@ from omnilmm.engine.events import Engine
 from omnilmm.errors import ImageError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui import markup, seen
-from omnilmm.ui.gradio_page.bubbles import address, bubbles
+from omnilmm.ui.embedding import data_address
+from omnilmm.ui.gradio_page.bubbles import bubbles
 from omnilmm.ui.gradio_page.visits import Question, Visit, Visits
 from omnilmm.ui.gradio_page.widgets import TICK_S, Widgets
 from omnilmm.ui.session import Draft
@@ -115,7 +116,7 @@ class Shared:
         for picture in shown:
             views = self.engine.views(picture)
             name, line = texts.picture_name(*picture.image.size), html.escape(texts.seen_line(views))
-            source = address(seen.drawn(picture, views))
+            source = data_address(seen.drawn(picture, views))
             figures.append(
                 f'<figure><img src="{source}" alt="{name}"><figcaption>{name}<br>{line}</figcaption></figure>'
             )
