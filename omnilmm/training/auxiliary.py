@@ -13,18 +13,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omnilmm.training.cells import CELL_LABELS, CELL_PRINT, DIGITS, WORDS
-from omnilmm.training.labels import IGNORED
+from omnilmm.training.cells import CELL_LABELS, CELL_PRINT, WORDS
+from omnilmm.training.data import PATCH_PRINT
+from omnilmm.training.labels import ALL_PLACES, DIGITS, EDGES, IGNORED
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS
 from omnilmm.training.printing import CHARACTERS
+from omnilmm.training.scenes import SIZES
 
+_DIGITS = ("hundreds", "tens")
+_PRINTED = len(CHARACTERS) + 1
 CLASSES = {
     "kind": len(KINDS) + 1,
     "colour": len(COLOURS) + 1,
-    "left": len(CHARACTERS) + 1,
-    "right": len(CHARACTERS) + 1,
+    "left": _PRINTED,
+    "right": _PRINTED,
+    "size": len(SIZES) + 1,
+    "place": len(ALL_PLACES) + 1,
+    **{f"{edge}_{digit}": DIGITS + 1 for edge in EDGES for digit in _DIGITS},
+    **dict.fromkeys(PATCH_PRINT, _PRINTED),
 }
+# What is said of a patch several times over, by many numbers, weighs about as much as what is said once.
+_WEIGHTS = {f"{edge}_{digit}": 1 / 8 for edge in EDGES for digit in _DIGITS} | dict.fromkeys(PATCH_PRINT, 1 / 4)
 
 
 class AuxiliaryHeads(nn.Module):
@@ -60,7 +70,8 @@ class AuxiliaryHeads(nn.Module):
             batch: see `data.collate`.
         """
         losses = {
-            f"patch_{name}": _balanced(head(patches).flatten(0, 1), batch[f"patch_{name}"].flatten())
+            f"patch_{name}": _WEIGHTS.get(name, 1.0)
+            * _balanced(head(patches).flatten(0, 1), batch[f"patch_{name}"].flatten())
             for name, head in self.classes.items()
         }
         real = ~batch["patch_position"].isnan()

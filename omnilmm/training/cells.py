@@ -23,7 +23,6 @@ PAIRS = len(KINDS) * len(COLOURS)
 CELL_LABELS = PAIRS + len(CHARACTERS) + len(KINDS)  # K
 CELL_PATCHES, CELLS = 3, 6  # a cell is 3×3 patches; 6×6 cells cover the usual views
 CELL_PRINT = 4  # characters in a row of which a cell tells the order
-DIGITS = 11  # hundreds of a box's number are 0 to 10, its tens 0 to 9
 PLACE_WORDS = ("top", "bottom", "left", "right", "middle")
 _CHINESE_PLACES = {"top": "上", "bottom": "下", "left": "左", "right": "右"}  # the middle's 中 is the medium size's
 _CHINESE_SIZES = dict(zip(SIZES, "小中大", strict=True))
@@ -74,7 +73,7 @@ def cell_labels(scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:
     """
     found = np.zeros((CELLS * CELLS, CELL_LABELS), np.float32)
     row_cells, column_cells = _cells_of(np.arange(rows)), _cells_of(np.arange(columns))
-    patch_cells = (row_cells[:, None] * CELLS + column_cells).ravel()
+    patch_cells = cells_of_patches(rows, columns)
     for shape, cover in zip(scene.shapes, shape_cover(scene, rows, columns), strict=True):
         kind = KINDS.index(shape.kind)
         pair = kind * len(COLOURS) + COLOURS.index(shape.colour)
@@ -168,6 +167,11 @@ def cell_print(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
         else:
             printed[cell] = IGNORED
     return printed
+
+
+def cells_of_patches(rows: int, columns: int) -> NDArray[np.int64]:
+    """Number of the cell that each patch [R*C] lies in."""
+    return (_cells_of(np.arange(rows))[:, None] * CELLS + _cells_of(np.arange(columns))).ravel()
 
 
 def _cells_of(patches: NDArray[np.int64]) -> NDArray[np.int64]:

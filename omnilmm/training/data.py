@@ -24,13 +24,15 @@ from omnilmm.images.pixels import Floats, cut, patch_strip, stack_strips
 from omnilmm.images.slicing import SlicePlan, SlicingRules, plan_slices
 from omnilmm.prompts import chatml
 from omnilmm.prompts.pieces import PieceEncoder, Prompt
-from omnilmm.training.cells import about_cells, nothing_in_cells
-from omnilmm.training.labels import IGNORED, patch_labels, seen_through
+from omnilmm.training.cells import CELL_PRINT, about_cells, cells_of_patches, nothing_in_cells
+from omnilmm.training.labels import IGNORED, PATCH_LABELS, patch_labels, seen_through
 from omnilmm.training.lessons import SLICED_SHARE, Drawn, Lesson, random_lesson
 from omnilmm.training.printing import Box
 from omnilmm.training.scenes import Scene
 
-PATCH_LABELS = ("kind", "colour", "left", "right")
+# Beside what lies in a patch itself: what is printed in its cell, so that the resampler need only collect it.
+PATCH_PRINT = tuple(f"print_{number}" for number in range(CELL_PRINT))
+BOX_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,11 @@ class View:
 
 @dataclass(frozen=True)
 class Sample:
-    """One lesson as the model takes it."""
+    """One lesson as the model takes it; `weights` say how much each token counts where it is to be learnt."""
 
     views: tuple[View, ...]
     prompt: Prompt
+    weights: tuple[float, ...]
 
 
 def spoken(lesson: Lesson) -> Conversation:
@@ -90,7 +93,17 @@ class Lessons(Dataset[Sample]):
         plans = [plan_slices(drawn.image.size, self.rules) for drawn in lesson.pictures]
         views = [view for drawn, plan in zip(lesson.pictures, plans, strict=True) for view in self._views(drawn, plan)]
         prompt = self.encoder.encode(chatml.render(spoken(lesson), [plan.grid for plan in plans]))
-        return Sample(tuple(views), prompt)
+        return Sample(tuple(views), prompt, self._weights(prompt))
+
+    def _weights(self, prompt: Prompt) -> tuple[float, ...]:
+        """Less in a box: its many digits are never quite certain, and would outweigh all else."""
+        weights, weight = [], 1.0
+        begin, end = (self.encoder.control_id(token) for token in ("<box>", "</box>"))
+        for token in prompt.input_ids:
+            weight = 1.0 if token == end else weight
+            weights.append(weight)
+            weight = BOX_WEIGHT if token == begin else weight
+        return tuple(weights)
 
     def _views(self, drawn: Drawn, plan: SlicePlan) -> Iterator[View]:
         for number, (view, region) in enumerate(zip(cut(drawn.image, plan), regions(drawn, plan), strict=True)):
@@ -113,14 +126,16 @@ def regions(drawn: Drawn, plan: SlicePlan) -> list[Box]:
 
 
 def _labelled(strip: Floats, scene: Scene, rows: int, columns: int, *, is_overview: bool) -> View:
-    patches: dict[str, np.ndarray] = dict(patch_labels(scene, rows, columns))
+    patches: dict[str, np.ndarray] = dict(patch_labels(scene, rows, columns, is_overview=is_overview))
     cells = about_cells(scene, rows, columns, is_overview=is_overview)
-    return View(strip, (rows, columns), patches | {"position": _positions(rows, columns)}, cells)
+    printed = cells["print"][cells_of_patches(rows, columns)]
+    patches |= {"position": _positions(rows, columns), **dict(zip(PATCH_PRINT, printed.T, strict=True))}
+    return View(strip, (rows, columns), patches, cells)
 
 
 def _nothing_in(strip: Floats, rows: int, columns: int) -> View:
     nothing = np.zeros(rows * columns, np.int64)
-    patches: dict[str, np.ndarray] = dict.fromkeys(PATCH_LABELS, nothing)
+    patches: dict[str, np.ndarray] = dict.fromkeys((*PATCH_LABELS, *PATCH_PRINT), nothing)
     return View(strip, (rows, columns), patches | {"position": _positions(rows, columns)}, nothing_in_cells())
 
 
@@ -131,20 +146,22 @@ def _positions(rows: int, columns: int) -> Floats:
 
 
 def collate(samples: list[Sample]) -> dict[str, Tensor]:
-    """A batch: model inputs, `labels`, and `patch_*`, `cell_*` for the auxiliary losses."""
+    """A batch: model inputs, `labels` and their `weights`, and `patch_*`, `cell_*` for the auxiliary losses."""
     width = max(len(sample.prompt) for sample in samples)
     ids = torch.zeros(len(samples), width, dtype=torch.long)
     labels = torch.full_like(ids, IGNORED)
     slots = torch.zeros_like(ids, dtype=torch.bool)
     mask = torch.zeros_like(ids)
+    weights = torch.zeros_like(ids, dtype=torch.float32)
     for row, sample in enumerate(samples):
         prompt, end = sample.prompt, len(sample.prompt)
         ids[row, :end] = torch.tensor(prompt.input_ids)
         slots[row, :end] = torch.tensor(prompt.image_slots)
         mask[row, :end] = 1
+        weights[row, :end] = torch.tensor(sample.weights)
         labels[row, :end] = torch.where(torch.tensor(prompt.learn), ids[row, :end], IGNORED)
     views = [view for sample in samples for view in sample.views]
-    batch = {"input_ids": ids, "image_slots": slots, "attention_mask": mask, "labels": labels}
+    batch = {"input_ids": ids, "image_slots": slots, "attention_mask": mask, "labels": labels, "weights": weights}
     return batch | _seen(views) if views else batch
 
 
@@ -157,7 +174,7 @@ def _seen(views: list[View]) -> dict[str, Tensor]:
     }
     for name in views[0].cells:
         seen[f"cell_{name}"] = torch.from_numpy(np.stack([view.cells[name] for view in views]))
-    for name in PATCH_LABELS:
+    for name in (*PATCH_LABELS, *PATCH_PRINT):
         padded = np.full((len(views), length), IGNORED)
         for row, view in zip(padded, views, strict=True):
             row[: len(view.patches[name])] = view.patches[name]

@@ -12,12 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from omnilmm.training.facts import BOX_STEP, PLACES, box_of, place_of
 from omnilmm.training.outlines import KINDS, outline
 from omnilmm.training.palette import COLOURS
 from omnilmm.training.printing import CHARACTERS, Box
-from omnilmm.training.scenes import Panel, Scene
+from omnilmm.training.scenes import SIZES, Panel, Scene, Shape
 
 IGNORED = -100  # label of what no loss counts
+ALL_PLACES = tuple(place for row in PLACES for place in row)
+EDGES = ("left", "top", "right", "bottom")
+DIGITS = 11  # hundreds of a box's number are 0 to 10, its tens 0 to 9
+_OF_OVERVIEWS = ("size", "place", *(f"{edge}_{digit}" for edge in EDGES for digit in ("hundreds", "tens")))
+PATCH_LABELS = ("kind", "colour", "left", "right", *_OF_OVERVIEWS)
 LEAST_COVER = 0.15  # of a patch, below which a thing does not count as lying there
 LEAST_PART = 0.3  # of a character, from which on it lies there even so: a narrow one (I, 1) covers little of a patch
 _SAMPLES = 6  # points per side of a patch at which the outlines are tried
@@ -51,33 +57,56 @@ def seen_through(scene: Scene, view: Box) -> Scene:
     )
 
 
-def patch_labels(scene: Scene, rows: int, columns: int) -> dict[str, NDArray[np.int64]]:
+def patch_labels(scene: Scene, rows: int, columns: int, *, is_overview: bool = True) -> dict[str, NDArray[np.int64]]:
     """Says what lies in each of rows x columns equal patches of the view.
 
+    Args:
+        scene: what the view shows.
+        rows: of patches.
+        columns: of patches.
+        is_overview: whether the view is the whole picture: a slice does not show where in it a thing is, or how large.
+
     Returns:
-        Four arrays [R*C], row by row, in all of which 0 means nothing:
+        PATCH_LABELS by name, each [R*C], row by row, in all of which 0 means nothing:
         "kind" (number in KINDS plus one) of the shape that covers most of the patch, and 15 % of it at least;
         "left" and "right" (number in CHARACTERS plus one) of the printed character in each half of it;
-        "colour" (number in COLOURS plus one) of that shape, else of the print, else of a bar or part of a pie.
+        "colour" (number in COLOURS plus one) of that shape, else of the print, else of a bar or part of a pie;
+        "size" (number in SIZES plus one) of that shape, "place" (number in ALL_PLACES plus one) of it or the printed
+        line, and in "left_hundreds" to "bottom_tens" the digits plus one of its box; in slices all IGNORED.
     """
     halves, owners = (half.reshape(-1, 2) for half in _characters(scene, rows, columns * 2))
-    colours = _of_most([panel for panel in scene.panels if panel.colour], scene, rows, columns)
-    printed = np.array([COLOURS.index(label.colour) + 1 for label in scene.labels], np.int64)
-    if len(printed):
+    things = np.zeros(rows * columns, np.int64)  # number in scene.things plus one
+    if scene.labels:
         in_half = (halves > 0).argmax(axis=1)[:, None]
-        colours = np.where(
-            (halves > 0).any(axis=1), printed[np.take_along_axis(owners, in_half, axis=1)[:, 0]], colours
-        )
-    kinds = np.zeros(rows * columns, np.int64)
+        owner = np.take_along_axis(owners, in_half, axis=1)[:, 0]
+        things = np.where((halves > 0).any(axis=1), owner + len(scene.shapes) + 1, things)
     if scene.shapes:
         cover = shape_cover(scene, rows, columns)
-        most = cover.argmax(axis=0)
-        there = cover.max(axis=0) >= LEAST_COVER
-        kind_numbers = np.array([KINDS.index(shape.kind) + 1 for shape in scene.shapes], np.int64)
-        colour_numbers = np.array([COLOURS.index(shape.colour) + 1 for shape in scene.shapes], np.int64)
-        kinds[there] = kind_numbers[most[there]]
-        colours = np.where(there, colour_numbers[most], colours)
-    return {"kind": kinds, "colour": colours, "left": halves[:, 0], "right": halves[:, 1]}
+        things = np.where(cover.max(axis=0) >= LEAST_COVER, cover.argmax(axis=0) + 1, things)
+    of_panels = _of_most([panel for panel in scene.panels if panel.colour], scene, rows, columns)
+    of_things = np.array([0, *(COLOURS.index(thing.colour) + 1 for thing in scene.things)])
+    kinds = np.array([0, *(KINDS.index(shape.kind) + 1 for shape in scene.shapes), *[0] * len(scene.labels)])
+    told = {
+        "kind": kinds[things],
+        "colour": np.where(things > 0, of_things[things], of_panels),
+        "left": halves[:, 0],
+        "right": halves[:, 1],
+    }
+    if not is_overview:
+        return told | dict.fromkeys(_OF_OVERVIEWS, np.full(rows * columns, IGNORED))
+    return told | {name: whole[things] for name, whole in _of_things(scene).items()}
+
+
+def _of_things(scene: Scene) -> dict[str, NDArray[np.int64]]:
+    """What holds for all of a thing, by name; first for none, then for each of `scene.things`."""
+    sizes = [SIZES.index(thing.size) + 1 if isinstance(thing, Shape) else 0 for thing in scene.things]
+    places = [ALL_PLACES.index(place_of(scene, thing)) + 1 for thing in scene.things]
+    whole = {"size": np.array([0, *sizes]), "place": np.array([0, *places])}
+    boxes = np.array([box_of(scene, thing) for thing in scene.things], np.int64).reshape(-1, 4) // BOX_STEP
+    for number, edge in enumerate(EDGES):
+        hundreds, tens = np.divmod(boxes[:, number], 10)
+        whole |= {f"{edge}_hundreds": np.array([0, *hundreds + 1]), f"{edge}_tens": np.array([0, *tens + 1])}
+    return whole
 
 
 def _cover(corners: NDArray[np.float64], scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:

@@ -121,7 +121,9 @@ class Student(nn.Module):
         hidden = llm.model(inputs_embeds=embeds, attention_mask=batch["attention_mask"], use_cache=False)[0]
         wanted = batch["labels"][:, 1:]
         logits = llm.lm_head(hidden[:, :-1][wanted != IGNORED]) / getattr(llm.config, "logits_scaling", 1.0)
-        return F.cross_entropy(logits.float(), wanted[wanted != IGNORED])
+        each = F.cross_entropy(logits.float(), wanted[wanted != IGNORED], reduction="none")
+        weights = batch["weights"][:, 1:][wanted != IGNORED]
+        return (each * weights).sum() / weights.sum()
 
     def compile_layers(self) -> None:
         """Let torch fuse the layers of the tower and of the language model."""

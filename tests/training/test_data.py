@@ -13,8 +13,8 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.images.pixels import cut
 from omnilmm.models.processor import MiniCPMVProcessor
 from omnilmm.training.cells import CELL_LABELS, CELL_PRINT, CELLS, PLACE_WORDS, WORDS
-from omnilmm.training.data import PATCH_LABELS, Lessons, Sample, collate, regions, spoken
-from omnilmm.training.labels import IGNORED
+from omnilmm.training.data import BOX_WEIGHT, PATCH_PRINT, Lessons, Sample, collate, regions, spoken
+from omnilmm.training.labels import IGNORED, PATCH_LABELS
 from omnilmm.training.lessons import SLICED_SHARE, Drawn, lesson_of, random_lesson
 from omnilmm.training.scenes import SIZES
 from omnilmm.training.tokenizer import SPECIAL_TOKENS
@@ -149,9 +149,9 @@ def test_a_batch_pads_each_conversation_and_each_view(lessons: Lessons) -> None:
     assert batch["cell_words"].shape == (len(views), CELLS**2, len(WORDS))
     assert batch["cell_boxes"].shape == (len(views), CELLS**2, 4, 2)
     assert batch["cell_print"].shape == (len(views), CELLS**2, CELL_PRINT)
-    for name in PATCH_LABELS:
+    for name in (*PATCH_LABELS, *PATCH_PRINT):
         assert batch[f"patch_{name}"].shape == (len(views), max(patches))
-        assert (batch[f"patch_{name}"] != IGNORED).sum(dim=1).tolist() == patches
+    assert (batch["patch_kind"] != IGNORED).sum(dim=1).tolist() == patches
     assert (~batch["patch_position"].isnan()).all(dim=2).sum(dim=1).tolist() == patches
 
 
@@ -179,14 +179,14 @@ def test_a_photo_has_nothing_to_name(processor: MiniCPMVProcessor, lessons: Less
     for view in lessons._views(drawn, processor.plan(Picture(drawn.image))):
         assert not any(view.cells[name].any() for name in ("labels", "words", "print"))
         assert (view.cells["boxes"] == IGNORED).all()
-        assert not any(view.patches[name].any() for name in PATCH_LABELS)
+        assert not any(view.patches[name].any() for name in (*PATCH_LABELS, *PATCH_PRINT))
         assert len(view.patches["kind"]) == view.size[0] * view.size[1]
 
 
 def test_a_batch_without_pictures_has_no_pixels(processor: MiniCPMVProcessor) -> None:
     prompt = processor.prompt(Conversation().with_message("user", "Hi").with_message("assistant", "Hello!"))
-    batch = collate([Sample((), prompt), Sample((), prompt)])
-    assert set(batch) == {"input_ids", "image_slots", "attention_mask", "labels"}
+    batch = collate([Sample((), prompt, (1.0,) * len(prompt))] * 2)
+    assert set(batch) == {"input_ids", "image_slots", "attention_mask", "labels", "weights"}
 
 
 def test_every_word_of_an_answer_about_a_cell_is_one_token(processor: MiniCPMVProcessor) -> None:
@@ -213,3 +213,23 @@ def test_special_tokens_are_the_last_ones_and_whole(processor: MiniCPMVProcessor
     ids = [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS]
     assert sorted(ids) == list(range(min(ids), min(ids) + len(ids)))
     assert max(ids) == len(tokenizer) - 1
+
+
+def test_what_stands_in_a_box_counts_less(processor: MiniCPMVProcessor, lessons: Lessons) -> None:
+    inside = 0
+    for number in range(30):
+        sample, is_inside = lessons[number], False
+        for token, weight in zip(sample.prompt.input_ids, sample.weights, strict=True):
+            is_inside = is_inside and token != processor.encoder.control_id("</box>")
+            assert weight == (BOX_WEIGHT if is_inside else 1.0)
+            inside += is_inside
+            is_inside = is_inside or token == processor.encoder.control_id("<box>")
+    assert inside > 50
+
+
+def test_patches_know_what_is_printed_in_their_cell(lessons: Lessons) -> None:
+    for view in lessons[3].views:
+        columns = view.size[1]
+        for patch, printed in enumerate(np.stack([view.patches[name] for name in PATCH_PRINT], axis=1)):
+            row, column = min(patch // columns // 3, CELLS - 1), min(patch % columns // 3, CELLS - 1)
+            assert (printed == view.cells["print"][row * CELLS + column]).all()

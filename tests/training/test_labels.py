@@ -22,11 +22,11 @@ from omnilmm.training.cells import (
 )
 from omnilmm.training.charts import random_chart
 from omnilmm.training.facts import box_of
-from omnilmm.training.labels import IGNORED, patch_labels, seen_through
+from omnilmm.training.labels import ALL_PLACES, DIGITS, EDGES, IGNORED, PATCH_LABELS, patch_labels, seen_through
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS, Background
 from omnilmm.training.printing import CHARACTERS, Box, printed_at
-from omnilmm.training.scenes import Panel, Scene, Shape, random_scene
+from omnilmm.training.scenes import SIZES, Panel, Scene, Shape, random_scene
 from tests.training.ink import ink, ink_of_patches, of_patches
 
 GREY = Background("plain", (200, 200, 200), (200, 200, 200), 0.0, 10.0)
@@ -116,6 +116,36 @@ def test_patch_labels_of_a_scene_known_by_heart() -> None:
     assert not labels["left"].any() and not labels["right"].any()
 
 
+def test_every_patch_of_a_thing_knows_the_whole_of_it() -> None:
+    scene = scene_of(square(30.0, 30.0, 60), Shape("circle", "blue", "small", 100.0, 60.0, 15.0, 0.0, (0, 0, 200)))
+    labels = patch_labels(scene, 4, 4)
+    box = box_of(scene, scene.things[1])
+    assert np.array(SIZES)[labels["size"][:2] - 1].tolist() == ["large"] * 2
+    assert np.array(ALL_PLACES)[labels["place"][[0, 5, 7, 11]] - 1].tolist() == ["top left"] * 2 + ["right"] * 2
+    for patch, edges in ((0, (0, 0, 500, 500)), (5, (0, 0, 500, 500)), (7, box), (11, box)):
+        for edge, number in zip(EDGES, edges, strict=True):
+            digits = labels[f"{edge}_hundreds"][patch] - 1, labels[f"{edge}_tens"][patch] - 1
+            assert digits == divmod(number // 10, 10)
+    for name in PATCH_LABELS:
+        assert labels[name][12] == 0  # nothing lies there
+
+
+def test_what_print_says_of_all_of_it() -> None:
+    label = printed_at("HN", "DejaVuSans-Bold", 40.0, 4.0, 8.0, "blue", (0, 0, 200))
+    scene = Scene(3 * (label.box[2] + 4), 3 * 56, GREY, labels=(label,))
+    labels = patch_labels(scene, 3, 3)
+    assert (labels["size"] == 0).all() and ALL_PLACES[labels["place"][0] - 1] == "top left"
+    assert labels["bottom_hundreds"][0] - 1 == box_of(scene, label)[3] // 100
+
+
+def test_a_slice_does_not_know_where_in_the_picture_a_thing_is(scenes: list[Scene]) -> None:
+    for scene in scenes[:20]:
+        whole, part = patch_labels(scene, 7, 9), patch_labels(scene, 7, 9, is_overview=False)
+        for name in PATCH_LABELS:
+            known = name in ("kind", "colour", "left", "right")
+            assert (part[name] == (whole[name] if known else IGNORED)).all()
+
+
 def test_bars_have_a_colour_and_are_no_shapes() -> None:
     bars = (
         Panel(((0, 37), (57, 37), (57, 120), (0, 120)), (0, 0, 200), "blue"),
@@ -152,7 +182,9 @@ def test_patch_labels_are_integers_in_range(scenes: list[Scene]) -> None:
     for scene in scenes[:100]:
         labels = patch_labels(scene, 7, 9)
         ranges = {"kind": len(KINDS), "colour": len(COLOURS), "left": len(CHARACTERS), "right": len(CHARACTERS)}
-        assert set(labels) == set(ranges)
+        ranges |= {"size": len(SIZES), "place": len(ALL_PLACES)}
+        ranges |= {f"{edge}_{digit}": DIGITS for edge in EDGES for digit in ("hundreds", "tens")}
+        assert set(labels) == set(ranges) == set(PATCH_LABELS)
         for name, most in ranges.items():
             assert labels[name].shape == (63,) and labels[name].dtype == np.int64
             assert labels[name].min() >= 0 and labels[name].max() <= most
@@ -319,7 +351,7 @@ def test_labels_of_a_view_agree_with_the_pixels_it_shows() -> None:
         scene = random_scene(rng, size=(336, 280), text="lines", least_shapes=2)
         for left, top, right, bottom in views_of(scene):
             view = seen_through(scene, (left, top, right, bottom))
-            labels = patch_labels(view, 10, 12)
+            labels = patch_labels(view, 10, 12, is_overview=False)
             pixels = ink(replace(scene, panels=(), labels=()))[int(top) : int(bottom), int(left) : int(right)]
             cover = of_patches(pixels, 10, 12)
             assert (labels["kind"][cover > 0.3] > 0).all()

@@ -145,14 +145,15 @@ def test_without_looking_first_everything_learns(tmp_path: Path, processor: Mini
 
 
 def test_only_the_answers_count_in_the_loss_of_answers(processor: MiniCPMVProcessor) -> None:
-    """It is the mean over their tokens, with the logits that the model gives in a chat."""
+    """It is the weighted mean over their tokens, with the logits that the model gives in a chat."""
     batch = collate(pictured(processor, 2))
     model = student(processor, Lessons(1, processor.encoder, processor.config.slicing_rules)).eval()
-    loss = model(batch)["losses"]["answers"]
     logits = _logits(model, batch)
     wanted = batch["labels"][:, 1:]
-    each = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
-    assert torch.allclose(loss, each, atol=1e-5)
+    batch["weights"][0] *= 0.25
+    loss, weights = model(batch)["losses"]["answers"], batch["weights"][:, 1:] * (wanted != IGNORED)
+    each = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), wanted, reduction="none")
+    assert torch.allclose(loss, (each * weights).sum() / weights.sum(), atol=1e-5)
 
 
 def _logits(model: Student, batch: dict[str, Tensor]) -> Tensor:
@@ -177,7 +178,7 @@ def test_the_weight_of_the_auxiliary_losses_counts(processor: MiniCPMVProcessor)
 
 def test_a_batch_without_pictures_has_a_loss_of_answers_alone(processor: MiniCPMVProcessor) -> None:
     batch = collate(pictured(processor, 2))
-    words = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+    words = {name: batch[name] for name in ("input_ids", "attention_mask", "labels", "weights")}
     words["image_slots"] = torch.zeros_like(batch["image_slots"])
     model = student(processor, Lessons(1, processor.encoder, processor.config.slicing_rules))
     result = model(words)
