@@ -6,14 +6,14 @@ A view is the whole picture (overview) or a slice of it; all functions take the 
 Shape legend: Q = CELLS x CELLS cells · K cell labels · R rows of patches · C columns of patches.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omnilmm.training.facts import BOX_STEP, box_of, place_of
-from omnilmm.training.labels import IGNORED, LEAST_COVER, LEAST_PART, box_overlap, shape_cover
+from omnilmm.training.labels import IGNORED, LEAST_COVER, LEAST_PART, box_overlap, shape_cover, things_in_patches
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS
 from omnilmm.training.printing import CHARACTERS
@@ -114,20 +114,20 @@ def cell_words(
     pairs = cells[:, :PAIRS].reshape(len(cells), len(KINDS), len(COLOURS))
     characters = cells[:, PAIRS : PAIRS + len(CHARACTERS)]
     said = np.zeros((len(cells), len(PLACE_WORDS) + len(SIZES)), np.float32)
-    for thing in scene.things if is_overview else ():
-        place = place_of(scene, thing).split()
-        size = thing.size if isinstance(thing, Shape) else None
-        said[_cell_at(scene, thing.x, thing.y, rows, columns)] = [
-            *(word in place for word in PLACE_WORDS),
-            *(word == size for word in SIZES),
-        ]
+    if is_overview:
+        for cell, number in _things_in_cells(scene, rows, columns):
+            thing = scene.things[number]
+            place = place_of(scene, thing).split()
+            said[cell, [PLACE_WORDS.index(word) for word in place]] = 1
+            if isinstance(thing, Shape):
+                said[cell, len(PLACE_WORDS) + SIZES.index(thing.size)] = 1
     kinds, colours = pairs.max(axis=2), pairs.max(axis=1)
     in_chinese = said[:, [*map(PLACE_WORDS.index, _CHINESE_PLACES), *range(len(PLACE_WORDS), said.shape[1])]]
     return np.concatenate([kinds, colours, characters, said, kinds, colours, in_chinese], axis=1)
 
 
 def cell_boxes(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
-    """Says where the thing whose centre lies in a cell begins and ends, by the digits that an answer would use.
+    """Says where the thing that lies in a cell begins and ends, by the digits that an answer would use.
 
     Args:
         scene: what the overview shows; a slice does not show where in the picture it is.
@@ -135,16 +135,15 @@ def cell_boxes(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
         columns: of patches.
 
     Returns:
-        Numbers [Q, 4, 2]: hundreds and tens of left, top, right and bottom; IGNORED where no centre lies, or several.
+        Numbers [Q, 4, 2]: hundreds and tens of left, top, right and bottom; of the thing in most of the cell's patches
+        (of several the last in `scene.things`), IGNORED where there is none.
     """
     boxes = np.full((CELLS * CELLS, 4, 2), IGNORED)
-    things = defaultdict(list)
-    for thing in scene.things:
-        if 0 <= thing.x < scene.width and 0 <= thing.y < scene.height:
-            things[_cell_at(scene, thing.x, thing.y, rows, columns)].append(thing)
-    for cell, those in things.items():
-        if len(those) == 1:
-            boxes[cell] = np.stack(np.divmod(np.array(box_of(scene, those[0])) // BOX_STEP, 10), axis=1)
+    most = np.zeros(CELLS * CELLS, np.int64)
+    for (cell, number), patches in _things_in_cells(scene, rows, columns).items():
+        if patches >= most[cell]:
+            most[cell] = patches
+            boxes[cell] = np.stack(np.divmod(np.array(box_of(scene, scene.things[number])) // BOX_STEP, 10), axis=1)
     return boxes
 
 
@@ -167,6 +166,14 @@ def cell_print(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
         else:
             printed[cell] = IGNORED
     return printed
+
+
+def _things_in_cells(scene: Scene, rows: int, columns: int) -> Counter[tuple[int, int]]:
+    """How many patches of each cell hold each of `scene.things`, in their order."""
+    things = things_in_patches(scene, rows, columns)
+    cells = cells_of_patches(rows, columns)
+    found = sorted((thing - 1, cell) for thing, cell in zip(things.tolist(), cells.tolist(), strict=True) if thing)
+    return Counter((cell, thing) for thing, cell in found)
 
 
 def cells_of_patches(rows: int, columns: int) -> NDArray[np.int64]:

@@ -57,6 +57,20 @@ def seen_through(scene: Scene, view: Box) -> Scene:
     )
 
 
+def things_in_patches(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
+    """Number in scene.things plus one of what lies in each patch [R*C], 0 where nothing does; shapes before print."""
+    things = np.zeros(rows * columns, np.int64)
+    if scene.labels:
+        halves, owners = (half.reshape(-1, 2) for half in _characters(scene, rows, columns * 2))
+        first = (halves > 0).argmax(axis=1)[:, None]
+        owner = np.take_along_axis(owners, first, axis=1)[:, 0]
+        things = np.where((halves > 0).any(axis=1), owner + len(scene.shapes) + 1, things)
+    if scene.shapes:
+        cover = shape_cover(scene, rows, columns)
+        things = np.where(cover.max(axis=0) >= LEAST_COVER, cover.argmax(axis=0) + 1, things)
+    return things
+
+
 def patch_labels(scene: Scene, rows: int, columns: int, *, is_overview: bool = True) -> dict[str, NDArray[np.int64]]:
     """Says what lies in each of rows x columns equal patches of the view.
 
@@ -74,15 +88,9 @@ def patch_labels(scene: Scene, rows: int, columns: int, *, is_overview: bool = T
         "size" (number in SIZES plus one) of that shape, "place" (number in ALL_PLACES plus one) of it or the printed
         line, and in "left_hundreds" to "bottom_tens" the digits plus one of its box; in slices all IGNORED.
     """
-    halves, owners = (half.reshape(-1, 2) for half in _characters(scene, rows, columns * 2))
-    things = np.zeros(rows * columns, np.int64)  # number in scene.things plus one
-    if scene.labels:
-        in_half = (halves > 0).argmax(axis=1)[:, None]
-        owner = np.take_along_axis(owners, in_half, axis=1)[:, 0]
-        things = np.where((halves > 0).any(axis=1), owner + len(scene.shapes) + 1, things)
-    if scene.shapes:
-        cover = shape_cover(scene, rows, columns)
-        things = np.where(cover.max(axis=0) >= LEAST_COVER, cover.argmax(axis=0) + 1, things)
+    halves, _ = _characters(scene, rows, columns * 2)
+    halves = halves.reshape(-1, 2)
+    things = things_in_patches(scene, rows, columns)
     of_panels = _of_most([panel for panel in scene.panels if panel.colour], scene, rows, columns)
     of_things = np.array([0, *(COLOURS.index(thing.colour) + 1 for thing in scene.things)])
     kinds = np.array([0, *(KINDS.index(shape.kind) + 1 for shape in scene.shapes), *[0] * len(scene.labels)])

@@ -285,19 +285,22 @@ def test_words_of_a_cell_are_as_many_as_words() -> None:
     assert cell_words(scene, cell_labels(scene, 14, 14), 14, 14).shape == (CELLS**2, len(WORDS))
 
 
-def test_a_cell_says_the_digits_of_the_box_whose_middle_lies_in_it() -> None:
+def test_every_cell_of_a_thing_says_the_digits_of_its_box() -> None:
     one, other = square(30.0, 30.0, 60), square(90.0, 95.0, 24, "blue")
-    found = cell_boxes(scene_of(one, other), 18, 18)
-    assert found[CELLS + 1].tolist() == [[0, 0], [0, 0], [5, 0], [5, 0]]
-    left, top, right, bottom = box_of(scene_of(one, other), other)
-    digits = [[edge // 100, edge // 10 % 10] for edge in (left, top, right, bottom)]
+    scene = scene_of(one, other)
+    found = cell_boxes(scene, 18, 18)
+    for cell in (0, CELLS + 1, 2 * CELLS + 2):
+        assert found[cell].tolist() == [[0, 0], [0, 0], [5, 0], [5, 0]]
+    digits = [list(divmod(edge // 10, 10)) for edge in box_of(scene, other)]
     assert found[4 * CELLS + 4].tolist() == digits
-    assert np.flatnonzero((found != IGNORED).any(axis=(1, 2))).tolist() == [CELLS + 1, 4 * CELLS + 4]
+    assert (found[3:CELLS] == IGNORED).all() and (found[5 * CELLS : 5 * CELLS + 3] == IGNORED).all()
 
 
-def test_a_cell_with_two_middles_says_no_box() -> None:
-    found = cell_boxes(scene_of(square(25.0, 25.0, 6), square(34.0, 34.0, 6)), 18, 18)
-    assert (found == IGNORED).all()
+def test_of_two_things_in_a_cell_the_larger_part_gives_the_box() -> None:
+    scene = scene_of(square(7.0, 10.0, 12, "blue"), square(33.0, 30.0, 36))
+    boxes = [[list(divmod(edge // 10, 10)) for edge in box_of(scene, thing)] for thing in scene.things]
+    found = cell_boxes(scene, 18, 18)
+    assert [found[0].tolist(), found[CELLS].tolist()] == boxes
 
 
 def test_a_cell_says_its_characters_in_reading_order() -> None:
