@@ -99,29 +99,32 @@ def cell_labels(scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:
 def cell_words(
     scene: Scene, cells: NDArray[np.float32], rows: int, columns: int, *, is_overview: bool = True
 ) -> NDArray[np.float32]:
-    """Says which of WORDS an answer about each cell would use.
+    """Says which of WORDS an answer about what lies in each cell would use.
+
+    A cell speaks of one thing: with the colour of one and the shape of another it would be of no use.
 
     Args:
         scene: what the view shows.
         cells: the `cell_labels` of the scene, [CELLS*CELLS, K].
         rows: of patches.
         columns: of patches.
-        is_overview: whether the view is the whole picture: only there it is plain where in it a thing is.
+        is_overview: whether the view is the whole picture: only there it is plain where in it a thing is, and how
+            large.
 
     Returns:
         Zeros and ones [CELLS*CELLS, len(WORDS)].
     """
-    pairs = cells[:, :PAIRS].reshape(len(cells), len(KINDS), len(COLOURS))
-    characters = cells[:, PAIRS : PAIRS + len(CHARACTERS)]
+    kinds, colours = np.zeros((len(cells), len(KINDS)), np.float32), np.zeros((len(cells), len(COLOURS)), np.float32)
     said = np.zeros((len(cells), len(PLACE_WORDS) + len(SIZES)), np.float32)
-    if is_overview:
-        for cell, number in _things_in_cells(scene, rows, columns):
-            thing = scene.things[number]
-            place = place_of(scene, thing).split()
-            said[cell, [PLACE_WORDS.index(word) for word in place]] = 1
-            if isinstance(thing, Shape):
-                said[cell, len(PLACE_WORDS) + SIZES.index(thing.size)] = 1
-    kinds, colours = pairs.max(axis=2), pairs.max(axis=1)
+    for cell, number in _things_of_cells(scene, rows, columns).items():
+        thing = scene.things[number]
+        colours[cell, COLOURS.index(thing.colour)] = 1
+        if is_overview:
+            said[cell, [PLACE_WORDS.index(word) for word in place_of(scene, thing).split()]] = 1
+        if isinstance(thing, Shape):
+            kinds[cell, KINDS.index(thing.kind)] = 1
+            said[cell, len(PLACE_WORDS) + SIZES.index(thing.size)] = is_overview
+    characters = cells[:, PAIRS : PAIRS + len(CHARACTERS)]
     in_chinese = said[:, [*map(PLACE_WORDS.index, _CHINESE_PLACES), *range(len(PLACE_WORDS), said.shape[1])]]
     return np.concatenate([kinds, colours, characters, said, kinds, colours, in_chinese], axis=1)
 
@@ -135,15 +138,11 @@ def cell_boxes(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
         columns: of patches.
 
     Returns:
-        Numbers [Q, 4, 2]: hundreds and tens of left, top, right and bottom; of the thing in most of the cell's patches
-        (of several the last in `scene.things`), IGNORED where there is none.
+        Numbers [Q, 4, 2]: hundreds and tens of left, top, right and bottom; IGNORED where there is nothing.
     """
     boxes = np.full((CELLS * CELLS, 4, 2), IGNORED)
-    most = np.zeros(CELLS * CELLS, np.int64)
-    for (cell, number), patches in _things_in_cells(scene, rows, columns).items():
-        if patches >= most[cell]:
-            most[cell] = patches
-            boxes[cell] = np.stack(np.divmod(np.array(box_of(scene, scene.things[number])) // BOX_STEP, 10), axis=1)
+    for cell, number in _things_of_cells(scene, rows, columns).items():
+        boxes[cell] = np.stack(np.divmod(np.array(box_of(scene, scene.things[number])) // BOX_STEP, 10), axis=1)
     return boxes
 
 
@@ -168,12 +167,21 @@ def cell_print(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
     return printed
 
 
-def _things_in_cells(scene: Scene, rows: int, columns: int) -> Counter[tuple[int, int]]:
-    """How many patches of each cell hold each of `scene.things`, in their order."""
-    things = things_in_patches(scene, rows, columns)
-    cells = cells_of_patches(rows, columns)
-    found = sorted((thing - 1, cell) for thing, cell in zip(things.tolist(), cells.tolist(), strict=True) if thing)
-    return Counter((cell, thing) for thing, cell in found)
+def _things_of_cells(scene: Scene, rows: int, columns: int) -> dict[int, int]:
+    """Which of `scene.things` each cell speaks of.
+
+    It is the one in most of its patches; a thing that is that nowhere gets the cell with most of it, from one that
+    has others.
+    """
+    things, cells = things_in_patches(scene, rows, columns), cells_of_patches(rows, columns)
+    patches = Counter((cell, thing - 1) for cell, thing in zip(cells.tolist(), things.tolist(), strict=True) if thing)
+    owners = {cell: thing for (cell, thing), _ in sorted(patches.items(), key=lambda item: item[1])}
+    for thing in {thing for _, thing in patches} - set(owners.values()):
+        had = Counter(owners.values())
+        free = [(count, cell) for (cell, other), count in patches.items() if other == thing and had[owners[cell]] > 1]
+        if free:
+            owners[max(free)[1]] = thing
+    return owners
 
 
 def cells_of_patches(rows: int, columns: int) -> NDArray[np.int64]:

@@ -273,6 +273,21 @@ def test_words_of_a_cell_say_what_is_there_and_where_in_both_languages() -> None
     }
 
 
+def test_a_cell_speaks_of_one_thing() -> None:
+    star = Shape("star", "pink", "small", 72.0, 30.0, 8.0, 0.0, (200, 100, 150))
+    scene = scene_of(square(7.0, 10.0, 12, "blue"), square(33.0, 30.0, 36), star)
+    said = words_of(cell_words(scene, cell_labels(scene, 18, 18), 18, 18, is_overview=False))
+    assert said[0] == {"square", "blue", "正", "蓝"}
+    assert said[1] == said[CELLS] == said[CELLS + 1] == {"square", "red", "正", "红"}
+    assert said[CELLS + 3] == {"star", "pink", "星", "粉"}
+
+
+def test_what_has_the_most_of_no_cell_is_spoken_of_all_the_same() -> None:
+    scene = scene_of(square(8.0, 10.0, 16, "blue"), square(20.0, 10.0, 7, "green"), square(56.0, 30.0, 60))
+    said = words_of(cell_words(scene, cell_labels(scene, 18, 18), 18, 18, is_overview=False))
+    assert [words & set(COLOURS) for words in (said[0], said[1], said[2])] == [{"blue"}, {"green"}, {"red"}]
+
+
 def words_of(words: np.ndarray) -> dict[int, set[str]]:
     return {
         int(cell): {WORDS[word].strip() for word in np.flatnonzero(words[cell])} for cell in words.any(1).nonzero()[0]
