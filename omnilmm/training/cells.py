@@ -41,10 +41,9 @@ WORDS = (
 
 def about_cells(scene: Scene, rows: int, columns: int, *, is_overview: bool) -> dict[str, NDArray[Any]]:
     """All that is known of the cells of a view of rows x columns patches: labels, words, boxes and print."""
-    labels = cell_labels(scene, rows, columns)
     return {
-        "labels": labels,
-        "words": cell_words(scene, labels, rows, columns, is_overview=is_overview),
+        "labels": cell_labels(scene, rows, columns),
+        "words": cell_words(scene, rows, columns, is_overview=is_overview),
         "boxes": cell_boxes(scene, rows, columns) if is_overview else np.full((CELLS**2, 4, 2), IGNORED),
         "print": cell_print(scene, rows, columns),
     }
@@ -96,16 +95,13 @@ def cell_labels(scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:
     return found
 
 
-def cell_words(
-    scene: Scene, cells: NDArray[np.float32], rows: int, columns: int, *, is_overview: bool = True
-) -> NDArray[np.float32]:
+def cell_words(scene: Scene, rows: int, columns: int, *, is_overview: bool = True) -> NDArray[np.float32]:
     """Says which of WORDS an answer about what lies in each cell would use.
 
     A cell speaks of one thing: with the colour of one and the shape of another it would be of no use.
 
     Args:
         scene: what the view shows.
-        cells: the `cell_labels` of the scene, [CELLS*CELLS, K].
         rows: of patches.
         columns: of patches.
         is_overview: whether the view is the whole picture: only there it is plain where in it a thing is, and how
@@ -114,8 +110,10 @@ def cell_words(
     Returns:
         Zeros and ones [CELLS*CELLS, len(WORDS)].
     """
-    kinds, colours = np.zeros((len(cells), len(KINDS)), np.float32), np.zeros((len(cells), len(COLOURS)), np.float32)
-    said = np.zeros((len(cells), len(PLACE_WORDS) + len(SIZES)), np.float32)
+    kinds, colours, characters, said = (
+        np.zeros((CELLS * CELLS, count), np.float32)
+        for count in (len(KINDS), len(COLOURS), len(CHARACTERS), len(PLACE_WORDS) + len(SIZES))
+    )
     for cell, number in _things_of_cells(scene, rows, columns).items():
         thing = scene.things[number]
         colours[cell, COLOURS.index(thing.colour)] = 1
@@ -124,7 +122,8 @@ def cell_words(
         if isinstance(thing, Shape):
             kinds[cell, KINDS.index(thing.kind)] = 1
             said[cell, len(PLACE_WORDS) + SIZES.index(thing.size)] = is_overview
-    characters = cells[:, PAIRS : PAIRS + len(CHARACTERS)]
+    for cell, numbers in _characters_of_cells(scene, rows, columns).items():
+        characters[cell, numbers] = 1
     in_chinese = said[:, [*map(PLACE_WORDS.index, _CHINESE_PLACES), *range(len(PLACE_WORDS), said.shape[1])]]
     return np.concatenate([kinds, colours, characters, said, kinds, colours, in_chinese], axis=1)
 
@@ -152,19 +151,24 @@ def cell_print(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
     Returns:
         Numbers in CHARACTERS plus one [Q, CELL_PRINT], 0 after the last; IGNORED where there are more.
     """
-    found: defaultdict[int, list[int]] = defaultdict(list)
+    printed = np.zeros((CELLS * CELLS, CELL_PRINT), np.int64)
+    for cell, characters in _characters_of_cells(scene, rows, columns).items():
+        if len(characters) <= CELL_PRINT:
+            printed[cell, : len(characters)] = np.array(characters) + 1
+        else:
+            printed[cell] = IGNORED
+    return printed
+
+
+def _characters_of_cells(scene: Scene, rows: int, columns: int) -> dict[int, list[int]]:
+    """Numbers in CHARACTERS of those that have their middle in a cell, in reading order: each is in one cell alone."""
+    found = defaultdict(list)
     for label in scene.labels:
         for character, (left, top, right, bottom) in zip(label.text, label.boxes, strict=True):
             x, y = (left + right) / 2, (top + bottom) / 2
             if 0 <= x < scene.width and 0 <= y < scene.height:
-                found[_cell_at(scene, x, y, rows, columns)].append(CHARACTERS.index(character) + 1)
-    printed = np.zeros((CELLS * CELLS, CELL_PRINT), np.int64)
-    for cell, characters in found.items():
-        if len(characters) <= CELL_PRINT:
-            printed[cell, : len(characters)] = characters
-        else:
-            printed[cell] = IGNORED
-    return printed
+                found[_cell_at(scene, x, y, rows, columns)].append(CHARACTERS.index(character))
+    return found
 
 
 def _things_of_cells(scene: Scene, rows: int, columns: int) -> dict[int, int]:

@@ -262,12 +262,11 @@ def test_words_of_a_cell_say_what_is_there_and_where_in_both_languages() -> None
         Shape("circle", "blue", "small", 110.0, 8.0, 4.0, 0.0, (0, 0, 200)),
         Shape("star", "red", "large", 60.0, 60.0, 4.0, 0.0, (200, 0, 0)),
     )
-    cells = cell_labels(scene, 9, 9)
-    assert words_of(cell_words(scene, cells, 9, 9)) == {
+    assert words_of(cell_words(scene, 9, 9)) == {
         2: {"circle", "blue", "top", "right", "small", "圆", "蓝", "上", "右", "小"},
         CELLS + 1: {"star", "red", "middle", "large", "星", "红", "大"},
     }
-    assert words_of(cell_words(scene, cells, 9, 9, is_overview=False)) == {
+    assert words_of(cell_words(scene, 9, 9, is_overview=False)) == {
         2: {"circle", "blue", "圆", "蓝"},
         CELLS + 1: {"star", "red", "星", "红"},
     }
@@ -276,7 +275,7 @@ def test_words_of_a_cell_say_what_is_there_and_where_in_both_languages() -> None
 def test_a_cell_speaks_of_one_thing() -> None:
     star = Shape("star", "pink", "small", 72.0, 30.0, 8.0, 0.0, (200, 100, 150))
     scene = scene_of(square(7.0, 10.0, 12, "blue"), square(33.0, 30.0, 36), star)
-    said = words_of(cell_words(scene, cell_labels(scene, 18, 18), 18, 18, is_overview=False))
+    said = words_of(cell_words(scene, 18, 18, is_overview=False))
     assert said[0] == {"square", "blue", "正", "蓝"}
     assert said[1] == said[CELLS] == said[CELLS + 1] == {"square", "red", "正", "红"}
     assert said[CELLS + 3] == {"star", "pink", "星", "粉"}
@@ -284,8 +283,16 @@ def test_a_cell_speaks_of_one_thing() -> None:
 
 def test_what_has_the_most_of_no_cell_is_spoken_of_all_the_same() -> None:
     scene = scene_of(square(8.0, 10.0, 16, "blue"), square(20.0, 10.0, 7, "green"), square(56.0, 30.0, 60))
-    said = words_of(cell_words(scene, cell_labels(scene, 18, 18), 18, 18, is_overview=False))
+    said = words_of(cell_words(scene, 18, 18, is_overview=False))
     assert [words & set(COLOURS) for words in (said[0], said[1], said[2])] == [{"blue"}, {"green"}, {"red"}]
+
+
+def test_a_character_is_a_word_of_the_cell_with_its_middle_alone() -> None:
+    label = printed_at("HNX", "DejaVuSans-Bold", 40.0, 4.0, 8.0, "blue", (0, 0, 200))
+    said = words_of(cell_words(Scene(168, 168, GREY, labels=(label,)), 14, 14, is_overview=False))
+    middles = [int((box[0] + box[2]) / 2 / 36) for box in label.boxes]
+    for character, cell in zip("HNX", middles, strict=True):
+        assert [place for place, words in said.items() if character in words] == [cell]
 
 
 def words_of(words: np.ndarray) -> dict[int, set[str]]:
@@ -297,7 +304,7 @@ def words_of(words: np.ndarray) -> dict[int, set[str]]:
 def test_words_of_a_cell_are_as_many_as_words() -> None:
     assert len(WORDS) == len(set(WORDS))
     scene = random_scene(random.Random(1))
-    assert cell_words(scene, cell_labels(scene, 14, 14), 14, 14).shape == (CELLS**2, len(WORDS))
+    assert cell_words(scene, 14, 14).shape == (CELLS**2, len(WORDS))
 
 
 def test_every_cell_of_a_thing_says_the_digits_of_its_box() -> None:
