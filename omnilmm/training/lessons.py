@@ -60,7 +60,7 @@ _WEIGHTS = {
 # Kinds of lessons, and how often each comes: where all pictures are seen at one look, and where they are sliced.
 MIXTURES: dict[bool, dict[str, float]] = {
     False: {"scene": 60, "chart": 9, "table": 7, "pictures": 16, "photo": 4, "talk": 4},
-    True: {"scene": 56, "page": 27, "chart": 10, "table": 7},
+    True: {"scene": 50, "page": 25, "chart": 9, "table": 6, "pictures": 10},
 }
 SLICED_SHARE = 0.06  # a picture of ten views costs as much as several of one
 _QUOTED = re.compile('(?<=["“])[A-Z0-9]+(?=["”])')
@@ -165,7 +165,7 @@ def _table(rng: random.Random, only: str | None, held_out: bool, small: float) -
 
 def _pictures(rng: random.Random, only: str | None, held_out: bool, small: float) -> Lesson:
     count = rng.choice((2, 2, 3))
-    scenes = [random_scene(rng, held_out=held_out, size=random_size(rng, 1.0)) for _ in range(count)]
+    scenes = [random_scene(rng, held_out=held_out, size=random_size(rng, small)) for _ in range(count)]
     facts, speak = [Facts(scene) for scene in scenes], _languages(rng)
     # All at once, or one after the other between the questions.
     together = only == "together" or (only is None and rng.random() < 0.6)
