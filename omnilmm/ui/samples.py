@@ -17,18 +17,22 @@ FOLDER = ROOT / "assets" / "samples"
 class Sample:
     """One sample: a picture file, a question about it, and the right answer in the words of the built-in model.
 
-    The Chinese ones are None as long as the built-in model speaks English only.
+    Question and answer are in English and in Chinese.
     """
 
     picture: Path
     question: str
     answer: str
-    question_zh: str | None = None
-    answer_zh: str | None = None
+    question_zh: str
+    answer_zh: str
 
     def asked_in(self, code: str) -> str:
-        """The question in a language, in English where there is no other."""
-        return (self.question_zh if code == "zh" else None) or self.question
+        """The question in a language."""
+        return self.question_zh if code == "zh" else self.question
+
+    def answered_in(self, code: str) -> str:
+        """The right answer in a language."""
+        return self.answer_zh if code == "zh" else self.answer
 
 
 @lru_cache

@@ -15,11 +15,14 @@ from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.engine.starting import StartingEngine
 from omnilmm.errors import HardwareError
+from omnilmm.training.language import CODES, Code
+from omnilmm.training.scoring import is_right
 from omnilmm.ui import texts
+from omnilmm.ui.archive import read_conversation_file
 from omnilmm.ui.controls import mode_controls
 from omnilmm.ui.texts import texts_for
 from tests.engine.gate import Gate
-from tests.pages.together import at_once, everything, regenerate
+from tests.pages.together import at_once, everything, picture_tokens, regenerate
 from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
 from tests.ui.scripted import ScriptedEngine, finished
 
@@ -66,7 +69,7 @@ def test_a_model_that_cannot_be_loaded_is_said_on_the_page(visit: Visit, engine:
         visitor.until(lambda: "needs 17.1 GiB" in visitor.notice.inner_text())
 
 
-def test_a_sample_is_answered_truly_as_it_streams(visitor: Visitor, pace: Pace) -> None:
+def test_a_sample_is_answered_truly_as_it_streams(site: Site, visitor: Visitor, pace: Pace) -> None:
     visitor.sample(CIRCLE)
     visitor.until(lambda: visitor.note == "looking at the picture …")
     visitor.page.evaluate("window.picture = document.querySelector('#chat img.picture')")
@@ -82,14 +85,20 @@ def test_a_sample_is_answered_truly_as_it_streams(visitor: Visitor, pace: Pace) 
     assert visitor.questions() == [SAMPLES[CIRCLE].question]
     assert visitor.page.evaluate("window.picture === document.querySelector('#chat img.picture')"), "it flickers"
     assert " s to first word · " in visitor.note
-    assert visitor.note.endswith(" text tokens · 25 picture tokens")
+    assert visitor.note.endswith(f" text tokens · {picture_tokens(site.engine, SAMPLES[CIRCLE])}")
 
 
-def test_every_sample_is_answered_truly(visitor: Visitor) -> None:
-    for count, (name, sample) in enumerate(SAMPLES.items(), start=1):
-        visitor.sample(name)
-        assert visitor.answered(count) == sample.answer
+@pytest.mark.parametrize("code", CODES)
+def test_every_sample_is_answered_truly(visit: Visit, tmp_path: Path, code: Code) -> None:
+    visitor = visit(locale={"en": "en-GB", "zh": "zh-CN"}[code])
+    for count, name in enumerate(SAMPLES, start=1):
+        visitor.sample(name, code)
+        visitor.until(lambda count=count: len(visitor.notes()) == count and visitor.is_idle)
     assert visitor.pictures.count() == len(SAMPLES)
+    visitor.export(tmp_path / "said.json")
+    said = [message.text for message in read_conversation_file(tmp_path / "said.json").messages[1::2]]
+    for sample, answer in zip(SAMPLES.values(), said, strict=True):
+        assert is_right(sample.answered_in(code), answer), (sample.picture.stem, answer)
 
 
 def test_a_later_question_sees_the_picture_of_an_earlier_one(visitor: Visitor) -> None:

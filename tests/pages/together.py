@@ -6,10 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from omnilmm.engine.local import LocalEngine
+from omnilmm.images.pixels import open_picture
 from omnilmm.ui.samples import Sample
 from tests.pages.visitor import Pace
 
 MORE = "What is in this picture?"
+
+
+def picture_tokens(engine: LocalEngine, *samples: Sample) -> str:
+    """What the note under an answer says about the pictures of a conversation."""
+    views = [view for sample in samples for view in engine.views(open_picture(sample.picture))]
+    return f"{sum(view.tokens for view in views)} picture tokens"
 
 
 def everything(person: Any, mine: Sample, other: Sample, folder: Path, pace: Pace) -> Iterator[None]:

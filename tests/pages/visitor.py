@@ -120,8 +120,8 @@ class Visitor:
         """The newest note."""
         return (self.notes() or [""])[-1]
 
-    def sample(self, name: str) -> None:
-        self.page.locator(".sample", has_text=SAMPLES[name].question).click()
+    def sample(self, name: str, code: str = "en") -> None:
+        self.page.locator(".sample", has_text=SAMPLES[name].asked_in(code)).click()
 
     def attach(self, *paths: Path) -> None:
         before = self.attached.count()
