@@ -209,7 +209,7 @@ class Widgets:
 
 def sample_question(sample: Sample, texts: Texts) -> str:
     """In the visitor's language where the sample has it."""
-    return (texts.code == "zh" and sample.question_zh) or sample.question
+    return sample.asked_in(texts.code)
 
 
 def _control(control: Control) -> Any:
