@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnilmm.training.facts import BOX_STEP, box_of, place_of
+from omnilmm.training.facts import box_of, place_of
 from omnilmm.training.labels import IGNORED, LEAST_COVER, LEAST_PART, box_overlap, shape_cover, things_in_patches
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS
@@ -141,7 +141,7 @@ def cell_boxes(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
     """
     boxes = np.full((CELLS * CELLS, 4, 2), IGNORED)
     for cell, number in _things_of_cells(scene, rows, columns).items():
-        boxes[cell] = np.stack(np.divmod(np.array(box_of(scene, scene.things[number])) // BOX_STEP, 10), axis=1)
+        boxes[cell] = np.stack(np.divmod(np.array(box_of(scene, scene.things[number])) // 10, 10), axis=1)
     return boxes
 
 

@@ -32,7 +32,7 @@ from omnilmm.training.scenes import Scene
 
 # Beside what lies in a patch itself: what is printed in its cell, so that the resampler need only collect it.
 PATCH_PRINT = tuple(f"print_{number}" for number in range(CELL_PRINT))
-BOX_WEIGHT = 0.3
+BOX_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ border of the 3 x 3 grid of places is at none of them for certain, and of two th
 below the other only where that is plain.
 """
 
+import math
 from collections import Counter
 
 from omnilmm.training.language import Name
@@ -18,7 +19,7 @@ PLACES = (
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 _BORDER = 0.035  # of the side: closer to a border between two places, a thing is at neither
 BOX_GRID = 1000  # boxes are numbers of 0 to 1000 across and down the picture, as in the family's published models
-BOX_STEP = 10  # rounded to this
+BOX_STEP = 50  # rounded to this: finer edges are hard to learn, and half of an overlap is kept by coarser ones, too
 _APART = 0.08  # of the unit, between two centres, from which on one is beside the other
 
 
@@ -34,18 +35,20 @@ def place_of(scene: Scene, thing: Thing) -> str:
 
 
 def box_of(scene: Scene, thing: Thing) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of 0 to BOX_GRID, rounded to tens."""
+    """Left, top, right, bottom of 0 to BOX_GRID, rounded to BOX_STEP; what is thinner is rounded outwards."""
     left, top, right, bottom = thing.box
-    return (
-        _on_grid(left / scene.width),
-        _on_grid(top / scene.height),
-        _on_grid(right / scene.width),
-        _on_grid(bottom / scene.height),
-    )
+    from_left, to_right = _on_grid(left / scene.width, right / scene.width)
+    from_top, to_bottom = _on_grid(top / scene.height, bottom / scene.height)
+    return from_left, from_top, to_right, to_bottom
 
 
-def _on_grid(share: float) -> int:
-    return min(max(round(share * BOX_GRID / BOX_STEP) * BOX_STEP, 0), BOX_GRID)
+def _on_grid(begin: float, end: float) -> tuple[int, int]:
+    steps = BOX_GRID // BOX_STEP
+    first, last = (min(max(round(share * steps), 0), steps) for share in (begin, end))
+    if first == last:
+        first = min(max(math.floor(begin * steps), 0), steps - 1)
+        last = first + 1
+    return first * BOX_STEP, last * BOX_STEP
 
 
 def reading_order(scene: Scene) -> list[Thing]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from omnilmm.training.facts import BOX_STEP, PLACES, box_of, place_of
+from omnilmm.training.facts import PLACES, box_of, place_of
 from omnilmm.training.outlines import KINDS, outline
 from omnilmm.training.palette import COLOURS
 from omnilmm.training.printing import CHARACTERS, Box
@@ -110,7 +110,7 @@ def _of_things(scene: Scene) -> dict[str, NDArray[np.int64]]:
     sizes = [SIZES.index(thing.size) + 1 if isinstance(thing, Shape) else 0 for thing in scene.things]
     places = [ALL_PLACES.index(place_of(scene, thing)) + 1 for thing in scene.things]
     whole = {"size": np.array([0, *sizes]), "place": np.array([0, *places])}
-    boxes = np.array([box_of(scene, thing) for thing in scene.things], np.int64).reshape(-1, 4) // BOX_STEP
+    boxes = np.array([box_of(scene, thing) for thing in scene.things], np.int64).reshape(-1, 4) // 10
     for number, edge in enumerate(EDGES):
         hundreds, tens = np.divmod(boxes[:, number], 10)
         whole |= {f"{edge}_hundreds": np.array([0, *hundreds + 1]), f"{edge}_tens": np.array([0, *tens + 1])}

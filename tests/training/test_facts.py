@@ -159,16 +159,22 @@ def test_a_single_thing_and_nothing_at_all_are_described(code: Code) -> None:
 
 
 def test_boxes_are_numbers_of_a_thousand_in_reading_order() -> None:
-    one, other = shape("circle", "red", 70, 20, radius=10), shape("circle", "red", 20, 22.6, radius=10)
+    one, other = shape("circle", "red", 70, 20, radius=10), shape("circle", "red", 22, 27, radius=10)
     scene = Scene(100, 200, WHITE, shapes=(one, other))
     assert box_of(scene, one) == (600, 50, 800, 150)
-    assert box_of(scene, other) == (100, 60, 300, 160)
+    assert box_of(scene, other) == (100, 100, 300, 200)
     assert (
         state_boxes(scene, "circle", [one, other])
-        == "<ref>circle</ref><box>100 60 300 160</box><box>600 50 800 150</box>"
+        == "<ref>circle</ref><box>100 100 300 200</box><box>600 50 800 150</box>"
     )
+
+
+def test_a_box_around_something_thin_is_no_line() -> None:
+    for y in (3.0, 50.0, 98.5):
+        left, top, right, bottom = box_of(scene_of(thin := shape("square", "red", 50, y, radius=1)), thin)
+        assert bottom - top == 50 == right - left and top <= y * 10 <= bottom
 
 
 def test_a_box_does_not_leave_the_picture() -> None:
     scene = scene_of(shape("star", "red", 2, 99, radius=9))
-    assert box_of(scene, scene.shapes[0]) == (0, 900, 110, 1000)
+    assert box_of(scene, scene.shapes[0]) == (0, 900, 100, 1000)

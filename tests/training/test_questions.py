@@ -291,7 +291,7 @@ def _boxes_of_ink(scene: Scene, answer: str) -> list[tuple[tuple[int, ...], tupl
 def test_a_box_lies_around_the_ink_of_each_thing(talks: list[Talk]) -> None:
     for scene, turn in turns_of(talks, "box")[:250]:
         for said, drawn in _boxes_of_ink(scene, turn.answer):
-            slack = 6 + 1000 / min(scene.size)  # boxes are rounded to tens, ink to whole pixels
+            slack = 26 + 1000 / min(scene.size)  # boxes are rounded to fifties, ink to whole pixels
             assert said[0] <= drawn[0] + slack and said[1] <= drawn[1] + slack, turn
             assert said[2] >= drawn[2] - slack and said[3] >= drawn[3] - slack, turn
 
@@ -300,7 +300,7 @@ def test_a_box_is_not_much_larger_than_what_it_marks(talks: list[Talk]) -> None:
     for scene, turn in turns_of(talks, "box")[:250]:
         for said, drawn in _boxes_of_ink(scene, turn.answer):
             area = (drawn[2] - drawn[0]) * (drawn[3] - drawn[1])
-            assert area > 0.7 * (said[2] - said[0]) * (said[3] - said[1]), turn
+            assert area > 0.45 * (said[2] - said[0]) * (said[3] - said[1]), turn
 
 
 def test_several_boxes_are_of_different_things(talks: list[Talk]) -> None:

@@ -268,7 +268,7 @@ def _box(scene: Scene, name: str, said: str) -> bool:
 def _fits(scene: Scene, box: tuple[int, ...], thing: Thing) -> bool:
     left, top, right, bottom = thing.box
     true = (left / scene.width, top / scene.height, right / scene.width, bottom / scene.height)
-    return all(0 <= said <= 1000 and abs(said / 1000 - part) <= 0.0051 for said, part in zip(box, true, strict=True))
+    return all(0 <= said <= 1000 and abs(said / 1000 - part) <= 0.0251 for said, part in zip(box, true, strict=True))
 
 
 def _line(scene: Scene, number: int, text: str) -> bool:
