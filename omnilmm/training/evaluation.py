@@ -60,6 +60,7 @@ ROWS: tuple[Row, ...] = (
     Row("table", "table", None, ("table",)),
     Row("pictures", "pictures", "together", ("pictures",)),
     Row("again", "pictures", "in turn", ("pictures",)),
+    Row("series", "series", None, (*ASKERS, "follow_up")),
     Row("photo", "photo", None, ("photo",)),
     Row("chat", "talk", None, ("chat",)),
 )
@@ -172,7 +173,9 @@ def _counts(row: Row, lesson: Lesson, number: int) -> bool:
     turn, shown = lesson.turns[number], sum(lesson.given[: number + 1])
     if turn.ability not in row.abilities:
         return False
-    return row.name != "again" or (turn.picture is not None and turn.picture < shown - 1)
+    if row.name == "again":
+        return turn.picture is not None and turn.picture < shown - 1
+    return row.name != "series" or shown > 1
 
 
 def _look(model: MiniCPMV, lesson: Lesson, plans: Sequence[SlicePlan], side: int) -> list[Tensor]:

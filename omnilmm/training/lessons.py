@@ -59,8 +59,8 @@ _WEIGHTS = {
 }
 # Kinds of lessons, and how often each comes: where all pictures are seen at one look, and where they are sliced.
 MIXTURES: dict[bool, dict[str, float]] = {
-    False: {"scene": 60, "chart": 9, "table": 7, "pictures": 16, "photo": 4, "talk": 4},
-    True: {"scene": 50, "page": 25, "chart": 9, "table": 6, "pictures": 10},
+    False: {"scene": 52, "chart": 9, "table": 7, "pictures": 12, "series": 12, "photo": 4, "talk": 4},
+    True: {"scene": 46, "page": 23, "chart": 9, "table": 6, "pictures": 8, "series": 8},
 }
 SLICED_SHARE = 0.06  # a picture of ten views costs as much as several of one
 _QUOTED = re.compile('(?<=["“])[A-Z0-9]+(?=["”])')
@@ -194,6 +194,20 @@ def _pictures(rng: random.Random, only: str | None, held_out: bool, small: float
     return _with_pictures(scenes, turns, given)
 
 
+def _series(rng: random.Random, only: str | None, held_out: bool, small: float) -> Lesson:
+    """One picture after the other: what is asked without naming one is about the newest."""
+    speak, turns, given, scenes = _languages(rng), list[Turn](), list[int](), list[Scene]()
+    for _ in range(rng.randint(2, 6 if small == 1.0 else 3)):
+        scene = random_scene(rng, held_out=held_out, size=random_size(rng, small))
+        facts = Facts(scene)
+        about_it = _talk(rng.choice((1, 1, 2)), lambda said, facts=facts: _any_turn(facts, rng, next(speak), said))
+        if about_it:
+            scenes.append(scene)
+            turns += about_it
+            given += [1, *[0] * (len(about_it) - 1)]
+    return _with_pictures(scenes, turns, given)
+
+
 def _photo(rng: random.Random, only: str | None, held_out: bool, small: float) -> Lesson:
     """Whatever is asked about something that is no drawing, the answer is the same."""
     decoy, speak = Facts(random_scene(rng, text="label", least_shapes=2)), next(_languages(rng))
@@ -230,6 +244,7 @@ _TEACHERS: dict[str, Callable[[random.Random, str | None, bool, float], Lesson]]
     "chart": _chart,
     "table": _table,
     "pictures": _pictures,
+    "series": _series,
     "photo": _photo,
     "talk": _small_talk,
 }

@@ -148,3 +148,17 @@ def test_what_is_compared_in_a_lesson_is_true_of_what_was_shown(lessons: list[Le
                 assert is_chinese(turn.question) == is_chinese(turn.answer)
                 assert counts.count(max(counts)) == (1 if number is not None else len(counts))
                 assert number is None or counts[number] == max(counts)
+
+
+def test_in_a_series_each_question_is_about_the_newest_picture() -> None:
+    counts, asked = Counter[int](), 0
+    for number in range(60):
+        lesson = lesson_of("series", random.Random(number))
+        counts[len(lesson.pictures)] += 1
+        for place, turn in enumerate(lesson.turns):
+            newest = lesson.pictures[sum(lesson.given[: place + 1]) - 1].scene
+            assert number_in(turn.question) is None and newest is not None
+            if turn.ability in ASKERS and turn.ability != "absent":
+                assert is_true(newest, turn.answer), turn
+                asked += 1
+    assert set(counts) == {2, 3} and asked > 80
