@@ -26,7 +26,7 @@ from omnilmm.prompts import chatml
 from omnilmm.prompts.pieces import PieceEncoder, Prompt
 from omnilmm.training.cells import CELL_PRINT, about_cells, cells_of_patches, nothing_in_cells
 from omnilmm.training.labels import IGNORED, PATCH_LABELS, patch_labels, seen_through
-from omnilmm.training.lessons import SLICED_SHARE, Drawn, Lesson, random_lesson
+from omnilmm.training.lessons import Drawn, Lesson, random_lesson, random_sort
 from omnilmm.training.printing import Box
 from omnilmm.training.scenes import Scene
 
@@ -74,7 +74,7 @@ class Lessons(Dataset[Sample]):
         encoder: of the checkpoint in training.
         rules: its slicing rules.
         count: how many there are, as far as a sampler asks.
-        group: so many in a row have sliced pictures, or none of them has: batches of about equal length.
+        group: so many in a row are of one sort, and of about equal length.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class Lessons(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Lesson number `index`; negative ones are never trained on."""
-        sliced = random.Random(f"{self.seed}/group {index // self.group}").random() < SLICED_SHARE
-        lesson = random_lesson(random.Random(f"{self.seed}/{index}"), sliced=sliced)
+        sort = random_sort(random.Random(f"{self.seed}/group {index // self.group}"))
+        lesson = random_lesson(random.Random(f"{self.seed}/{index}"), sort)
         plans = [plan_slices(drawn.image.size, self.rules) for drawn in lesson.pictures]
         views = [view for drawn, plan in zip(lesson.pictures, plans, strict=True) for view in self._views(drawn, plan)]
         prompt = self.encoder.encode(chatml.render(spoken(lesson), [plan.grid for plan in plans]))

@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from PIL import Image
 
@@ -57,12 +58,16 @@ _WEIGHTS = {
     "reading": 12.0,
     "lines": 16.0,
 }
-# Kinds of lessons, and how often each comes: where all pictures are seen at one look, and where they are sliced.
-MIXTURES: dict[bool, dict[str, float]] = {
-    False: {"scene": 52, "chart": 9, "table": 7, "pictures": 12, "series": 12, "photo": 4, "talk": 4},
-    True: {"scene": 46, "page": 23, "chart": 9, "table": 6, "pictures": 8, "series": 8},
+# Sorts of lessons, each of about the same length, so that a batch of one sort is hardly padded; and how often each
+# comes: a picture of ten views costs as much as several of one.
+Sort = Literal["short", "long", "sliced"]
+SHARES: dict[Sort, float] = {"short": 0.78, "long": 0.16, "sliced": 0.06}
+# Kinds of lessons, and how often each comes: with one picture seen at one look, several such, and sliced pictures.
+MIXTURES: dict[Sort, dict[str, float]] = {
+    "short": {"scene": 52, "chart": 9, "table": 7, "photo": 4, "talk": 4},
+    "long": {"pictures": 12, "series": 12},
+    "sliced": {"scene": 46, "page": 23, "chart": 9, "table": 6, "pictures": 6, "series": 8},
 }
-SLICED_SHARE = 0.06  # a picture of ten views costs as much as several of one
 _QUOTED = re.compile('(?<=["“])[A-Z0-9]+(?=["”])')
 _SMALL_SHARE = 0.68  # of held-out pictures, those that are seen at one look
 _LANGUAGE_CHANGES = 0.05  # chance that a question is in the other language than the one before
@@ -88,16 +93,16 @@ class Lesson:
     given: tuple[int, ...]
 
 
-def random_lesson(rng: random.Random, *, sliced: bool) -> Lesson:
-    """A lesson of any kind, for training.
+def random_sort(rng: random.Random) -> Sort:
+    """One of SHARES, as often as it says."""
+    return rng.choices(list(SHARES), list(SHARES.values()))[0]
 
-    Args:
-        rng: decides everything else.
-        sliced: whether its pictures are large enough to be sliced by the built-in model's rules.
-    """
-    mixture = MIXTURES[sliced]
+
+def random_lesson(rng: random.Random, sort: Sort) -> Lesson:
+    """A lesson of any kind of a sort, for training; `rng` decides everything else."""
+    mixture = MIXTURES[sort]
     kind = rng.choices(list(mixture), list(mixture.values()))[0]
-    return _TEACHERS[kind](rng, None, False, 0.0 if sliced else 1.0)
+    return _TEACHERS[kind](rng, None, False, 0.0 if sort == "sliced" else 1.0)
 
 
 def lesson_of(kind: str, rng: random.Random, *, only: str | None = None) -> Lesson:
@@ -299,5 +304,5 @@ def corpus(rng: random.Random, lessons: int) -> Iterator[str]:
     have to guess where.
     """
     for _ in range(lessons):
-        for turn in random_lesson(rng, sliced=rng.random() < SLICED_SHARE).turns:
+        for turn in random_lesson(rng, random_sort(rng)).turns:
             yield from _QUOTED.split(f"{turn.question}\n{turn.answer}")

@@ -84,7 +84,7 @@ def test_a_lesson_of_the_evaluation_is_always_the_same_and_never_one_of_training
         one, same, next_one = held_out(row, 3), held_out(row, 3), held_out(row, 4)
         assert one.turns == same.turns != next_one.turns
         assert one.pictures[0].image.tobytes() == same.pictures[0].image.tobytes()
-    trained = {random_lesson(random.Random(f"1/{n}"), sliced=False).turns for n in range(20)}
+    trained = {random_lesson(random.Random(f"1/{n}"), "short").turns for n in range(20)}
     assert not trained & {held_out(ROW["count"], n).turns for n in range(20)}
 
 

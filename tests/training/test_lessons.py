@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from omnilmm.images.slicing import SlicingRules, plan_slices
-from omnilmm.training.lessons import MIXTURES, Lesson, corpus, lesson_of, random_lesson
+from omnilmm.training.lessons import MIXTURES, SHARES, Lesson, Sort, corpus, lesson_of, random_lesson, random_sort
 from omnilmm.training.photos import random_photo
 from omnilmm.training.scenes import random_size
 from tests.training.truth import is_chinese, is_true, printed
 
 RULES = SlicingRules(max_slices=9, scale_resolution=168, patch_size=12)
-KINDS = sorted(MIXTURES[False] | MIXTURES[True])
+KINDS = sorted({kind for mixture in MIXTURES.values() for kind in mixture})
+SORTS = list(MIXTURES)
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,9 @@ def everything_of(lesson: Lesson) -> tuple[object, ...]:
 
 
 def test_a_lesson_depends_on_its_random_numbers_alone() -> None:
-    for sliced in (False, True):
-        one = [everything_of(random_lesson(random.Random(n), sliced=sliced)) for n in range(8)]
-        other = [everything_of(random_lesson(random.Random(n), sliced=sliced)) for n in reversed(range(8))]
+    for sort in SORTS:
+        one = [everything_of(random_lesson(random.Random(n), sort)) for n in range(8)]
+        other = [everything_of(random_lesson(random.Random(n), sort)) for n in reversed(range(8))]
         assert one == other[::-1]
         assert len({repr(lesson[1]) for lesson in one}) == 8
 
@@ -53,10 +54,10 @@ def test_every_kind_is_taught_in_both_languages(lessons: dict[str, list[Lesson]]
 
 def test_training_mixes_every_kind_it_promises() -> None:
     """Told apart by what only one kind can have."""
-    for sliced, mixture in MIXTURES.items():
+    for sort, mixture in MIXTURES.items():
         kinds = Counter()
         for number in range(160):
-            lesson = random_lesson(random.Random(number), sliced=sliced)
+            lesson = random_lesson(random.Random(number), sort)
             abilities = {turn.ability for turn in lesson.turns}
             if not lesson.pictures:
                 kinds["talk"] += 1
@@ -70,12 +71,12 @@ def test_training_mixes_every_kind_it_promises() -> None:
         assert {kind for kind, count in kinds.items() if count} == set(mixture)
 
 
-@pytest.mark.parametrize("sliced", [False, True])
-def test_pictures_are_cut_exactly_where_the_lesson_says_so(sliced: bool) -> None:
+@pytest.mark.parametrize("sort", SORTS)
+def test_pictures_are_cut_exactly_where_the_lesson_says_so(sort: Sort) -> None:
     seen = 0
     for number in range(120):
-        for drawn in random_lesson(random.Random(number), sliced=sliced).pictures:
-            assert (plan_slices(drawn.image.size, RULES).grid is not None) == sliced
+        for drawn in random_lesson(random.Random(number), sort).pictures:
+            assert (plan_slices(drawn.image.size, RULES).grid is not None) == (sort == "sliced")
             seen += 1
     assert seen > 100
 
@@ -133,3 +134,10 @@ def test_the_corpus_leaves_out_what_is_printed_and_keeps_the_rest() -> None:
     assert not any(re.search('["“][A-Z0-9]|[A-Z0-9]["”]', text) for text in texts)
     said = " ".join(texts)
     assert 'It says "' in said and "写的是“" in said and "colour" in said and "颜色" in said
+
+
+def test_each_sort_comes_as_often_as_it_should() -> None:
+    rng = random.Random(6)
+    counts = Counter(random_sort(rng) for _ in range(4000))
+    assert set(SHARES) == set(MIXTURES) and sum(SHARES.values()) == pytest.approx(1)
+    assert all(abs(counts[sort] / 4000 - share) < 0.03 for sort, share in SHARES.items())
