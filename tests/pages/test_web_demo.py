@@ -344,7 +344,6 @@ def test_after_a_reload_everything_is_back_also_an_answer_that_was_growing(visit
     visitor.answered()
     before = pace.passes
     pace.hold()
-    pace.closed.clear()  # that the first answer ended
     visitor.sample(PICTURE)
     pace.allow(5)
     visitor.until(lambda: len(visitor.answers()) == 2)

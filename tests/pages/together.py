@@ -75,7 +75,7 @@ def everything(person: Any, mine: Sample, other: Sample, folder: Path, pace: Pac
 
 
 def regenerate(person: Any, pace: Pace) -> None:
-    """Ask for another answer; the model is held until the page shows that it gives one, as both look the same after."""
+    """Ask for another answer; the model is held until the page shows that it is at it: both answers look the same."""
     pace.hold()
     person.press("regenerate")
     person.until(lambda: not person.is_idle)

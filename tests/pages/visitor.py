@@ -211,7 +211,7 @@ class Pace:
     Attributes:
         passes: how many have begun and were allowed.
         fail_after: passes after which the model breaks; None for never.
-        closed: set when somebody closes a stream of the engine, before the model has noticed.
+        closed: set when somebody closes a stream of the engine before its end; the model has not noticed yet.
     """
 
     def __init__(self, engine: LocalEngine) -> None:
@@ -248,14 +248,14 @@ class Pace:
                 is_over = isinstance(event, Finished)
                 yield event
         except GeneratorExit:
-            if not is_over:  # after its end nobody stops it
+            if not is_over:
                 self.closed.set()
             raise
         finally:
             events.close()
 
     def was_closed(self) -> bool:
-        """Whether a stream was closed; from here on the model may go on, and must not."""
+        """Whether a stream was closed before its end; from here on the model may go on, and must not."""
         is_closed = self.closed.wait(PATIENCE_MS / 1000)
         self.closed.clear()
         return is_closed
