@@ -21,6 +21,7 @@ from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.ui.scripted import ScriptedEngine, finished
 
 OPTIONS = Sampling()
+ONE, SEVERAL = find("minicpm-v-2"), find("minicpm-v-2.6")  # pictures that they see at a time
 RED, BLUE = (Picture(Image.new("RGB", (8, 8), colour)) for colour in ("red", "blue"))
 
 
@@ -57,8 +58,7 @@ def test_a_turn_is_shown_as_it_grows_and_kept() -> None:
 
 
 def test_the_whole_conversation_with_all_pictures_is_asked() -> None:
-    card = ScriptedEngine().card.model_copy(update={"several_pictures": True})
-    engine, session = ScriptedEngine(card=card), Session()
+    engine, session = ScriptedEngine(card=SEVERAL), Session()
     for question in ((RED, "one"), ("two",), (BLUE, "three")):
         list(session.ask(engine, question, OPTIONS))
     asked, options = engine.asked[-1]
@@ -68,8 +68,7 @@ def test_the_whole_conversation_with_all_pictures_is_asked() -> None:
 
 
 def test_a_model_of_one_picture_sees_the_newest_and_says_so() -> None:
-    engine, session = ScriptedEngine(), Session()
-    assert not engine.card.several_pictures
+    engine, session = ScriptedEngine(card=ONE), Session()
     for question in ((RED, "one"), ("two",), (BLUE, "three"), ("four",)):
         list(session.ask(engine, question, OPTIONS))
     assert [conversation.pictures for conversation, _ in engine.asked] == [(RED,), (RED,), (BLUE,), (BLUE,)]
@@ -352,7 +351,7 @@ def test_notes_are_said_in_the_language_of_the_visitor() -> None:
 
 def asked_after(change: str) -> Conversation:
     """What a model that takes one picture is asked after two questions about two pictures, and then this."""
-    engine, session = ScriptedEngine(), Session()
+    engine, session = ScriptedEngine(card=ONE), Session()
     list(session.ask(engine, (RED, "one"), OPTIONS))
     list(session.ask(engine, (BLUE, "two"), OPTIONS))
     if change == "undo":
@@ -384,7 +383,7 @@ def test_a_model_of_one_picture_sees_the_newest_that_is_left(
 
 
 def test_after_a_model_of_several_pictures_one_of_one_goes_on_with_the_newest() -> None:
-    several, one, session = ScriptedEngine(card=find("minicpm-v-2.6")), ScriptedEngine(), Session()
+    several, one, session = ScriptedEngine(card=SEVERAL), ScriptedEngine(card=ONE), Session()
     list(session.ask(several, (RED, BLUE, "both"), OPTIONS))
     list(session.ask(several, ("and?",), OPTIONS))
     list(session.ask(one, ("plain",), OPTIONS))

@@ -19,7 +19,6 @@ from omnilmm.ui.answering import Answering
 from omnilmm.ui.controls import chosen_options
 from omnilmm.ui.gradio_page.shared import EMPTY, NOT_EDITING, Painted, Shared, open_upload
 from omnilmm.ui.gradio_page.visits import PUT_AWAY_S, Question, Visit
-from omnilmm.ui.gradio_page.widgets import sample_question
 from omnilmm.ui.samples import Sample
 from omnilmm.ui.session import Draft
 
@@ -56,7 +55,7 @@ class Turns:
             visit = self.shared.visit(request)
 
             def drafts() -> Iterator[Draft]:
-                parts = (open_picture(sample.picture), sample_question(sample, visit.session.texts))
+                parts = (open_picture(sample.picture), sample.asked_in(visit.session.texts.code))
                 return visit.session.ask(self.shared.engine, parts, self._options(visit, settings))
 
             yield from self._turn(visit, (shown, memory), drafts)

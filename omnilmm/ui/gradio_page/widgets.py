@@ -111,7 +111,7 @@ class Widgets:
         return self._add(gr.Button, say, size="sm", elem_id=name.replace("_", "-"), **more)
 
     def _sample(self, sample: Sample) -> Any:
-        say = lambda texts: {"value": sample_question(sample, texts)}  # noqa: E731
+        say = lambda texts: {"value": sample.asked_in(texts.code)}  # noqa: E731
         return self._add(gr.Button, say, icon=sample.picture, elem_classes="sample")
 
     def _side(self, card: ModelCard, switches: bool) -> None:
@@ -205,11 +205,6 @@ class Widgets:
             length_control(card, texts),
         ]
         return [(spec, widget) for spec, (_, _, widget) in zip(specs, self.controls, strict=True)]
-
-
-def sample_question(sample: Sample, texts: Texts) -> str:
-    """In the visitor's language where the sample has it."""
-    return sample.asked_in(texts.code)
 
 
 def _control(control: Control) -> Any:
