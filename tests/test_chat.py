@@ -79,7 +79,7 @@ def test_a_typed_image_marks_the_place_of_the_picture(chat: OmniLMMChat) -> None
 
 
 def test_published_form_works_without_a_picture(chat: OmniLMMChat) -> None:
-    assert "only know simple drawings" in chat.chat(asked("Hello"))
+    assert "simple drawing" in chat.chat(asked("Hello"))
 
 
 @pytest.mark.parametrize(

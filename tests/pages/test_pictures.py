@@ -77,6 +77,16 @@ def test_several_pictures_in_one_turn_and_more_in_a_later_one(visit: Visit, able
     assert [len(message.pictures) for message in asked.messages] == [2, 0, 1]
 
 
+def test_a_model_of_one_picture_says_that_it_left_out_the_earlier_ones(visit: Visit) -> None:
+    with serve(ScriptedEngine(card=capable(several_pictures=False))) as site:
+        visitor = visit(site.address)
+        visitor.ask("What is it?", CIRCLE.picture)
+        visitor.answered()
+        visitor.ask("And this?", STARS.picture)
+        visitor.answered(2)
+        assert [note.endswith(texts.SET_ASIDE) for note in visitor.notes()] == [False, True]
+
+
 def test_what_the_model_sees_is_shown_before_and_after_asking(visit: Visit, able: Site) -> None:
     able.engine.looks = tuple(
         View(box, 112, 112, 64) for box in ((0, 0, 200, 100), (0, 0, 100, 100), (100, 0, 200, 100))
