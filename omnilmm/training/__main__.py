@@ -95,6 +95,9 @@ def evaluate(args: argparse.Namespace) -> None:
     from omnilmm.engine.loading import load_engine
     from omnilmm.training import evaluation, gallery
 
+    if unknown := set(args.only or ()) - {row.name for row in evaluation.ROWS}:
+        known = ", ".join(row.name for row in evaluation.ROWS)
+        raise SystemExit(f"There is no ability {', '.join(sorted(unknown))}. There are: {known}.")
     if args.run:
         model, processor = _fresh(args.model)
         model = _trained(args.run, model)

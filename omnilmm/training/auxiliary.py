@@ -15,13 +15,12 @@ from torch.nn import functional as F
 
 from omnilmm.training.cells import CELL_LABELS, CELL_PRINT, WORDS
 from omnilmm.training.data import PATCH_PRINT
-from omnilmm.training.labels import ALL_PLACES, DIGITS, EDGES, IGNORED
+from omnilmm.training.labels import ALL_PLACES, DIGIT_CLASSES, DIGITS, EDGES, IGNORED
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS
 from omnilmm.training.printing import CHARACTERS
 from omnilmm.training.scenes import SIZES
 
-_DIGITS = ("hundreds", "tens")
 _PRINTED = len(CHARACTERS) + 1
 CLASSES = {
     "kind": len(KINDS) + 1,
@@ -30,11 +29,11 @@ CLASSES = {
     "right": _PRINTED,
     "size": len(SIZES) + 1,
     "place": len(ALL_PLACES) + 1,
-    **{f"{edge}_{digit}": DIGITS + 1 for edge in EDGES for digit in _DIGITS},
+    **{f"{edge}_{digit}": DIGIT_CLASSES + 1 for edge in EDGES for digit in DIGITS},
     **dict.fromkeys(PATCH_PRINT, _PRINTED),
 }
 # What is said of a patch several times over, by many numbers, weighs about as much as what is said once.
-_WEIGHTS = {f"{edge}_{digit}": 1 / 8 for edge in EDGES for digit in _DIGITS} | dict.fromkeys(PATCH_PRINT, 1 / 4)
+_WEIGHTS = {f"{edge}_{digit}": 1 / 8 for edge in EDGES for digit in DIGITS} | dict.fromkeys(PATCH_PRINT, 1 / 4)
 
 
 class AuxiliaryHeads(nn.Module):
@@ -43,7 +42,7 @@ class AuxiliaryHeads(nn.Module):
     Args:
         vision_width: of the tower's patch outputs.
         width: of the resampler's outputs.
-        word_ids: the token of each of `labels.WORDS`.
+        word_ids: the token of each of `cells.WORDS`.
     """
 
     word_ids: Tensor
@@ -54,7 +53,7 @@ class AuxiliaryHeads(nn.Module):
         self.position = nn.Linear(vision_width, 2)
         self.cells = nn.Linear(width, CELL_LABELS)
         self.print = nn.Linear(width, CELL_PRINT * (len(CHARACTERS) + 1))
-        self.boxes = nn.Linear(width, 4 * 2 * DIGITS)
+        self.boxes = nn.Linear(width, 4 * 2 * DIGIT_CLASSES)
         self.likeness = nn.Parameter(torch.tensor([15.0, -5.0]))  # scale and offset of the cosine to a word
         self.register_buffer("word_ids", torch.tensor(word_ids), persistent=False)
 
@@ -84,7 +83,7 @@ class AuxiliaryHeads(nn.Module):
         losses["words"] = F.binary_cross_entropy_with_logits(logits, batch["cell_words"]) * len(WORDS) / 10
         printed = self.print(features).unflatten(-1, (CELL_PRINT, -1))
         losses["print"] = _balanced(printed.flatten(0, 2), batch["cell_print"].flatten()) / 2
-        digits = self.boxes(features).unflatten(-1, (4, 2, DIGITS))
+        digits = self.boxes(features).unflatten(-1, (4, 2, DIGIT_CLASSES))
         edges = batch["cell_boxes"].flatten()
         losses["boxes"] = _mean(_each(digits.flatten(0, 3), edges), edges != IGNORED) / 4
         return losses

@@ -39,11 +39,12 @@ BOX_WEIGHT = 0.5
 class View:
     """One look at a picture and everything the auxiliary losses know about it.
 
-    Shapes: strip [3, P, P·n], each of patches [n] for rows · columns = n patches, each of cells [Q, …].
+    `grid` is its rows and columns of patches. Shapes: strip [3, P, P·n] for rows · columns = n patches, each of
+    `patches` [n, …], each of `cells` [Q, …].
     """
 
     strip: Floats
-    size: tuple[int, int]
+    grid: tuple[int, int]
     patches: dict[str, np.ndarray]
     cells: dict[str, np.ndarray]
 
@@ -170,7 +171,7 @@ def _seen(views: list[View]) -> dict[str, Tensor]:
     length = strips.shape[-1] // strips.shape[-2]
     seen = {
         "pixel_values": torch.from_numpy(strips),
-        "target_sizes": torch.tensor([view.size for view in views]),
+        "target_sizes": torch.tensor([view.grid for view in views]),
     }
     for name in views[0].cells:
         seen[f"cell_{name}"] = torch.from_numpy(np.stack([view.cells[name] for view in views]))

@@ -107,7 +107,8 @@ class Facts:
 
     def is_printed_in(self, colour: str) -> bool:
         """Whether there is text of this colour, or a sign."""
-        return any(part.colour == colour for part in (*self.scene.labels, *self.scene.panels))
+        labels, panels = self.scene.labels, self.scene.panels
+        return colour in {*(label.colour for label in labels), *(panel.colour for panel in panels)}
 
     def place(self, thing: Thing) -> str | None:
         """Where a thing's centre is, in words; None too close to a border to say."""

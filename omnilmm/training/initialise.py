@@ -1,13 +1,14 @@
 """A start from which a small model learns to look within minutes instead of hours.
 
-Four places are set by hand, everything else keeps the usual random start:
+Four things are set by hand, everything else keeps the usual random start:
 
 * the tower's first layer gives the principal components of patches, all at one scale: plain colour would otherwise
   drown the edges by which shapes and letters differ;
 * the tower's table of positions starts as two-dimensional sin-cos, so that neighbours are alike from the beginning;
 * the embeddings and the features start at one scale, so that neither drowns the other in the language model;
-* each resampler query starts as a look at its own 3×3 patches: queries are made of the sin-cos positions that the
-  keys carry, and the query and key projections pass them through unchanged.
+* each resampler query starts as a look at its own 3×3 patches: queries are made of the fast waves of the sin-cos
+  positions that the keys carry, the query and key projections pass these on, sharpened and shared out among the heads,
+  and the content of the patches starts nearly silent in their channels.
 
 A smaller model of the same widths can be taken over instead of starting anew (`take_over`).
 """
@@ -32,6 +33,8 @@ PATCH_SCALE = 0.5  # of one channel of a patch, as of its position
 LEAST_VARIANCE = 0.01  # of a component; below it there is noise rather than an edge
 SHARPNESS = 2.0  # of the first looks: about two thirds of a query's attention falls on its own patches
 LEAST_FREQUENCY = 0.1  # slower waves hardly differ within a dozen patches
+# What a layer's attention and MLP end with, in the language model and in the tower.
+_LAST_OF_A_BLOCK = ("o_proj.weight", "down_proj.weight", "out_proj.weight", "out_proj.bias", "fc2.weight", "fc2.bias")
 
 
 @torch.no_grad()
@@ -110,7 +113,7 @@ def take_over(model: MiniCPMV, tokenizer: Any, folder: Path) -> list[str]:
             _take_over_queries(tensor, old[name])
         else:
             kept.append(name)
-            if name not in old and name.endswith(("o_proj.weight", "down_proj.weight")):
+            if name not in old and name.endswith(_LAST_OF_A_BLOCK):
                 tensor.zero_()
     return kept
 

@@ -21,8 +21,9 @@ from omnilmm.training.scenes import SIZES, Panel, Scene, Shape
 IGNORED = -100  # label of what no loss counts
 ALL_PLACES = tuple(place for row in PLACES for place in row)
 EDGES = ("left", "top", "right", "bottom")
-DIGITS = 11  # hundreds of a box's number are 0 to 10, its tens 0 to 9
-_OF_OVERVIEWS = ("size", "place", *(f"{edge}_{digit}" for edge in EDGES for digit in ("hundreds", "tens")))
+DIGITS = ("hundreds", "tens")  # of a number of a box
+DIGIT_CLASSES = 11  # the hundreds are 0 to 10, the tens 0 to 9
+_OF_OVERVIEWS = ("size", "place", *(f"{edge}_{digit}" for edge in EDGES for digit in DIGITS))
 PATCH_LABELS = ("kind", "colour", "left", "right", *_OF_OVERVIEWS)
 LEAST_COVER = 0.15  # of a patch, below which a thing does not count as lying there
 LEAST_PART = 0.3  # of a character, from which on it lies there even so: a narrow one (I, 1) covers little of a patch
@@ -84,7 +85,7 @@ def patch_labels(scene: Scene, rows: int, columns: int, *, is_overview: bool = T
         PATCH_LABELS by name, each [R*C], row by row, in all of which 0 means nothing:
         "kind" (number in KINDS plus one) of the shape that covers most of the patch, and 15 % of it at least;
         "left" and "right" (number in CHARACTERS plus one) of the printed character in each half of it;
-        "colour" (number in COLOURS plus one) of that shape, else of the print, else of a bar or part of a pie;
+        "colour" (number in COLOURS plus one) of that shape, else of the print, else of a bar, a pie or a sign;
         "size" (number in SIZES plus one) of that shape, "place" (number in ALL_PLACES plus one) of it or the printed
         line, and in "left_hundreds" to "bottom_tens" the digits plus one of its box; in slices all IGNORED.
     """

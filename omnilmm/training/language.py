@@ -24,7 +24,7 @@ _FOLDER = Path(__file__).parent / "languages"
 class Name:
     """What something is called, e.g. ("star", "red", "large"); all are keys of the languages' tables.
 
-    `kind` is a kind of shape, or a general word: "shape", "thing", "one", "word", "number", "sign".
+    `kind` is a kind of shape, or a general word: "shape", "one", "word", "number", "sign".
     """
 
     kind: str
@@ -40,7 +40,6 @@ class Language(ABC):
     """
 
     def __init__(self, code: Code) -> None:
-        self.code = code
         tables: dict[str, Any] = yaml.safe_load((_FOLDER / f"{code}.yaml").read_text(encoding="utf-8"))
         self.kinds: dict[str, str] = tables["kinds"]
         self.colours: dict[str, str] = tables["colours"]

@@ -83,12 +83,11 @@ class Student(nn.Module):
 
     Args:
         model: in float32.
-        heads: for the auxiliary losses (patches, features, embeddings, batch -> losses by name); none for a model that
-            can see already.
+        heads: for the auxiliary losses (patches, features, embeddings, batch -> losses by name).
         auxiliary: their weight.
     """
 
-    def __init__(self, model: MiniCPMV, heads: nn.Module | None = None, auxiliary: float = 1.0) -> None:
+    def __init__(self, model: MiniCPMV, heads: nn.Module, auxiliary: float = 1.0) -> None:
         super().__init__()
         self.model, self.heads, self.auxiliary = model, heads, auxiliary
 
@@ -105,9 +104,8 @@ class Student(nn.Module):
             sizes = batch["target_sizes"]
             patches = self.model.vpm(batch["pixel_values"], sizes)
             features = self.model.resampler(patches, sizes)
-            if self.heads is not None:
-                words = self.model.get_input_embeddings().weight
-                losses = self.heads(patches.float(), features.float(), words, batch)
+            words = self.model.get_input_embeddings().weight
+            losses = self.heads(patches.float(), features.float(), words, batch)
         total = self.auxiliary * sum(losses.values(), torch.zeros((), device=batch["input_ids"].device))
         if not only_look:
             losses["answers"] = self._answers(batch, features)
@@ -187,7 +185,6 @@ class PictureTrainer(Trainer):
             per_device_train_batch_size=recipe.batch_size,
             train_sampling_strategy="sequential",
             learning_rate=recipe.learning_rate,
-            adam_beta2=0.98,
             lr_scheduler_type="warmup_stable_decay",
             lr_scheduler_kwargs={"num_decay_steps": recipe.decay, "decay_type": "linear"},
             warmup_steps=recipe.warmup,
@@ -218,21 +215,21 @@ class PictureTrainer(Trainer):
 
         Vectors (norms, biases) and tables of embeddings do not decay.
         """
-        inner: list[nn.Parameter] = []
-        matrices: list[nn.Parameter] = []
-        others: list[nn.Parameter] = []
+        for_muon: list[nn.Parameter] = []
+        decaying: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
             if not parameter.requires_grad:
                 continue
             if parameter.ndim < 2 or "embed" in name or "query" in name:
-                others.append(parameter)
+                plain.append(parameter)
             elif parameter.ndim == 2 and not name.startswith("heads") and "lm_head" not in name:
-                inner.append(parameter)
+                for_muon.append(parameter)
             else:
-                matrices.append(parameter)
+                decaying.append(parameter)
         rate = self.recipe.learning_rate
-        muon = torch.optim.Muon(inner, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
-        groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+        muon = torch.optim.Muon(for_muon, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+        groups = [{"params": decaying, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = Both(muon, torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98)))
         return self.optimizer
 

@@ -193,7 +193,7 @@ def random_scene(
         held_out: print only texts that `is_held_out` (for evaluation); if false, print none of them.
         text: how the print is laid out; at random if None. "small print" makes a page that needs slices.
         size: (width, height); at random if None.
-        least_shapes: at least so many, where there is room.
+        least_shapes: at least so many, where there is room; with print there may be none all the same.
     """
     text = text or rng.choices(("none", "label", "sign", "lines"), (62, 24, 5, 9))[0]
     if size is None:
@@ -210,7 +210,7 @@ def random_scene(
     if text == "small print":
         boxes = [label.box for label in scene.labels]
     if scene.panels:
-        boxes = [around([(*scene.panels[0].corners[0], *scene.panels[0].corners[2])])]
+        boxes = [(*scene.panels[0].corners[0], *scene.panels[0].corners[2])]
     most = MOST_SHAPES if text == "none" else 7 if text == "label" else 3
     wanted = [] if boxes and rng.random() < 0.2 else _wanted_shapes(rng, colours, least_shapes, most)
     scene = replace(scene, shapes=_place_shapes(rng, *size, wanted, boxes))

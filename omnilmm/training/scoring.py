@@ -6,10 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from omnilmm.training.language import CODES, language
+
 LEAST_OVERLAP = 0.5  # of two boxes, as intersection over union
 _BOX = re.compile(r"<box>(\d+) (\d+) (\d+) (\d+)</box>")
 _PRINTED = re.compile('["“]([A-Z0-9]*)["”]')
 _NUMBERS = {"a": 1, "an": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
+
+_NOTHING = [language(code).say("nothing") for code in CODES]
 
 Corners = tuple[int, ...]
 
@@ -44,6 +48,8 @@ def overlap(one: Corners, other: Corners) -> float:
 def things_named(description: str) -> Counter[str]:
     """The things a description names, each as often as it says."""
     named: Counter[str] = Counter()
+    if description in _NOTHING:
+        return named
     text = description.removeprefix("I see ").removeprefix("我看到").rstrip(".。")
     for part in re.split(r", | and |、|和", text):
         if match := re.fullmatch(r"(\d+)个(.+)", part):
@@ -68,9 +74,8 @@ def precision_and_recall(pairs: Sequence[tuple[str, str]]) -> tuple[float, float
 
 
 def printed_in(answer: str) -> str:
-    """The printed text that an answer quotes; empty for none."""
-    match = _PRINTED.search(answer)
-    return match[1] if match else ""
+    """The printed texts that an answer quotes, one after the other; empty for none."""
+    return " ".join(_PRINTED.findall(answer))
 
 
 def character_error_rate(pairs: Sequence[tuple[str, str]]) -> float:

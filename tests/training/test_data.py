@@ -141,14 +141,14 @@ def test_a_batch_pads_each_conversation_and_each_view(lessons: Lessons) -> None:
     batch = collate(samples)
     lengths = [len(sample.prompt) for sample in samples]
     views = [view for sample in samples for view in sample.views]
-    patches = [view.size[0] * view.size[1] for view in views]
+    patches = [view.grid[0] * view.grid[1] for view in views]
     assert batch["input_ids"].shape == batch["labels"].shape == batch["image_slots"].shape == (8, max(lengths))
     assert batch["attention_mask"].sum(dim=1).tolist() == lengths
     for row, (sample, length) in enumerate(zip(samples, lengths, strict=True)):
         assert batch["input_ids"][row, :length].tolist() == sample.prompt.input_ids
         assert (batch["labels"][row, length:] == IGNORED).all() and not batch["image_slots"][row, length:].any()
     assert batch["pixel_values"].shape == (len(views), 3, 12, 12 * max(patches))
-    assert batch["target_sizes"].tolist() == [list(view.size) for view in views]
+    assert batch["target_sizes"].tolist() == [list(view.grid) for view in views]
     assert batch["cell_labels"].shape == (len(views), CELLS**2, CELL_LABELS)
     assert batch["cell_words"].shape == (len(views), CELLS**2, len(WORDS))
     assert batch["cell_boxes"].shape == (len(views), CELLS**2, 4, 2)
@@ -161,7 +161,7 @@ def test_a_batch_pads_each_conversation_and_each_view(lessons: Lessons) -> None:
 
 def test_positions_of_patches_go_across_and_down(lessons: Lessons) -> None:
     view = lessons[0].views[0]
-    rows, columns = view.size
+    rows, columns = view.grid
     positions = view.patches["position"].reshape(rows, columns, 2)
     assert np.allclose(positions[:, 0, 0], (np.arange(rows) + 0.5) / rows * 2 - 1)
     assert np.allclose(positions[0, :, 1], (np.arange(columns) + 0.5) / columns * 2 - 1)
@@ -187,7 +187,7 @@ def test_a_photo_has_nothing_to_name(processor: MiniCPMVProcessor, lessons: Less
         assert not any(view.cells[name].any() for name in ("labels", "words", "print"))
         assert (view.cells["boxes"] == IGNORED).all()
         assert not any(view.patches[name].any() for name in (*PATCH_LABELS, *PATCH_PRINT))
-        assert len(view.patches["kind"]) == view.size[0] * view.size[1]
+        assert len(view.patches["kind"]) == view.grid[0] * view.grid[1]
 
 
 def test_a_batch_without_pictures_has_no_pixels(processor: MiniCPMVProcessor) -> None:
@@ -236,7 +236,7 @@ def test_what_stands_in_a_box_counts_less(processor: MiniCPMVProcessor, lessons:
 
 def test_patches_know_what_is_printed_in_their_cell(lessons: Lessons) -> None:
     for view in lessons[3].views:
-        columns = view.size[1]
+        columns = view.grid[1]
         for patch, printed in enumerate(np.stack([view.patches[name] for name in PATCH_PRINT], axis=1)):
             row, column = min(patch // columns // 3, CELLS - 1), min(patch % columns // 3, CELLS - 1)
             assert (printed == view.cells["print"][row * CELLS + column]).all()

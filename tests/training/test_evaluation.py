@@ -126,6 +126,13 @@ def test_a_model_is_asked_as_many_questions_as_wished(
 
 
 @pytest.mark.usefixtures("short")
+def test_a_share_of_the_questions_has_later_turns_as_well(model: MiniCPMV, processor: MiniCPMVProcessor) -> None:
+    """Whole conversations come one after the other: those of many side by side would begin with their first turns."""
+    ((_, items),) = examine(model, processor, questions=5, only=["colour"])
+    assert [item.number for item in items[:4]] == [0, 1, 2, 3]
+
+
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("only", ["colour", "again", "small_print"])
 def test_answers_of_a_batch_are_those_that_the_page_gives(
     model: MiniCPMV, processor: MiniCPMVProcessor, only: str

@@ -22,7 +22,16 @@ from omnilmm.training.cells import (
 )
 from omnilmm.training.charts import random_chart
 from omnilmm.training.facts import box_of
-from omnilmm.training.labels import ALL_PLACES, DIGITS, EDGES, IGNORED, PATCH_LABELS, patch_labels, seen_through
+from omnilmm.training.labels import (
+    ALL_PLACES,
+    DIGIT_CLASSES,
+    DIGITS,
+    EDGES,
+    IGNORED,
+    PATCH_LABELS,
+    patch_labels,
+    seen_through,
+)
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS, Background
 from omnilmm.training.printing import CHARACTERS, Box, printed_at
@@ -183,7 +192,7 @@ def test_patch_labels_are_integers_in_range(scenes: list[Scene]) -> None:
         labels = patch_labels(scene, 7, 9)
         ranges = {"kind": len(KINDS), "colour": len(COLOURS), "left": len(CHARACTERS), "right": len(CHARACTERS)}
         ranges |= {"size": len(SIZES), "place": len(ALL_PLACES)}
-        ranges |= {f"{edge}_{digit}": DIGITS for edge in EDGES for digit in ("hundreds", "tens")}
+        ranges |= {f"{edge}_{digit}": DIGIT_CLASSES for edge in EDGES for digit in DIGITS}
         assert set(labels) == set(ranges) == set(PATCH_LABELS)
         for name, most in ranges.items():
             assert labels[name].shape == (63,) and labels[name].dtype == np.int64

@@ -64,6 +64,12 @@ def test_a_run_without_a_saved_state_cannot_be_exported(folder: Path, tmp_path: 
         program.export(arguments)
 
 
+def test_an_ability_that_there_is_not_is_refused_with_those_that_there_are(folder: Path) -> None:
+    arguments = program.parser().parse_args(["--model", str(folder), "evaluate", "--only", "color", "shape"])
+    with pytest.raises(SystemExit, match=r"no ability color\. There are: .*colour, .*chat\."):
+        program.evaluate(arguments)
+
+
 def test_a_model_of_the_same_make_is_taken_over_whole(folder: Path, processor: MiniCPMVProcessor) -> None:
     taught, heir = small_model(seed=1), small_model(seed=2)
     taught.save_pretrained(folder)
@@ -77,16 +83,24 @@ def test_a_deeper_model_begins_as_the_one_it_took_over(folder: Path, processor: 
     taught = small_model(seed=1).eval()
     taught.save_pretrained(folder)
     config = small_config()
-    config.text_config.num_hidden_layers = 2
-    config.text_config.layer_types = ["full_attention"] * 2
+    config.text_config.num_hidden_layers += 1
+    config.text_config.layer_types += ["full_attention"]
+    config.vision_config.num_hidden_layers += 1
     torch.manual_seed(3)
     deeper = MiniCPMV(config).eval()
     kept = take_over(deeper, processor.tokenizer, folder)
-    assert kept and all(name.startswith("llm.model.layers.1.") for name in kept)
-    ids = torch.arange(60)[None]
+    new = {
+        part: [name for name in kept if name.startswith(part)] for part in ("llm.model.layers.", "vpm.encoder.layers.")
+    }
+    assert all(new.values()) and sum(map(len, new.values())) == len(kept)
+    ids, rules = torch.arange(60)[None], processor.config.slicing_rules
+    batch = collate([Lessons(1, processor.encoder, rules)[0]])
     with torch.inference_mode():
-        one, other = (model.llm(input_ids=ids).logits for model in (taught, deeper))
-    assert torch.allclose(one, other, atol=1e-4)
+        for say in (
+            lambda model: model.llm(input_ids=ids).logits,
+            lambda model: model.get_image_features(batch["pixel_values"], batch["target_sizes"]),
+        ):
+            assert torch.allclose(say(taught), say(deeper), atol=1e-4)
 
 
 def test_queries_of_a_coarser_grid_are_moved_to_their_place(folder: Path, processor: MiniCPMVProcessor) -> None:

@@ -67,6 +67,8 @@ def test_overlap_is_intersection_over_union(one: tuple[int, ...], other: tuple[i
         ("I see an orange circle.", {"orange circle": 1}),
         ("I see two red crosses, a blue star and nine pink hearts.", {"red cross": 2, "blue star": 1, "pink heart": 9}),
         ('I see three white squares and the word "CAT".', {"white square": 3, 'word "CAT"': 1}),
+        ("I see nothing but the background.", {}),
+        ("我只看到背景。", {}),
         ("我看到2个红色的十字形、1个蓝色的星形和单词“CAT”。", {"红色的十字形": 2, "蓝色的星形": 1, "单词“CAT”": 1}),
     ],
 )
@@ -86,7 +88,13 @@ def test_precision_and_recall_count_things() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "text"),
-    [('It says "CAT".', "CAT"), ("写的是“B52”。", "B52"), ("I see no text.", ""), ('The second line says "7".', "7")],
+    [
+        ('It says "CAT".', "CAT"),
+        ("写的是“B52”。", "B52"),
+        ("I see no text.", ""),
+        ('It says "ONE" and "TWO".', "ONE TWO"),
+        ('The second line says "7".', "7"),
+    ],
 )
 def test_the_printed_text_is_what_is_quoted(answer: str, text: str) -> None:
     assert printed_in(answer) == text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 
 from omnilmm.training.charts import Chart, Table
 from omnilmm.training.language import Language
@@ -24,11 +23,8 @@ def ask_chart(chart: Chart, rng: random.Random, speak: Language) -> Turn | None:
 def _extreme(chart: Chart, rng: random.Random, speak: Language) -> Turn:
     first = rng.random() < 0.55
     entry = (max if first else min)(chart.entries, key=lambda entry: entry.value)
-    noun = "bar" if chart.kind == "bar" else "part"
-    key = {("bar", True): "highest bar", ("bar", False): "lowest bar", ("part", True): "largest part"}.get(
-        (noun, first), "smallest part"
-    )
-    asked = key.replace("bar", "month") if chart.of_months and noun == "bar" and rng.random() < 0.7 else key
+    key = {"bar": ("lowest bar", "highest bar"), "pie": ("smallest part", "largest part")}[chart.kind][first]
+    asked = key.replace("bar", "month") if chart.of_months and chart.kind == "bar" and rng.random() < 0.7 else key
     return Turn(speak.ask(asked, rng), speak.say(key, text=speak.quoted(entry.text)), "chart")
 
 
@@ -74,7 +70,7 @@ def _compared(chart: Chart, rng: random.Random, speak: Language) -> Turn:
     )
 
 
-def ask_table(table: Table, rng: random.Random, speak: Language) -> Turn | None:
+def ask_table(table: Table, rng: random.Random, speak: Language) -> Turn:
     """What is the "AGE" of "ANNA"?"""
     manner = rng.choices(("cell", "row", "rows", "what"), (8, 3, 1, 1))[0]
     if manner == "rows":
@@ -87,6 +83,4 @@ def ask_table(table: Table, rng: random.Random, speak: Language) -> Turn | None:
     if manner == "cell":
         answer = speak.say("cell", text=title, other=name, cell=cell)
         return Turn(speak.ask("cell", rng, text=title, other=name), answer, "table")
-    if Counter(each[column] for each in table.rows)[row[column]] > 1:
-        return None
     return Turn(speak.ask("first column", rng, text=title, other=cell), speak.say("first column", text=name), "table")

@@ -9,7 +9,7 @@ from omnilmm.training.language import Language, Name
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS
 from omnilmm.training.questions.turn import Turn, about, absent
-from omnilmm.training.scenes import MOST_SHAPES, SIZES, Shape, Thing
+from omnilmm.training.scenes import SIZES, Shape, Thing
 
 # How often to try a question about a thing that is not there. It always works out, while others often do not, so that
 # in the end about 8 % of such questions are of this sort.
@@ -34,7 +34,7 @@ def ask_absent(facts: Facts, rng: random.Random, speak: Language) -> Turn | None
         name = Name(missing)
     one, many = speak.one(name), speak.many(name)
     key = rng.choices(("colour one", "place", "size", "box", "colour many"), (4, 4, 2, 3, 1))[0]
-    if key == "colour one" and name.colour:
+    if key in ("colour one", "colour many") and name.colour:
         key = "place"
     asked = speak.ask(key, rng, name=one, names=many)
     return Turn(asked, speak.say("no name", name=one), "absent")
@@ -160,7 +160,7 @@ def ask_count(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
     elif what == "pair":
         colour, kind = absent_pair(facts, rng) if is_absent else _pair(rng.choice(shapes))
         shapes = facts.shapes(colour=colour, kind=kind)
-    if kind is None or (what == "colour" and colour is None) or len(shapes) > MOST_SHAPES:
+    if kind is None or (what == "colour" and colour is None):
         return None
     if len(shapes) == 1 and rng.random() < 0.5:
         return None  # one of a sort is what most scenes have; the other numbers are to be learned as well

@@ -83,7 +83,7 @@ def ask_follow_up(facts: Facts, rng: random.Random, speak: Language, subject: Su
     else:
         answers["text"] = speak.say("reading", text=speak.quoted(thing.text))
     said = subject.known | {word for word in ("colour", "size") if getattr(name, word)}
-    if name.kind not in ("one", "thing"):
+    if name.kind != "one":
         said |= {"shape"}
     unknown = [aspect for aspect in answers if aspect not in said]
     if not unknown:

@@ -31,7 +31,7 @@ def _is_there(name: Name, facts: Facts, rng: random.Random, speak: Language) -> 
     gaps = {"a": speak.some(name), "name": speak.one(name)}
     answer = speak.say("yes there" if shapes else "no there", **gaps)
     known = ("shape", "colour") if name.colour else ("shape",)
-    return Turn(speak.ask("is there", rng, **gaps), answer, "yes_no", about(name, shapes, *known), "there")
+    return Turn(speak.ask("is there", rng, **gaps), answer, "yes_no", about(name, shapes, *known))
 
 
 def _is_there_pair(facts: Facts, rng: random.Random, speak: Language, yes: bool) -> Turn | None:
