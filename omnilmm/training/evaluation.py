@@ -29,7 +29,7 @@ from omnilmm.training.scoring import character_error_rate, is_right, precision_a
 
 HELD_OUT_SEED = 20_260_101
 MAX_ANSWER_TOKENS = 140
-BATCH = 32
+BATCH = 32  # lessons side by side, at most
 SHORT = 8  # characters: printed text up to this long has a goal of its own
 
 
@@ -104,8 +104,9 @@ def examine(
 def _examine_row(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, questions: int) -> list[Answered]:
     answered: list[Answered] = []
     numbers = iter(range(10**9))
-    while len(answered) < questions:
-        lessons = [held_out(row, next(numbers)) for _ in range(BATCH)]
+    while (missing := questions - len(answered)) > 0:
+        # Most lessons have about four questions that count: more at once would be asked for nothing.
+        lessons = [held_out(row, next(numbers)) for _ in range(min(BATCH, max(missing // 4, 4)))]
         answered += ask(model, processor, row, lessons)
     return answered[:questions]
 
