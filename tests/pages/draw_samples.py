@@ -10,26 +10,19 @@ from pathlib import Path
 from omnilmm.training.drawing import draw
 from omnilmm.training.palette import RGB, Background
 from omnilmm.training.printing import Label, printed_at
-from omnilmm.training.scenes import Panel, Scene, Shape
+from omnilmm.training.scenes import Scene, Shape
 
 FOLDER = Path(__file__).parents[2] / "assets" / "samples"
-WIDTH, HEIGHT = 360, 280
-BASE, BAR = 226, 62  # of the chart: base line and width of a bar, in pixels
+WIDTH, HEIGHT = 186, 145  # small enough to be seen at one look
 
 RED, GREEN, BLUE, YELLOW = (214, 32, 30), (38, 153, 55), (33, 92, 204), (245, 224, 34)
 PURPLE, PINK, ORANGE, BLACK = (110, 43, 153), (250, 130, 180), (247, 129, 17), (18, 17, 17)
 SAND, MIST, MINT, SKY = (247, 240, 226), (238, 241, 245), (229, 243, 233), (222, 234, 247)
 
 
-def scene(
-    background: Background,
-    *shapes: Shape,
-    labels: tuple[Label, ...] = (),
-    panels: tuple[Panel, ...] = (),
-    size: tuple[int, int] = (WIDTH, HEIGHT),
-) -> Scene:
+def scene(background: Background, *shapes: Shape, label: Label | None = None) -> Scene:
     """A scene without blur, noise or compression."""
-    return Scene(*size, background, panels, shapes, labels, seed=1)
+    return Scene(WIDTH, HEIGHT, background, (), shapes, (label,) if label else (), seed=1)
 
 
 def shape(kind: str, colour: str, rgb: RGB, x: float, y: float, radius: float, angle: float) -> Shape:
@@ -39,16 +32,10 @@ def shape(kind: str, colour: str, rgb: RGB, x: float, y: float, radius: float, a
     return Shape(kind, colour, size, x, y, radius, angle, rgb)
 
 
-def label(text: str, font: str, colour: str, rgb: RGB, x: float, y: float, height: float) -> Label:
+def printed(text: str, font: str, colour: str, rgb: RGB, x: float, y: float, height: float) -> Label:
     """A printed text around the centre of its ink."""
     box = printed_at(text, font, height, 0, 0, colour, rgb).box
     return printed_at(text, font, height, x - (box[0] + box[2]) / 2, y - (box[1] + box[3]) / 2, colour, rgb)
-
-
-def bar(colour: str, rgb: RGB, left: float, top: float) -> Panel:
-    """A bar of a chart, on the base line."""
-    right = left + BAR
-    return Panel(((left, top), (right, top), (right, BASE), (left, BASE)), rgb, colour)
 
 
 def plain(rgb: tuple[int, int, int]) -> Background:
@@ -57,59 +44,48 @@ def plain(rgb: tuple[int, int, int]) -> Background:
 
 
 SCENES = {
-    "circle": scene(plain(SAND), shape("circle", "red", RED, 178, 142, 78, 0.0)),
+    "circle": scene(plain(SAND), shape("circle", "red", RED, 92, 73, 40, 0.0)),
     "stars": scene(
-        Background("gradient", SKY, (196, 216, 240), 1.2, 30.0),
-        shape("star", "blue", BLUE, 104, 102, 56, -0.2),
-        shape("star", "blue", BLUE, 271, 91, 56, -0.1),
-        shape("star", "blue", BLUE, 168, 186, 56, -0.12),
+        Background("gradient", SKY, (196, 216, 240), 1.2, 15.0),
+        shape("star", "blue", BLUE, 42, 44, 30, -0.2),
+        shape("star", "blue", BLUE, 142, 42, 30, -0.1),
+        shape("star", "blue", BLUE, 92, 103, 30, -0.12),
     ),
     "heart": scene(
-        Background("dots", MIST, (226, 231, 238), 0.5, 26.0),
-        shape("heart", "pink", PINK, 112, 132, 68, 0.08),
-        shape("square", "green", GREEN, 262, 158, 60, 0.15),
+        Background("dots", MIST, (226, 231, 238), 0.5, 13.0),
+        shape("heart", "pink", PINK, 57, 68, 35, 0.08),
+        shape("square", "green", GREEN, 134, 82, 31, 0.15),
     ),
     "triangle": scene(
         plain(MINT),
-        shape("triangle", "purple", PURPLE, 115, 148, 72, -0.17),
-        shape("circle", "orange", ORANGE, 281, 125, 65, 0.0),
+        shape("triangle", "purple", PURPLE, 58, 76, 37, -0.17),
+        shape("circle", "orange", ORANGE, 143, 64, 33, 0.0),
     ),
-    "word": scene(plain((28, 34, 44)), labels=(label("SUN", "DejaVuSans-Bold", "yellow", YELLOW, 180, 140, 60),)),
+    "word": scene(plain((28, 34, 44)), label=printed("SUN", "DejaVuSans-Bold", "yellow", YELLOW, 93, 72, 31)),
     "picture": scene(
-        Background("stripes", (250, 246, 238), (243, 236, 222), 0.6, 34.0),
-        shape("cross", "black", BLACK, 106, 142, 66, 0.1),
-        shape("star", "red", RED, 256, 140, 70, -0.05),
+        Background("stripes", (250, 246, 238), (243, 236, 222), 0.6, 17.0),
+        shape("cross", "black", BLACK, 55, 73, 34, 0.1),
+        shape("star", "red", RED, 132, 72, 36, -0.05),
     ),
     "corner": scene(
-        Background("gradient", (252, 238, 224), (250, 220, 214), 0.7, 30.0),
-        shape("star", "orange", ORANGE, 296, 62, 46, 0.2),
-        shape("circle", "purple", PURPLE, 92, 196, 58, 0.0),
+        Background("gradient", (252, 238, 224), (250, 220, 214), 0.7, 15.0),
+        shape("star", "orange", ORANGE, 153, 32, 24, 0.2),
+        shape("circle", "purple", PURPLE, 48, 101, 30, 0.0),
     ),
-    "chart": scene(
-        plain((255, 255, 255)),
-        labels=tuple(
-            label(month, "DejaVuSans-Bold", "black", BLACK, x, 250, 22)
-            for month, x in (("JAN", 75), ("FEB", 180), ("MAR", 285))
-        ),
-        panels=(
-            bar("blue", BLUE, 44, 140),
-            bar("orange", ORANGE, 149, 40),
-            bar("green", GREEN, 254, 180),
-            Panel(((16, BASE), (344, BASE), (344, BASE + 3), (16, BASE + 3)), BLACK),
-        ),
+    "size": scene(
+        Background("dots", (250, 246, 238), (240, 232, 214), 0.4, 14.0),
+        shape("heart", "red", RED, 62, 72, 42, -0.05),
+        shape("cross", "green", GREEN, 142, 78, 14, 0.1),
     ),
     "box": scene(
-        Background("dots", SKY, (205, 224, 242), 0.4, 30.0),
-        shape("heart", "red", RED, 250, 96, 62, -0.1),
-        shape("square", "blue", BLUE, 96, 186, 58, 0.3),
+        Background("dots", SKY, (205, 224, 242), 0.4, 15.0),
+        shape("heart", "red", RED, 129, 50, 32, -0.1),
+        shape("square", "blue", BLUE, 50, 96, 30, 0.3),
     ),
-    "page": scene(
-        plain((250, 249, 245)),
-        labels=tuple(
-            label(line, "DejaVuSans", "black", BLACK, 350, y, 11)
-            for line, y in (("MUSIC", 190), ("RIVER", 240), ("2026", 290))
-        ),
-        size=(700, 500),
+    "beside": scene(
+        plain(MIST),
+        shape("square", "orange", ORANGE, 50, 74, 33, 0.05),
+        shape("star", "green", GREEN, 136, 72, 36, 0.1),
     ),
 }
 
