@@ -284,12 +284,12 @@ def _any_turn(
 
 
 def _talk(turns: int, any_turn: Callable[[list[Turn]], Turn | None], repeats: bool = False) -> list[Turn]:
-    """Up to so many turns, no answer twice while there are others left; fewer where nothing else can be asked."""
+    """Up to so many turns, no answer twice unless `repeats`; fewer where nothing else can be asked."""
     said: list[Turn] = []
-    for tries in range(24 * turns):
+    for _ in range(24 * turns):
         turn = any_turn(said)
         known = {earlier.answer for earlier in said}
-        if turn is not None and (repeats or turn.answer not in known or tries >= 16 * turns):
+        if turn is not None and (repeats or turn.answer not in known):
             said.append(turn)
         if len(said) == turns:
             break

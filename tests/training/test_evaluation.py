@@ -88,6 +88,14 @@ def test_a_lesson_of_the_evaluation_is_always_the_same_and_never_one_of_training
     assert not trained & {held_out(ROW["count"], n).turns for n in range(20)}
 
 
+@pytest.mark.parametrize("name", ["description", "reading", "place", "box", "chart", "pictures"])
+def test_nothing_is_measured_twice(name: str) -> None:
+    """One fact asked again and again would count as many questions."""
+    for number in range(30):
+        answers = [turn.answer for turn in held_out(ROW[name], number).turns]
+        assert len(set(answers)) == len(answers)
+
+
 def test_what_is_read_in_the_evaluation_is_never_printed_in_training() -> None:
     for name in ("reading", "lines", "small_print"):
         for number in range(12):
