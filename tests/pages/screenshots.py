@@ -12,6 +12,7 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 
 from omnilmm.engine.loading import load_engine
+from omnilmm.training.language import Code
 from tests.browser import launch_arguments
 from tests.pages import visitor
 from tests.streamlit_pages import person
@@ -25,9 +26,10 @@ PHONE: dict[str, Any] = {
     "color_scheme": "dark",
     "locale": "zh-CN",
 }
+FOLLOW_UPS: dict[Code, str] = {"en": "What colour are the stars?", "zh": "星形是什么颜色？"}
 
 
-def take(browser: Browser, kind: Any, address: str, name: str, **looks: Any) -> None:
+def take(browser: Browser, kind: Any, address: str, name: str, code: Code = "en", **looks: Any) -> None:
     """A picture of a page after a sample was answered and a follow-up asked.
 
     Args:
@@ -35,13 +37,15 @@ def take(browser: Browser, kind: Any, address: str, name: str, **looks: Any) -> 
         kind: `Visitor` of the Gradio page, `Person` of the Streamlit page.
         address: of the page.
         name: of the file.
+        code: the language that is spoken.
         looks: of the browser's window.
     """
     context = browser.new_context(**looks)
     someone = kind.arrives(context, address)
-    someone.ask(visitor.SAMPLES["stars"].question, visitor.SAMPLES["stars"].picture)
+    sample = visitor.SAMPLES["stars"]
+    someone.ask(sample.asked_in(code), sample.picture)
     someone.until(lambda: len(someone.notes()) == 1 and someone.is_idle)
-    someone.ask("What colour are the stars?")
+    someone.ask(FOLLOW_UPS[code])
     someone.until(lambda: len(someone.notes()) == 2 and someone.is_idle)
     someone.page.mouse.move(0, 0)
     someone.page.wait_for_timeout(1500)  # until nothing slides or fades any more
@@ -57,7 +61,7 @@ def main() -> None:
         browser = playwright.chromium.launch(**arguments)
         with visitor.serve(engine) as site:
             take(browser, visitor.Visitor, site.address, "page.png", **DESKTOP)
-            take(browser, visitor.Visitor, site.address, "phone.png", **PHONE)
+            take(browser, visitor.Visitor, site.address, "phone.png", "zh", **PHONE)
         with person.serve(engine) as streamlit:
             take(browser, person.Person, streamlit.address, "streamlit.png", **DESKTOP)
         browser.close()
