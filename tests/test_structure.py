@@ -19,7 +19,8 @@ HEAVY = ("torch", "transformers", "gradio", "streamlit")
 # From the bottom up: a part may use itself and what stands before it.
 LAYERS = ("errors", "conversation", "catalog", "hardware", "images", "prompts", "models", "engine", "ui")
 BASE = {"errors", "conversation", "catalog", "hardware"}
-TRAINING = BASE | {"images", "prompts", "models"}
+# A checkpoint is measured as the product loads it.
+TRAINING = BASE | {"images", "prompts", "models", "engine.loading"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.
 UI = BASE | {"images", "ui", "engine.choosing", "engine.events", "engine.options", "engine.starting"}
 
