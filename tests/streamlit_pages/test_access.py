@@ -70,7 +70,7 @@ def test_under_a_path_and_with_small_uploads(tmp_path: Path, browser: Browser) -
             person = Person.arrives(context, address)
             person.page.locator("[data-testid=stChatInput] input[type=file]").first.set_input_files(str(large))
             person.until(lambda: "1.0MB" in person.page.locator("body").inner_text())  # the limit is told
-            person.page.reload()
+            person.reload()
             sample = SAMPLES["circle"]
             person.ask(sample.question, sample.picture)
             assert person.answered() == sample.answer
