@@ -12,7 +12,8 @@ import random
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from omnilmm.catalog import ROOT
+
 BUILT_IN = ROOT / "assets" / "built-in"
 RECIPE = ROOT / "configs" / "training" / "built-in.yaml"
 CORPUS_LESSONS = 20_000

@@ -20,7 +20,7 @@ from omnilmm.training.facts import Facts
 from omnilmm.training.language import CODES, Language, language
 from omnilmm.training.photos import random_photo
 from omnilmm.training.questions.charts import ask_chart, ask_table
-from omnilmm.training.questions.pictures import ask_compared, ask_how_many, ask_in_one, ask_which
+from omnilmm.training.questions.pictures import Asker, ask_compared, ask_how_many, ask_in_one, ask_which
 from omnilmm.training.questions.places import ask_beside, ask_box, ask_place
 from omnilmm.training.questions.shapes import ask_absent, ask_colour, ask_count, ask_shape, ask_size
 from omnilmm.training.questions.telling import ask_chat, ask_description, ask_follow_up, ask_line, ask_reading, ask_same
@@ -28,7 +28,6 @@ from omnilmm.training.questions.turn import Turn
 from omnilmm.training.questions.yes_no import ask_yes_no
 from omnilmm.training.scenes import Scene, TextLayout, random_scene, random_size
 
-Asker = Callable[[Facts, random.Random, Language], Turn | None]
 ASKERS: dict[str, Asker] = {
     "colour": ask_colour,
     "shape": ask_shape,
