@@ -16,7 +16,8 @@ from typing import Any
 
 from omnilmm.catalog import BUILT_IN, ModelCard, cards, find
 from omnilmm.engine.features import FEATURE_BYTES
-from omnilmm.engine.fetching import Hub, Report, cached, fetch
+from omnilmm.engine.fetching import Hub, cached, fetch
+from omnilmm.engine.fetching.cache import Report
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.prefix import PREFIX_BYTES
 from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError

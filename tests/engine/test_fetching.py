@@ -17,7 +17,7 @@ import pytest
 from huggingface_hub import constants
 
 from omnilmm.engine import fetching
-from omnilmm.engine.fetching import cached, fetch
+from omnilmm.engine.fetching import cache, cached, download, fetch
 from omnilmm.errors import CheckpointError, ModelNotFoundError
 from tests.engine.local_hub import ENDLESS, LocalHub, digest, serving
 
@@ -62,7 +62,7 @@ WANTED = set(files()) - {
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
-    monkeypatch.setattr(fetching, "PAUSE_S", 0.0)
+    monkeypatch.setattr(download, "PAUSE_S", 0.0)
     # Whatever the machine that tests is set to.
     for name in ("HF_HUB_CACHE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -138,7 +138,7 @@ def test_what_the_library_of_the_hub_fetched_is_not_fetched_again(hub: LocalHub,
 
 
 def test_progress_grows_in_bytes_and_ends_at_the_total(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "REPORT_S", 0.001)
+    monkeypatch.setattr(download, "REPORT_S", 0.001)
     reports: list[tuple[int, int]] = []
     fetched(report=lambda done, total: reports.append((done, total)))
     done = [report[0] for report in reports]
@@ -263,7 +263,7 @@ def test_a_hub_without_ranges_sends_the_file_again(hub: LocalHub) -> None:
 
 
 def test_short_interruptions_are_not_told(hub: LocalHub) -> None:
-    hub.busy = fetching.TRIES - 1
+    hub.busy = download.TRIES - 1
     fetched()
     assert hub.busy <= 0
 
@@ -274,8 +274,8 @@ def test_a_report_that_raises_stops_and_keeps_what_came(hub: LocalHub, repositor
             raise KeyboardInterrupt
 
     hub.cut_at = dict.fromkeys(PARTS, 123_456)  # stays unfinished whoever is faster
-    monkeypatch.setattr(fetching, "REPORT_S", 0.001)
-    monkeypatch.setattr(fetching, "PAUSE_S", 60.0)  # and nobody waits for the next try
+    monkeypatch.setattr(download, "REPORT_S", 0.001)
+    monkeypatch.setattr(download, "PAUSE_S", 60.0)  # and nobody waits for the next try
     with pytest.raises(KeyboardInterrupt):
         fetched(report=stop)
     assert [path.stat().st_size for path in repository.glob("blobs/*.incomplete")] != []
@@ -332,7 +332,7 @@ def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
     hub: LocalHub, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "_gib", lambda size: f"{size} bytes")
+    monkeypatch.setattr(cache, "gib", lambda size: f"{size} bytes")
     total = sum(len(hub.files[name]) for name in WANTED)
     free(monkeypatch, total - 1)
     with pytest.raises(CheckpointError) as error:
@@ -353,7 +353,7 @@ def test_only_what_is_missing_has_to_fit(hub: LocalHub, monkeypatch: pytest.Monk
 
 
 def test_sizes_are_told_in_gib() -> None:
-    assert fetching._gib(17_072_000_000) == "15.9 GiB"
+    assert cache.gib(17_072_000_000) == "15.9 GiB"
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(hub: LocalHub, tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""A checkpoint on this disk: which of its files are wanted, where they lie, what is missing, what fits.
+
+Files lie where every program that uses the hub looks for them: `blobs/<digest>`, `snapshots/<commit>/<name>`,
+`refs/<revision>` (https://huggingface.co/docs/huggingface_hub/guides/manage-cache).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from omnilmm.errors import CheckpointError
+
+Report = Callable[[int, int], None]  # bytes on this disk, bytes in all
+
+# Weights, configuration, tokenizer, chat template; none of the code that lies beside them.
+CHECKPOINT_FILES = ["*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.jinja"]
+# What holds all weights or lists their files, in the order in which transformers looks for them.
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def repository_of(source: str) -> Path:
+    """Where the hub's cache keeps a model; the environment is read now, the hub's library read it at its import."""
+    from huggingface_hub import constants
+
+    home = os.environ.get("HF_HOME")
+    cache = os.environ.get("HF_HUB_CACHE") or (os.path.join(home, "hub") if home else constants.HF_HUB_CACHE)
+    return Path(os.path.expandvars(cache)).expanduser() / f"models--{source.replace('/', '--')}"
+
+
+def snapshot(source: str, revision: str | None) -> Path | None:
+    """The folder of a model's revision, whole or not; None where there is none."""
+    at, commit = repository_of(source), revision or "main"
+    with suppress(OSError, ValueError):
+        commit = (at / "refs" / commit).read_text().strip()
+    with suppress(OSError, ValueError):  # a cache that this user may not read is none
+        folder = at / "snapshots" / commit
+        return folder if folder.is_dir() else None
+    return None
+
+
+def missing(folder: Path) -> str:
+    """The first file that a checkpoint lacks, "" if it is whole."""
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    found = next((name for name in WEIGHTS if (folder / name).is_file()), None)
+    if found is None or not found.endswith(".index.json"):
+        return "" if found else WEIGHTS[0]
+    try:
+        parts = set(json.loads((folder / found).read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return found
+    return next((name for name in sorted(parts) if not (folder / name).is_file()), "")
+
+
+def wanted(names: Iterable[str]) -> set[str]:
+    """Which files to fetch. Only plain names: nothing of what a hub answers may lead out of the folder."""
+    plain = {name for name in names if re.fullmatch(r"\w[\w.+ -]*", name)}
+    useful = {name for name in plain if any(fnmatchcase(name, pattern) for pattern in CHECKPOINT_FILES)}
+    if useful.isdisjoint(WEIGHTS[:2]):
+        return useful
+    return {name for name in useful if not name.endswith((".bin", ".bin.index.json"))}
+
+
+def require_checkpoint(source: str, names: Iterable[str]) -> None:
+    """Refuse a repository (CheckpointError) that has no weights or no configuration among its files."""
+    names = set(names)
+    absent = "weights" if names.isdisjoint(WEIGHTS) else "" if "config.json" in names else "config.json"
+    if absent:
+        raise CheckpointError(f"{source} is no checkpoint that can be used here: it has no {absent} of transformers.")
+
+
+def require_space(title: str, needed: int, folder: Path, variable: str = "") -> None:
+    """Refuse a download (CheckpointError) that the disk is too small for.
+
+    Args:
+        title: what to call the model.
+        needed: bytes.
+        folder: where they are to lie; it need not be there yet.
+        variable: of the environment that moves the folder; the hub's own if empty.
+    """
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise CheckpointError(
+            f"{title} needs {gib(needed)}, {gib(free)} free in {folder}: free some space or set "
+            f"{variable or cache_variable()} to another disk."
+        )
+
+
+def cache_variable() -> str:
+    """Which variable of the environment says where the hub's cache lies."""
+    return "HF_HUB_CACHE" if os.environ.get("HF_HUB_CACHE") else "HF_HOME"
+
+
+def size_of(path: Path) -> int:
+    """In bytes, -1 where there is no such file."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def gib(size: int) -> str:
+    """Bytes, to be read by people."""
+    return f"{size / 2**30:.1f} GiB"

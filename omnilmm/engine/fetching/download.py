@@ -1,0 +1,269 @@
+"""Bringing what is missing of a checkpoint from the hub into its cache.
+
+The transfer is our own, because `snapshot_download` of huggingface_hub 2.4 begins every file that was cut off from its
+start (https://github.com/huggingface/huggingface_hub/issues/4196), compares no checksum and cannot be stopped. Here a
+file goes on where it broke off and gets its name only with the right digest. The price: plain HTTP instead of parallel
+Xet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from omnilmm.engine.fetching.cache import (
+    Report,
+    cache_variable,
+    gib,
+    repository_of,
+    require_checkpoint,
+    require_space,
+    size_of,
+    wanted,
+)
+from omnilmm.engine.fetching.troubles import HubError, explained, named, reason_of, status_of
+from omnilmm.errors import CheckpointError, OmniLMMError
+
+CONNECTIONS = 4
+REPORT_S = 0.4
+# So often a transfer may fail without a new byte; the wait before the next doubles each time, 15 s in all.
+TRIES = 5
+PAUSE_S = 0.5
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the hub and its places in the cache.
+
+    Attributes:
+        name: in the repository.
+        size: in bytes.
+        blob: where its content lies, called by its digest: SHA-256, or git's SHA-1 for small files.
+        pointer: its name in the snapshot folder, a link to the blob.
+    """
+
+    name: str
+    size: int
+    blob: Path
+    pointer: Path
+
+    @property
+    def partial(self) -> Path:
+        """Where the content grows until it is whole."""
+        return self.blob.with_name(f"{self.blob.name}.incomplete")
+
+    @property
+    def here(self) -> int:
+        """Bytes of it on this disk."""
+        if self.size in (size_of(self.pointer), size_of(self.blob)):
+            return self.size
+        return min(max(size_of(self.partial), 0), self.size)
+
+    @property
+    def is_weights(self) -> bool:
+        """Whether it is one of the large ones."""
+        return self.name.endswith((".safetensors", ".bin"))
+
+
+class Download:
+    """One call of `fetch` that uses the network."""
+
+    def __init__(self, source: str, title: str, revision: str | None, report: Report | None) -> None:
+        from huggingface_hub import constants
+
+        self.source, self.title, self.revision, self.report = source, title, revision or "main", report
+        self.endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+        self.commit = ""
+        self.stop = threading.Event()
+
+    def run(self) -> Path:
+        """Fetch what is missing; the snapshot folder."""
+        files = self._listing()
+        repository = repository_of(self.source)
+        snapshot = repository / "snapshots" / self.commit
+        if any(size_of(file.pointer) != file.size for file in files):
+            try:
+                self._fetch(files, repository)
+            except OSError as error:
+                raise CheckpointError(
+                    f"{self.title} cannot be written to {repository}: {error.strerror or error}. Free some space, or "
+                    f"set {cache_variable()} to another folder."
+                ) from error
+        # Not before: until then an older copy that is whole stays the one that is found without network.
+        with suppress(OSError):  # a cache that is whole may be read-only
+            self._note_revision(repository)
+        return snapshot
+
+    def _listing(self) -> list[File]:
+        """What to fetch, with its places in the cache."""
+        from huggingface_hub import HfApi, constants
+
+        try:
+            info = HfApi(endpoint=self.endpoint).model_info(
+                self.source, revision=self.revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+            )
+            repository, self.commit = repository_of(self.source), _hex(info.sha, 40)
+            chosen = wanted(sibling.rfilename for sibling in info.siblings)
+            digests = {
+                sibling.rfilename: _hex(sibling.lfs.sha256, 64) if sibling.lfs else _hex(sibling.blob_id, 40)
+                for sibling in info.siblings
+                if sibling.rfilename in chosen
+            }
+            sizes = {sibling.rfilename: int(sibling.size) for sibling in info.siblings if sibling.rfilename in chosen}
+        except Exception as error:  # the network libraries below have no common ancestor
+            raise self._explained(error) from error
+        require_checkpoint(self.source, chosen)
+        snapshot = repository / "snapshots" / self.commit
+        return [
+            File(name, sizes[name], repository / "blobs" / digests[name], snapshot / name) for name in sorted(chosen)
+        ]
+
+    def _fetch(self, files: list[File], repository: Path) -> None:
+        for folder in ("blobs", f"snapshots/{self.commit}", f"../.locks/{repository.name}"):
+            (repository / folder).mkdir(parents=True, exist_ok=True)
+        total = sum(file.size for file in files)
+
+        def tell() -> None:
+            if self.report:
+                self.report(sum(file.here for file in files), total)
+
+        with _alone(repository.parent / ".locks" / repository.name / "omnilmm.lock", tell):
+            require_space(self.title, total - sum(file.here for file in files), repository)
+            if not (repository / "refs" / self.revision).exists():
+                self._note_revision(repository)  # so that a first download that breaks off can be told from none
+            # Weights last: whoever finds all of them finds the rest too.
+            for is_weights in (False, True):
+                self._fetch_together([file for file in files if file.is_weights is is_weights], tell)
+
+    def _fetch_together(self, files: list[File], tell: Callable[[], None]) -> None:
+        with ThreadPoolExecutor(CONNECTIONS, "fetching") as pool:
+            running = {pool.submit(self._obtain, file) for file in files}
+            try:
+                while running:
+                    done, running = wait(running, REPORT_S, FIRST_EXCEPTION)
+                    tell()
+                    for future in done:
+                        future.result()
+            except BaseException:
+                self.stop.set()
+                raise
+
+    def _obtain(self, file: File) -> None:
+        """Transfer a file, compare its digest, and put it into the snapshot folder."""
+        if self.stop.is_set() or size_of(file.pointer) == file.size:
+            return
+        if size_of(file.blob) != file.size:
+            self._transfer(file)
+            is_intact = _digest_is(file.partial, file.blob.name, self.stop)
+            if self.stop.is_set():
+                return
+            if not is_intact:
+                file.partial.unlink()
+                raise CheckpointError(
+                    f"{file.name} of {self.title} came damaged: its checksum is not that of the hub. It was deleted; "
+                    "run the same command again to fetch it once more."
+                )
+            file.partial.replace(file.blob)
+        file.pointer.unlink(missing_ok=True)
+        try:
+            file.pointer.symlink_to(os.path.relpath(file.blob, file.pointer.parent))
+        except OSError:  # Windows without the right to make links
+            file.blob.replace(file.pointer)
+
+    def _transfer(self, file: File) -> None:
+        """Append to the partial file until it is whole; short interruptions are waited for."""
+        from huggingface_hub.errors import HTTPError
+
+        if size_of(file.partial) > file.size:
+            file.partial.unlink()
+        file.partial.touch()
+        failures = 0
+        while (begin := size_of(file.partial)) < file.size and not self.stop.is_set():
+            cause: Exception | None = None
+            try:
+                self._append(file, begin)
+            except HTTPError as error:
+                if 400 <= status_of(error) < 500 and status_of(error) not in (408, 429):
+                    raise self._explained(error) from error
+                cause = error
+            failures = 0 if size_of(file.partial) > begin else failures + 1
+            if failures == TRIES:
+                raise HubError(
+                    f"The download of {self.title} from {named(self.endpoint)} broke off in {file.name} at "
+                    f"{gib(size_of(file.partial))} of {gib(file.size)} ({reason_of(cause)}): run the same command "
+                    "again, it goes on where it stopped."
+                ) from cause
+            if size_of(file.partial) < file.size:
+                self.stop.wait(PAUSE_S * 2**failures)
+
+    def _append(self, file: File, begin: int) -> None:
+        from huggingface_hub import constants, get_session, hf_hub_url, hf_raise_for_status
+        from huggingface_hub.utils import build_hf_headers
+
+        url = hf_hub_url(self.source, file.name, revision=self.commit, endpoint=self.endpoint)
+        # Positions count in the file, not in a packed form of it.
+        headers = build_hf_headers() | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
+        with get_session().stream(
+            "GET", url, headers=headers, follow_redirects=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+        ) as response:
+            hf_raise_for_status(response)
+            # A server that knows no ranges sends the file from its beginning.
+            with file.partial.open("ab" if response.status_code == 206 else "wb") as partial:
+                for block in response.iter_bytes():
+                    partial.write(block)
+                    if self.stop.is_set() or partial.tell() > file.size:
+                        return
+
+    def _note_revision(self, repository: Path) -> None:
+        reference = repository / "refs" / self.revision
+        if self.revision == self.commit or (size_of(reference) > 0 and reference.read_text() == self.commit):
+            return
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        written = reference.with_name(f"{reference.name}.{os.getpid()}.tmp")
+        written.write_text(self.commit)
+        written.replace(reference)  # at once, nobody reads half of it
+
+    def _explained(self, error: Exception) -> OmniLMMError:
+        return explained(error, self.source, self.title, self.revision, self.endpoint)
+
+
+@contextmanager
+def _alone(path: Path, tell: Callable[[], None]) -> Iterator[None]:
+    """Wait until no other process fetches the same model; what it does is progress here too."""
+    from filelock import Timeout
+    from huggingface_hub.utils import WeakFileLock
+
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(WeakFileLock(path, timeout=REPORT_S))
+                break
+            except Timeout:
+                tell()
+        yield
+
+
+def _digest_is(path: Path, digest: str, stop: threading.Event) -> bool:
+    """Whether a file has that SHA-256, or that SHA-1 of git (40 digits)."""
+    if len(digest) == 64:
+        state = hashlib.sha256()
+    else:
+        state = hashlib.sha1(f"blob {size_of(path)}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as content:
+        while not stop.is_set() and (block := content.read(1 << 20)):
+            state.update(block)
+    return state.hexdigest() == digest
+
+
+def _hex(digest: str, length: int) -> str:
+    """A digest that may become the name of a file."""
+    if not re.fullmatch(rf"[0-9a-f]{{{length}}}", digest):
+        raise ValueError(f"{digest!r} is no digest")
+    return digest

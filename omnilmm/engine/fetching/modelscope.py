@@ -1,0 +1,61 @@
+"""Fetching from ModelScope, through its own optional package."""
+
+from __future__ import annotations
+
+import os
+import threading
+from importlib import import_module
+from pathlib import Path
+
+from omnilmm.engine.fetching.cache import Report, require_checkpoint, require_space, wanted
+from omnilmm.engine.fetching.troubles import HubError, reason_of
+
+
+def snapshot(source: str, revision: str | None) -> Path | None:
+    """Where a checkpoint lies on this disk, whole or not."""
+    try:
+        package = import_module("modelscope.hub.snapshot_download")
+        return Path(package.snapshot_download(source, revision=revision, local_files_only=True))
+    except Exception:  # not installed, or nothing there
+        return None
+
+
+def fetch(source: str, title: str, revision: str | None, report: Report | None) -> Path:
+    """The folder of a checkpoint, after fetching what is missing."""
+    try:
+        api = import_module("modelscope.hub.api").HubApi()
+        package = import_module("modelscope.hub.snapshot_download")
+        sizes = {file["Path"]: int(file["Size"]) for file in api.get_model_files(source, revision=revision)}
+    except Exception as error:  # the package has errors of its own, which cannot be named here
+        raise HubError(f"{title} cannot be fetched from ModelScope ({source}): {reason_of(error)}.") from error
+    names = sorted(wanted(sizes))
+    require_checkpoint(source, names)
+    total, done, turn = sum(sizes[name] for name in names), 0, threading.Lock()
+    cache = Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()
+    here = sum(
+        path.stat().st_size for path in (cache / "models" / source.replace("/", "--")).rglob("*") if path.is_file()
+    )
+    require_space(title, total - here, cache, "MODELSCOPE_CACHE")
+
+    class Progress:
+        """Made by the package for each file."""
+
+        def __init__(self, filename: str, file_size: int) -> None: ...
+
+        def update(self, size: int) -> None:
+            nonlocal done
+            with turn:
+                done += size
+                if report:
+                    report(min(done, total), total)
+
+        def end(self) -> None: ...
+
+    try:
+        return Path(
+            package.snapshot_download(source, revision=revision, allow_patterns=names, progress_callbacks=[Progress])
+        )
+    except Exception as error:
+        raise HubError(
+            f"The download of {title} from ModelScope broke off ({reason_of(error)}): run the same command again."
+        ) from error
