@@ -161,7 +161,7 @@ def measure(name: str, dtype: str, device: str, tiny: bool) -> Row:
     model = build(config, dtype, device)
     build_s = time.perf_counter() - began
     processor = processor_of(config)
-    model.get_output_embeddings().register_forward_hook(_never(processor.stop_ids, device))
+    model.get_output_embeddings().register_forward_hook(never_ending(processor.stop_ids, device))
     choices = Choice(device, "as asked"), Choice(dtype, "as asked")
     engine = LocalEngine(model, processor, cards()[name], *choices, feature_bytes=0)  # every answer looks
     last, peak = _answer(engine, device)
@@ -191,7 +191,7 @@ def _answer(engine: LocalEngine, device: str) -> tuple[Finished, float | None]:
     return last, torch.cuda.max_memory_allocated(device) / 2**30 if on_gpu else None
 
 
-def _never(ids: list[int], device: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+def never_ending(ids: list[int], device: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
     """Random weights must not end the answer early."""
     forbidden = torch.tensor(ids, device=device)
     return lambda _, __, logits: logits.index_fill(-1, forbidden, -1e4)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import limits, published, speed
+from benchmarks import limits, measured, published, speed
 from omnilmm.engine.events import Finished
 from omnilmm.engine.options import Sampling
 
@@ -20,7 +20,7 @@ SHAPES = ("minicpm-v-2", "minicpm-llama3-v-2.5", "minicpm-v-2.6", "omnilmm-12b")
 def test_the_baselines_say_what_we_say(shape: str, as_published: bool) -> None:
     """Slice by slice and eager, or with generate as it comes: the same tokens, so the same work."""
     engine = speed.engine_for(shape, "cpu", "fp32", tiny=True)
-    question = speed.Bench(engine, repeats=1, new_tokens=6).question
+    question = measured.Bench(engine, repeats=1, new_tokens=6).question
     options = Sampling(seed=0, max_new_tokens=6)
     *_, ours = engine.stream(question, options)
     theirs = published.answer(engine, question, options, as_published=as_published)
@@ -42,7 +42,7 @@ def test_a_token_reads_the_language_model_without_its_table_of_embeddings() -> N
     engine = speed.engine_for("minicpm-v-2.6", "cpu", "fp32", tiny=True)
     llm = engine.model.llm
     table = llm.get_input_embeddings().weight.nbytes
-    assert speed.Bench(engine, 1, 1)._bytes_per_token() == sum(p.nbytes for p in llm.parameters()) - table
+    assert measured.Bench(engine, 1, 1)._bytes_per_token() == sum(p.nbytes for p in llm.parameters()) - table
 
 
 def test_limits_are_above_zero() -> None:
@@ -59,7 +59,7 @@ def test_the_table_the_figures_and_the_plot_are_kept(tmp_path: Path, capsys: pyt
     figures = json.loads(kept.read_text())
     assert len(figures["rows"]) == 11
     assert set(figures["first_token_s"]) == {"ours", "as published"}
-    assert all(len(seconds) == speed.TURNS for seconds in figures["first_token_s"].values())
+    assert all(len(seconds) == measured.TURNS for seconds in figures["first_token_s"].values())
     for row in figures["rows"]:
         assert row["what"] in printed and row["what"] in results.read_text()
     assert "Scaled down" in printed and "--tiny" in figures["head"] and "torch" in figures["head"]
