@@ -221,3 +221,8 @@ def _capability(device: str) -> tuple[int, int]:
 
     devices = [f"cuda:{index}" for index in range(_cuda_count())] if device == BALANCED else [device]
     return min(torch.cuda.get_device_capability(one) for one in devices)
+
+
+def gib(size: float) -> str:
+    """Bytes for the reader: "7.0 GiB"."""
+    return f"{size / 2**30:.1f} GiB"

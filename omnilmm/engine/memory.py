@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from omnilmm.catalog import BUILT_IN, ModelCard, cards
 from omnilmm.engine.anatomy import number_bytes, quantised_modules, skeleton, tensor_sizes
 from omnilmm.errors import HardwareError
-from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, Choice, resolve_dtype
+from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, Choice, gib, resolve_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,11 +56,6 @@ class Need:
     def __str__(self) -> str:
         parts = f"weights {gib(self.weights)}, conversation {gib(self.cache)}, working memory {gib(self.work)}"
         return f"{gib(self.total)} ({parts})"
-
-
-def gib(size: float) -> str:
-    """Bytes for the reader: "7.0 GiB"."""
-    return f"{size / 2**30:.1f} GiB"
 
 
 def estimate(config: PreTrainedConfig, dtype: str, *, device: str = "cuda", context: int = TOKENS) -> Need:

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omnilmm.engine.anatomy import decoder_layers, kept_modules, outside_layers, skeleton, tensor_sizes
-from omnilmm.engine.memory import TOKENS, free_memory, gib, need_of
+from omnilmm.engine.memory import TOKENS, free_memory, need_of
 from omnilmm.engine.quantisation import prepare_bitsandbytes, quantisation
 from omnilmm.errors import HardwareError, OptionsError
-from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, compute_dtype
+from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, compute_dtype, gib
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

@@ -19,6 +19,7 @@ from huggingface_hub import constants
 from omnilmm.engine import fetching
 from omnilmm.engine.fetching import cache, cached, download, fetch
 from omnilmm.errors import CheckpointError, ModelNotFoundError
+from omnilmm.hardware import gib
 from tests.engine.local_hub import ENDLESS, LocalHub, digest, serving
 
 ROOT = Path(__file__).parents[2]
@@ -353,7 +354,7 @@ def test_only_what_is_missing_has_to_fit(hub: LocalHub, monkeypatch: pytest.Monk
 
 
 def test_sizes_are_told_in_gib() -> None:
-    assert cache.gib(17_072_000_000) == "15.9 GiB"
+    assert gib(17_072_000_000) == "15.9 GiB"
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(hub: LocalHub, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from transformers import PreTrainedConfig
 from omnilmm import hardware
 from omnilmm.catalog import ModelCard, cards, find
 from omnilmm.engine import memory
-from omnilmm.engine.memory import TOKENS, Need, check_fit, estimate, footprint, free_memory, gib
+from omnilmm.engine.memory import TOKENS, Need, check_fit, estimate, footprint, free_memory
 from omnilmm.errors import HardwareError
-from omnilmm.hardware import Choice
+from omnilmm.hardware import Choice, gib
 from tests.engine.test_anatomy import full_size
 from tests.models.tiny import tiny_config, tiny_model
 

@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from omnilmm.errors import CheckpointError
+from omnilmm.hardware import gib
 
 Report = Callable[[int, int], None]  # bytes on this disk, bytes in all
 
@@ -105,8 +106,3 @@ def size_of(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
-
-
-def gib(size: int) -> str:
-    """Bytes, to be read by people."""
-    return f"{size / 2**30:.1f} GiB"

@@ -21,7 +21,6 @@ from pathlib import Path
 from omnilmm.engine.fetching.cache import (
     Report,
     cache_variable,
-    gib,
     repository_of,
     require_checkpoint,
     require_space,
@@ -30,6 +29,7 @@ from omnilmm.engine.fetching.cache import (
 )
 from omnilmm.engine.fetching.troubles import HubError, explained, named, reason_of, status_of
 from omnilmm.errors import CheckpointError, OmniLMMError
+from omnilmm.hardware import gib
 
 CONNECTIONS = 4
 REPORT_S = 0.4
