@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 from omnilmm.training.cells import CELL_LABELS, CELL_PRINT, WORDS
 from omnilmm.training.data import PATCH_PRINT
-from omnilmm.training.labels import ALL_PLACES, DIGIT_CLASSES, DIGITS, EDGES, IGNORED
+from omnilmm.training.labels import ALL_PLACES, EDGE_CLASSES, EDGES, IGNORED
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS
-from omnilmm.training.printing import CHARACTERS
+from omnilmm.training.printing import CHARACTERS, LAST_COLUMN, LAST_ROW
 from omnilmm.training.scenes import SIZES
 
 _PRINTED = len(CHARACTERS) + 1
@@ -29,11 +29,13 @@ CLASSES = {
     "right": _PRINTED,
     "size": len(SIZES) + 1,
     "place": len(ALL_PLACES) + 1,
-    **{f"{edge}_{digit}": DIGIT_CLASSES + 1 for edge in EDGES for digit in DIGITS},
+    "row": LAST_ROW + 1,
+    "column": LAST_COLUMN + 1,
+    **dict.fromkeys(EDGES, EDGE_CLASSES + 1),
     **dict.fromkeys(PATCH_PRINT, _PRINTED),
 }
 # What is said of a patch several times over, by many numbers, weighs about as much as what is said once.
-_WEIGHTS = {f"{edge}_{digit}": 1 / 8 for edge in EDGES for digit in DIGITS} | dict.fromkeys(PATCH_PRINT, 1 / 4)
+_WEIGHTS = dict.fromkeys(EDGES, 1 / 4) | dict.fromkeys(PATCH_PRINT, 1 / len(PATCH_PRINT))
 
 
 class AuxiliaryHeads(nn.Module):
@@ -53,7 +55,8 @@ class AuxiliaryHeads(nn.Module):
         self.position = nn.Linear(vision_width, 2)
         self.cells = nn.Linear(width, CELL_LABELS)
         self.print = nn.Linear(width, CELL_PRINT * (len(CHARACTERS) + 1))
-        self.boxes = nn.Linear(width, 4 * 2 * DIGIT_CLASSES)
+        self.boxes = nn.Linear(width, len(EDGES) * EDGE_CLASSES)
+        self.rows, self.columns = nn.Linear(width, LAST_ROW + 1), nn.Linear(width, LAST_COLUMN + 1)
         self.likeness = nn.Parameter(torch.tensor([15.0, -5.0]))  # scale and offset of the cosine to a word
         self.register_buffer("word_ids", torch.tensor(word_ids), persistent=False)
 
@@ -83,9 +86,11 @@ class AuxiliaryHeads(nn.Module):
         losses["words"] = F.binary_cross_entropy_with_logits(logits, batch["cell_words"]) * len(WORDS) / 10
         printed = self.print(features).unflatten(-1, (CELL_PRINT, -1))
         losses["print"] = _balanced(printed.flatten(0, 2), batch["cell_print"].flatten()) / 2
-        digits = self.boxes(features).unflatten(-1, (4, 2, DIGIT_CLASSES))
-        edges = batch["cell_boxes"].flatten()
-        losses["boxes"] = _mean(_each(digits.flatten(0, 3), edges), edges != IGNORED) / 4
+        rows, columns = batch["cell_grid"].flatten(0, 1).t()
+        losses["rows"] = _balanced(self.rows(features).flatten(0, 1), rows) / 2
+        losses["columns"] = _balanced(self.columns(features).flatten(0, 1), columns) / 2
+        boxes, edges = self.boxes(features).unflatten(-1, (len(EDGES), EDGE_CLASSES)), batch["cell_boxes"].flatten()
+        losses["boxes"] = _mean(_each(boxes.flatten(0, 2), edges), edges != IGNORED) / 4
         return losses
 
 

@@ -12,8 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnilmm.training.facts import box_of, place_of
-from omnilmm.training.labels import IGNORED, LEAST_COVER, LEAST_PART, box_overlap, shape_cover, things_in_patches
+from omnilmm.training.facts import BOX_STEP, box_of, place_of
+from omnilmm.training.labels import (
+    IGNORED,
+    LEAST_COVER,
+    LEAST_PART,
+    box_overlap,
+    grid_places,
+    shape_cover,
+    things_in_patches,
+)
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS
 from omnilmm.training.printing import CHARACTERS
@@ -22,7 +30,7 @@ from omnilmm.training.scenes import SIZES, Scene, Shape
 PAIRS = len(KINDS) * len(COLOURS)
 CELL_LABELS = PAIRS + len(CHARACTERS) + len(KINDS)  # K
 CELL_PATCHES, CELLS = 3, 6  # a cell is 3×3 patches; 6×6 cells cover the usual views
-CELL_PRINT = 4  # characters in a row of which a cell tells the order
+CELL_PRINT = 6  # characters in a row of which a cell tells the order
 PLACE_WORDS = ("top", "bottom", "left", "right", "middle")
 _CHINESE_PLACES = {"top": "上", "bottom": "下", "left": "左", "right": "右"}  # the middle's 中 is the medium size's
 _CHINESE_SIZES = dict(zip(SIZES, "小中大", strict=True))
@@ -44,8 +52,9 @@ def about_cells(scene: Scene, rows: int, columns: int, *, is_overview: bool) -> 
     return {
         "labels": cell_labels(scene, rows, columns),
         "words": cell_words(scene, rows, columns, is_overview=is_overview),
-        "boxes": cell_boxes(scene, rows, columns) if is_overview else np.full((CELLS**2, 4, 2), IGNORED),
+        "boxes": cell_boxes(scene, rows, columns) if is_overview else np.full((CELLS**2, 4), IGNORED),
         "print": cell_print(scene, rows, columns),
+        "grid": cell_grid(scene, rows, columns) if is_overview else np.full((CELLS**2, 2), IGNORED),
     }
 
 
@@ -54,8 +63,9 @@ def nothing_in_cells() -> dict[str, NDArray[Any]]:
     return {
         "labels": np.zeros((CELLS**2, CELL_LABELS), np.float32),
         "words": np.zeros((CELLS**2, len(WORDS)), np.float32),
-        "boxes": np.full((CELLS**2, 4, 2), IGNORED),
+        "boxes": np.full((CELLS**2, 4), IGNORED),
         "print": np.zeros((CELLS**2, CELL_PRINT), np.int64),
+        "grid": np.zeros((CELLS**2, 2), np.int64),
     }
 
 
@@ -129,7 +139,7 @@ def cell_words(scene: Scene, rows: int, columns: int, *, is_overview: bool = Tru
 
 
 def cell_boxes(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
-    """Says where the thing that lies in a cell begins and ends, by the digits that an answer would use.
+    """Says where the thing that lies in a cell begins and ends.
 
     Args:
         scene: what the overview shows; a slice does not show where in the picture it is.
@@ -137,12 +147,24 @@ def cell_boxes(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
         columns: of patches.
 
     Returns:
-        Numbers [Q, 4, 2]: hundreds and tens of left, top, right and bottom; IGNORED where there is nothing.
+        Steps of BOX_STEP [Q, 4]: left, top, right and bottom; IGNORED where there is nothing.
     """
-    boxes = np.full((CELLS * CELLS, 4, 2), IGNORED)
+    boxes = np.full((CELLS * CELLS, 4), IGNORED)
     for cell, number in _things_of_cells(scene, rows, columns).items():
-        boxes[cell] = np.stack(np.divmod(np.array(box_of(scene, scene.things[number])) // 10, 10), axis=1)
+        boxes[cell] = np.array(box_of(scene, scene.things[number])) // BOX_STEP
     return boxes
+
+
+def cell_grid(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
+    """Says at which row and column of a text, table or chart the print is that a cell speaks of.
+
+    Returns:
+        Numbers [Q, 2], 0 where there is no such print.
+    """
+    grid, places = np.zeros((CELLS * CELLS, 2), np.int64), grid_places(scene)
+    for cell, number in _things_of_cells(scene, rows, columns).items():
+        grid[cell] = places[number]
+    return grid
 
 
 def cell_print(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:

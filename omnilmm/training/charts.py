@@ -12,7 +12,17 @@ from itertools import pairwise
 from typing import Literal
 
 from omnilmm.training.palette import RGB, Background, random_background, shade, visible_colours
-from omnilmm.training.printing import DAYS, FONTS, HEADERS, MONTHS, Label, around, printable_text, printed_at
+from omnilmm.training.printing import (
+    DAYS,
+    FONTS,
+    HEADERS,
+    LAST_ROW,
+    MONTHS,
+    Label,
+    around,
+    printable_text,
+    printed_at,
+)
 from omnilmm.training.scenes import Panel, Scene, random_size, worn
 
 _LETTER = (0.062, 0.085)  # height of capital letters as a fraction of the unit
@@ -135,17 +145,24 @@ def _bar_chart(scene: Scene, rng: random.Random, ink: tuple[str, RGB], held_out:
     for place, (text, value, colour) in enumerate(zip(texts, values, colours, strict=True)):
         middle, top = edge + (place + 0.5) * step, base - room * value / max(values)
         panels.append(_rectangle(middle - wide / 2, top, middle + wide / 2, base, shade(colour, rng), colour))
+        rank = _rank(value, values)
         label = _centred(text, font, letter, middle, base + 0.5 * letter, ink)
         if label.box[2] - label.box[0] > 0.94 * step:
             return None
-        labels.append(label)
+        labels.append(replace(label, row=rank, column=place + 1))
         if has_values:
-            numbers.append(_centred(str(value), font, letter, middle, top - 1.4 * letter, ink))
+            number = _centred(str(value), font, letter, middle, top - 1.4 * letter, ink)
+            numbers.append(replace(number, row=rank, column=place + 1))
         entries.append(Entry(text, value, colour))
     line = max(1.0, 0.008 * scene.unit)
     panels.append(_rectangle(edge / 2, base, scene.width - edge / 2, base + line, ink[1]))
     drawn = replace(scene, panels=tuple(panels), labels=(*numbers, *labels))
     return Chart(drawn, "bar", tuple(entries), has_values, of_months)
+
+
+def _rank(value: int, values: list[int]) -> int:
+    """1 for the highest, LAST_ROW for the lowest, whatever their number."""
+    return LAST_ROW if value == min(values) else 1 + sum(other > value for other in values)
 
 
 def _pie(scene: Scene, rng: random.Random, ink: tuple[str, RGB], held_out: bool) -> Chart | None:
@@ -179,7 +196,8 @@ def _pie(scene: Scene, rng: random.Random, ink: tuple[str, RGB], held_out: bool)
     for place, (entry, panel) in enumerate(zip(entries, tuple(panels), strict=True)):
         row = top + place * legend
         panels.append(_rectangle(left, row, left + letter, row + letter, panel.rgb, entry.colour))
-        labels.append(printed_at(entry.text, font, letter, left + 1.5 * letter, row, *ink))
+        label = printed_at(entry.text, font, letter, left + 1.5 * letter, row, *ink)
+        labels.append(replace(label, row=_rank(entry.value, values), column=place + 1))
     drawn = replace(scene, panels=tuple(panels), labels=tuple(labels))
     return Chart(drawn, "pie", tuple(entries), of_months=of_months)
 
@@ -215,8 +233,9 @@ def _table(scene: Scene, rng: random.Random, ink: tuple[str, RGB], held_out: boo
         if row == 1 or rng.random() < 0.5:
             panels.append(_rectangle(left, y, left + wide, y + line, ink[1]))
         x = left + gap / 2
-        for text, width in zip(texts, widths, strict=True):
-            labels.append(printed_at(text, font, letter, x, y + (pitch - letter) / 2, *ink))
+        for column, (text, width) in enumerate(zip(texts, widths, strict=True), start=1):
+            label = printed_at(text, font, letter, x, y + (pitch - letter) / 2, *ink)
+            labels.append(replace(label, row=row + 1, column=column))
             x += width + gap
     return Table(replace(scene, panels=tuple(panels), labels=tuple(labels)), header, rows)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from omnilmm.training.facts import PLACES, box_of, place_of
+from omnilmm.training.facts import BOX_GRID, BOX_STEP, PLACES, box_of, place_of
 from omnilmm.training.outlines import KINDS, outline
 from omnilmm.training.palette import COLOURS
 from omnilmm.training.printing import CHARACTERS, Box
@@ -20,10 +20,9 @@ from omnilmm.training.scenes import SIZES, Panel, Scene, Shape
 
 IGNORED = -100  # label of what no loss counts
 ALL_PLACES = tuple(place for row in PLACES for place in row)
-EDGES = ("left", "top", "right", "bottom")
-DIGITS = ("hundreds", "tens")  # of a number of a box
-DIGIT_CLASSES = 11  # the hundreds are 0 to 10, the tens 0 to 9
-_OF_OVERVIEWS = ("size", "place", *(f"{edge}_{digit}" for edge in EDGES for digit in DIGITS))
+EDGES = ("left_edge", "top_edge", "right_edge", "bottom_edge")  # of a thing's box
+EDGE_CLASSES = BOX_GRID // BOX_STEP + 1  # a place each: single digits are not learnt, since the last goes to and fro
+_OF_OVERVIEWS = ("size", "place", "row", "column", *EDGES)
 PATCH_LABELS = ("kind", "colour", "left", "right", *_OF_OVERVIEWS)
 LEAST_COVER = 0.15  # of a patch, below which a thing does not count as lying there
 LEAST_PART = 0.3  # of a character, from which on it lies there even so: a narrow one (I, 1) covers little of a patch
@@ -87,7 +86,7 @@ def patch_labels(scene: Scene, rows: int, columns: int, *, is_overview: bool = T
         "left" and "right" (number in CHARACTERS plus one) of the printed character in each half of it;
         "colour" (number in COLOURS plus one) of that shape, else of the print, else of a bar, a pie or a sign;
         "size" (number in SIZES plus one) of that shape, "place" (number in ALL_PLACES plus one) of it or the printed
-        line, and in "left_hundreds" to "bottom_tens" the digits plus one of its box; in slices all IGNORED.
+        line, "row" and "column" of that line, and EDGES (steps of BOX_STEP plus one) of its box; in slices all IGNORED.
     """
     halves, _ = _characters(scene, rows, columns * 2)
     halves = halves.reshape(-1, 2)
@@ -110,12 +109,16 @@ def _of_things(scene: Scene) -> dict[str, NDArray[np.int64]]:
     """What holds for all of a thing, by name; first for none, then for each of `scene.things`."""
     sizes = [SIZES.index(thing.size) + 1 if isinstance(thing, Shape) else 0 for thing in scene.things]
     places = [ALL_PLACES.index(place_of(scene, thing)) + 1 for thing in scene.things]
-    whole = {"size": np.array([0, *sizes]), "place": np.array([0, *places])}
-    boxes = np.array([box_of(scene, thing) for thing in scene.things], np.int64).reshape(-1, 4) // 10
-    for number, edge in enumerate(EDGES):
-        hundreds, tens = np.divmod(boxes[:, number], 10)
-        whole |= {f"{edge}_hundreds": np.array([0, *hundreds + 1]), f"{edge}_tens": np.array([0, *tens + 1])}
-    return whole
+    rows, columns = zip((0, 0), *grid_places(scene), strict=True)
+    whole = {"size": [0, *sizes], "place": [0, *places], "row": rows, "column": columns}
+    boxes = np.array([box_of(scene, thing) for thing in scene.things], np.int64).reshape(-1, 4) // BOX_STEP
+    whole |= {edge: [0, *boxes[:, number] + 1] for number, edge in enumerate(EDGES)}
+    return {name: np.array(numbers) for name, numbers in whole.items()}
+
+
+def grid_places(scene: Scene) -> list[tuple[int, int]]:
+    """Row and column of each of `scene.things` that is print, (0, 0) for a shape."""
+    return [(0, 0) if isinstance(thing, Shape) else (thing.row, thing.column) for thing in scene.things]
 
 
 def _cover(corners: NDArray[np.float64], scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:

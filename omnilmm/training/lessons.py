@@ -60,10 +60,10 @@ _WEIGHTS = {
 # Sorts of lessons, each of about the same length, so that a batch of one sort is hardly padded; and how often each
 # comes: a picture of ten views costs as much as several of one.
 Sort = Literal["short", "long", "sliced"]
-SHARES: dict[Sort, float] = {"short": 0.78, "long": 0.16, "sliced": 0.06}
+SHARES: dict[Sort, float] = {"short": 0.72, "long": 0.2, "sliced": 0.08}
 # Kinds of lessons, and how often each comes: with one picture seen at one look, several such, and sliced pictures.
 MIXTURES: dict[Sort, dict[str, float]] = {
-    "short": {"scene": 52, "chart": 9, "table": 7, "photo": 4, "talk": 4},
+    "short": {"scene": 52, "chart": 11, "table": 10, "photo": 3, "talk": 2},
     "long": {"pictures": 12, "series": 12},
     "sliced": {"scene": 46, "page": 23, "chart": 9, "table": 6, "pictures": 6, "series": 8, "photo": 2},
 }

@@ -27,6 +27,7 @@ from omnilmm.errors import InputError
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.training.labels import IGNORED
 
+HEADS_RATE = 5  # times the learning rate: linear readouts bear more, and have to follow what they read
 Batch = dict[str, Tensor]
 Losses = dict[str, Tensor]
 
@@ -46,6 +47,8 @@ class Recipe:
         save_every: batches between two saved states.
         look_first: batches at the beginning in which only the tower and the resampler learn, from the auxiliary
             losses alone: several times as many pictures per second while there is nothing to talk about yet.
+        heads_first: batches at the beginning in which the heads of the auxiliary losses alone learn, for a run that
+            begins with trained weights: new heads would shake them.
         workers: processes that draw.
         half: compute in bfloat16 where the device has fast units for it (CUDA, or a CPU with AMX).
         compile: let torch fuse the layers; needs a C++ compiler, and a minute at the start.
@@ -60,6 +63,7 @@ class Recipe:
     seed: int = 1
     save_every: int = 500
     look_first: int = 0
+    heads_first: int = 0
     workers: int = 1
     half: bool = True
     compile: bool = False
@@ -91,23 +95,26 @@ class Student(nn.Module):
         super().__init__()
         self.model, self.heads, self.auxiliary = model, heads, auxiliary
 
-    def forward(self, batch: Batch, only_look: bool = False) -> dict[str, Any]:
+    def forward(self, batch: Batch, only_look: bool = False, only_heads: bool = False) -> dict[str, Any]:
         """The loss to learn from, and all losses by name.
 
         Args:
             batch: see `data.collate`.
             only_look: leave the answers out.
+            only_heads: leave them out, and the model as it is.
         """
         losses: Losses = {}
         features = None
         if "pixel_values" in batch:
             sizes = batch["target_sizes"]
-            patches = self.model.vpm(batch["pixel_values"], sizes)
-            features = self.model.resampler(patches, sizes)
-            words = self.model.get_input_embeddings().weight
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not only_heads):
+                patches = self.model.vpm(batch["pixel_values"], sizes)
+                features = self.model.resampler(patches, sizes)
+            table: Any = self.model.get_input_embeddings().weight
+            words: Tensor = table.detach() if only_heads else table
             losses = self.heads(patches.float(), features.float(), words, batch)
         total = self.auxiliary * sum(losses.values(), torch.zeros((), device=batch["input_ids"].device))
-        if not only_look:
+        if not (only_look or only_heads):
             losses["answers"] = self._answers(batch, features)
             total = total + losses["answers"]
         return {"loss": total, "losses": losses}
@@ -216,26 +223,35 @@ class PictureTrainer(Trainer):
         Vectors (norms, biases) and tables of embeddings do not decay.
         """
         for_muon: list[nn.Parameter] = []
+        heads: list[nn.Parameter] = []
         decaying: list[nn.Parameter] = []
         plain: list[nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
             if not parameter.requires_grad:
                 continue
-            if parameter.ndim < 2 or "embed" in name or "query" in name:
+            if name.startswith("heads"):
+                heads.append(parameter)
+            elif parameter.ndim < 2 or "embed" in name or "query" in name:
                 plain.append(parameter)
-            elif parameter.ndim == 2 and not name.startswith("heads") and "lm_head" not in name:
+            elif parameter.ndim == 2 and "lm_head" not in name:
                 for_muon.append(parameter)
             else:
                 decaying.append(parameter)
         rate = self.recipe.learning_rate
         muon = torch.optim.Muon(for_muon, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
-        groups = [{"params": decaying, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+        groups = [
+            {"params": decaying, "weight_decay": 0.05},
+            {"params": plain, "weight_decay": 0.0},
+            {"params": heads, "weight_decay": 0.0, "lr": HEADS_RATE * rate},
+        ]
         self.optimizer = Both(muon, torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98)))
         return self.optimizer
 
     def compute_loss(self, model: nn.Module, inputs: Batch, *_: Any, **__: Any) -> Tensor:
         """The loss of a batch; what it is made of goes into the next line of the log."""
-        result = model(inputs, only_look=self.state.global_step < self.recipe.look_first)
+        step, recipe = self.state.global_step, self.recipe
+        only_heads, only_look = step < recipe.heads_first, step < recipe.look_first
+        result = model(inputs, only_look=only_look, only_heads=only_heads)
         for name, part in result["losses"].items():
             total = self.sums[name]
             total[0] += float(part.detach())

@@ -9,7 +9,7 @@ import math
 import random
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 MOST_CHARACTERS = 12  # of one line
+LAST_ROW = LAST_COLUMN = 5
 FONTS = (
     "DejaVuSans",
     "DejaVuSans-Bold",
@@ -55,6 +56,8 @@ class Label:
     """One printed line: a word or a number.
 
     (`x`, `y`) is the centre of its ink, `height` the height of a capital letter, `boxes` the ink of each character.
+    `row` and `column` count from 1 within a text, a table or a chart, where it is in one; in a chart the row is the
+    rank of its value, LAST_ROW the lowest.
     """
 
     text: str
@@ -65,6 +68,8 @@ class Label:
     height: float
     rgb: RGB
     boxes: tuple[Box, ...]
+    row: int = 0
+    column: int = 0
 
     @property
     def box(self) -> Box:
@@ -222,10 +227,11 @@ def text_block(
     slack = rng.choice((0.0, 0.5, rng.random()))  # of what a line is shorter than the longest: at the left, centred, …
     colour = rng.choice(colours)
     rgb = shade(colour, rng)
-    return tuple(
+    placed = (
         _moved(boxes, text, font, letter, left + slack * (block[0] - width), top + row * leading * letter, colour, rgb)
         for row, (text, boxes, width) in enumerate(zip(texts, lines, widths, strict=True))
     )
+    return tuple(replace(label, row=row) for row, label in enumerate(placed, start=1))
 
 
 def _block_height(lines: int, leading: float) -> float:

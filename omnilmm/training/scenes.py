@@ -303,11 +303,11 @@ def _small_print(scene: Scene, rng: random.Random, held_out: bool) -> Scene | No
     left, top, right, bottom = _room(scene)
     band = (bottom - top) / 6
     labels: list[Label] = []
-    for row, text in zip(rows, _texts(rng, count, held_out), strict=True):
+    for number, (row, text) in enumerate(zip(rows, _texts(rng, count, held_out), strict=True), start=1):
         letter = rng.uniform(*_SMALL_PRINT)
         room = (left, top + row * band + 2, right, top + (row + 1) * band - 2)
         line = text_block(rng, [text], room, letter, _SMALL_PRINT[0], colours)
         if line is None:
             return None
-        labels += line
+        labels.append(replace(line[0], row=number))
     return replace(scene, labels=tuple(labels))

@@ -15,7 +15,7 @@ from omnilmm.training.charts import Chart, Table, random_chart, random_table
 from omnilmm.training.drawing import draw
 from omnilmm.training.language import CODES, language
 from omnilmm.training.palette import RGB
-from omnilmm.training.printing import Label
+from omnilmm.training.printing import LAST_ROW, Label
 from omnilmm.training.questions.charts import ask_chart, ask_table
 from omnilmm.training.questions.turn import Turn
 from omnilmm.training.scenes import Panel, Scene
@@ -102,6 +102,22 @@ def charts() -> list[Chart]:
 def tables() -> list[Table]:
     rng = random.Random(32)
     return [random_table(rng) for _ in range(300)]
+
+
+def test_print_of_a_chart_knows_its_place_and_the_rank_of_its_value(charts: list[Chart]) -> None:
+    for chart in charts:
+        values = [entry.value for entry in chart.entries]
+        for column, (entry, seen) in enumerate(zip(chart.entries, seen_in(chart), strict=True), start=1):
+            rank = LAST_ROW if entry.value == min(values) else 1 + sum(value > entry.value for value in values)
+            own = [label for label in chart.scene.labels if label.text in (seen.text, seen.number)]
+            assert {(label.row, label.column) for label in own} == {(rank, column)}
+
+
+def test_print_of_a_table_knows_its_row_and_column(tables: list[Table]) -> None:
+    for table in tables:
+        by_place = {(label.row, label.column): label.text for label in table.scene.labels}
+        for row, texts in enumerate(cells_seen(table.scene), start=1):
+            assert [by_place[row, column] for column in range(1, len(texts) + 1)] == texts
 
 
 def said_of_charts(charts: list[Chart]) -> list[tuple[Chart, Turn]]:

@@ -151,7 +151,8 @@ def test_a_batch_pads_each_conversation_and_each_view(lessons: Lessons) -> None:
     assert batch["target_sizes"].tolist() == [list(view.grid) for view in views]
     assert batch["cell_labels"].shape == (len(views), CELLS**2, CELL_LABELS)
     assert batch["cell_words"].shape == (len(views), CELLS**2, len(WORDS))
-    assert batch["cell_boxes"].shape == (len(views), CELLS**2, 4, 2)
+    assert batch["cell_boxes"].shape == (len(views), CELLS**2, 4)
+    assert batch["cell_grid"].shape == (len(views), CELLS**2, 2)
     assert batch["cell_print"].shape == (len(views), CELLS**2, CELL_PRINT)
     for name in (*PATCH_LABELS, *PATCH_PRINT):
         assert batch[f"patch_{name}"].shape == (len(views), max(patches))
@@ -177,14 +178,14 @@ def test_only_an_overview_says_where_in_the_picture_a_thing_is(lessons: Lessons,
         overview, *others = sample.views
         overviews += overview.cells["words"][:, places].sum()
         slices += sum(view.cells["words"][:, places].sum() for view in others)
-        assert all((view.cells["boxes"] == IGNORED).all() for view in others)
+        assert all((view.cells[name] == IGNORED).all() for view in others for name in ("boxes", "grid"))
     assert overviews > 0 and slices == 0
 
 
 def test_a_photo_has_nothing_to_name(processor: MiniCPMVProcessor, lessons: Lessons) -> None:
     drawn: Drawn = lesson_of("photo", random.Random(2)).pictures[0]
     for view in lessons._views(drawn, processor.plan(Picture(drawn.image))):
-        assert not any(view.cells[name].any() for name in ("labels", "words", "print"))
+        assert not any(view.cells[name].any() for name in ("labels", "words", "print", "grid"))
         assert (view.cells["boxes"] == IGNORED).all()
         assert not any(view.patches[name].any() for name in (*PATCH_LABELS, *PATCH_PRINT))
         assert len(view.patches["kind"]) == view.grid[0] * view.grid[1]

@@ -4,6 +4,7 @@ import math
 import random
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -16,16 +17,16 @@ from omnilmm.training.cells import (
     PAIRS,
     WORDS,
     cell_boxes,
+    cell_grid,
     cell_labels,
     cell_print,
     cell_words,
 )
 from omnilmm.training.charts import random_chart
-from omnilmm.training.facts import box_of
+from omnilmm.training.facts import BOX_STEP, box_of
 from omnilmm.training.labels import (
     ALL_PLACES,
-    DIGIT_CLASSES,
-    DIGITS,
+    EDGE_CLASSES,
     EDGES,
     IGNORED,
     PATCH_LABELS,
@@ -34,7 +35,7 @@ from omnilmm.training.labels import (
 )
 from omnilmm.training.outlines import KINDS
 from omnilmm.training.palette import COLOURS, Background
-from omnilmm.training.printing import CHARACTERS, Box, printed_at
+from omnilmm.training.printing import CHARACTERS, LAST_COLUMN, LAST_ROW, Box, printed_at
 from omnilmm.training.scenes import SIZES, Panel, Scene, Shape, random_scene
 from tests.training.ink import ink, ink_of_patches, of_patches
 
@@ -132,9 +133,7 @@ def test_every_patch_of_a_thing_knows_the_whole_of_it() -> None:
     assert np.array(SIZES)[labels["size"][:2] - 1].tolist() == ["large"] * 2
     assert np.array(ALL_PLACES)[labels["place"][[0, 5, 7, 11]] - 1].tolist() == ["top left"] * 2 + ["right"] * 2
     for patch, edges in ((0, (0, 0, 500, 500)), (5, (0, 0, 500, 500)), (7, box), (11, box)):
-        for edge, number in zip(EDGES, edges, strict=True):
-            digits = labels[f"{edge}_hundreds"][patch] - 1, labels[f"{edge}_tens"][patch] - 1
-            assert digits == divmod(number // 10, 10)
+        assert [(labels[edge][patch] - 1) * BOX_STEP for edge in EDGES] == list(edges)
     for name in PATCH_LABELS:
         assert labels[name][12] == 0  # nothing lies there
 
@@ -144,7 +143,26 @@ def test_what_print_says_of_all_of_it() -> None:
     scene = Scene(3 * (label.box[2] + 4), 3 * 56, GREY, labels=(label,))
     labels = patch_labels(scene, 3, 3)
     assert (labels["size"] == 0).all() and ALL_PLACES[labels["place"][0] - 1] == "top left"
-    assert labels["bottom_hundreds"][0] - 1 == box_of(scene, label)[3] // 100
+    assert (labels["bottom_edge"][0] - 1) * BOX_STEP == box_of(scene, label)[3]
+
+
+def test_patches_and_cells_of_print_know_its_row_and_column() -> None:
+    placed = []
+    for row, column in product((1, 2, 3), (1, 2)):
+        label = printed_at("H", "DejaVuSans-Bold", 9.0, 36 * column - 34, 36 * row - 34, "blue", (0, 0, 200))
+        placed.append(replace(label, row=row, column=column))
+    scene = Scene(168, 168, GREY, labels=tuple(placed))
+    patches, cells = patch_labels(scene, 14, 14), cell_grid(scene, 14, 14).reshape(CELLS, CELLS, 2)
+    assert patches["row"].reshape(14, 14)[[0, 3, 6, 9], 0].tolist() == [1, 2, 3, 0]
+    assert patches["column"].reshape(14, 14)[0, [0, 3, 6]].tolist() == [1, 2, 0]
+    assert cells[:3, :2].tolist() == [[[1, 1], [1, 2]], [[2, 1], [2, 2]], [[3, 1], [3, 2]]]
+    assert not cells[3:].any() and not cells[:, 2:].any()
+
+
+def test_shapes_have_no_row_and_no_column() -> None:
+    scene = scene_of(square(30.0, 30.0, 60))
+    labels = patch_labels(scene, 4, 4)
+    assert not labels["row"].any() and not labels["column"].any() and not cell_grid(scene, 18, 18).any()
 
 
 def test_a_slice_does_not_know_where_in_the_picture_a_thing_is(scenes: list[Scene]) -> None:
@@ -192,7 +210,7 @@ def test_patch_labels_are_integers_in_range(scenes: list[Scene]) -> None:
         labels = patch_labels(scene, 7, 9)
         ranges = {"kind": len(KINDS), "colour": len(COLOURS), "left": len(CHARACTERS), "right": len(CHARACTERS)}
         ranges |= {"size": len(SIZES), "place": len(ALL_PLACES)}
-        ranges |= {f"{edge}_{digit}": DIGIT_CLASSES for edge in EDGES for digit in DIGITS}
+        ranges |= {"row": LAST_ROW, "column": LAST_COLUMN} | dict.fromkeys(EDGES, EDGE_CLASSES)
         assert set(labels) == set(ranges) == set(PATCH_LABELS)
         for name, most in ranges.items():
             assert labels[name].shape == (63,) and labels[name].dtype == np.int64
@@ -316,22 +334,20 @@ def test_words_of_a_cell_are_as_many_as_words() -> None:
     assert cell_words(scene, 14, 14).shape == (CELLS**2, len(WORDS))
 
 
-def test_every_cell_of_a_thing_says_the_digits_of_its_box() -> None:
+def test_every_cell_of_a_thing_says_the_edges_of_its_box() -> None:
     one, other = square(30.0, 30.0, 60), square(90.0, 95.0, 24, "blue")
     scene = scene_of(one, other)
     found = cell_boxes(scene, 18, 18)
     for cell in (0, CELLS + 1, 2 * CELLS + 2):
-        assert found[cell].tolist() == [[0, 0], [0, 0], [5, 0], [5, 0]]
-    digits = [list(divmod(edge // 10, 10)) for edge in box_of(scene, other)]
-    assert found[4 * CELLS + 4].tolist() == digits
+        assert (found[cell] * BOX_STEP).tolist() == [0, 0, 500, 500]
+    assert (found[4 * CELLS + 4] * BOX_STEP).tolist() == list(box_of(scene, other))
     assert (found[3:CELLS] == IGNORED).all() and (found[5 * CELLS : 5 * CELLS + 3] == IGNORED).all()
 
 
 def test_of_two_things_in_a_cell_the_larger_part_gives_the_box() -> None:
     scene = scene_of(square(7.0, 10.0, 12, "blue"), square(33.0, 30.0, 36))
-    boxes = [[list(divmod(edge // 10, 10)) for edge in box_of(scene, thing)] for thing in scene.things]
-    found = cell_boxes(scene, 18, 18)
-    assert [found[0].tolist(), found[CELLS].tolist()] == boxes
+    found = cell_boxes(scene, 18, 18) * BOX_STEP
+    assert [tuple(found[0]), tuple(found[CELLS])] == [box_of(scene, thing) for thing in scene.things]
 
 
 def test_a_cell_says_its_characters_in_reading_order() -> None:

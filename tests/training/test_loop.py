@@ -23,12 +23,14 @@ from omnilmm.training.cells import CELL_PATCHES, CELLS, WORDS
 from omnilmm.training.data import Lessons, Sample, collate
 from omnilmm.training.initialise import initialise
 from omnilmm.training.labels import IGNORED
-from omnilmm.training.loop import Both, PictureTrainer, Recipe, Student
+from omnilmm.training.loop import HEADS_RATE, Both, PictureTrainer, Recipe, Student
 from tests.training.small import LANGUAGE, TOWER, small_model
 
 RECIPE = Recipe(
     steps=4, batch_size=2, learning_rate=3e-3, warmup=1, decay=1, seed=5, save_every=2, workers=0, half=False
 )
+
+HEADS = {"cells", "words", "print", "rows", "columns", "boxes", "patch_position", *(f"patch_{n}" for n in CLASSES)}
 
 
 def student(processor: MiniCPMVProcessor, lessons: Dataset[Sample]) -> Student:
@@ -88,9 +90,7 @@ def test_the_log_tells_every_loss_and_the_schedule(tmp_path: Path, processor: Mi
     lines = [line for line in state["log_history"] if "learning_rate" in line]
     rates = [line["learning_rate"] / recipe.learning_rate for line in lines]
     assert rates == pytest.approx([0, 0.5, 1, 1, 1, 0.75, 0.5, 0.25])
-    names = {"answers", "cells", "words", "print", "boxes", "patch_position", "tokens_per_s"} | {
-        f"patch_{name}" for name in CLASSES
-    }
+    names = {"answers", "tokens_per_s", *HEADS}
     assert names <= {name for line in lines for name in line}
 
 
@@ -112,15 +112,7 @@ def test_a_few_steps_lower_every_loss(tmp_path: Path, processor: MiniCPMVProcess
         optimizer.step()
         optimizer.zero_grad()
     first, last = told[0], told[-1]
-    assert set(first) == {
-        "answers",
-        "cells",
-        "words",
-        "print",
-        "boxes",
-        "patch_position",
-        *(f"patch_{name}" for name in CLASSES),
-    }
+    assert set(first) == {"answers", *HEADS}
     assert all(last[name] < first[name] for name in first), (first, last)
     assert last["answers"] < 0.6 * first["answers"]
 
@@ -133,6 +125,16 @@ def test_looking_first_leaves_the_language_model_alone(tmp_path: Path, processor
     changed = {name for name in after if not torch.equal(before[name], after[name])}
     assert {name.split(".")[1] for name in changed if name.startswith("model.")} >= {"vpm", "resampler"}
     assert not [name for name in changed if name.startswith(("model.llm.model.layers", "model.llm.lm_head"))]
+
+
+def test_while_the_heads_learn_first_the_model_stays_as_it_is(tmp_path: Path, processor: MiniCPMVProcessor) -> None:
+    run = trainer(tmp_path, processor, replace(RECIPE, steps=2, heads_first=2, warmup=0, decay=0))
+    before = weights(run)
+    run.go()
+    after = weights(run)
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert {"heads.cells.weight", "heads.classes.kind.weight"} <= changed
+    assert not [name for name in changed if name.startswith("model.")]
 
 
 def test_without_looking_first_everything_learns(tmp_path: Path, processor: MiniCPMVProcessor) -> None:
@@ -193,18 +195,20 @@ def test_inner_matrices_go_to_muon_and_the_rest_to_adamw(tmp_path: Path, process
     assert isinstance(muon, torch.optim.Muon) and isinstance(adamw, torch.optim.AdamW)
     names = {id(parameter): name for name, parameter in run.model.named_parameters()}
     inner = {names[id(parameter)] for group in muon.param_groups for parameter in group["params"]}
-    decaying, plain = ({names[id(parameter)] for parameter in group["params"]} for group in adamw.param_groups)
-    assert len(inner) + len(decaying) + len(plain) == len(names)
-    assert inner | decaying | plain == set(names.values())
+    decaying, plain, heads = ({names[id(p)] for p in group["params"]} for group in adamw.param_groups)
+    assert len(inner) + len(decaying) + len(plain) + len(heads) == len(names)
+    assert inner | decaying | plain | heads == set(names.values())
+    assert heads == {name for name in names.values() if name.startswith("heads.")}
     assert all(dict(run.model.named_parameters())[name].ndim == 2 for name in inner)
     for part in ("q_proj.weight", "o_proj.weight", "gate_proj.weight", "down_proj.weight"):
         assert f"model.llm.model.layers.0.{'self_attn' if part[1] == '_' else 'mlp'}.{part}" in inner
     assert any(name.startswith("model.vpm.encoder") for name in inner)
     assert any(name.startswith("model.resampler") for name in inner)
     assert not [name for name in inner if "embed" in name or "head" in name.split(".")[0] or "lm_head" in name]
-    assert {"model.llm.lm_head.weight", "heads.cells.weight"} <= decaying
+    assert "model.llm.lm_head.weight" in decaying
     assert {"model.llm.model.embed_tokens.weight", "model.resampler.query", "model.llm.model.norm.weight"} <= plain
     assert adamw.param_groups[0]["weight_decay"] > 0 == adamw.param_groups[1]["weight_decay"]
+    assert [group["lr"] / RECIPE.learning_rate for group in adamw.param_groups] == [1, 1, HEADS_RATE]
 
 
 def test_the_two_optimizers_share_one_learning_rate_and_are_saved_as_one() -> None:
