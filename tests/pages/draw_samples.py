@@ -77,12 +77,12 @@ SCENES = {
         shape("heart", "red", RED, 62, 72, 42, -0.05),
         shape("cross", "green", GREEN, 142, 78, 14, 0.1),
     ),
-    "box": scene(
+    "missing": scene(
         Background("dots", SKY, (205, 224, 242), 0.4, 15.0),
         shape("heart", "red", RED, 129, 50, 32, -0.1),
         shape("square", "blue", BLUE, 50, 96, 30, 0.3),
     ),
-    "beside": scene(
+    "left": scene(
         plain(MIST),
         shape("square", "orange", ORANGE, 50, 74, 33, 0.05),
         shape("star", "green", GREEN, 136, 72, 36, 0.1),
