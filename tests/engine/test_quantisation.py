@@ -76,7 +76,9 @@ def test_the_built_in_model_answers_as_before_and_takes_less(
     model = load(BUILT_IN, dtype)
     taken = footprint(model)
     assert taken == estimate(model.config, dtype, device="cpu").weights
-    assert taken < (0.8 if dtype == "int8" else 0.7) * footprint(load(BUILT_IN, "bf16"))
+    # What is not quantised is in bf16 where the CPU has units for it, else in fp32.
+    rest = "bf16" if model.get_input_embeddings().weight.dtype == torch.bfloat16 else "fp32"
+    assert taken < (0.8 if dtype == "int8" else 0.7) * footprint(load(BUILT_IN, rest))
     agreed = total = 0
     with torch.no_grad():
         for (ids, slots, pixels, sizes), answer in zip(prompts, answers, strict=True):
