@@ -220,7 +220,7 @@ class PictureTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Muon for the matrices within the tower, the resampler and the language model, AdamW for all else.
 
-        Vectors (norms, biases) and tables of embeddings do not decay.
+        The heads learn HEADS_RATE times as fast. They, vectors (norms, biases) and tables of embeddings do not decay.
         """
         for_muon: list[nn.Parameter] = []
         heads: list[nn.Parameter] = []
