@@ -1,6 +1,10 @@
-"""From the name of a model to an engine that answers with it.
+"""From the name of a model to an engine that answers with it, in two steps.
 
-name -> card -> device, number type -> files (fetched where they are missing) -> do they fit -> model, processor
+prepare: name -> card -> device, number type -> files (fetched where they are missing) -> processor -> do they fit
+load:    weights -> engine
+
+All that can be known without the weights in memory is found out by the first step, so that a model that answers needs
+to be let go only between the two.
 """
 
 from __future__ import annotations
@@ -10,7 +14,9 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +32,70 @@ from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, resolve_device, resolv
 logger = logging.getLogger(__name__)
 
 
-def load_engine(
+@dataclass(frozen=True)
+class Prepared:
+    """A checkpoint on this disk that is known to load, as far as that can be known before; made by `prepare`.
+
+    Attributes:
+        card: of the model.
+        folder: where its files are.
+        device, dtype: where and in which number type it will be, and why.
+        caps: bytes per device, where that is limited.
+        config, processor: of the checkpoint.
+        freed_bytes: that were not free when it was prepared, and will be when it is loaded.
+        feature_bytes, prefix_bytes: for what the engine keeps.
+    """
+
+    card: ModelCard
+    folder: Path
+    device: Choice
+    dtype: Choice
+    caps: Mapping[int | str, int] | None
+    config: Any
+    processor: Any
+    freed_bytes: int = 0
+    feature_bytes: int = FEATURE_BYTES
+    prefix_bytes: int = PREFIX_BYTES
+
+    def load(self) -> LocalEngine:
+        """Load the weights; may be called again when the engine is gone.
+
+        Raises:
+            HardwareError: Less memory is free than was expected.
+            CheckpointError: Weights that do not fit the configuration.
+        """
+        import torch
+
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # what a model that is gone has left
+        dtype = self.dtype
+        if self.freed_bytes:  # what was expected to be free may not be
+            dtype = _fitting(self.card, self.config, self.device, dtype)
+        model = _load(self, dtype)
+        return LocalEngine(
+            model,
+            self.processor,
+            self.card,
+            self.device,
+            dtype,
+            feature_bytes=self.feature_bytes,
+            prefix_bytes=self.prefix_bytes,
+        )
+
+
+def load_engine(model: str = BUILT_IN, device: str = "auto", dtype: str = "auto", **arguments: Any) -> LocalEngine:
+    """Load a model.
+
+    Args:
+        model: name in `configs/`, hub id, or folder.
+        device: "auto", "cpu", "cuda", "cuda:N", "mps", or "balanced" over several GPUs and the CPU.
+        dtype: "auto", "bf16", "fp16", "fp32", "int8" or "int4".
+        **arguments: further ones of `prepare`, which also says what is raised.
+    """
+    return prepare(model, device, dtype, **arguments).load()
+
+
+def prepare(
     model: str = BUILT_IN,
     device: str = "auto",
     dtype: str = "auto",
@@ -38,8 +107,9 @@ def load_engine(
     feature_cache_mib: int = FEATURE_BYTES // 2**20,
     prefix_cache_mib: int = PREFIX_BYTES // 2**20,
     report: Report | None = None,
-) -> LocalEngine:
-    """Load a model.
+    freed_bytes: int = 0,
+) -> Prepared:
+    """Everything up to loading the weights: fetch what is missing, and check all that can be checked.
 
     Args:
         model: name in `configs/`, hub id, or folder.
@@ -52,6 +122,7 @@ def load_engine(
         feature_cache_mib: for what was seen in pictures, so that each is looked at once; 0 keeps nothing.
         prefix_cache_mib: for conversations between their turns, so that each is read once; 0 keeps nothing.
         report: told bytes on this disk and bytes in all while something is fetched.
+        freed_bytes: of memory that another model takes now and that will be free when this one is loaded.
 
     Raises:
         ModelNotFoundError: No such model, or no such revision.
@@ -67,19 +138,24 @@ def load_engine(
     if not folder.is_dir():
         revision = revision or card.revision
         if cached(card.source, revision, hub) is None:
-            _check_download(card, device_choice, dtype)
+            _check_download(card, device_choice, dtype, freed_bytes)
         folder = fetch(card.source, title=card.title, revision=revision, hub=hub, offline=offline, report=report)
         card = _card_of(card, folder)
     shapes = _shapes(folder)
     card = card.model_copy(update={"parameters": card.parameters or _count(card, shapes)})
     dtype_choice = resolve_dtype(dtype, device_choice.value, card.stored, card.parameters)
-    loaded, processor, dtype_choice = _load(card, folder, device_choice, dtype_choice, caps)
-    return LocalEngine(
-        loaded,
-        processor,
+    with _explained(card, folder):
+        config, processor = _parts(folder)
+        dtype_choice = _fitting(card, config, device_choice, dtype_choice, freed_bytes)
+    return Prepared(
         card,
+        folder,
         device_choice,
         dtype_choice,
+        caps,
+        config,
+        processor,
+        freed_bytes,
         feature_bytes=feature_cache_mib * 2**20,
         prefix_bytes=prefix_cache_mib * 2**20,
     )
@@ -105,12 +181,13 @@ def _count(card: ModelCard, shapes: Mapping[str, tuple[int, ...]]) -> int | None
     return None if card.stored in QUANTISED else sum(math.prod(shape) for shape in shapes.values())
 
 
-def _check_download(card: ModelCard, device: Choice, dtype: str) -> None:
+def _check_download(card: ModelCard, device: Choice, dtype: str, freed_bytes: int) -> None:
     """Refuse before gigabytes are fetched; "auto" may still choose a smaller type than this machine's best."""
     from omnilmm.engine.memory import check_download
 
     choice = resolve_dtype(dtype, device.value, card.stored, card.parameters)
-    check_download(card, device, Choice("bf16", choice.reason) if choice.value == "fp32" != dtype else choice)
+    least = Choice("bf16", choice.reason) if choice.value == "fp32" != dtype else choice
+    check_download(card, device, least, freed_bytes)
 
 
 def _card_of(card: ModelCard, folder: Path) -> ModelCard:
@@ -126,35 +203,21 @@ def _caps(max_memory: str | None) -> dict[int | str, int] | None:
     return None if max_memory is None else parse_max_memory(max_memory)
 
 
-def _load(
-    card: ModelCard, folder: Path, device: Choice, dtype: Choice, caps: Mapping[int | str, int] | None
-) -> tuple[Any, Any, Choice]:
-    """Model and processor, and the number type that fits."""
+@contextmanager
+def _explained(card: ModelCard, folder: Path) -> Iterator[None]:
+    """Whatever transformers says about a folder becomes one line of ours."""
     # Without it, a repository that has only pickles starts a thread that asks a service to convert them.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
-    from transformers import AutoConfig, AutoModelForImageTextToText
     from transformers.utils import logging as transformers_logging
-
-    from omnilmm.engine.placement import loading_arguments
-    from omnilmm.engine.quantisation import settle
-    from omnilmm.models.library import load_processor
 
     # What goes wrong is said by our own errors, in one line.
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
     # Meant so: the published code counts new tokens alone, too.
     warnings.filterwarnings("ignore", message="Passing `repetition_penalty` with `inputs_embeds`")
-    local: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
-        config = AutoConfig.from_pretrained(folder, **local)
-        dtype = _fitting(card, config, device, dtype)
-        processor = load_processor(folder)
-        placement = loading_arguments(config, device.value, dtype.value, caps, card.context)
-        loaded, info = AutoModelForImageTextToText.from_pretrained(
-            folder, output_loading_info=True, **placement, **local
-        )
-        settle(loaded)
+        yield
     except OmniLMMError:
         raise
     except Exception as error:  # a folder can be wrong in more ways than anybody knows
@@ -163,13 +226,39 @@ def _load(
             f"The model {card.name!r} cannot be loaded from {folder}: {_first_line(error)} "
             "Check that its files are complete, or fetch them again."
         ) from error
+
+
+def _parts(folder: Path) -> tuple[Any, Any]:
+    """Configuration and processor: all of a checkpoint but its weights."""
+    from transformers import AutoConfig
+
+    from omnilmm.models.library import LOCAL, load_processor
+
+    return AutoConfig.from_pretrained(folder, **LOCAL), load_processor(folder)
+
+
+def _load(prepared: Prepared, dtype: Choice) -> Any:
+    """The model."""
+    card, folder = prepared.card, prepared.folder
+    with _explained(card, folder):
+        from transformers import AutoModelForImageTextToText
+
+        from omnilmm.engine.placement import loading_arguments
+        from omnilmm.engine.quantisation import settle
+        from omnilmm.models.library import LOCAL
+
+        placement = loading_arguments(prepared.config, prepared.device.value, dtype.value, prepared.caps, card.context)
+        loaded, info = AutoModelForImageTextToText.from_pretrained(
+            folder, output_loading_info=True, **placement, **LOCAL
+        )
+        settle(loaded)
     if info["missing_keys"]:  # ours list them themselves, transformers' own models would be random there
         missing = sorted(info["missing_keys"])
         raise CheckpointError(f"{folder} is not complete: {len(missing)} tensors are missing, such as {missing[0]}.")
-    return loaded.eval(), processor, dtype
+    return loaded.eval()
 
 
-def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice) -> Choice:
+def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_bytes: int = 0) -> Choice:
     """The number type, or bf16 where "auto" chose fp32 and only bf16 fits; a warning where it is tight.
 
     Raises:
@@ -178,12 +267,12 @@ def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice) -> Cho
     from omnilmm.engine.memory import check_fit
 
     try:
-        warning = check_fit(card, config, device, dtype)
+        warning = check_fit(card, config, device, dtype, freed_bytes=freed_bytes)
     except HardwareError:
         if dtype.value != "fp32" or dtype.reason == AS_ASKED:
             raise
         dtype = Choice("bf16", "fp32 does not fit into the memory")
-        warning = check_fit(card, config, device, dtype)
+        warning = check_fit(card, config, device, dtype, freed_bytes=freed_bytes)
     if warning:
         logger.warning(warning)
     return dtype

@@ -103,7 +103,13 @@ def free_memory(device: str) -> int | None:
 
 
 def check_fit(
-    card: ModelCard, config: PreTrainedConfig, device: Choice, dtype: Choice, context: int | None = None
+    card: ModelCard,
+    config: PreTrainedConfig,
+    device: Choice,
+    dtype: Choice,
+    context: int | None = None,
+    *,
+    freed_bytes: int = 0,
 ) -> str | None:
     """Whether a model fits, before it is loaded.
 
@@ -113,6 +119,7 @@ def check_fit(
         device: as from `resolve_device`.
         dtype: as from `resolve_dtype`.
         context: tokens of a conversation, by default the card's.
+        freed_bytes: that another model takes now, and that will be free.
 
     Returns:
         A warning if only a long conversation or a large picture may not fit, else None.
@@ -123,6 +130,7 @@ def check_fit(
     free = free_memory(device.value)
     if free is None:
         return None
+    free += freed_bytes
     model, tokens = skeleton(config), context or card.context
     need = need_of(model, dtype.value, device.value, tokens)
     if need.total <= free:
@@ -140,16 +148,23 @@ def check_fit(
     )
 
 
-def check_download(card: ModelCard, device: Choice, dtype: Choice) -> None:
+def check_download(card: ModelCard, device: Choice, dtype: Choice, freed_bytes: int = 0) -> None:
     """Whether it is worth fetching: by the card alone, before there is a configuration to count from.
+
+    Args:
+        card: of the model.
+        device: as from `resolve_device`.
+        dtype: as from `resolve_dtype`.
+        freed_bytes: that another model takes now, and that will be free.
 
     Raises:
         HardwareError: Even the bare weights are larger than what is free.
     """
     free = free_memory(device.value)
     least = (card.parameters or 0) * LEAST_BYTES[dtype.value]
-    if free is None or least <= free:
+    if free is None or least <= free + freed_bytes:
         return
+    free += freed_bytes
     fitting = card.best_dtype(free / 2**30)
     ways = [f"--dtype {fitting} ({card.memory_gib[fitting]:.1f} GiB)"] if fitting in card.memory_gib else []
     ways += _smaller_models(card, dtype.value, device.value, free)
