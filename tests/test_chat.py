@@ -23,6 +23,7 @@ from omnilmm.engine.events import Finished, Preview, TextDelta
 from omnilmm.engine.options import options_for
 from omnilmm.errors import ImageError, InputError, OptionsError
 from omnilmm.images.pixels import open_picture
+from omnilmm.prompts.messages import conversation_from_dicts
 from omnilmm.ui.terminal import Terminal
 from tests.programs import modules_after
 
@@ -116,6 +117,19 @@ def test_stream_with_beam_search_gives_the_winner_once(chat: OmniLMMChat) -> Non
     }
     assert list(chat.stream([message], mode="beam")) == [ANSWER]
     assert any(isinstance(event, Preview) for event in chat.events([message], mode="beam"))
+
+
+def test_temperature_0_is_greedy_whatever_the_seed(chat: OmniLMMChat) -> None:
+    message = {"role": "user", "content": [PICTURE, "Describe the picture."]}
+    model, processor = chat.engine.model, chat.engine.processor
+    inputs = processor.inputs(conversation_from_dicts([message]))
+    greedy = {"do_sample": False, "max_new_tokens": 40, "eos_token_id": processor.stop_ids, "pad_token_id": 0}
+    for penalty in (1.0, 1.5):
+        ids = model.generate(**inputs, **greedy, repetition_penalty=penalty)[0].tolist()
+        expected = processor.tokenizer.decode(ids, skip_special_tokens=True)
+        options = {"temperature": 0, "max_new_tokens": 40, "repetition_penalty": penalty}
+        for more in ({}, {"seed": 1}, {"seed": 2, "top_p": 0.2, "top_k": 1}):
+            assert "".join(chat.stream([message], **options, **more)) == expected
 
 
 def test_options_of_the_other_mode_are_refused(chat: OmniLMMChat) -> None:
@@ -268,7 +282,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
         (["--model", "minicpm-v-2.7", "hi"], 2, "Did you mean minicpm-v-4.7 or minicpm-v-2.6"),
         (["--device", "cuda:9", "hi"], 2, "Try --device auto"),
         (["--device", "tpu", "hi"], 2, "Unknown device"),
-        (["--temperature", "0", "hi"], 2, "temperature must be a number from 0.05 to 2"),
+        (["--temperature", "-1", "hi"], 2, "temperature must be a number from 0 to 2"),
         (["--mode", "beam", "--top-k", "5", "hi"], 2, "No option of beam: top_k"),
     ],
 )

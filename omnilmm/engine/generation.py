@@ -96,6 +96,6 @@ class Generation:
 
 def seed_of(options: Options) -> int:
     """Without a seed torch's generator gives one, so `torch.manual_seed(0)` before an answer counts."""
-    if isinstance(options, BeamSearch):
+    if isinstance(options, BeamSearch) or options.is_greedy:
         return 0  # nothing is drawn
     return options.seed if options.seed is not None else int(torch.randint(2**31, ()))

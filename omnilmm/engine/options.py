@@ -28,8 +28,11 @@ class Limit:
         return f"{self.low} to {self.high}" if self.whole else f"{self.low:g} to {self.high:g}"
 
 
+# Below it logits are divided by next to nothing, up to infinity; vLLM draws the same line (`_SAMPLING_EPS`).
+GREEDY_BELOW = 1e-5
+
 LIMITS = {
-    "temperature": Limit(0.05, 2.0, 0.05),
+    "temperature": Limit(0.0, 2.0, 0.05),
     "top_p": Limit(0.05, 1.0, 0.05),
     "top_k": Limit(1, 200, 1, whole=True),
     "repetition_penalty": Limit(0.5, 3.0, 0.01),
@@ -42,7 +45,10 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Sampling:
-    """Draw every token. The same seed gives the same answer; without one, torch's generator is drawn from."""
+    """Draw every token. The same seed gives the same answer; without one, torch's generator is drawn from.
+
+    At temperature 0 nothing is drawn: every token is the likeliest one, whatever top_p, top_k and seed say.
+    """
 
     temperature: float = 0.7
     top_p: float = 0.8
@@ -53,6 +59,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         _check(self)
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether every token is the likeliest one."""
+        return self.temperature < GREEDY_BELOW
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 transformers' processors sort the whole vocabulary for top-p, and look over it a dozen times. Here top-k comes first,
 and the rest is done with those few candidates. (Where several tokens share the last place of top-k, `generate` keeps
-them all, and here there are never more than k.)
+them all, and here there are never more than k.) At temperature 0 the likeliest token is taken, as with
+`do_sample=False`.
 
 `V` vocabulary · `k` candidates
 """
@@ -33,7 +34,14 @@ class Sampler:
 
     def draw(self, logits: Tensor) -> Tensor:
         """The next token [1, 1] for logits [1, V]."""
-        scores = self._penalised(logits.float()) / self.options.temperature
+        scores = self._penalised(logits.float())
+        token = scores.argmax(dim=-1, keepdim=True) if self.options.is_greedy else self._drawn(scores)
+        if self.said is not None:
+            self.said.scatter_(1, token, True)
+        return token
+
+    def _drawn(self, scores: Tensor) -> Tensor:
+        scores = scores / self.options.temperature
         best, places = scores.topk(min(self.options.top_k, scores.shape[1]))  # [1, k], the best one first
         shares = best.softmax(dim=-1)
         if self.options.top_p < 1:
@@ -41,10 +49,7 @@ class Sampler:
             shares = shares.masked_fill(shares.cumsum(dim=-1) - shares >= self.options.top_p, 0)
         # As `torch.multinomial` draws: shares over waiting times, of which every token of the vocabulary gets one.
         waits = torch.empty_like(scores).exponential_(generator=self.generator)
-        token = places.gather(1, (shares / waits.gather(1, places)).argmax(dim=-1, keepdim=True))
-        if self.said is not None:
-            self.said.scatter_(1, token, True)
-        return token
+        return places.gather(1, (shares / waits.gather(1, places)).argmax(dim=-1, keepdim=True))
 
     def _penalised(self, scores: Tensor) -> Tensor:
         """Scores [1, V], lower for what was said."""

@@ -20,6 +20,9 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from omnilmm.engine.options import BeamSearch, Options
 from omnilmm.engine.turns import works_for_the_model
 
+# What only sampling looks at is named too, at what `generate` takes for unset: else it warns of the checkpoint's own.
+_NOT_DRAWN = {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 50}
+
 Ids = list[int]
 Generate = Callable[[StoppingCriteriaList], Tensor]
 Surroundings = Callable[[], AbstractContextManager[Any]]
@@ -100,12 +103,17 @@ def generate_arguments(options: Options, stop_ids: Sequence[int]) -> dict[str, A
         "use_cache": True,
     }
     if isinstance(options, BeamSearch):
-        return common | {
-            "num_beams": options.beams,
-            "do_sample": False,
-            "length_penalty": float(options.length_penalty),
-            "early_stopping": False,
-        }
+        return (
+            common
+            | _NOT_DRAWN
+            | {
+                "num_beams": options.beams,
+                "length_penalty": float(options.length_penalty),
+                "early_stopping": False,
+            }
+        )
+    if options.is_greedy:
+        return common | _NOT_DRAWN | {"num_beams": 1}
     return common | {
         "do_sample": True,
         "num_beams": 1,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
@@ -121,6 +121,22 @@ def test_an_answer_is_what_the_librarys_own_generate_gives(each: LocalEngine, op
     end = finished(list(each.stream(conversation, options)))
     assert end.usage.new_tokens == len(new)
     assert end.text == text_of(each, new)
+
+
+def test_temperature_0_is_generate_without_sampling(each: LocalEngine, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where the checkpoint wants to be sampled: none of its settings counts, and nothing warns of them."""
+    inputs = each.reader.inputs(QUESTION)
+    plain = {"repetition_penalty": 1.2, "max_new_tokens": 10, "eos_token_id": [256, 258], "pad_token_id": 256}
+    new = each.model.generate(**inputs, **plain, do_sample=False)[0, inputs["input_ids"].shape[1] :].tolist()
+    own = each.model.generation_config
+    each.model.generation_config = GenerationConfig(do_sample=True, temperature=1.7, top_k=3, top_p=0.4)
+    try:
+        said = {answer(each, QUESTION, Sampling(0, 0.5, 7, 1.2, seed, max_new_tokens=10)) for seed in (None, 1, 2)}
+        answer(each, QUESTION, BEAM)
+    finally:
+        each.model.generation_config = own
+    assert said == {text_of(each, new)}
+    assert "generation flags" not in caplog.text
 
 
 @pytest.mark.parametrize("seed", range(3))

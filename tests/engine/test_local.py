@@ -78,6 +78,16 @@ def test_an_answer_is_the_text_of_what_generate_gives(engine: LocalEngine, quest
     assert answer(engine, question, SAMPLING) == text_of(engine, output[0].tolist())
 
 
+def test_temperature_0_is_generate_without_sampling(engine: LocalEngine, question: Conversation) -> None:
+    before = torch.get_rng_state()
+    said = {answer(engine, question, Sampling(0, 0.5, 3, 1.2, seed, max_new_tokens=40)) for seed in (None, 1, 2)}
+    assert torch.equal(torch.get_rng_state(), before)  # nothing is drawn, not even a seed
+    inputs, ends = engine.processor.inputs(question), engine.processor.stop_ids
+    plain = {"do_sample": False, "repetition_penalty": 1.2, "max_new_tokens": 40, "eos_token_id": ends}
+    assert said == {text_of(engine, engine.model.generate(**inputs, **plain, pad_token_id=ends[0])[0].tolist())}
+    assert said != {answer(engine, question, Sampling(0, repetition_penalty=1.0, max_new_tokens=40))}
+
+
 def test_previews_end_with_the_winner_that_generate_gives(engine: LocalEngine, question: Conversation) -> None:
     events = list(engine.stream(question, BEAM))
     previews = [event.text for event in events if isinstance(event, Preview)]

@@ -47,7 +47,7 @@ def test_a_whole_number_written_as_a_float_is_one(mode: Mode, name: str) -> None
 
 def test_all_bad_values_are_listed_at_once() -> None:
     with pytest.raises(OptionsError, match=r"temperature .*; top_p .*; top_k "):
-        Sampling(temperature=0, top_p=2, top_k=0)
+        Sampling(temperature=-1, top_p=2, top_k=0)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from omnilmm.conversation import Conversation
+from omnilmm.engine.decoding import Decoder
 from omnilmm.engine.local import generate_arguments
 from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.engine.sampling import Sampler
 from omnilmm.images.pixels import patch_strip
 from omnilmm.models.processor import TEMPLATES
 from omnilmm.models.resampler import Positions, Resampler
@@ -121,11 +123,31 @@ def test_generated_ids_are_equal(generation: tuple[Case, str]) -> None:
         beams = BeamSearch(entry["num_beams"], entry["repetition_penalty"], max_new_tokens=entry["max_new_tokens"])
         arguments = generate_arguments(beams, ends)
     else:
-        arguments = {key: value for key, value in entry.items() if key != "ids"} | {"pad_token_id": ends[0]}
+        arguments = generate_arguments(_greedy(entry), ends)
     ids = case.model.generate(inputs_embeds=case.embeds(), **arguments)[0].tolist()
     if entry["num_beams"] > 1 and ids[-1] in ends:
         ids[-1] = ends[0]  # the reference names the first end token, whichever a beam met
     assert ids == entry["ids"]
+
+
+@torch.inference_mode()
+def test_tokens_at_temperature_0_are_the_greedy_ones(greedy: tuple[Case, str]) -> None:
+    """By the engine's own loop, whatever the options of drawing and the seed say."""
+    case, name = greedy
+    entry = case.expected["generation"][name]
+    ends = entry["eos_token_id"] if isinstance(entry["eos_token_id"], list) else [entry["eos_token_id"]]
+    sampler, decoder = Sampler(_greedy(entry), 5, torch.device("cpu")), Decoder(case.model)
+    ids: list[int] = []
+    logits = decoder.read(case.embeds())
+    while len(ids) < entry["max_new_tokens"] and not set(ids) & set(ends):
+        token = sampler.draw(logits)
+        ids.append(int(token))
+        logits = decoder.read(case.model.get_input_embeddings()(token))
+    assert ids == entry["ids"]
+
+
+def _greedy(entry: dict[str, Any]) -> Sampling:
+    return Sampling(0, 0.3, 5, entry["repetition_penalty"], max_new_tokens=entry["max_new_tokens"])
 
 
 @torch.no_grad()

@@ -122,12 +122,12 @@ def test_each_mode_has_its_own_controls_and_they_reach_the_engine(page: AppTest,
 
     length = {ENGLISH.labels["max_new_tokens"]}
     assert labels() == {control.label for control in mode_controls(engine.card, "sampling")} | length
-    page.slider(key=f"sampling-temperature-{engine.card.name}").set_value(0.5).run()
+    page.slider(key=f"sampling-temperature-{engine.card.name}").set_value(0.0).run()
     page.text_input(key=f"sampling-seed-{engine.card.name}").set_value("7").run()
     ask_sample(page)
     options = engine.asked[-1][1]
     assert isinstance(options, Sampling)
-    assert (options.temperature, options.seed) == (0.5, 7)
+    assert options.is_greedy and options.seed == 7
     page.radio(key="mode").set_value("beam").run()
     assert labels() == {control.label for control in mode_controls(engine.card, "beam")} | length
     page.slider(key=f"beam-beams-{engine.card.name}").set_value(5).run()
