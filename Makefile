@@ -2,16 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+MODEL ?=
 FLAGS ?=
+CHOSEN := $(if $(MODEL),--model $(MODEL)) $(FLAGS)
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo demo-streamlit test check bench bench-speed bench-page bench-gpu screenshots space clean
 
-demo: $(VENV)/.demo  ## install what the page needs and open it on the built-in model
-	$(RUN) web_demo.py --open $(FLAGS)
+demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL=minicpm-v-2.6 FLAGS="--dtype int4"
+	$(RUN) web_demo.py --open $(CHOSEN)
 
 demo-streamlit: $(VENV)/.demo  ## the same with the Streamlit page
-	$(RUN) web_demo_streamlit.py --open $(FLAGS)
+	$(RUN) web_demo_streamlit.py --open $(CHOSEN)
 
 test: $(VENV)/.dev check  ## all checks and tests; needs a Chromium and finds or installs one
 	$(RUN) -m tests.browser

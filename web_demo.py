@@ -25,7 +25,7 @@ from omnilmm.errors import OmniLMMError
 from omnilmm.hardware import on_zero_gpu
 from omnilmm.ui import texts
 from omnilmm.ui.access import accounts
-from omnilmm.ui.flags import add_loading_flags, add_page_flags, loading_arguments
+from omnilmm.ui.flags import add_loading_flags, add_page_flags, check_wishes, loading_arguments
 from omnilmm.ui.server import find_port, launch
 from omnilmm.ui.space import flags_of_environment
 from omnilmm.ui.terminal import DownloadBar
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = parser().parse_args([*flags_of_environment(), *(sys.argv[1:] if arguments is None else arguments)])
         port = find_port(flags.host, flags.port)  # what can fail at once does not wait for torch
         login = accounts(flags.auth)
+        check_wishes(flags)
         say(texts.loading(find(flags.model)))
         from omnilmm.ui.gradio_page.page import Page  # Gradio takes seconds, `--help` does without it
         from omnilmm.ui.gradio_page.shared import Models

@@ -1,80 +1,158 @@
-"""Every command and every Python example of the README runs."""
+"""The READMEs: every command runs as typed, in order, in one new shell on a fresh clone; both say the same."""
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
-import signal
+import shutil
+import site
 import subprocess
 import sys
+import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from omnilmm.catalog import BUILT_IN, cards
+from omnilmm.catalog import BUILT_IN, cards, find
+from tests.engine.local_hub import LocalHub, serving
+from tests.models.tiny_library import save_library_model
 
 ROOT = Path(__file__).parents[1]
-README = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_zh.md"))
-COMMANDS = dict.fromkeys(  # each once: the Chinese page repeats the English one's
-    line.partition(" #")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.strip() and not line.startswith("#")
-)
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ENGLISH, CHINESE = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_zh.md"))
 SERVERS = ("make demo", "python web_demo", "streamlit run")
+# What a server prints once its model is there; `_` ends the part of a command that is not typed into this shell.
+SHELL = r"""
+serve() {  # runs a server until its model answers
+    : >"$LOG"; setsid "$@" >"$LOG" 2>&1 & local server=$!
+    until grep -qE ' on (cpu|cuda|mps) ' "$LOG"; do
+        kill -0 $server 2>/dev/null || { echo "ended: $*"; cat "$LOG"; exit 1; }
+        sleep 0.2
+    done
+    grep -q 'http://127.0.0.1:' "$LOG" || { echo "no address: $*"; cat "$LOG"; exit 1; }
+    kill -TERM -- -$server; wait $server || true
+}
+run() { "$@" </dev/null >"$LOG" 2>&1 || { echo "failed: $*"; cat "$LOG"; exit 1; }; }
+"""
 
 
-def test_the_readme_has_its_two_commands_and_an_example() -> None:
-    assert {"make demo", "make test"} <= set(COMMANDS)
-    assert EXAMPLES
+def blocks(page: str, language: str) -> list[str]:
+    """The code blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(SERVERS)])
-def test_servers_start_and_say_where(command: str) -> None:
-    environment = os.environ | {"BROWSER": "true", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    with subprocess.Popen(
-        shlex.split(command), cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as program:
-        try:
-            assert program.stdout
-            assert any("http://127.0.0.1:" in line for line in program.stdout), f"{command} ended without an address"
-        finally:
-            os.killpg(program.pid, signal.SIGTERM)
+def commands(page: str) -> list[str]:
+    """The lines of its shell blocks, without comments, in order."""
+    lines = [line.partition(" #")[0].strip() for block in blocks(page, "bash") for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(SERVERS)])
-def test_commands_run(command: str) -> None:
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone in which `make` finds everything installed: it takes the libraries of this very environment."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    home = folder / ".venv"
+    venv.EnvBuilder(symlinks=True).create(home)
+    (packages,) = home.glob("lib/python*/site-packages")
+    (packages / "installed.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
+    for program in Path(sys.executable).parent.iterdir():
+        if not (home / "bin" / program.name).exists():
+            (home / "bin" / program.name).symlink_to(program)
+    for stamp in (".demo", ".dev"):
+        (home / stamp).touch()
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[LocalHub]:
+    """The models that the README names, as small ones of the same architecture under the same names."""
+    small = {
+        "minicpm-v-2.6": Path(find(BUILT_IN).location),
+        "minicpm-v-4.6": save_library_model(tmp_path / "4.6", "minicpm-v-4.6"),
+    }
+    first, *others = (
+        LocalHub({path.name: path.read_bytes() for path in folder.iterdir()}, source=find(name).source)
+        for name, folder in small.items()
+    )
+    first.others = tuple(others)
+    with serving(first):
+        yield first
+
+
+def environment(clone: Path, hub: LocalHub, home: Path) -> dict[str, str]:
+    """Of a new shell: nothing of this test's environment is on its PATH."""
+    mine = ("VIRTUAL_ENV", "PYTHONPATH", "HF_", "HUGGING")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
+    base = str(Path(sys._base_executable).parent)  # type: ignore[attr-defined]
+    kept["PATH"] = ":".join([base, *(part for part in os.environ["PATH"].split(":") if ".venv" not in part)])
+    own = {"BROWSER": "true", "HF_HOME": str(home), "HF_ENDPOINT": hub.endpoint, "NO_PROXY": "*"}
+    return kept | own | {"LOG": str(home / "log")}
+
+
+def typed(command: str) -> str:
+    """A line of the README as a line of the test's shell."""
+    if command.startswith("source "):
+        return command
     if command == "make test":
-        command = "make --dry-run test"  # this very run
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        return "run make --dry-run test"  # this very run
+    return f"{'serve' if command.startswith(SERVERS) else 'run'} {command}"
+
+
+def test_every_command_runs_as_typed_in_order_in_a_new_shell(clone: Path, hub: LocalHub, tmp_path: Path) -> None:
+    assert {"make demo", "make test"} <= set(commands(ENGLISH))
+    script = SHELL + "\n".join(f"{typed(command)}" for command in commands(ENGLISH))
     done = subprocess.run(
-        shlex.split(command),
-        cwd=ROOT,
-        env=environment,
+        ["bash", "-c", script],
+        cwd=clone,
+        env=environment(clone, hub, tmp_path),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        timeout=280,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", blocks(ENGLISH, "python"))
 def test_python_examples_run(example: str) -> None:
     done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("page", ["README.md", "README_zh.md"])
+def test_the_chinese_page_has_all_that_the_english_one_has() -> None:
+    def outline(page: str) -> list[str]:
+        """Levels of headings, tables by rows and columns, pictures and code in their order."""
+        prose = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+        tables = [line.count("|") for line in prose.splitlines() if line.startswith("|")]
+        headings = re.findall(r"^(#+) ", prose, re.MULTILINE)
+        return [*headings, *map(str, tables), str(len(re.findall(r"^- ", prose, re.MULTILINE)))]
+
+    assert outline(CHINESE) == outline(ENGLISH)
+    assert commands(CHINESE) == commands(ENGLISH)
+    code = [
+        [re.sub(r" *#.*", "", block) for block in blocks(page, language)]
+        for page in (ENGLISH, CHINESE)
+        for language in ("python", "powershell", "console")
+    ]
+    assert code[:3] == code[3:]
+    assert set(re.findall(r"`(--[\w-]+)`", CHINESE)) == set(re.findall(r"`(--[\w-]+)`", ENGLISH))
+
+
+@pytest.mark.parametrize("page", [ENGLISH, CHINESE], ids=["en", "zh"])
 def test_the_memory_of_every_model_is_the_catalogs(page: str) -> None:
-    rows = [line for line in (ROOT / page).read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
     for card in cards().values():
         (row,) = (row for row in rows if f"`{card.name}`" in row.split("|")[1])
         half, *quantised = (card.memory_gib.get(dtype) for dtype in ("bf16", "int8", "int4"))
         if card.name != BUILT_IN and card.memory_gib:
             assert " · ".join(f"{gib:g}" if gib else "–" for gib in (half, *quantised)) in row
-        if card.parameters and page == "README.md":
+        if card.parameters and page == ENGLISH:
             assert f"{card.parameters / 1e9:.1f} B" in row or f"{card.parameters / 1e6:.1f} M" in row

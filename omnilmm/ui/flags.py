@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from omnilmm.catalog import BUILT_IN
-from omnilmm.hardware import DEVICES, DTYPE_WISHES
+from omnilmm.catalog import BUILT_IN, find
+from omnilmm.hardware import DEVICES, DTYPE_WISHES, prepare_environment, resolve_device, resolve_dtype
 from omnilmm.images.pixels import MAX_FILE_BYTES
 from omnilmm.ui.server import HOST
 
@@ -91,6 +91,20 @@ def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
 def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """What the flags say, as arguments of `load_engine` and `OmniLMMChat`."""
     return {name: getattr(args, name) for name in LOADING}
+
+
+def check_wishes(args: argparse.Namespace) -> None:
+    """Check what was asked for by name before a page is said to be there; `auto` takes what there is.
+
+    Raises:
+        ModelNotFoundError: There is no such model.
+        HardwareError: There is no such device here, or it cannot compute with that dtype.
+    """
+    card = find(args.model)
+    if args.device in ("auto", "cpu") and args.dtype == "auto":
+        return  # cannot fail, and torch takes seconds to import
+    prepare_environment(args.device)
+    resolve_dtype(args.dtype, resolve_device(args.device).value, card.stored, card.parameters)
 
 
 def _mib(text: str) -> int:

@@ -44,6 +44,7 @@ class LocalHub:
         busy: so many requests are answered with 503 first.
         requests: for files, in their order.
         surplus: bytes that were sent after the end of files.
+        others: further repositories at the same address.
     """
 
     files: dict[str, bytes]
@@ -60,6 +61,7 @@ class LocalHub:
     port: int = 0
     requests: list[Request] = field(default_factory=list)
     surplus: int = 0
+    others: tuple[LocalHub, ...] = ()
 
     @property
     def endpoint(self) -> str:
@@ -116,13 +118,16 @@ def is_large(name: str) -> bool:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # headers and body are sent apart, and the second would wait
-    hub: LocalHub
+    serves: LocalHub
+    hub: LocalHub  # the repository that this request is about
 
     def log_message(self, *_: Any) -> None:
         pass
 
     def do_GET(self) -> None:
-        hub, path = self.hub, unquote(urlsplit(self.path).path)
+        path = unquote(urlsplit(self.path).path)
+        hub = next((other for other in self.serves.others if f"/{other.source}/" in path), self.serves)
+        self.hub = hub
         if hub.portal:
             self.answer(200, b"<html>Please log in to this WLAN</html>")
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/(.+)", path):
@@ -137,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.note(path)
             if self.known(found[1], found[2]):
                 self.resolve(found[3])
-        elif found := re.fullmatch(r"/storage/([^/]+)", path):
+        elif found := re.fullmatch(r"(?:/[^/]+/[^/]+)?/storage/([^/]+)", path):
             self.note(path)
             self.send_file(found[1])
         else:
@@ -170,7 +175,9 @@ class _Handler(BaseHTTPRequestHandler):
                 "X-Linked-Etag": f'"{_sha256(self.hub.files[name])}"',
                 "X-Linked-Size": str(len(self.hub.files[name])),
             }
-            target = {"Location": f"http://localhost:{self.hub.port}/storage/{name}", "X-Repo-Commit": self.hub.commit}
+            at = "" if self.hub is self.serves else f"/{self.hub.source}"
+            location = f"http://localhost:{self.serves.port}{at}/storage/{name}"
+            target = {"Location": location, "X-Repo-Commit": self.hub.commit}
             self.answer(302, b"", linked | target)
         else:
             self.send_file(name)
@@ -218,7 +225,7 @@ class _Server(ThreadingHTTPServer):
 @contextmanager
 def serving(hub: LocalHub) -> Iterator[LocalHub]:
     """Let it listen on a free port of this machine."""
-    handler = type("Handler", (_Handler,), {"hub": hub})
+    handler = type("Handler", (_Handler,), {"serves": hub})
     with _Server(("127.0.0.1", 0), handler) as server:
         hub.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)

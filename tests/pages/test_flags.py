@@ -27,9 +27,9 @@ finally:
 """
 
 
-def run(*flags: str) -> subprocess.CompletedProcess[str]:
+def run(*flags: str, page: str = "web_demo.py") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "web_demo.py", *flags], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, page, *flags], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -61,8 +61,11 @@ def test_an_unknown_model_is_one_line_with_suggestions() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
-def test_a_missing_gpu_is_one_line_that_says_what_there_is() -> None:
-    assert_one_line(run("--device", "cuda"), "'cuda'", "cpu", "--device auto")
+@pytest.mark.parametrize("page", ["web_demo.py", "web_demo_streamlit.py"])
+def test_a_missing_gpu_is_one_line_before_any_address(page: str) -> None:
+    done = run("--device", "cuda", page=page)
+    assert_one_line(done, "'cuda'", "cpu", "--device auto")
+    assert done.stdout == ""
 
 
 def test_a_damaged_model_is_one_line(tmp_path: Path) -> None:
