@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from omnilmm.catalog import cards, find
 from omnilmm.conversation import Conversation
@@ -98,11 +99,11 @@ def test_an_answer_that_was_cut_off_can_be_continued(visit: Visit, able: Site) -
     visitor = visit(able.address)
     visitor.ask("Count")
     visitor.answered()
-    assert ENGLISH.length_limit in visitor.note
+    visitor.until(lambda: ENGLISH.length_limit in visitor.note)
     able.engine.script = echo
     visitor.page.locator("#go-on").click()
     assert visitor.answered(2) == ENGLISH.go_on_question
-    assert not visitor.page.locator("#go-on").is_visible()
+    expect(visitor.page.locator("#go-on")).to_be_hidden()
 
 
 def test_the_conversation_for_reading(visitor: Visitor, tmp_path: Path) -> None:
@@ -153,8 +154,8 @@ def test_another_model_takes_over_and_the_conversation_stays(
     visitor.page.get_by_role("option", name=find(OTHER).title).first.click()
     visitor.page.locator("#switch").click()
     visitor.until(lambda: find(OTHER).title in visitor.page.locator("#header").inner_text())
-    assert ENGLISH.switched.format(model=find(OTHER).title) in visitor.notice.inner_text()
-    assert visitor.page.locator("#system").is_visible()  # what this model has in addition
+    expect(visitor.notice).to_contain_text(ENGLISH.switched.format(model=find(OTHER).title))
+    expect(visitor.page.locator("#system")).to_be_visible()  # what this model has in addition
     visitor.ask("And now?")
     visitor.answered(2)
     asked, _ = engines[OTHER].asked[-1]
@@ -169,10 +170,10 @@ def test_the_best_model_that_fits_is_one_click_away(
     visitor = visit(choosing.address)
     visitor.page.locator("#models").get_by_role("button", name=ENGLISH.model).first.click()
     offer = visitor.page.locator("#best-model")
-    assert offer.inner_text() == ENGLISH.best_model.format(model=best.title, size=f"{best.download_gib:g} GiB")
+    expect(offer).to_have_text(ENGLISH.best_model.format(model=best.title, size=f"{best.download_gib:g} GiB"))
     offer.click()
     visitor.until(lambda: best.title in visitor.page.locator("#header").inner_text())
-    assert not offer.is_visible()
+    expect(offer).to_be_hidden()
 
 
 def test_where_the_model_is_fixed_nobody_chooses(visitor: Visitor) -> None:
@@ -200,5 +201,5 @@ def test_a_model_that_cannot_be_loaded_leaves_the_conversation(
         visitor.until(lambda: "the download broke off" in visitor.page.locator("#header").inner_text())
         visitor.ask("And now?")
         visitor.until(lambda: bool(visitor.notice.count()) and "the download broke off" in visitor.notice.inner_text())
-        assert visitor.questions() == ["Hello"] and visitor.answers() == ["Hello"]
-        assert visitor.box.input_value() == "And now?"
+        visitor.until(lambda: visitor.questions() == ["Hello"] and visitor.answers() == ["Hello"])
+        expect(visitor.box).to_have_value("And now?")

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from gradio_client import Client
 from PIL import Image
+from playwright.sync_api import expect
 
 from omnilmm.engine.local import LocalEngine
 from omnilmm.ui.gradio_page.page import Page as TalkPage
@@ -78,8 +79,8 @@ def test_beyond_the_queue_people_are_told_and_keep_their_question(
         first.until(lambda: first.note != "")
         second.ask("Hello?")
         second.until(lambda: bool(second.notice.count()))
-        assert second.notice.inner_text() == ENGLISH.many_waiting.format(count=1)
-        assert second.box.input_value() == "Hello?"
+        expect(second.notice).to_have_text(ENGLISH.many_waiting.format(count=1))
+        expect(second.box).to_have_value("Hello?")
         pace.allow()
         first.answered()
         second.box.press("Enter")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from playwright.sync_api import expect
 
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.looks import LOOKS, RICH, serious
@@ -40,11 +41,11 @@ def test_code_tables_and_formulas(visit: Visit, able: Site) -> None:
     visitor.ask("What is it?", STARS.picture)
     visitor.answered()
     answer = visitor.page.locator("#chat .bot.message").first
-    assert answer.locator("table td").all_inner_texts() == ["star", "2"]
-    assert answer.locator("pre code").inner_text().startswith("# counts the stars\ndef count(")
-    visitor.until(lambda: answer.locator(".katex").count() == 2)
-    assert answer.locator(".katex-display").count() == 1
-    assert answer.locator("mark.chip").inner_text() == "star"
+    expect(answer.locator("table td")).to_have_text(["star", "2"])
+    expect(answer.locator("pre code")).to_contain_text("# counts the stars\ndef count(")
+    expect(answer.locator(".katex")).to_have_count(2)
+    expect(answer.locator(".katex-display")).to_have_count(1)
+    expect(answer.locator("mark.chip")).to_have_text("star")
 
 
 def test_dark_colours_are_dark(visit: Visit) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from omnilmm.engine.events import View
 from omnilmm.ui import texts
@@ -58,10 +59,10 @@ def test_a_photo_from_the_camera_is_asked_about(visit: Visit) -> None:
     visitor.until(lambda: bool(video.count()) and video.evaluate("video => video.videoWidth > 0"))
     panel.get_by_role("button", name="capture photo").click()
     visitor.until(lambda: visitor.attached.count() == 1 and visitor.send.is_enabled())
-    assert not panel.is_visible()
+    expect(panel).to_be_hidden()
     visitor.ask("What is in this picture?")
     visitor.answered()
-    assert visitor.pictures.count() == 1
+    expect(visitor.pictures).to_have_count(1)
 
 
 def test_several_pictures_in_one_turn_and_more_in_a_later_one(visit: Visit, able: Site) -> None:
@@ -70,7 +71,7 @@ def test_several_pictures_in_one_turn_and_more_in_a_later_one(visit: Visit, able
     visitor.answered()
     visitor.ask("And this one?", HEART.picture)
     visitor.answered(2)
-    assert visitor.pictures.count() == 3
+    expect(visitor.pictures).to_have_count(3)
     asked, _ = able.engine.asked[-1]
     expected = [Image.open(sample.picture).convert("RGB").tobytes() for sample in (CIRCLE, STARS, HEART)]
     assert [picture.image.tobytes() for picture in asked.pictures] == expected
@@ -84,7 +85,7 @@ def test_a_model_of_one_picture_says_that_it_left_out_the_earlier_ones(visit: Vi
         visitor.answered()
         visitor.ask("And this?", STARS.picture)
         visitor.answered(2)
-        assert [note.endswith(texts.SET_ASIDE) for note in visitor.notes()] == [False, True]
+        visitor.until(lambda: [note.endswith(texts.SET_ASIDE) for note in visitor.notes()] == [False, True])
 
 
 def test_what_the_model_sees_is_shown_before_and_after_asking(visit: Visit, able: Site) -> None:
@@ -97,11 +98,11 @@ def test_what_the_model_sees_is_shown_before_and_after_asking(visit: Visit, able
     visitor.until(lambda: texts.ENGLISH.seen_nothing in panel.inner_text())
     visitor.attach(STARS.picture)
     visitor.until(lambda: "overview 112×112: 64 tokens" in panel.inner_text())
-    assert "2 slices of 112×112: 128 tokens" in panel.inner_text()
-    assert panel.locator("img").evaluate("image => image.naturalWidth") > 0
+    expect(panel).to_contain_text("2 slices of 112×112: 128 tokens")
+    visitor.until(lambda: panel.locator("img").evaluate("image => image.naturalWidth") > 0)
     visitor.ask("What is it?")
     visitor.answered()
-    assert "2 slices of 112×112: 128 tokens" in panel.inner_text()
+    expect(panel).to_contain_text("2 slices of 112×112: 128 tokens")
 
 
 def test_boxes_are_drawn_on_the_picture_and_named_in_the_text(visit: Visit, able: Site) -> None:
@@ -115,9 +116,9 @@ def test_boxes_are_drawn_on_the_picture_and_named_in_the_text(visit: Visit, able
     visitor.answered()
     said = visitor.answers()[0]
     assert "between." in said, "text between two boxes is gone"
-    assert visitor.page.locator("#chat mark.chip").all_inner_texts() == ["red circle", "two stars"]
+    expect(visitor.page.locator("#chat mark.chip")).to_have_text(["red circle", "two stars"])
     marked = visitor.page.locator("#chat .bot img.picture")
-    assert marked.count() == 1
+    expect(marked).to_have_count(1)
     plain = visitor.page.locator("#chat .user img.picture")
     assert marked.get_attribute("src") != plain.get_attribute("src")
     assert marked.get_attribute("alt") == ENGLISH.boxes_on_picture
@@ -129,5 +130,5 @@ def test_a_picture_that_is_cut_off_is_refused_in_one_line(visitor: Visitor, tmp_
     broken.write_bytes(whole[: len(whole) // 2])
     visitor.ask("What is it?", broken)
     visitor.until(lambda: bool(visitor.notice.count()) and "broken.png" in visitor.notice.inner_text())
-    assert visitor.questions() == []
-    assert visitor.box.input_value() == "What is it?"
+    visitor.until(lambda: visitor.questions() == [])
+    expect(visitor.box).to_have_value("What is it?")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import ExifTags, Image
+from playwright.sync_api import expect
 
 from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
@@ -82,9 +83,9 @@ def test_a_sample_is_answered_truly_as_it_streams(site: Site, visitor: Visitor, 
     answer = visitor.answered()
     assert answer == SAMPLES[CIRCLE].answer
     assert all(answer.startswith(part) and part != answer for part in seen)
-    assert visitor.questions() == [SAMPLES[CIRCLE].question]
+    visitor.until(lambda: visitor.questions() == [SAMPLES[CIRCLE].question])
     assert visitor.page.evaluate("window.picture === document.querySelector('#chat img.picture')"), "it flickers"
-    assert " s to first word · " in visitor.note
+    visitor.until(lambda: " s to first word · " in visitor.note)
     assert visitor.note.endswith(f" text tokens · {picture_tokens(site.engine, SAMPLES[CIRCLE])}")
 
 
@@ -106,13 +107,13 @@ def test_a_later_question_sees_the_picture_of_an_earlier_one(visitor: Visitor) -
     visitor.answered()
     visitor.ask("What colour are the stars?")
     assert visitor.answered(2) == "The stars are blue."
-    assert visitor.pictures.count() == 1
+    expect(visitor.pictures).to_have_count(1)
     visitor.ask("What colour is the circle?", SAMPLES[CIRCLE].picture)
     assert visitor.answered(3) == SAMPLES[CIRCLE].answer
     visitor.ask("Which picture has more stars?")
     assert visitor.answered(4) == "The first picture."
-    assert visitor.pictures.count() == 2
-    assert len(visitor.questions()) == 4
+    expect(visitor.pictures).to_have_count(2)
+    visitor.until(lambda: len(visitor.questions()) == 4)
 
 
 def test_beam_search_shows_its_own_controls_and_a_preview(visitor: Visitor, site: Site, pace: Pace) -> None:
@@ -164,9 +165,9 @@ def test_stop_before_the_first_word_gives_the_question_back(visitor: Visitor, pa
     assert pace.was_closed()
     pace.allow()
     visitor.until(lambda: texts.WITHDRAWN in visitor.notice.all_inner_texts())
-    assert visitor.box.input_value() == "Is there a heart?"
-    assert visitor.attached.count() == 1
-    assert visitor.questions() == []
+    expect(visitor.box).to_have_value("Is there a heart?")
+    expect(visitor.attached).to_have_count(1)
+    visitor.until(lambda: visitor.questions() == [])
 
 
 def test_regenerate_answers_the_last_question_anew(visitor: Visitor, pace: Pace, not_a_picture: Path) -> None:
@@ -179,8 +180,10 @@ def test_regenerate_answers_the_last_question_anew(visitor: Visitor, pace: Pace,
     visitor.until(lambda: "notes.png" in "".join(visitor.notice.all_inner_texts()))
     regenerate(visitor, pace)
     assert visitor.answered() == SAMPLES[CIRCLE].answer
-    assert visitor.questions() == [SAMPLES[CIRCLE].question], "a failed turn made Regenerate eat a good one"
-    assert visitor.pictures.count() == 1
+    visitor.until(
+        lambda: visitor.questions() == [SAMPLES[CIRCLE].question]
+    )  # a failed turn made Regenerate eat a good one
+    expect(visitor.pictures).to_have_count(1)
 
 
 def test_clear_forgets_everything_also_during_an_answer(visitor: Visitor, site: Site, pace: Pace) -> None:
@@ -208,37 +211,37 @@ def test_a_file_that_is_no_picture_loses_nothing(visitor: Visitor, not_a_picture
     visitor.answered()
     visitor.ask("What is this?", not_a_picture)
     visitor.until(lambda: visitor.notice.count() == 1)
-    assert visitor.notice.inner_text().startswith("notes.png: This file is not a picture")
-    assert visitor.box.input_value() == "What is this?"
-    assert visitor.attached.count() == 1
-    assert visitor.answers() == [SAMPLES[CIRCLE].answer]
-    assert visitor.questions() == [SAMPLES[CIRCLE].question]
+    expect(visitor.notice).to_contain_text("notes.png: This file is not a picture")
+    expect(visitor.box).to_have_value("What is this?")
+    expect(visitor.attached).to_have_count(1)
+    visitor.until(lambda: visitor.answers() == [SAMPLES[CIRCLE].answer])
+    visitor.until(lambda: visitor.questions() == [SAMPLES[CIRCLE].question])
     visitor.page.locator("#question .delete-button").click()
     visitor.box.fill("Is there a circle?")
     visitor.box.press("Enter")
     visitor.answered(2)
-    assert visitor.notice.count() == 0
+    expect(visitor.notice).to_have_count(0)
 
 
 def test_an_empty_question_keeps_its_picture(visitor: Visitor) -> None:
     visitor.ask("  ", SAMPLES[HEART].picture)
     visitor.until(lambda: visitor.notice.count() == 1)
-    assert "empty" in visitor.notice.inner_text()
-    assert visitor.attached.count() == 1
-    assert visitor.questions() == []
+    expect(visitor.notice).to_contain_text("empty")
+    expect(visitor.attached).to_have_count(1)
+    visitor.until(lambda: visitor.questions() == [])
     visitor.ask("Is there a heart?")
     visitor.answered()
-    assert visitor.pictures.count() == 1
+    expect(visitor.pictures).to_have_count(1)
 
 
 def test_a_question_that_is_too_long_says_so_in_one_line(visitor: Visitor) -> None:
     question = "what is this " * 8000  # 104 000 characters
     visitor.ask(question)
     visitor.until(lambda: visitor.notice.count() == 1)
-    assert "tokens" in visitor.notice.inner_text()
+    expect(visitor.notice).to_contain_text("tokens")
     assert "\n" not in visitor.notice.inner_text()
-    assert visitor.box.input_value() == question
-    assert visitor.questions() == []
+    expect(visitor.box).to_have_value(question)
+    visitor.until(lambda: visitor.questions() == [])
 
 
 def test_a_failure_half_way_leaves_no_trace_but_in_the_log(
@@ -250,9 +253,9 @@ def test_a_failure_half_way_leaves_no_trace_but_in_the_log(
     pace.fail_after = pace.passes + 3
     visitor.ask("Is there a heart?")
     visitor.until(lambda: visitor.notice.count() == 1)
-    assert visitor.notice.inner_text() == texts.FAILED
-    assert visitor.box.input_value() == "Is there a heart?"
-    assert visitor.answers() == [SAMPLES[CIRCLE].answer]
+    expect(visitor.notice).to_have_text(texts.FAILED)
+    expect(visitor.box).to_have_value("Is there a heart?")
+    visitor.until(lambda: visitor.answers() == [SAMPLES[CIRCLE].answer])
     record = next(record for record in caplog.records if record.levelno == logging.ERROR)
     assert record.exc_info
     assert "caught fire" in str(record.exc_info[1])
@@ -274,7 +277,7 @@ def test_two_people_at_once_each_get_their_own_true_answer(visit: Visit) -> None
         person.ask("Which shape is red?" if name == CIRCLE else "Which shapes are blue?")
     for person, (_, colour) in people.items():
         assert colour in person.answered(2)
-        assert person.pictures.count() == 1
+        expect(person.pictures).to_have_count(1)
         assert len(person.questions()) == 2
 
 
@@ -295,7 +298,8 @@ def test_answers_of_two_people_grow_together(visit: Visit, pace: Pace) -> None:
     pace.allow(6)
     second.until(lambda: bool(second.answer))
     first.until(lambda: first.answer != begun)
-    assert first.stop.is_visible() and second.stop.is_visible()
+    expect(first.stop).to_be_visible()
+    expect(second.stop).to_be_visible()
     pace.allow()
     assert first.answered() == SAMPLES[PICTURE].answer
     assert second.answered() == SAMPLES[STARS].answer
@@ -352,9 +356,9 @@ def test_after_a_reload_everything_is_back_also_an_answer_that_was_growing(visit
     assert pace.was_closed()
     pace.allow()
     visitor.until(lambda: visitor.note.startswith(texts.STOPPED))
-    assert visitor.questions() == [SAMPLES[CIRCLE].question, SAMPLES[PICTURE].question]
-    assert visitor.pictures.count() == 2
-    assert visitor.page.locator("#go-on").is_visible()
+    visitor.until(lambda: visitor.questions() == [SAMPLES[CIRCLE].question, SAMPLES[PICTURE].question])
+    expect(visitor.pictures).to_have_count(2)
+    expect(visitor.page.locator("#go-on")).to_be_visible()
 
 
 def test_a_question_right_after_a_reload_comes_after_what_was_there(visitor: Visitor, pace: Pace) -> None:
@@ -369,7 +373,9 @@ def test_a_question_right_after_a_reload_comes_after_what_was_there(visitor: Vis
     visitor.ask("Is there a star?")  # while the answer before is still being put away
     pace.allow()
     visitor.until(lambda: len(visitor.questions()) == 3 and ANSWERED in visitor.note)
-    assert visitor.questions() == [SAMPLES[CIRCLE].question, SAMPLES[PICTURE].question, "Is there a star?"]
+    visitor.until(
+        lambda: visitor.questions() == [SAMPLES[CIRCLE].question, SAMPLES[PICTURE].question, "Is there a star?"]
+    )
 
 
 def test_a_question_during_an_answer_takes_over(visitor: Visitor, pace: Pace) -> None:
@@ -382,7 +388,7 @@ def test_a_question_during_an_answer_takes_over(visitor: Visitor, pace: Pace) ->
     visitor.answered(2)
     assert visitor.notes()[0] == texts.STOPPED
     visitor.until(visitor.send.is_visible)
-    assert visitor.questions() == [SAMPLES[PICTURE].question, "Is there a star?"]
+    visitor.until(lambda: visitor.questions() == [SAMPLES[PICTURE].question, "Is there a star?"])
 
 
 def test_what_was_sent_is_not_left_on_disk(visitor: Visitor, site: Site, tmp_path: Path) -> None:
@@ -416,8 +422,8 @@ def test_a_server_started_anew_says_so_and_goes_on_with_the_text(visitor: Visito
     site.page.visits._visits.clear()
     visitor.ask("Where is it?")
     visitor.until(lambda: visitor.notice.all_inner_texts() == [texts.RESTORED_TEXT])
-    assert visitor.box.input_value() == "Where is it?"
-    assert visitor.answers() == [SAMPLES[CIRCLE].answer]
+    expect(visitor.box).to_have_value("Where is it?")
+    visitor.until(lambda: visitor.answers() == [SAMPLES[CIRCLE].answer])
     visitor.box.press("Enter")
     visitor.until(lambda: len(visitor.answers()) == 2)
 
@@ -426,10 +432,10 @@ def test_nobody_gets_the_conversation_of_another(visit: Visit) -> None:
     first, second = visit(), visit()
     first.sample(CIRCLE)
     first.answered()
-    assert second.questions() == []
+    second.until(lambda: second.questions() == [])
     second.page.reload()
     second.page.locator("html[data-ready]").wait_for()
-    assert second.questions() == []
+    second.until(lambda: second.questions() == [])
 
 
 def test_an_earlier_question_is_edited_and_keeps_its_picture(visitor: Visitor) -> None:
@@ -444,7 +450,7 @@ def test_an_earlier_question_is_edited_and_keeps_its_picture(visitor: Visitor) -
     visitor.until(lambda: visitor.attached.count() == 1)
     visitor.ask("Is there a circle?")
     visitor.until(lambda: visitor.questions() == ["Is there a circle?"] and "first word" in visitor.note)
-    assert visitor.pictures.count() == 1
+    expect(visitor.pictures).to_have_count(1)
 
 
 def test_undo_gives_the_question_back(visitor: Visitor) -> None:
@@ -452,7 +458,7 @@ def test_undo_gives_the_question_back(visitor: Visitor) -> None:
     visitor.answered()
     visitor.page.locator("#undo").click()
     visitor.until(lambda: visitor.questions() == [] and visitor.attached.count() == 1)
-    assert visitor.box.input_value() == SAMPLES[CIRCLE].question
+    expect(visitor.box).to_have_value(SAMPLES[CIRCLE].question)
     visitor.box.press("Enter")
     assert visitor.answered() == SAMPLES[CIRCLE].answer
 
@@ -484,7 +490,7 @@ def test_an_exported_conversation_is_imported_again(visitor: Visitor, tmp_path: 
     visitor.until(lambda: visitor.questions() == [])
     visitor.page.locator("input[type=file][accept='.json']").set_input_files(str(path))
     visitor.until(lambda: visitor.answers() == [SAMPLES[CIRCLE].answer])
-    assert visitor.pictures.count() == 1
+    expect(visitor.pictures).to_have_count(1)
 
 
 def test_chinese_by_the_browsers_language_and_back_by_choice(visit: Visit) -> None:
@@ -540,8 +546,8 @@ def test_answers_are_markdown_questions_are_not_and_nothing_is_fetched_from_afar
     question = "**not bold** <b>not bold</b> ![spy](http://spy.example/mine.png)"
     visitor.ask(question)
     visitor.answered()
-    assert visitor.questions() == [question]
-    assert visitor.page.locator("#chat .bot strong").inner_text() == "bold"
+    visitor.until(lambda: visitor.questions() == [question])
+    expect(visitor.page.locator("#chat .bot strong")).to_have_text("bold")
     assert visitor.page.locator("#chat .user strong, #chat .user b, #chat script").count() == 0
     visitor.page.wait_for_timeout(500)  # `visit` checks that no request went out
 

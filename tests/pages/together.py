@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import expect
+
 from omnilmm.engine.local import LocalEngine
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.samples import Sample
@@ -41,11 +43,11 @@ def everything(person: Any, mine: Sample, other: Sample, folder: Path, pace: Pac
     person.ask(MORE)
     yield
     person.answered(2)
-    assert person.pictures.count() == 1
+    expect(person.pictures).to_have_count(1)
     regenerate(person, pace)
     yield
     person.answered(2)
-    assert person.questions() == [mine.question, MORE]
+    person.until(lambda: person.questions() == [mine.question, MORE])
     person.press("undo")
     yield
     person.until(lambda: person.questions() == [mine.question] and person.box.input_value() == MORE)
@@ -54,7 +56,7 @@ def everything(person: Any, mine: Sample, other: Sample, folder: Path, pace: Pac
     yield
     person.until(lambda: person.questions() == ["Which colours do you see?"] and person.is_idle)
     person.answered()
-    assert person.pictures.count() == 1
+    expect(person.pictures).to_have_count(1)
     mind_my_own_business()
     said = person.answers()
     person.export(folder / f"{mine.picture.stem}.json")

@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Locator, Page, Request
+from playwright.sync_api import BrowserContext, Locator, Page, Request, expect
 
 from omnilmm.engine.events import Engine, Event, Finished
 from omnilmm.engine.local import LocalEngine
@@ -23,6 +23,8 @@ from omnilmm.ui.server import launch
 PATIENCE_MS = 60_000  # a busy machine of two cores is slow, and a test that waits in vain is red anyway
 ANSWERED = "to first word"  # in the note under every whole answer
 SAMPLES = {sample.picture.stem: sample for sample in samples()}
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass

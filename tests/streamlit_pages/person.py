@@ -223,6 +223,7 @@ class Person:
         """Wait for whole answers; the last one's text."""
         self.until(lambda: len(notes := self.notes()) == count and ANSWERED in notes[-1])
         self.until(lambda: not self.button("stop").count())
+        self.settled()  # the growing turn and the kept one may stand beside each other for a moment
         return self.answers()[-1]
 
     def until(self, holds: Callable[[], bool]) -> None:

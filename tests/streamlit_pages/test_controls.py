@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
+from playwright.sync_api import expect
 
 from omnilmm.catalog import cards, find
 from omnilmm.conversation import Conversation
@@ -25,10 +26,11 @@ OTHER = "minicpm-v-2.6"
 
 def test_each_mode_shows_its_own_controls_and_they_reach_the_model(person: Person, scripted: ScriptedEngine) -> None:
     side = person.page.locator("[data-testid=stSidebar]")
-    assert ENGLISH.labels["beams"] not in side.inner_text()
+    expect(side).to_contain_text(ENGLISH.labels["temperature"])
+    expect(side).not_to_contain_text(ENGLISH.labels["beams"])
     side.get_by_text(ENGLISH.modes["beam"], exact=True).click()
     person.until(lambda: ENGLISH.labels["beams"] in side.inner_text())
-    assert ENGLISH.labels["temperature"] not in side.inner_text()
+    expect(side).not_to_contain_text(ENGLISH.labels["temperature"])
     beams = side.get_by_role("slider", name=ENGLISH.labels["beams"])
     beams.press("ArrowRight")
     shown = side.locator("[data-testid=stSlider]").first
@@ -49,11 +51,11 @@ def test_an_answer_that_was_cut_off_can_be_continued(person: Person, scripted: S
     scripted.script = cut_off
     person.ask("Count")
     person.answered()
-    assert ENGLISH.length_limit in person.note
+    person.until(lambda: ENGLISH.length_limit in person.note)
     scripted.script = echo
     person.press("go-on")
     assert person.answered(2) == ENGLISH.go_on_question
-    assert not person.button("go-on").count()
+    expect(person.button("go-on")).to_have_count(0)
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_another_model_takes_over_and_the_conversation_stays(choosing: dict[str,
     person.until(lambda: facts in person.page.locator("[data-testid=stSidebar]").inner_text())
     person.press("switch")
     person.until(lambda: find(OTHER).title in person.page.locator(".st-key-header").inner_text())
-    assert ENGLISH.switched.format(model=find(OTHER).title) in "".join(person.notice.all_inner_texts())
+    expect(person.notice).to_contain_text(ENGLISH.switched.format(model=find(OTHER).title))
     person.ask("And now?")
     person.answered(2)
     asked, _ = choosing[OTHER].asked[-1]

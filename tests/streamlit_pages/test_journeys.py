@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from omnilmm.conversation import EXPORT_FORMAT
 from omnilmm.engine.events import TextDelta
@@ -32,9 +32,9 @@ CIRCLE, STARS, HEART, PICTURE = "circle", "stars", "heart", "picture"
 
 
 def test_it_says_which_model_runs_on_what_and_why(site: Site, person: Person) -> None:
-    line = person.page.locator(".st-key-header").inner_text()
-    for part in (site.engine.card.title, site.engine.device.value, site.engine.device.reason, site.engine.dtype.reason):
-        assert part in line
+    header, engine = person.page.locator(".st-key-header"), site.engine
+    for part in (engine.card.title, engine.device.value, engine.device.reason, engine.dtype.reason):
+        expect(header).to_contain_text(part)
 
 
 def test_a_sample_is_answered_truly_as_it_streams(site: Site, person: Person, pace: Pace) -> None:
@@ -49,8 +49,8 @@ def test_a_sample_is_answered_truly_as_it_streams(site: Site, person: Person, pa
     answer = person.answered()
     assert answer == SAMPLES[CIRCLE].answer
     assert all(answer.startswith(part) and part != answer for part in seen)
-    assert person.questions() == [SAMPLES[CIRCLE].question]
-    assert picture_tokens(site.engine, SAMPLES[CIRCLE]) in person.note
+    person.until(lambda: person.questions() == [SAMPLES[CIRCLE].question])
+    person.until(lambda: picture_tokens(site.engine, SAMPLES[CIRCLE]) in person.note)
 
 
 def test_a_later_question_sees_the_picture_of_an_earlier_one(site: Site, person: Person) -> None:
@@ -58,8 +58,8 @@ def test_a_later_question_sees_the_picture_of_an_earlier_one(site: Site, person:
     assert person.answered() == SAMPLES[STARS].answer
     person.ask("What colour are the stars?")
     person.answered(2)
-    assert picture_tokens(site.engine, SAMPLES[STARS]) in person.note
-    assert person.pictures.count() == 1, "a picture was appended twice"
+    person.until(lambda: picture_tokens(site.engine, SAMPLES[STARS]) in person.note)
+    expect(person.pictures).to_have_count(1)  # a picture was appended twice
 
 
 def test_stop_keeps_what_was_said_and_frees_the_model(site: Site, person: Person, pace: Pace) -> None:
@@ -77,7 +77,7 @@ def test_stop_keeps_what_was_said_and_frees_the_model(site: Site, person: Person
     assert said != SAMPLES[PICTURE].answer
     person.ask("Is there a star?")  # the part that was said is a turn of the conversation
     person.answered(2)
-    assert person.answers()[0] == said
+    person.until(lambda: person.answers()[0] == said)
 
 
 def test_stop_before_the_first_word_gives_the_question_back(site: Site, person: Person, pace: Pace) -> None:
@@ -87,13 +87,13 @@ def test_stop_before_the_first_word_gives_the_question_back(site: Site, person: 
     assert pace.was_closed()
     pace.allow()
     person.until(lambda: person.notice.all_inner_texts() != [])
-    assert ENGLISH.withdrawn in person.notice.inner_text()
+    expect(person.notice).to_contain_text(ENGLISH.withdrawn)
     person.until(lambda: person.box.input_value() == "Is there a heart?")
-    assert person.attached.count() == 1
-    assert person.questions() == []
+    expect(person.attached).to_have_count(1)
+    person.until(lambda: person.questions() == [])
     person.box.press("Enter")
     assert person.answered()
-    assert person.pictures.count() == 1
+    expect(person.pictures).to_have_count(1)
 
 
 def test_touching_the_settings_never_kills_an_answer(site: Site, person: Person, pace: Pace) -> None:
@@ -107,7 +107,7 @@ def test_touching_the_settings_never_kills_an_answer(site: Site, person: Person,
     assert person.answer.startswith(before) and not person.is_idle
     pace.allow()
     assert person.answered() == SAMPLES[PICTURE].answer
-    assert len(person.questions()) == 1
+    person.until(lambda: len(person.questions()) == 1)
 
 
 @pytest.mark.parametrize("leave", ["close", "reload"])
@@ -131,8 +131,8 @@ def test_a_question_during_an_answer_takes_over(site: Site, person: Person, pace
     assert pace.was_closed()
     pace.allow()
     person.answered(2)
-    assert person.notes()[0] == ENGLISH.stopped
-    assert person.questions() == [SAMPLES[PICTURE].question, "Is there a star?"]
+    person.until(lambda: person.notes()[0] == ENGLISH.stopped)
+    person.until(lambda: person.questions() == [SAMPLES[PICTURE].question, "Is there a star?"])
 
 
 def test_regenerate_edit_and_undo_keep_the_picture_and_the_other_turns(site: Site, person: Person, pace: Pace) -> None:
@@ -143,17 +143,17 @@ def test_regenerate_edit_and_undo_keep_the_picture_and_the_other_turns(site: Sit
     person.answered(2)
     regenerate(person, pace)
     person.answered(2)
-    assert picture_tokens(site.engine, SAMPLES[STARS]) in person.note
+    person.until(lambda: picture_tokens(site.engine, SAMPLES[STARS]) in person.note)
     person.button("edit-0").click()
     person.page.locator(".st-key-edited-0 textarea").fill("Is there a star?")
     person.button("edit-save").click()
     person.until(lambda: person.questions() == ["Is there a star?"])
     person.answered()
-    assert person.pictures.count() == 1
+    expect(person.pictures).to_have_count(1)
     person.button("undo").click()
     person.until(lambda: person.box.input_value() == "Is there a star?")
-    assert person.attached.count() == 1
-    assert person.questions() == []
+    expect(person.attached).to_have_count(1)
+    person.until(lambda: person.questions() == [])
 
 
 def test_clear_forgets_everything_also_for_a_reload(site: Site, person: Person) -> None:
@@ -180,10 +180,10 @@ def test_a_reload_loses_nothing(site: Site, person: Person, pace: Pace) -> None:
     assert pace.was_closed()
     pace.allow()
     person.until(lambda: len(person.notes()) == 2)
-    assert person.questions() == [SAMPLES[STARS].question, "What colour are the stars?"]
-    assert person.answers()[0] == SAMPLES[STARS].answer
-    assert person.notes()[1] == ENGLISH.stopped
-    assert person.pictures.count() == 1
+    person.until(lambda: person.questions() == [SAMPLES[STARS].question, "What colour are the stars?"])
+    person.until(lambda: person.answers()[0] == SAMPLES[STARS].answer)
+    person.until(lambda: person.notes()[1] == ENGLISH.stopped)
+    expect(person.pictures).to_have_count(1)
     person.ask("Are they blue?")
     person.answered(3)
 
@@ -195,7 +195,7 @@ def test_two_people_at_once_each_get_their_own_true_answer(site: Site, visit: Vi
     for one, sample in people.items():
         assert one.answered() == sample.answer
         assert one.questions() == [sample.question]
-        assert one.pictures.count() == 1
+        expect(one.pictures).to_have_count(1)
 
 
 def test_two_people_do_everything_at_once(site: Site, visit: Visit, tmp_path: Path, pace: Pace) -> None:
@@ -214,9 +214,9 @@ def test_a_failure_half_way_leaves_no_trace_but_in_the_log(
     pace.fail_after = pace.passes + 3
     person.ask("Is there a heart?")
     person.until(lambda: person.notice.count() == 1)
-    assert ENGLISH.failed in person.notice.inner_text()
+    expect(person.notice).to_contain_text(ENGLISH.failed)
     person.until(lambda: person.box.input_value() == "Is there a heart?")
-    assert person.answers() == [SAMPLES[CIRCLE].answer]
+    person.until(lambda: person.answers() == [SAMPLES[CIRCLE].answer])
     assert any(
         "caught fire" in str(record.exc_info and record.exc_info[1])
         for record in caplog.records
@@ -234,9 +234,9 @@ def test_a_file_that_is_no_picture_loses_nothing(site: Site, person: Person, tmp
     person.answered()
     person.ask("What is this?", path)
     person.until(lambda: person.notice.count() == 1)
-    assert "notes.png: This file is not a picture" in person.notice.inner_text()
+    expect(person.notice).to_contain_text("notes.png: This file is not a picture")
     person.until(lambda: person.box.input_value() == "What is this?")
-    assert person.questions() == [SAMPLES[CIRCLE].question]
+    person.until(lambda: person.questions() == [SAMPLES[CIRCLE].question])
 
 
 def test_a_phone_photo_is_answered_upright(site: Site, person: Person, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_phone_photo_is_answered_upright(site: Site, person: Person, tmp_path:
     photo.save(path, exif=exif, quality=80)
     person.ask("What colour is it?", path)
     person.answered()
-    assert person.pictures.first.get_attribute("alt") == ENGLISH.picture_name(3000, 4000)
+    expect(person.pictures.first).to_have_attribute("alt", ENGLISH.picture_name(3000, 4000))
 
 
 def test_export_and_import(site: Site, person: Person, visit: Visit, tmp_path: Path) -> None:
@@ -268,17 +268,17 @@ def test_export_and_import(site: Site, person: Person, visit: Visit, tmp_path: P
     other.until(lambda: other.answers() == [SAMPLES[CIRCLE].answer])
     other.ask("What colour is it?")
     other.answered(1)
-    assert picture_tokens(site.engine, SAMPLES[CIRCLE]) in other.note
-    assert other.pictures.count() == 1
+    other.until(lambda: picture_tokens(site.engine, SAMPLES[CIRCLE]) in other.note)
+    expect(other.pictures).to_have_count(1)
 
 
 def test_it_speaks_chinese_to_a_chinese_browser_and_english_on_wish(site: Site, visit: Visit) -> None:
     chinese = texts_in("zh")
     person = visit(locale="zh-CN")
     person.until(lambda: chinese.settings in person.page.locator("[data-testid=stSidebar]").inner_text())
-    assert person.box.get_attribute("placeholder") == chinese.question_placeholder
+    expect(person.box).to_have_attribute("placeholder", chinese.question_placeholder)
     person.page.locator(".st-key-language").get_by_text(ENGLISH.language).click()
-    person.until(lambda: person.box.get_attribute("placeholder") == ENGLISH.question_placeholder)
+    expect(person.box).to_have_attribute("placeholder", ENGLISH.question_placeholder)
 
 
 def test_pictures_can_be_pasted_and_dropped(server: Site, scripted: ScriptedEngine, person: Person) -> None:
@@ -288,7 +288,7 @@ def test_pictures_can_be_pasted_and_dropped(server: Site, scripted: ScriptedEngi
     person.until(lambda: person.attached.count() == 2)
     person.ask("What is in these?")
     person.answered()
-    assert person.pictures.count() == 2
+    expect(person.pictures).to_have_count(2)
     given = scripted.asked[0][0].pictures
     assert given == tuple(open_picture(SAMPLES[name].picture) for name in (HEART, STARS))
 
@@ -300,7 +300,7 @@ def test_what_the_model_sees_is_shown(site: Site, person: Person) -> None:
     dialog = person.page.get_by_role("dialog")
     dialog.locator("img").wait_for()
     views = site.engine.views(open_picture(SAMPLES[CIRCLE].picture))
-    assert ENGLISH.seen_line(views) in dialog.inner_text()
+    expect(dialog).to_contain_text(ENGLISH.seen_line(views))
 
 
 def test_it_fits_on_a_phone(site: Site, visit: Visit) -> None:
@@ -329,7 +329,7 @@ def test_a_photo_from_the_camera_is_asked_about(site: Site, browser: Browser) ->
     person.page.keyboard.press("Escape")
     person.ask("What is in this picture?")
     person.answered()
-    assert person.pictures.count() == 1
+    expect(person.pictures).to_have_count(1)
     context.close()
 
 
@@ -341,8 +341,8 @@ def test_after_a_restart_of_the_server_the_text_is_back(site: Site, person: Pers
     visitors._OPEN.clear()
     person.page.reload()
     person.until(lambda: person.answers() == [SAMPLES[CIRCLE].answer])
-    assert ENGLISH.restored_text in person.notice.inner_text()
-    assert ENGLISH.picture_lost in person.questions()[0]
+    expect(person.notice).to_contain_text(ENGLISH.restored_text)
+    person.until(lambda: ENGLISH.picture_lost in person.questions()[0])
     person.ask(SAMPLES[CIRCLE].question, SAMPLES[CIRCLE].picture)
     assert person.answered(1)
 
@@ -375,9 +375,9 @@ def test_answers_are_markdown_questions_are_not_and_nothing_is_fetched_from_afar
     question = "**not bold** <b>not bold</b> ![spy](http://spy.example/mine.png)"
     person.ask(question)
     person.until(lambda: len(person.notes()) == 1 and not person.button("stop").count())
-    assert person.questions() == [question]
-    assert person.message(1).locator("strong").inner_text() == "bold"
-    assert person.message(1).locator(".katex").count() == 1
+    person.until(lambda: person.questions() == [question])
+    expect(person.message(1).locator("strong")).to_have_text("bold")
+    expect(person.message(1).locator(".katex")).to_have_count(1)
     assert person.message(0).locator("strong, b, img").count() == 0
     person.page.wait_for_timeout(500)  # `visit` checks that no request went out
 
@@ -407,5 +407,6 @@ def test_a_model_that_cannot_be_loaded_is_said_on_the_page_and_nothing_is_lost(
     person.until(lambda: "could not be loaded: needs 17.1 GiB" in person.page.locator(".st-key-header").inner_text())
     person.ask(SAMPLES[CIRCLE].question, SAMPLES[CIRCLE].picture)
     person.until(lambda: "needs 17.1 GiB" in "".join(person.notice.all_inner_texts()))
-    assert person.questions() == []
-    assert person.box.input_value() == SAMPLES[CIRCLE].question and person.attached.count() == 1
+    person.until(lambda: person.questions() == [])
+    expect(person.box).to_have_value(SAMPLES[CIRCLE].question)
+    expect(person.attached).to_have_count(1)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 import pytest
+from playwright.sync_api import expect
 
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event, TextDelta
@@ -46,12 +47,14 @@ def test_code_tables_formulas_and_boxes(visit: Visit, able: ScriptedEngine) -> N
     person.ask("What is it?", STARS.picture)
     person.answered()
     answer = person.message(1)
-    assert answer.locator("table td").all_inner_texts() == ["star", "2"]
-    assert answer.locator("pre code").inner_text().startswith("# counts the stars\ndef count(")
-    assert answer.locator(".katex").count() == 2
-    assert answer.locator(".katex-display").count() == 1
-    assert answer.locator(".stMarkdownBadge").inner_text() == "star"
-    assert answer.locator("[data-testid=stImage] img").count() == 1
+    expect(answer.locator("table td")).to_have_text(["star", "2"])
+    expect(answer.locator("pre code")).to_contain_text("# counts the stars\ndef count(")
+    expect(answer.locator(".katex")).to_have_count(
+        2
+    )  # each kind is drawn by a script that is fetched when it is needed
+    expect(answer.locator(".katex-display")).to_have_count(1)
+    expect(answer.locator(".stMarkdownBadge")).to_have_text("star")
+    expect(answer.locator("[data-testid=stImage] img")).to_have_count(1)
 
 
 def test_dark_colours_are_dark(visit: Visit, able: ScriptedEngine) -> None:
@@ -89,7 +92,8 @@ def test_beyond_the_queue_people_are_told_and_keep_their_question(
     first.until(lambda: first.answer == "Wait")
     second.ask("Hello?", STARS.picture)
     second.until(lambda: ENGLISH.many_waiting.format(count=1) in "".join(second.notice.all_inner_texts()))
-    assert second.box.input_value() == "Hello?" and second.attached.count() == 1
+    expect(second.box).to_have_value("Hello?")
+    expect(second.attached).to_have_count(1)
     gate.set()
     first.answered()
     second.box.press("Enter")
