@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from omnilmm.errors import CheckpointError, ModelNotFoundError
+from omnilmm.formats import check_files
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -134,7 +135,7 @@ def find(model: str) -> ModelCard:
 
     Raises:
         ModelNotFoundError: With the nearest names.
-        CheckpointError: A folder that is no checkpoint.
+        CheckpointError: A file, or a folder that is no checkpoint that can run here.
     """
     for card in cards().values():
         if model.lower() in (card.name.lower(), card.source.lower()):
@@ -144,6 +145,9 @@ def find(model: str) -> ModelCard:
         return _card_of_folder(folder)
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model):
         return _unknown(model, model, {}, "library")
+    if _is_file(model):
+        check_files(model, [model])
+        raise CheckpointError(f"{model} is a file; expected the folder of a checkpoint, with its config.json.")
     near = difflib.get_close_matches(model.lower(), cards(), n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     raise ModelNotFoundError(
@@ -167,6 +171,35 @@ def minicpmv_version(config: Mapping[str, Any]) -> str:
     return "2.5" if is_early or config.get("query_num") == 96 else "2.6"
 
 
+def family_of(config: Mapping[str, Any], name: str) -> Family:
+    """Which architecture and template a `config.json` asks for.
+
+    Args:
+        config: its content.
+        name: what to call the checkpoint in messages: a hub id, or a path.
+
+    Raises:
+        CheckpointError: It names no architecture, or a version of MiniCPM-V that is not supported here.
+    """
+    model_type = config.get("model_type") if isinstance(config, Mapping) else None
+    if not isinstance(model_type, str):
+        raise CheckpointError(
+            f"The config.json of {name} says model_type {model_type!r}; expected the name of an architecture."
+        )
+    if model_type == "omnilmm":
+        return "omnilmm"
+    if model_type != "minicpmv":
+        return "library"
+    version = minicpmv_version(config)
+    for family in get_args(Family):
+        if family == f"minicpm-v-{version}":
+            return cast(Family, family)
+    raise CheckpointError(
+        f"{name} is MiniCPM-V {version}, which is not supported here (of this architecture 1.0, 2.0, 2.5 and 2.6 are): "
+        "vLLM, SGLang and llama.cpp (its GGUF) run it. Here take minicpm-v-2.6 or minicpm-v-4.6."
+    )
+
+
 def _folder(model: str) -> Path | None:
     """The folder of that name, None where there is none or it cannot be one."""
     try:
@@ -176,31 +209,24 @@ def _folder(model: str) -> Path | None:
         return None
 
 
+def _is_file(model: str) -> bool:
+    try:
+        return Path(model).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
 def _card_of_folder(folder: Path) -> ModelCard:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        check_files(str(folder), (file.name for file in folder.iterdir()))
         raise CheckpointError(f"{folder} is no checkpoint: it has no config.json.") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
-    model_type = config.get("model_type") if isinstance(config, dict) else None
-    if not isinstance(model_type, str):
-        raise CheckpointError(f"{path} says model_type {model_type!r}; expected the name of an architecture.")
-    card = _unknown(str(folder.resolve()), folder.resolve().name, config, _family(config, path))
+    card = _unknown(str(folder.resolve()), folder.resolve().name, config, family_of(config, str(folder)))
     return card.model_copy(update={"name": str(folder)})
-
-
-def _family(config: Mapping[str, Any], path: Path) -> Family:
-    if config["model_type"] == "omnilmm":
-        return "omnilmm"
-    if config["model_type"] != "minicpmv":
-        return "library"
-    version = minicpmv_version(config)
-    for family in get_args(Family):
-        if family == f"minicpm-v-{version}":
-            return cast(Family, family)
-    raise CheckpointError(f"{path} says MiniCPM-V version {version!r}; supported are 1.0, 2.0, 2.5 and 2.6.")
 
 
 def _unknown(source: str, name: str, config: Mapping[str, Any], family: Family) -> ModelCard:

@@ -128,7 +128,10 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("{", "cannot be read as JSON"),
         ("[]", "model_type None; expected the name of an architecture"),
         ('{"model_type": 7}', "model_type 7; expected the name of an architecture"),
-        ('{"model_type": "minicpmv", "version": "9"}', "version '9'; supported are 1.0, 2.0, 2.5 and 2.6"),
+        (
+            '{"model_type": "minicpmv", "version": "9"}',
+            r"is MiniCPM-V 9, which is not supported here \(of this architecture 1.0, 2.0, 2.5 and 2.6 are\)",
+        ),
     ],
     ids=["none", "broken", "list", "number", "unknown version"],
 )

@@ -9,7 +9,6 @@ to be let go only between the two.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -17,6 +16,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from omnilmm.engine.fetching import Hub, cached, fetch
 from omnilmm.engine.fetching.cache import Report
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.prefix import PREFIX_BYTES
+from omnilmm.engine.runnable import check_runs
 from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError
 from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, resolve_device, resolve_dtype
 
@@ -139,9 +140,17 @@ def prepare(
         revision = revision or card.revision
         if cached(card.source, revision, hub) is None:
             _check_download(card, device_choice, dtype, freed_bytes)
-        folder = fetch(card.source, title=card.title, revision=revision, hub=hub, offline=offline, report=report)
+        folder = fetch(
+            card.source,
+            title=card.title,
+            revision=revision,
+            hub=hub,
+            offline=offline,
+            report=report,
+            check=partial(check_runs, card.source),
+        )
         card = _card_of(card, folder)
-    shapes = _shapes(folder)
+    shapes = _shapes(card.source, folder)
     card = card.model_copy(update={"parameters": card.parameters or _count(card, shapes)})
     dtype_choice = resolve_dtype(dtype, device_choice.value, card.stored, card.parameters)
     with _explained(card, folder):
@@ -161,18 +170,11 @@ def prepare(
     )
 
 
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+def _shapes(name: str, folder: Path) -> dict[str, tuple[int, ...]]:
     """Of all tensors; what cannot be loaded at all is found here, before minutes of loading."""
     from omnilmm.models.checkpoint import tensor_shapes
-    from omnilmm.models.library import check_takes_pictures
 
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} cannot be read as JSON: {error}. Fetch it again.") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{folder / 'config.json'} is no JSON object. Fetch it again.")
-    check_takes_pictures(config)
+    check_runs(name, folder)
     return tensor_shapes(folder)
 
 

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from omnilmm.errors import CheckpointError
+from omnilmm.formats import check_files
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -26,13 +27,14 @@ def weight_files(folder: Path) -> list[Path]:
     """The files with weights, in the order in which transformers looks for them.
 
     Raises:
-        CheckpointError: There are none, or the index names one that is not there.
+        CheckpointError: There are none, though perhaps another program's, or the index names one that is not there.
     """
     for single, index in zip(SINGLE_FILES, INDEXES, strict=True):
         if (folder / single).is_file():
             return [folder / single]
         if (folder / index).is_file():
             return _indexed(folder / index)
+    check_files(str(folder), (file.name for file in folder.iterdir()))
     raise CheckpointError(f"{folder} has no weights: expected one of {', '.join(SINGLE_FILES + INDEXES)}.")
 
 

@@ -15,6 +15,7 @@ import transformers
 from packaging.version import InvalidVersion, Version
 from transformers import (
     CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     PROCESSOR_MAPPING,
     AutoConfig,
@@ -26,12 +27,19 @@ from transformers import (
     ProcessorMixin,
 )
 from transformers.models.auto.video_processing_auto import get_video_processor_config
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AutoHfQuantizer
 from transformers.utils import is_torchvision_available
 
 from omnilmm.errors import CheckpointError
 
 # Where a checkpoint may name the class of its processor, in the order in which `AutoProcessor` looks.
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
+EXPECTED = "Expected is one that takes pictures and text and gives text (image-text-to-text), as minicpmv or qwen2_vl."
+UNQUANTISED = "Here also the model before it was quantised can be taken, with --dtype int8 or int4."
+# Of methods that take several, transformers names one package at a time.
+PACKAGES = {"awq": "gptqmodel", "gptq": "optimum gptqmodel"}
+# Looking whether these can run may fetch a kernel from the hub.
+FETCHING_QUANTISERS = ("mxfp4", "metal", "gguf")
 LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
 
@@ -59,10 +67,11 @@ def needed_transformers(config: Mapping[str, Any]) -> str | None:
     )
 
 
-def check_takes_pictures(config: Mapping[str, Any]) -> None:
+def check_takes_pictures(name: str, config: Mapping[str, Any]) -> None:
     """Whether transformers, with what this package adds to it, has a model of pictures and text for a checkpoint.
 
     Args:
+        name: what to call it in messages: a hub id, or a path.
         config: a checkpoint's `config.json`.
 
     Raises:
@@ -73,11 +82,60 @@ def check_takes_pictures(config: Mapping[str, Any]) -> None:
     if model_type not in CONFIG_MAPPING:
         way_out = needed_transformers(config) or "Only checkpoints that transformers can load without their own code."
         raise CheckpointError(f"The architecture {model_type!r} is not known here. {way_out}")
-    if CONFIG_MAPPING[model_type] not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+    kind = CONFIG_MAPPING[model_type]
+    if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return
+    named = config.get("architectures")
+    what = named[0] if isinstance(named, list) and named else model_type
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise CheckpointError(
-            f"Models of the architecture {model_type!r} cannot be asked about pictures; expected one that takes "
-            "pictures and text and gives text (image-text-to-text), as minicpmv or qwen2_vl."
+            f"{name} is a language model of text alone ({what}), which cannot be asked about pictures: llama.cpp, "
+            f"Ollama and vLLM run it. {EXPECTED}"
         )
+    raise CheckpointError(f"{name} ({what}) cannot be asked about pictures. {EXPECTED}")
+
+
+def check_quantised(name: str, config: Mapping[str, Any]) -> None:
+    """Whether what a quantised checkpoint needs is installed, by transformers' own account.
+
+    bitsandbytes is left to `hardware.resolve_dtype`.
+
+    Args:
+        name: as above.
+        config: a checkpoint's `config.json`.
+
+    Raises:
+        CheckpointError: A package or a GPU is missing, or nobody here knows the method.
+    """
+    text = config.get("text_config")
+    given = config.get("quantization_config") or (text.get("quantization_config") if isinstance(text, dict) else None)
+    if not isinstance(given, dict) or given.get("load_in_4bit") or given.get("load_in_8bit"):
+        return
+    method = str(given.get("quant_method"))
+    if method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        raise CheckpointError(
+            f"{name} is quantised by {method!r}, which transformers does not load; the program that made it may run "
+            f"it. {UNQUANTISED}"
+        )
+    if method in FETCHING_QUANTISERS:
+        return
+    try:
+        AutoHfQuantizer.from_config(given, pre_quantized=True).validate_environment(device_map=None)
+    except (ImportError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{name} is quantised by {method}, for which something is missing here: {_lacking(method, error)}. Or let "
+            f"a server such as vLLM run it. {UNQUANTISED}"
+        ) from error
+    except (TypeError, ValueError, AttributeError):  # settings that only loading can judge
+        return
+
+
+def _lacking(method: str, error: Exception) -> str:
+    """What to install for a quantised checkpoint, or else what the library says."""
+    if not isinstance(error, ImportError):
+        return str(error).strip().splitlines()[0].rstrip(".")
+    package = PACKAGES.get(method) or error.name
+    return f"pip install {package}" if package else str(error).strip().splitlines()[0].rstrip(".")
 
 
 def load_processor(folder: Path) -> Any:

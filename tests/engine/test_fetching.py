@@ -105,6 +105,11 @@ def break_off(hub: LocalHub, **cut_at: int) -> str:
     return one_line(error)
 
 
+def refuse_config(folder: Path) -> None:
+    assert (folder / "config.json").is_file() and not (folder / "model.safetensors").exists()
+    raise CheckpointError("of no use")
+
+
 def partial_of(hub: LocalHub, repository: Path) -> Path:
     """Where the first part of the weights lies as long as it is not whole."""
     return repository / "blobs" / f"{digest(PARTS[0], hub.files[PARTS[0]])}.incomplete"
@@ -345,6 +350,13 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
     assert hub.requests == []
     free(monkeypatch, total)
     fetched()
+
+
+def test_what_is_refused_by_its_config_needs_no_room(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 1_000)
+    with pytest.raises(CheckpointError, match="of no use"):
+        fetched(check=refuse_config)
+    assert hub.asked == {"config.json"} and not cached(SOURCE)
 
 
 def test_only_what_is_missing_has_to_fit(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -605,6 +617,15 @@ def test_modelscope_is_asked_for_the_same_files(modelscope: Path) -> None:
     assert calls == [(SOURCE, "v1", ["config.json", "model.safetensors"])]
     assert reports == [(4, 20), (10, 20), (14, 20), (20, 20)]
     assert folder == modelscope == cached(SOURCE, hub="modelscope") == fetched(hub="modelscope", offline=True)
+
+
+def test_modelscope_is_asked_for_the_config_first(modelscope: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import import_module
+
+    free(monkeypatch, 1)
+    with pytest.raises(CheckpointError, match="of no use"):
+        fetched(hub="modelscope", check=refuse_config)
+    assert import_module("modelscope.hub.snapshot_download").calls == [(SOURCE, None, ["config.json"])]
 
 
 def test_modelscope_needs_a_disk_too(modelscope: Path, monkeypatch: pytest.MonkeyPatch) -> None:

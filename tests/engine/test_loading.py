@@ -81,7 +81,7 @@ def broken(folder: Path, damage: str) -> None:
         ("config missing", "no config.json"),
         ("config no json", "cannot be read as JSON"),
         ("config of another size", "of another shape"),
-        ("config of another model", "'llama'"),
+        ("config of another model", r"text alone \(llama\)"),
         ("tokenizer missing", "tokenizer"),
     ],
 )
@@ -90,7 +90,7 @@ def test_damaged_folders_are_one_clear_line(folder: Path, damage: str, says: str
     with pytest.raises(CheckpointError, match=says) as error:
         load_engine(str(folder))
     assert "\n" not in str(error.value)
-    assert any(named in str(error.value).lower() for named in ("my model v1.2", "tensor", "'llama'"))
+    assert any(named in str(error.value).lower() for named in ("my model v1.2", "tensor"))
 
 
 def test_unknown_models_come_with_suggestions() -> None:

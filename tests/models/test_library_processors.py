@@ -46,14 +46,14 @@ def test_an_architecture_of_tomorrow_says_what_to_install(config: dict[str, str]
     "model_type", ["minicpmv4_6", "minicpmv4_7", "qwen2_vl", "smolvlm", "llava", "minicpmv", "omnilmm"]
 )
 def test_models_of_pictures_and_text_pass(model_type: str) -> None:
-    check_takes_pictures({"model_type": model_type})
+    check_takes_pictures("it", {"model_type": model_type})
 
 
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"model_type": "llama"}, "'llama' cannot be asked about pictures"),
-        ({"model_type": "siglip"}, "'siglip' cannot be asked about pictures"),
+        ({"model_type": "llama"}, r"text alone \(llama\), which cannot be asked about pictures"),
+        ({"model_type": "siglip"}, r"\(siglip\) cannot be asked about pictures"),
         ({"model_type": "of-tomorrow", "transformers_version": "99.2.0"}, "'of-tomorrow' is not known.*≥ 99.2.0"),
         (
             {"model_type": "of-somebody", "transformers_version": "4.40.0"},
@@ -64,7 +64,7 @@ def test_models_of_pictures_and_text_pass(model_type: str) -> None:
 )
 def test_others_are_refused_by_name(config: dict[str, str], says: str) -> None:
     with pytest.raises(CheckpointError, match=says):
-        check_takes_pictures(config)
+        check_takes_pictures("it", config)
 
 
 @pytest.mark.parametrize("name", MODELS)

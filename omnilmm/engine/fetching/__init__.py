@@ -1,6 +1,7 @@
 """Fetching: the folder of a checkpoint in the hub's own cache, and the bytes on the way there.
 
-    listing (names, sizes, digests) -> what is missing -> is the disk large enough -> blobs -> snapshot folder
+    listing (names, sizes, digests) -> what is missing -> config.json -> can it run -> is the disk large enough
+        -> blobs -> snapshot folder
 
 `cache` knows where files lie, `download` brings those that are missing, `troubles` says what went wrong at the hub.
 ModelScope (`hub="modelscope"`) is asked through its own optional package. That has not been tried against the real
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from omnilmm.engine.fetching import modelscope
-from omnilmm.engine.fetching.cache import Report, missing, snapshot
+from omnilmm.engine.fetching.cache import Check, Report, missing, snapshot
 from omnilmm.engine.fetching.download import Download
 from omnilmm.engine.fetching.troubles import HubError
 from omnilmm.errors import CheckpointError, ModelNotFoundError
@@ -33,6 +34,7 @@ def fetch(
     hub: Hub = "huggingface",
     offline: bool = False,
     report: Report | None = None,
+    check: Check | None = None,
 ) -> Path:
     """The folder of a checkpoint in the hub's cache, after fetching what is missing.
 
@@ -47,6 +49,8 @@ def fetch(
         report: told bytes on this disk and bytes in all, at least twice a second while something is fetched, in the
             calling thread (ModelScope: in threads of its package, one at a time, when something came). What it raises
             stops the download; what has come is kept.
+        check: given the folder as soon as its `config.json` is there, before anything else is fetched; what it raises
+            ends the call. Not called where nothing has to be fetched.
 
     Raises:
         ModelNotFoundError: The hub has no such repository, or it has no such revision.
@@ -69,8 +73,8 @@ def fetch(
         )
     try:
         if hub == "modelscope":
-            return modelscope.fetch(source, title, revision, report)
-        return Download(source, title, revision, report).run()
+            return modelscope.fetch(source, title, revision, report, check)
+        return Download(source, title, revision, report, check).run()
     except (HubError, ModelNotFoundError) as error:
         if not folder or absent:
             raise

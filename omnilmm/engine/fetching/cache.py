@@ -16,14 +16,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from omnilmm.errors import CheckpointError
+from omnilmm.formats import WEIGHTS, check_files
 from omnilmm.hardware import gib
 
 Report = Callable[[int, int], None]  # bytes on this disk, bytes in all
+Check = Callable[[Path], None]  # of a folder that has its config.json; raises where the rest is not worth fetching
+CONFIG = "config.json"
 
 # Weights, configuration, tokenizer, chat template; none of the code that lies beside them.
 CHECKPOINT_FILES = ["*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.jinja"]
-# What holds all weights or lists their files, in the order in which transformers looks for them.
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 def repository_of(source: str) -> Path:
@@ -48,8 +49,8 @@ def snapshot(source: str, revision: str | None) -> Path | None:
 
 def missing(folder: Path) -> str:
     """The first file that a checkpoint lacks, "" if it is whole."""
-    if not (folder / "config.json").is_file():
-        return "config.json"
+    if not (folder / CONFIG).is_file():
+        return CONFIG
     found = next((name for name in WEIGHTS if (folder / name).is_file()), None)
     if found is None or not found.endswith(".index.json"):
         return "" if found else WEIGHTS[0]
@@ -70,9 +71,15 @@ def wanted(names: Iterable[str]) -> set[str]:
 
 
 def require_checkpoint(source: str, names: Iterable[str]) -> None:
-    """Refuse a repository (CheckpointError) that has no weights or no configuration among its files."""
+    """Refuse a repository (CheckpointError) that has no weights or no configuration among its files.
+
+    Args:
+        source: hub id, for the message.
+        names: of all its files, also of those that are not fetched: they tell what it is instead.
+    """
     names = set(names)
-    absent = "weights" if names.isdisjoint(WEIGHTS) else "" if "config.json" in names else "config.json"
+    check_files(source, names)
+    absent = "weights" if names.isdisjoint(WEIGHTS) else "" if CONFIG in names else CONFIG
     if absent:
         raise CheckpointError(f"{source} is no checkpoint that can be used here: it has no {absent} of transformers.")
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omnilmm.engine.fetching.cache import (
+    CONFIG,
+    Check,
     Report,
     cache_variable,
     repository_of,
@@ -75,10 +77,13 @@ class File:
 class Download:
     """One call of `fetch` that uses the network."""
 
-    def __init__(self, source: str, title: str, revision: str | None, report: Report | None) -> None:
+    def __init__(
+        self, source: str, title: str, revision: str | None, report: Report | None, check: Check | None = None
+    ) -> None:
         from huggingface_hub import constants
 
         self.source, self.title, self.revision, self.report = source, title, revision or "main", report
+        self.check = check
         self.endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
         self.commit = ""
         self.stop = threading.Event()
@@ -119,7 +124,7 @@ class Download:
             sizes = {sibling.rfilename: int(sibling.size) for sibling in info.siblings if sibling.rfilename in chosen}
         except Exception as error:  # the network libraries below have no common ancestor
             raise self._explained(error) from error
-        require_checkpoint(self.source, chosen)
+        require_checkpoint(self.source, (sibling.rfilename for sibling in info.siblings))
         snapshot = repository / "snapshots" / self.commit
         return [
             File(name, sizes[name], repository / "blobs" / digests[name], snapshot / name) for name in sorted(chosen)
@@ -135,6 +140,9 @@ class Download:
                 self.report(sum(file.here for file in files), total)
 
         with _alone(repository.parent / ".locks" / repository.name / "omnilmm.lock", tell):
+            if self.check is not None:  # before there has to be room for what may be refused
+                self._fetch_together([file for file in files if file.name == CONFIG], tell)
+                self.check(repository / "snapshots" / self.commit)
             require_space(self.title, total - sum(file.here for file in files), repository)
             if not (repository / "refs" / self.revision).exists():
                 self._note_revision(repository)  # so that a first download that breaks off can be told from none

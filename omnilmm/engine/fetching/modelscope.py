@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from omnilmm.engine.fetching.cache import Report, require_checkpoint, require_space, wanted
+from omnilmm.engine.fetching.cache import (
+    CONFIG,
+    Check,
+    Report,
+    require_checkpoint,
+    require_space,
+    wanted,
+)
 from omnilmm.engine.fetching.troubles import HubError, reason_of
 
 
@@ -20,7 +28,7 @@ def snapshot(source: str, revision: str | None) -> Path | None:
         return None
 
 
-def fetch(source: str, title: str, revision: str | None, report: Report | None) -> Path:
+def fetch(source: str, title: str, revision: str | None, report: Report | None, check: Check | None = None) -> Path:
     """The folder of a checkpoint, after fetching what is missing."""
     try:
         api = import_module("modelscope.hub.api").HubApi()
@@ -29,13 +37,12 @@ def fetch(source: str, title: str, revision: str | None, report: Report | None) 
     except Exception as error:  # the package has errors of its own, which cannot be named here
         raise HubError(f"{title} cannot be fetched from ModelScope ({source}): {reason_of(error)}.") from error
     names = sorted(wanted(sizes))
-    require_checkpoint(source, names)
+    require_checkpoint(source, sizes)
     total, done, turn = sum(sizes[name] for name in names), 0, threading.Lock()
     cache = Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()
     here = sum(
         path.stat().st_size for path in (cache / "models" / source.replace("/", "--")).rglob("*") if path.is_file()
     )
-    require_space(title, total - here, cache, "MODELSCOPE_CACHE")
 
     class Progress:
         """Made by the package for each file."""
@@ -51,11 +58,18 @@ def fetch(source: str, title: str, revision: str | None, report: Report | None) 
 
         def end(self) -> None: ...
 
-    try:
-        return Path(
-            package.snapshot_download(source, revision=revision, allow_patterns=names, progress_callbacks=[Progress])
-        )
-    except Exception as error:
-        raise HubError(
-            f"The download of {title} from ModelScope broke off ({reason_of(error)}): run the same command again."
-        ) from error
+    def obtain(names: Sequence[str]) -> Path:
+        try:
+            folder = package.snapshot_download(
+                source, revision=revision, allow_patterns=names, progress_callbacks=[Progress]
+            )
+        except Exception as error:
+            raise HubError(
+                f"The download of {title} from ModelScope broke off ({reason_of(error)}): run the same command again."
+            ) from error
+        return Path(folder)
+
+    if check is not None and total > here:
+        check(obtain([CONFIG]))
+    require_space(title, total - here, cache, "MODELSCOPE_CACHE")
+    return obtain(names)

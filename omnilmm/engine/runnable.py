@@ -1,0 +1,35 @@
+"""Whether a checkpoint can run here, by its `config.json` alone: asked before its weights are fetched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from omnilmm.catalog import family_of
+from omnilmm.errors import CheckpointError
+from omnilmm.formats import check_config
+
+
+def check_runs(name: str, folder: Path) -> None:
+    """Refuse what could not answer about pictures, however complete its files are.
+
+    Args:
+        name: what to call it in messages: a hub id, or a path.
+        folder: with its `config.json`; nothing else is looked at.
+
+    Raises:
+        CheckpointError: In one line, what it is and what would run it; or a `config.json` that cannot be read.
+    """
+    from omnilmm.models.library import check_quantised, check_takes_pictures
+
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}. Fetch it again.") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} is no JSON object. Fetch it again.")
+    check_config(name, config)
+    family_of(config, name)
+    check_takes_pictures(name, config)
+    check_quantised(name, config)

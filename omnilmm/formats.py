@@ -1,0 +1,80 @@
+"""Checkpoints of other programs: told by the names of their files or by their `config.json`, and what would run them.
+
+Nothing is loaded for it, so that many gigabytes need not be fetched before somebody hears that they do not help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from omnilmm.errors import CheckpointError
+
+# What holds all weights or lists their files, in the order in which transformers looks for them.
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+ORIGINAL = "Give the model that it was made from, in the safetensors of transformers."
+BY_NAME = {
+    "adapter_config.json": "is an adapter (LoRA) without the model that it was trained for: merge the two with PEFT "
+    "(merge_and_unload), save the result, and give that folder.",
+    "model_index.json": "is a pipeline of diffusers, which makes pictures: expected a model that reads pictures and "
+    "answers in text (image-text-to-text).",
+}
+# By the ending of a file's name, in the order in which they are looked for.
+BY_ENDING = {
+    ".gguf": "is in the format GGUF, which llama.cpp, Ollama and LM Studio run",
+    ".onnx": "is in the format ONNX, which ONNX Runtime runs",
+    ".npz": "is in a format of MLX, which mlx-vlm runs on Macs with Apple silicon",
+}
+MLX = "is converted for MLX, which mlx-vlm runs on Macs with Apple silicon"
+SPEECH = (
+    "is a MiniCPM-o, a model of pictures and speech that is not supported here: vLLM, SGLang and llama.cpp (its GGUF) "
+    "run it. For pictures, take minicpm-v-2.6 or minicpm-v-4.6."
+)
+
+
+def check_files(name: str, files: Iterable[str]) -> None:
+    """Refuse what is known to be of another program, where nothing of transformers lies beside it.
+
+    Args:
+        name: what to call it in messages: a hub id, or a path.
+        files: names of all files of a repository or folder, with their folders in it.
+
+    Raises:
+        CheckpointError: What it is, and what would run it.
+    """
+    found = set(files)
+    if not found.isdisjoint(WEIGHTS):
+        return
+    for file, what in BY_NAME.items():
+        if file in found:
+            raise CheckpointError(f"{name} {what}")
+    endings = {PurePosixPath(file).suffix.lower() for file in found}
+    for ending, what in BY_ENDING.items():
+        if ending in endings:
+            raise CheckpointError(f"{name} {what}. {ORIGINAL}")
+
+
+def check_config(name: str, config: Mapping[str, Any]) -> None:
+    """Refuse what is made for another program, or speaks.
+
+    Args:
+        name: as above.
+        config: a checkpoint's `config.json`.
+
+    Raises:
+        CheckpointError: What it is, and what would run it.
+    """
+    if config.get("model_type") == "minicpmo":
+        raise CheckpointError(f"{name} {SPEECH}")
+    if name.startswith("mlx-community/") or _is_mlx(config):
+        raise CheckpointError(f"{name} {MLX}. {ORIGINAL}")
+
+
+def _is_mlx(config: Mapping[str, Any]) -> bool:
+    """MLX writes group size and bits under "quantization", lately also under transformers' key, and names no method."""
+    for key in ("quantization", "quantization_config"):
+        said = config.get(key)
+        if isinstance(said, Mapping) and "quant_method" not in said and {"group_size", "bits"} <= set(said):
+            return True
+    return False
