@@ -10,22 +10,21 @@ programs. Source of the resizing and normalisation: MiniCPM-V 2.0–2.6 (bicubic
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from omnilmm.conversation import Picture
 from omnilmm.errors import ImageError
+from omnilmm.images.formats import open_image
 from omnilmm.images.slicing import Size, SlicePlan
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 64_000_000  # a 50-megapixel phone photo fits; decoded it takes 192 MB
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 
 TURNS = {  # EXIF orientation -> what makes it upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,18 +64,15 @@ def open_picture(source: str | Path | bytes | BinaryIO | Image.Image) -> Picture
         if isinstance(source, Image.Image):
             _check_pixels(source)
             return Picture(_to_rgb(source))
-        with Image.open(io.BytesIO(_read(source)), formats=FORMATS) as image:
+        with open_image(_read(source)) as image:
             _check_pixels(image)
             image.load()
             return Picture(_to_rgb(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(_too_many_pixels(None)) from error
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            "This file is not a picture that can be read. Expected PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF."
-        ) from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, RuntimeError) as error:
-        raise ImageError(f"This picture is damaged and cannot be decoded ({error}). Try saving it again.") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ImageError(f"This picture is damaged and cannot be decoded ({reason}). Try saving it again.") from error
 
 
 def _read(source: str | Path | bytes | BinaryIO) -> bytes:

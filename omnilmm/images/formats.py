@@ -1,0 +1,88 @@
+"""Which picture formats are read, what a file is by its first bytes, and HEIC photos.
+
+Pillow reads all but HEIC, which iPhones take; that is the work of pi-heif (libheif and libde265, no encoder). Its
+reader is called for such files alone and never registered with Pillow, whose list of formats stays as it is.
+"""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image, UnidentifiedImageError
+
+from omnilmm.errors import ImageError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+EXPECTED = "Expected PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC."
+AVIF_BRANDS = {b"avif", b"avis"}
+HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+# What people take for a picture and Pillow cannot or shall not read, by how the file begins.
+OTHERS = {
+    b"%PDF-": "PDF",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"8BPS": "Photoshop (PSD)",
+    b"<svg": "SVG",
+    b"PK\x03\x04": "ZIP",
+    b"\x1aE\xdf\xa3": "video (WebM, MKV)",
+    b"version https://git-lfs": "git-lfs pointer (git lfs pull fetches the file itself)",
+}
+
+
+def open_image(content: bytes) -> Image.Image:
+    """A picture whose pixels are not decoded yet; its size is known.
+
+    Args:
+        content: of the file.
+
+    Raises:
+        ImageError: No format that is read here, named where it is known; a HEIC photo without the package for them.
+        OSError, SyntaxError, ValueError: A damaged file.
+    """
+    if is_heic(content):
+        return _open_heic(content)
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        if _brands(content) & AVIF_BRANDS:
+            raise SyntaxError("AVIF without a picture in it") from error
+        kind = _named(content)
+        what = f"is of the format {kind}, which cannot be read here" if kind else "is not a picture that can be read"
+        raise ImageError(f"This file {what}. {EXPECTED}") from error
+
+
+def is_heic(content: bytes) -> bool:
+    """Whether it is a HEIF container with what AVIF, which Pillow reads, is not."""
+    brands = _brands(content)
+    return not brands.isdisjoint(HEIC_BRANDS) and brands.isdisjoint(AVIF_BRANDS)
+
+
+def _open_heic(content: bytes) -> Image.Image:
+    """Its primary picture, turned as its container says: what EXIF says of that beside it counts no more."""
+    try:
+        from pi_heif import HeifImageFile
+    except ImportError as error:
+        raise ImageError(
+            "This is a HEIC photo; to read it takes a package that is not installed: pip install pi-heif, or save the "
+            "photo as JPEG."
+        ) from error
+    opened: Image.Image = HeifImageFile(io.BytesIO(content))
+    return opened
+
+
+def _brands(content: bytes) -> set[bytes]:
+    """What an ISO base media file says it is, first and besides; nothing for any other file."""
+    if content[4:8] != b"ftyp":
+        return set()
+    end = min(int.from_bytes(content[:4]), 1024)
+    return {content[8:12], *(content[begin : begin + 4] for begin in range(16, end, 4))}
+
+
+def _named(content: bytes) -> str | None:
+    begin = content[:1024].lstrip()
+    if _brands(content):
+        return "video (MP4, MOV)"
+    if begin.startswith(b"<?xml") and b"<svg" in begin:
+        return "SVG"
+    return next((name for start, name in OTHERS.items() if begin.startswith(start)), None)
