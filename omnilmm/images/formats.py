@@ -13,6 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from omnilmm.errors import ImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+# What an upload may be: browsers and systems do not know all of these names as pictures (Chromium: HEIC).
+UPLOADS = ("image", ".heic", ".heif", ".hif", ".avif")
 EXPECTED = "Expected PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC."
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}

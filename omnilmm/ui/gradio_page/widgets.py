@@ -10,6 +10,7 @@ import gradio as gr
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.choosing import Listed, best_fitting
 from omnilmm.engine.options import Mode
+from omnilmm.images.formats import UPLOADS
 from omnilmm.ui.controls import Control, length_control, mode_controls
 from omnilmm.ui.listing import memory
 from omnilmm.ui.samples import Sample, samples
@@ -80,7 +81,7 @@ class Widgets:
             lambda texts: {"label": texts.question, "placeholder": texts.question_placeholder},
             elem_id="question",
             file_count="multiple",
-            file_types=["image"],
+            file_types=[*UPLOADS],
             show_label=False,
             max_plain_text_length=1_000_000,  # a long question stays a question
             autofocus=True,

@@ -7,6 +7,7 @@ import streamlit as st
 from omnilmm.catalog import ROOT
 from omnilmm.engine.events import Engine
 from omnilmm.engine.starting import StartingEngine
+from omnilmm.images.formats import UPLOADS
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.server import ICON
@@ -42,7 +43,7 @@ def draw() -> None:
         me.texts.question_placeholder,
         key=QUESTION,
         accept_file="multiple",
-        file_type=["image"],
+        file_type=[*UPLOADS],
         on_submit=me.ask,
     )
 
