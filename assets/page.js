@@ -64,6 +64,16 @@ window.omnilmm = (() => {
     }
   });
 
+  /* What the browser cannot draw itself (HEIC) has its kind in place of a small picture. */
+  const drawn = (event) => {
+    if (!event.target.matches?.("#question .thumbnail-image")) return;
+    const item = event.target.closest(".thumbnail-item");
+    if (event.type === "load") delete item.dataset.kind;
+    else item.dataset.kind = decodeURI(event.target.src).split(".").pop().toUpperCase();
+  };
+  document.addEventListener("error", drawn, true);
+  document.addEventListener("load", drawn, true);
+
   /* Pictures, and code, are reached by Tab; what is in the question box is shown as the model sees it. */
   let looked = "";
   const tend = () => {
@@ -71,7 +81,8 @@ window.omnilmm = (() => {
       if (image.tabIndex < 0) { image.tabIndex = 0; image.setAttribute("role", "button"); }
     }
     for (const code of document.querySelectorAll("#chat pre")) if (code.tabIndex < 0) code.tabIndex = 0;  // may scroll
-    const attached = [...document.querySelectorAll("#question .thumbnail-item img")].map((image) => image.src).join();
+    const attached = [...document.querySelectorAll("#question .thumbnail-item")]
+      .map((item) => item.querySelector("img")?.src ?? "file").join();
     if (attached !== looked) { looked = attached; press("do-look"); }
   };
   const start = () => new MutationObserver(tend).observe(document.body, { childList: true, subtree: true });

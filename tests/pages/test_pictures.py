@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from omnilmm.catalog import ROOT
 from omnilmm.engine.events import View
 from omnilmm.ui import texts
 from omnilmm.ui.texts import ENGLISH
-from tests.pages.visitor import SAMPLES, Site, Visitor, serve
+from tests.pages.visitor import SAMPLES, Site, Visitor, drop, serve
 from tests.ui.scripted import ScriptedEngine, capable, saying
 
 Visit = Callable[..., Visitor]
@@ -103,6 +104,34 @@ def test_what_the_model_sees_is_shown_before_and_after_asking(visit: Visit, able
     visitor.ask("What is it?")
     visitor.answered()
     expect(panel).to_contain_text("2 slices of 112×112: 128 tokens")
+
+
+def test_photos_of_phones_are_attached_seen_and_answered(visit: Visit, able: Site, tmp_path: Path) -> None:
+    """HEIC, whose name no browser on Linux knows as a picture and none draws; AVIF."""
+    heic = (ROOT / "tests" / "images" / "data" / "turned.heic").read_bytes()
+    (tmp_path / "IMG_1.HEIC").write_bytes(heic)
+    Image.new("RGB", (96, 64), "red").save(tmp_path / "photo.avif")
+    visitor = visit(able.address)
+    panel = visitor.page.locator("#seen-panel")
+    panel.get_by_role("button", name=ENGLISH.seen).click()
+    visitor.until(lambda: texts.ENGLISH.seen_nothing in panel.inner_text())
+    visitor.attach(tmp_path / "IMG_1.HEIC")
+    visitor.until(lambda: ENGLISH.picture_name(64, 96) in panel.inner_text())  # upright
+    visitor.attach(tmp_path / "photo.avif")
+    # As on Windows and macOS, where the system knows the name.
+    known = {"name": "IMG_2.heic", "mimeType": "image/heic", "buffer": heic}
+    visitor.page.locator("#question input[type=file]").set_input_files([known])
+    visitor.page.locator("#question .thumbnail-item[data-kind=HEIC]").wait_for()
+    assert visitor.attached.count() == 3 and visitor.page.locator("[data-kind]").count() == 1
+    drop(visitor.page, visitor.box, tmp_path / "IMG_1.HEIC")
+    visitor.until(lambda: visitor.attached.count() == 4)
+    visitor.ask("What are these?")
+    visitor.answered()
+    asked, _ = able.engine.asked[-1]
+    assert [picture.image.size for picture in asked.pictures] == [(64, 96), (96, 64), (64, 96), (64, 96)]
+    visitor.until(lambda: visitor.pictures.count() == 4)
+    shown = visitor.pictures.evaluate_all("images => images.map((image) => image.naturalWidth > 0)")
+    assert shown == [True] * 4
 
 
 def test_boxes_are_drawn_on_the_picture_and_named_in_the_text(visit: Visit, able: Site) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
+from omnilmm.catalog import ROOT
 from omnilmm.conversation import EXPORT_FORMAT
 from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
@@ -244,9 +245,12 @@ def test_a_phone_photo_is_answered_upright(site: Site, person: Person, tmp_path:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     photo.save(path, exif=exif, quality=80)
-    person.ask("What colour is it?", path)
+    heic = tmp_path / "IMG_2.HEIC"  # no browser on Linux knows it as a picture
+    heic.write_bytes((ROOT / "tests" / "images" / "data" / "turned.heic").read_bytes())
+    person.ask("What colour is it?", path, heic)
     person.answered()
     expect(person.pictures.first).to_have_attribute("alt", ENGLISH.picture_name(3000, 4000))
+    expect(person.pictures.nth(1)).to_have_attribute("alt", ENGLISH.picture_name(64, 96))
 
 
 def test_export_and_import(site: Site, person: Person, visit: Visit, tmp_path: Path) -> None:
