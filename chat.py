@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import binascii
 import io
 import json
 import logging
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from omnilmm.ui.flags import add_loading_flags, loading_arguments
 
 if TYPE_CHECKING:
-    from omnilmm.conversation import Conversation, Picture
+    from omnilmm.conversation import Conversation, Part, Picture
     from omnilmm.engine.events import Event
     from omnilmm.engine.local import LocalEngine
     from omnilmm.engine.options import Mode
@@ -71,7 +70,8 @@ class OmniLMMChat:
         """Answer in the published form.
 
         Args:
-            input: "image": base64 text or bytes of a picture file, or absent; "question": a list of
+            input: "image": base64 text of a picture file (also as bytes, with line breaks, or in a data URI), the
+                file's bytes, any picture that `stream` takes, or absent; "question": a list of
                 `{"role": …, "content": text}`, as JSON or as it is. The picture stands where the first message
                 says `<image>`, else before its text.
         """
@@ -88,8 +88,9 @@ class OmniLMMChat:
         """Answer piece by piece; leaving the loop stops the model.
 
         Args:
-            messages: `{"role": …, "content": …}`, content being text, a picture (PIL image, `Path`, bytes) or a
-                list of them; or a `Conversation`.
+            messages: `{"role": …, "content": …}`, content being text, a picture (PIL image, numpy array of uint8,
+                `Path`, bytes, open file), a part as transformers or OpenAI write it (`{"type": "image", …}`,
+                `{"type": "image_url", …}`), or a list of them; or a `Conversation`. Nothing is fetched.
             mode: "sampling" (streams), or "beam" (one piece, when the search is over).
             **options: temperature, top_p, top_k, repetition_penalty, seed, max_new_tokens; with "beam": beams,
                 repetition_penalty, length_penalty, max_new_tokens. The model's defaults where left out.
@@ -124,34 +125,67 @@ class OmniLMMChat:
         return self.engine.stream(conversation, chosen, owner="python")
 
 
+class MiniCPMVChat(OmniLMMChat):
+    """`OmniLMMChat` under the name that the makers' later examples give it.
+
+    Args:
+        model_path: as `model`.
+        device: as there.
+        dtype: as there.
+        multi_gpus: spread the model over all GPUs, `device="balanced"`.
+        **loading: as there.
+    """
+
+    def __init__(
+        self,
+        model_path: str = "built-in",
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        multi_gpus: bool = False,
+        **loading: Any,
+    ) -> None:
+        super().__init__(model_path, "balanced" if multi_gpus else device, dtype, **loading)
+
+
 def _published_conversation(given: Mapping[str, Any]) -> Conversation:
-    from omnilmm.conversation import Conversation, Part
-    from omnilmm.errors import ImageError, InputError
-    from omnilmm.images.pixels import open_picture
+    from omnilmm.errors import InputError
+    from omnilmm.prompts.messages import conversation_from_dicts
 
     question = given.get("question")
     try:
-        messages = json.loads(question) if isinstance(question, str) else question
+        messages = json.loads(question) if isinstance(question, str | bytes) else question
     except ValueError as error:
         raise InputError(f"'question' must be a JSON list of messages; it is no JSON: {error}.") from error
-    if not isinstance(messages, list) or not all(
-        isinstance(message, dict) and isinstance(message.get("content"), str) for message in messages
-    ):
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise InputError("'question' must be a list of {'role': 'user' or 'assistant', 'content': text}.")
+    conversation = conversation_from_dicts(messages)
     image = given.get("image")
-    try:
-        content = base64.b64decode(image, validate=True) if isinstance(image, str) else image
-    except (binascii.Error, ValueError) as error:
-        raise ImageError("'image' must be the base64 text of a picture file: use img2base64(path).") from error
-    conversation = Conversation()
-    for number, message in enumerate(messages):
-        parts: list[Part] = [message["content"]]
-        if number == 0 and content:
-            before, _, after = message["content"].rpartition(TYPED_PICTURE)
-            words = [text if text.strip() else "" for text in (before, after)]
-            parts = [part for part in (words[0], open_picture(content), words[1]) if part]
-        conversation = conversation.with_message(message.get("role"), *parts)
-    return conversation
+    if image is None or (isinstance(image, str | bytes) and not image.strip()):
+        return conversation
+    return _with_picture(conversation, _published_picture(image))
+
+
+def _published_picture(image: Any) -> Picture:
+    """Text is base64 or a data URI here, never a path."""
+    from omnilmm.images.pixels import open_picture
+    from omnilmm.images.sources import decoded, picture_from
+
+    return open_picture(decoded(image)) if isinstance(image, str) else picture_from(image)
+
+
+def _with_picture(conversation: Conversation, picture: Picture) -> Conversation:
+    """The picture stands where the first message says `<image>`, else before its text."""
+    if not conversation.messages:
+        return conversation
+    first, *others = conversation.messages
+    parts: list[Part] = [*first.parts]
+    place = next((number for number, part in enumerate(parts) if isinstance(part, str)), len(parts))
+    text = parts[place] if place < len(parts) else ""
+    before, _, after = text.rpartition(TYPED_PICTURE) if isinstance(text, str) else ("", "", "")
+    words = [said if said.strip() else "" for said in (before, after)]
+    parts[place : place + 1] = [part for part in (words[0], picture, words[1]) if part]
+    return replace(conversation, messages=(replace(first, parts=tuple(parts)), *others))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
-from chat import OmniLMMChat, img2base64, main
+from chat import MiniCPMVChat, OmniLMMChat, img2base64, main
 from omnilmm.conversation import Conversation, Message
 from omnilmm.engine.events import Finished, Preview, TextDelta
 from omnilmm.engine.options import options_for
@@ -66,6 +67,30 @@ def test_published_form_takes_bytes_and_lists(chat: OmniLMMChat) -> None:
     assert chat.chat({"image": PICTURE.read_bytes(), "question": question}) == ANSWER
 
 
+@pytest.mark.parametrize("form", ["line breaks", "newline", "bytes", "data URI", "path", "array"])
+def test_published_form_takes_base64_as_it_comes(chat: OmniLMMChat, form: str) -> None:
+    text = img2base64(PICTURE)
+    with Image.open(PICTURE) as image:
+        given = {
+            "line breaks": base64.encodebytes(PICTURE.read_bytes()).decode(),
+            "newline": text + "\n",
+            "bytes": text.encode(),
+            "data URI": f"data:image/png;base64,{text}",
+            "path": PICTURE,
+            "array": np.asarray(image.convert("RGB")),
+        }
+    assert chat.chat(asked(QUESTION, image=given[form])) == ANSWER
+
+
+def test_published_form_takes_the_makers_later_messages() -> None:
+    """Base64 within the messages, under the name and with the class of their examples."""
+    parts = [{"type": "image", "pairs": img2base64(PICTURE)}, {"type": "text", "pairs": QUESTION}]
+    later = MiniCPMVChat("built-in")
+    assert later.chat({"image": "", "question": json.dumps([{"role": "user", "content": parts}])}) == ANSWER
+    typed = [{"role": "user", "content": [{"type": "text", "text": "Look:\n<image>"}, QUESTION]}]
+    assert later.chat({"image": img2base64(PICTURE), "question": typed}) == ANSWER
+
+
 def test_published_form_carries_earlier_turns(chat: OmniLMMChat) -> None:
     turns = [
         {"role": "user", "content": "Describe the picture."},
@@ -91,6 +116,9 @@ def test_published_form_works_without_a_picture(chat: OmniLMMChat) -> None:
         ({"question": json.dumps([{"role": "user", "content": 3}])}, InputError, "list of"),
         ({}, InputError, "list of"),
         (asked("hi", image="not base64!"), ImageError, "img2base64"),
+        (asked("hi", image="photo.png"), ImageError, "img2base64"),
+        (asked("hi", image="https://a.b/c.png"), ImageError, "img2base64"),
+        (asked("hi", image=7), ImageError, "got int"),
         (asked("hi", image=base64.b64encode(b"no picture").decode()), ImageError, "not a picture"),
         (asked("   "), InputError, "empty"),
         ({"question": json.dumps([{"role": "assistant", "content": "x"}])}, InputError, "user first"),
@@ -101,10 +129,18 @@ def test_published_form_refuses_clearly(chat: OmniLMMChat, given: Any, error: ty
         chat.chat(given)
 
 
-@pytest.mark.parametrize("form", ["path", "bytes", "PIL"])
+@pytest.mark.parametrize("form", ["path", "bytes", "PIL", "array", "file", "image_url"])
 def test_stream_takes_pictures_inside_messages(chat: OmniLMMChat, form: str) -> None:
     with Image.open(PICTURE) as image:
-        picture = {"path": PICTURE, "bytes": PICTURE.read_bytes(), "PIL": image}[form]
+        forms: dict[str, Any] = {
+            "path": PICTURE,
+            "bytes": PICTURE.read_bytes(),
+            "PIL": image,
+            "array": np.asarray(image),
+            "file": io.BytesIO(PICTURE.read_bytes()),
+            "image_url": {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{img2base64(PICTURE)}"}},
+        }
+        picture = forms[form]
         pieces = list(chat.stream([{"role": "user", "content": [picture, QUESTION]}]))
     assert len(pieces) > 1
     assert "".join(pieces) == ANSWER

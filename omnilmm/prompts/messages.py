@@ -1,4 +1,4 @@
-"""Messages as scripts write them -> `Conversation`: transformers' form, with pictures wherever they are wanted."""
+"""Messages as scripts write them -> `Conversation`: the forms of transformers and OpenAI, pictures wherever wanted."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from omnilmm.conversation import Conversation, Part, Picture
+from omnilmm.conversation import Conversation, Part
 from omnilmm.errors import InputError
 from omnilmm.images.pixels import open_picture
+from omnilmm.images.sources import decoded, picture_at, picture_from
+
+FORMS = "text, a picture (PIL image, numpy array, Path, bytes, open file), {'type': 'text', 'image' or 'image_url', …}"
 
 
 def conversation_from_dicts(messages: Iterable[Mapping[str, Any]]) -> Conversation:
     """Messages of the form `{"role": "user", "content": …}`.
 
-    Content is text, a picture, or a list of them. A picture is a PIL image, a `Path`, the bytes of a file, or
-    `{"type": "image", "image": any of these or a path as str}`; text may be `{"type": "text", "text": …}`. A first
-    message of role "system" becomes the system prompt.
+    Content is one part or a list of parts:
+
+    - text, or `{"type": "text", "text": …}`
+    - a picture: PIL image, numpy array [H, W] or [H, W, 3] of uint8, `Path`, bytes of a file, open binary file
+    - `{"type": "image", "image": any of these, a path as str, or a data URI}`, as transformers has it; also with
+      "path", "url" (a data URI or a path) or "base64" instead; the makers' own examples say "pairs" for base64 and text
+    - `{"type": "image_url", "image_url": {"url": a data URI}}`, as OpenAI has it
+
+    A first message of role "system" becomes the system prompt. Nothing is fetched from the network.
 
     Raises:
         InputError: A role or a content that is not of the form.
@@ -40,15 +47,39 @@ def conversation_from_dicts(messages: Iterable[Mapping[str, Any]]) -> Conversati
 
 
 def _part(item: Any) -> Part:
-    if isinstance(item, Mapping) and item.get("type") == "text" and isinstance(item.get("text"), str):
-        return str(item["text"])
-    if isinstance(item, Mapping) and item.get("type") == "image":
-        item = next((item[key] for key in ("image", "path") if key in item), None)
-        item = Path(item) if isinstance(item, str) else item
-    if isinstance(item, str | Picture):
+    if isinstance(item, str):
         return item
-    if isinstance(item, Image.Image | Path | bytes):
-        return open_picture(item)
-    raise InputError(
-        f"Content must be text, a picture (PIL image, Path or bytes), or a list of them; got {type(item).__name__}."
-    )
+    if isinstance(item, Mapping):
+        part = _typed(item)
+    else:
+        part = None if item is None or isinstance(item, int | float | list | tuple) else picture_from(item)
+    if part is None:
+        kind = item.get("type") if isinstance(item, Mapping) else None
+        got = f"{{'type': {kind!r}, …}}" if kind else type(item).__name__
+        raise InputError(f"Content must be {FORMS}, or a list of them; got {got:.60}.")
+    return part
+
+
+def _typed(item: Mapping[str, Any]) -> Part | None:
+    """A part that says what it is; None for a form that is not known."""
+    if item.get("type") == "text":
+        return next((item[key] for key in ("text", "pairs") if isinstance(item.get(key), str)), None)
+    if item.get("type") == "image_url":
+        given = item.get("image_url")
+        given = given.get("url") if isinstance(given, Mapping) else given
+        return picture_at(given) if isinstance(given, str) else None
+    if item.get("type") == "image":
+        return _image(item)
+    return None
+
+
+def _image(item: Mapping[str, Any]) -> Part | None:
+    if item.get("image") is not None:
+        return picture_from(item["image"])
+    if isinstance(item.get("path"), str | Path):
+        return open_picture(Path(item["path"]))
+    if isinstance(item.get("url"), str | Path):
+        return picture_at(str(item["url"]))
+    if isinstance(given := item.get("base64", item.get("pairs")), str | bytes):
+        return open_picture(decoded(given))
+    return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -24,6 +26,8 @@ def test_content_is_text_or_a_list() -> None:
     ]
     expected = Conversation().with_message("user", "Hi").with_message("assistant", "Yes", "sir")
     assert conversation_from_dicts(messages) == expected.with_message("user", "And", "now?")
+    makers = [{"role": "user", "content": [{"type": "text", "pairs": "Hi"}]}]
+    assert conversation_from_dicts(makers) == Conversation().with_message("user", "Hi")
 
 
 def test_a_first_system_message_is_the_system_prompt() -> None:
@@ -38,7 +42,21 @@ def test_a_picture_may_be_given_in_many_ways(tmp_path: Path) -> None:
     RED.save(buffer, "PNG")
     given = [RED, path, buffer.getvalue(), Picture(RED)]
     given += [{"type": "image", "image": item} for item in (*given, str(path))]
-    given += [{"type": "image", "path": str(path)}]
+    text = base64.b64encode(buffer.getvalue()).decode()
+    uri = f"data:image/png;base64,{text}"
+    given += [np.asarray(RED), buffer]
+    given += [{"type": "image", "path": str(path)}, {"type": "image", "path": path}]
+    given += [
+        {"type": "image", "url": uri},
+        {"type": "image", "url": path.as_uri()},
+        {"type": "image", "url": str(path)},
+    ]
+    given += [{"type": "image", "base64": text}, {"type": "image", "base64": uri}, {"type": "image", "pairs": text}]
+    given += [{"type": "image", "image": uri}, {"type": "image", "image": np.asarray(RED)}]
+    given += [
+        {"type": "image_url", "image_url": {"url": uri, "detail": "low"}},
+        {"type": "image_url", "image_url": uri},
+    ]
     for picture in given:
         conversation = conversation_from_dicts([{"role": "user", "content": [picture, "What?"]}])
         assert conversation == Conversation().with_message("user", Picture(RED), "What?")
@@ -62,6 +80,12 @@ def test_a_string_is_text_even_if_a_file_has_its_name(tmp_path: Path, monkeypatc
         ([{"role": "user", "content": [{"type": "video", "video": "a.mp4"}]}], "Content must be text, a picture"),
         ([{"role": "user", "content": [{"type": "text", "text": 7}]}], "Content must be text, a picture"),
         ([{"role": "user", "content": [{"type": "image"}]}], "Content must be text, a picture"),
+        ([{"role": "user", "content": [{"type": "image", "url": "https://a.b/c.png"}]}], "Nothing is fetched"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://a.b"}}]}], "Nothing is fe"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "got {'type': 'image_url', …}"),
+        ([{"role": "user", "content": [{"type": "image", "path": 7}]}], "Content must be text, a picture"),
+        ([{"role": "user", "content": [{"type": "image", "image": 7}]}], "A picture is a path.*got int"),
+        ([{"role": "user", "content": [object()]}], "A picture is a path.*got object"),
         ([{"role": "user", "content": 7}], "Content must be text, a picture"),
         ([{"role": "user", "content": None}], "Content must be text, a picture"),
         ([{"role": "user", "content": [["nested"]]}], "Content must be text, a picture"),

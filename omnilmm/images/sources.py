@@ -1,0 +1,138 @@
+"""From whatever a script has of a picture to the picture: file, bytes, base64, data URI, PIL image or numpy array.
+
+Paths are opened: this is for one's own scripts, not for what a stranger sends. Nothing is fetched from the network.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.request import url2pathname
+
+import numpy as np
+from PIL import Image
+
+from omnilmm.conversation import Picture
+from omnilmm.errors import ImageError
+from omnilmm.images.pixels import open_picture
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?")  # two letters at least: C:\ is a drive
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
+_PNM = re.compile(rb"P[1-6]\s")  # its text form could be taken for base64
+
+
+def picture_from(source: Any) -> Picture:
+    """The picture that somebody means.
+
+    Args:
+        source: a `Picture`, a PIL image, a numpy array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8 (grey, RGB,
+            RGBA), a `Path` or the path as text, a data URI, the bytes of a file, base64 bytes, or an open binary file.
+
+    Raises:
+        ImageError: It is none of these, or cannot be decoded.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, np.ndarray):
+        return open_picture(Image.fromarray(_pixels(source)))
+    if isinstance(source, bytes | bytearray | memoryview):
+        content = bytes(source)
+        return open_picture(decoded(content) if _is_base64(content) else content)
+    if isinstance(source, str):
+        return picture_at(source)
+    if callable(getattr(source, "read", None)):
+        return open_picture(_read(source))
+    if isinstance(source, Path | Image.Image):
+        return open_picture(source)
+    raise ImageError(
+        "A picture is a path, bytes, base64, a data URI, an open binary file, a PIL image or a numpy array; got "
+        f"{type(source).__name__}."
+    )
+
+
+def picture_at(address: str) -> Picture:
+    """The picture of a data URI, a path, or a path as file URI.
+
+    Raises:
+        ImageError: It is an address on the network, or cannot be decoded.
+    """
+    scheme = _SCHEME.match(address.strip())
+    if scheme is None:
+        return open_picture(Path(address))
+    if scheme[1].lower() == "data":
+        return open_picture(decoded(address))
+    if scheme[1].lower() == "file":
+        return open_picture(Path(url2pathname(urlsplit(address.strip()).path)))
+    raise ImageError(
+        f"Nothing is fetched from the network, so {address.strip():.80} cannot be seen: save that picture, and give "
+        "its path or its bytes."
+    )
+
+
+def decoded(text: str | bytes) -> bytes:
+    """The content of base64 text, also with line breaks, of the alphabet for URLs, or in a data URI.
+
+    Raises:
+        ImageError: It is no base64.
+    """
+    content = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    head, comma, body = content.lstrip().partition(b",")
+    if head[:5].lower() == b"data:" and comma:
+        if not head.lower().rstrip().endswith(b";base64"):
+            return unquote_to_bytes(body)
+        content = unquote_to_bytes(body)
+    content = b"".join(content.split())
+    try:
+        whole = content.rstrip(b"=") + b"=" * (-len(content.rstrip(b"=")) % 4)
+        return base64.b64decode(whole.translate(bytes.maketrans(b"-_", b"+/")), validate=True)
+    except binascii.Error as error:
+        raise ImageError(
+            f"This is no base64 text of a picture file ({content[:20]!r} …): use img2base64(path)."
+        ) from error
+
+
+def _is_base64(content: bytes) -> bool:
+    if _PNM.match(content):
+        return False
+    return content.lstrip()[:5].lower() == b"data:" or bool(_BASE64.fullmatch(b"".join(content.split())))
+
+
+def _read(file: Any) -> bytes:
+    """All of an open file from its beginning, as Pillow reads it: who has just written a picture stands at its end."""
+    try:
+        if file.seekable():
+            file.seek(0)
+        content = file.read()
+    except (AttributeError, OSError, ValueError) as error:
+        raise ImageError(f"This file cannot be read ({error}): open it anew, with 'rb'.") from error
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise ImageError(f"This file was opened as text (it gives {type(content).__name__}): open it with 'rb'.")
+    return bytes(content)
+
+
+def _pixels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """[H, W], [H, W, 3] or [H, W, 4]."""
+    is_picture = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if array.dtype != np.uint8 or not is_picture or not array.size:
+        shape = "×".join(map(str, array.shape))
+        raise ImageError(
+            f"A picture as a numpy array is [height, width], or [height, width, 3 or 4], of uint8 from 0 to 255; got "
+            f"[{shape}] of {array.dtype}. {_way_out(array)}"
+        )
+    return np.ascontiguousarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
+
+
+def _way_out(array: np.ndarray[Any, Any]) -> str:
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
+        return "Colours come last: array.transpose(1, 2, 0)."
+    if array.ndim == 4:
+        return "One picture at a time: array[0]."
+    if array.dtype.kind == "f":
+        return "Numbers from 0 to 1: (array * 255).round().astype('uint8')."
+    return (
+        "Convert it with .astype('uint8')." if array.dtype != np.uint8 else "Pillow can convert most: Image.fromarray."
+    )
