@@ -190,7 +190,7 @@ def _with_picture(conversation: Conversation, picture: Picture) -> Conversation:
 
 def parser() -> argparse.ArgumentParser:
     """The command line; importing nothing heavy, so that --help answers at once."""
-    top = argparse.ArgumentParser(prog="chat.py", description="Talk about pictures in the terminal.")
+    top = argparse.ArgumentParser(description="Talk about pictures in the terminal.")
     top.add_argument("question", nargs="?", help="ask this and leave; without it: a chat")
     top.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; may be repeated")
     top.add_argument(

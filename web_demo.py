@@ -25,7 +25,7 @@ from omnilmm.errors import OmniLMMError
 from omnilmm.hardware import on_zero_gpu
 from omnilmm.ui import texts
 from omnilmm.ui.access import accounts
-from omnilmm.ui.flags import add_loading_flags, add_page_flags, check_wishes, loading_arguments
+from omnilmm.ui.flags import add_loading_flags, add_page_flags, check_wishes, loading_arguments, require
 from omnilmm.ui.server import find_port, launch
 from omnilmm.ui.space import flags_of_environment
 from omnilmm.ui.terminal import DownloadBar
@@ -33,7 +33,7 @@ from omnilmm.ui.terminal import DownloadBar
 
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    flags = argparse.ArgumentParser(prog="web_demo.py", description="Talk about pictures in the browser.")
+    flags = argparse.ArgumentParser(description="Talk about pictures in the browser.")
     add_loading_flags(flags)
     add_page_flags(flags, port=7860)
     flags.add_argument("--share", action="store_true", help="also make a public link, through Gradio's servers")
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = parser().parse_args([*flags_of_environment(), *(sys.argv[1:] if arguments is None else arguments)])
         port = find_port(flags.host, flags.port)  # what can fail at once does not wait for torch
         login = accounts(flags.auth)
+        require("gradio", extra="gradio")
         check_wishes(flags)
         say(texts.loading(find(flags.model)))
         from omnilmm.ui.gradio_page.page import Page  # Gradio takes seconds, `--help` does without it

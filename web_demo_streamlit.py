@@ -31,7 +31,7 @@ from omnilmm.engine.starting import StartingEngine
 from omnilmm.errors import OmniLMMError
 from omnilmm.ui import texts
 from omnilmm.ui.access import Guard, accounts
-from omnilmm.ui.flags import add_loading_flags, add_page_flags, check_wishes, loading_arguments
+from omnilmm.ui.flags import add_loading_flags, add_page_flags, check_wishes, loading_arguments, require
 from omnilmm.ui.server import find_port
 from omnilmm.ui.space import flags_of_environment
 from omnilmm.ui.terminal import DownloadBar
@@ -43,7 +43,7 @@ STARTED_S = time.monotonic()
 
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    flags = argparse.ArgumentParser(prog="web_demo_streamlit.py", description="Talk about pictures in the browser.")
+    flags = argparse.ArgumentParser(description="Talk about pictures in the browser.")
     add_loading_flags(flags)
     add_page_flags(flags, port=8501)
     return flags
@@ -96,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = parser().parse_args([*flags_of_environment(), *given])
         port = find_port(flags.host, flags.port)  # what can fail at once does not wait for the libraries
         accounts(flags.auth)
+        require("streamlit", extra="streamlit")
         check_wishes(flags)
         print(texts.loading(find(flags.model)), flush=True)
         from omnilmm.ui.streamlit_page import serving

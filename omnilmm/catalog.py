@@ -21,7 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from omnilmm.errors import CheckpointError, ModelNotFoundError
 from omnilmm.formats import check_files
 
-ROOT = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parent
+# Where `configs` and `assets` stand: at the top of the repository, or inside the package where it is installed.
+ROOT = PACKAGE if (PACKAGE / "configs").is_dir() else PACKAGE.parent
 CONFIGS = ROOT / "configs"
 BUILT_IN = "built-in"
 
@@ -114,7 +116,7 @@ class ModelCard(_Strict):
 
     @property
     def location(self) -> str:
-        """What to load from: an absolute folder for a model that the repository ships, else the source."""
+        """What to load from: an absolute folder for a model that comes with this program, else the source."""
         shipped = ROOT / self.source
         return str(shipped) if shipped.is_dir() else self.source
 

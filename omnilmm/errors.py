@@ -7,6 +7,7 @@
     ├── ModelNotFoundError  no model of that name, id or folder
     ├── CheckpointError     the folder is there, but its files do not fit together
     ├── HardwareError       the device or number type asked for is not available here
+    ├── MissingPackageError an optional package is not installed
     └── ContextLengthError  the question and its pictures alone are longer than the model's context
 
 A front end shows `str(error)` as one line and keeps the conversation; the traceback belongs in the log.
@@ -39,6 +40,10 @@ class CheckpointError(OmniLMMError):
 
 class HardwareError(OmniLMMError):
     """The device or number type asked for is not available here."""
+
+
+class MissingPackageError(OmniLMMError):
+    """An optional package is not installed."""
 
 
 class ContextLengthError(OmniLMMError):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import site
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 from omnilmm.catalog import BUILT_IN, cards, find
 from tests.engine.local_hub import LocalHub, serving
 from tests.models.tiny_library import save_library_model
+from tests.programs import environment_with_these_libraries
 
 ROOT = Path(__file__).parents[1]
 ENGLISH, CHINESE = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_zh.md"))
@@ -60,15 +59,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    home = folder / ".venv"
-    venv.EnvBuilder(symlinks=True).create(home)
-    (packages,) = home.glob("lib/python*/site-packages")
-    (packages / "installed.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
-    for program in Path(sys.executable).parent.iterdir():
-        if not (home / "bin" / program.name).exists():
-            (home / "bin" / program.name).symlink_to(program)
+    environment_with_these_libraries(folder / ".venv")
     for stamp in (".demo", ".dev"):
-        (home / stamp).touch()
+        (folder / ".venv" / stamp).touch()
     return folder
 
 

@@ -18,7 +18,7 @@ HEAVY = ("torch", "transformers", "gradio", "streamlit")
 
 # From the bottom up: a part may use itself and what stands before it.
 LAYERS = ("errors", "conversation", "formats", "catalog", "hardware", "images", "prompts", "models", "engine", "ui")
-BASE = {"errors", "conversation", "catalog", "hardware"}
+BASE = {"__version__", "errors", "conversation", "catalog", "hardware"}
 # A checkpoint is measured as the product loads it.
 TRAINING = BASE | {"images", "prompts", "models", "engine.loading"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from typing import Any
 
+from omnilmm import __version__
 from omnilmm.catalog import BUILT_IN, find
+from omnilmm.errors import MissingPackageError
 from omnilmm.hardware import DEVICES, DTYPE_WISHES, prepare_environment, resolve_device, resolve_dtype
 from omnilmm.images.pixels import MAX_FILE_BYTES
 from omnilmm.ui.server import HOST
@@ -27,7 +30,8 @@ FEATURE_CACHE_MIB, PREFIX_CACHE_MIB = 256, 1024
 
 
 def add_loading_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags named in LOADING."""
+    """Add `--version` and the flags named in LOADING."""
+    parser.add_argument("--version", action="version", version=f"OmniLMM Chat {__version__}")
     flags = parser.add_argument_group("which model, and on what")
     flags.add_argument("--model", default=BUILT_IN, help="name in configs/, hub id, or folder (default: %(default)s)")
     flags.add_argument("--device", default="auto", help=f"{DEVICES} (default: %(default)s)")
@@ -91,6 +95,19 @@ def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
 def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """What the flags say, as arguments of `load_engine` and `OmniLMMChat`."""
     return {name: getattr(args, name) for name in LOADING}
+
+
+def require(package: str, extra: str) -> None:
+    """Check that a package is there which only some of the programs need.
+
+    Raises:
+        MissingPackageError: With the command that installs it.
+    """
+    if find_spec(package) is None:
+        raise MissingPackageError(
+            f"This page needs {package}, which is not installed: pip install 'omnilmm-chat[{extra}]', or in a checkout "
+            "pip install -r requirements.txt."
+        )
 
 
 def check_wishes(args: argparse.Namespace) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config
 
+from omnilmm.catalog import ROOT
 from omnilmm.ui.server import POLICY as IMAGES_POLICY
 
 # What Streamlit itself needs besides: its socket, and components that stand in the page.
@@ -38,7 +41,7 @@ class Policy:
 def settings(
     host: str, port: int | None, *, root_path: str | None = None, max_file_mib: int | None = None
 ) -> dict[str, Any]:
-    """Streamlit's settings that depend on flags; the others stand in `.streamlit/config.toml`.
+    """Streamlit's settings: those of `.streamlit/config.toml`, wherever the program is started, and of the flags.
 
     Args:
         host: address to listen on.
@@ -52,7 +55,21 @@ def settings(
         "server.baseUrlPath": (root_path or "").strip("/") or None,
         "server.maxUploadSize": max_file_mib,
     }
-    return {"server.headless": True} | {name: value for name, value in wished.items() if value is not None}
+    shipped = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    return (
+        dict(_flat(shipped))
+        | {"server.headless": True}
+        | {name: value for name, value in wished.items() if value is not None}
+    )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Tables within tables as dotted names."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def address() -> str:

@@ -1,0 +1,122 @@
+"""The wheel works from any folder, and declares what its code imports."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from omnilmm import __version__
+from omnilmm.catalog import cards
+from tests.programs import environment_with_these_libraries
+from tests.test_structure import MODULES, libraries_used
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DOORS = [ROOT / name for name in ("chat.py", "web_demo.py", "web_demo_streamlit.py")]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the programs of the installed wheel."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True)
+    (wheel,) = folder.glob("*.whl")
+    home = environment_with_these_libraries(folder / "home")
+    subprocess.run([*pip, "--python", str(home / "python"), "install", "--no-deps", str(wheel)], check=True)
+    return home
+
+
+def run(programs: Path, folder: Path, *command: str) -> str:
+    """What an installed program prints in a folder that is not the repository."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [programs / command[0], *command[1:]],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextmanager
+def served(programs: Path, folder: Path, name: str) -> Iterator[str]:
+    """All that a page prints until its model has been loaded."""
+    command = [programs / name, "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as page:
+        said = ""
+        try:
+            assert page.stdout
+            for line in page.stdout:
+                said += line
+                if " on cpu" in line or " on cuda" in line or " on mps" in line:
+                    break
+            yield said
+        finally:
+            page.terminate()
+
+
+def test_the_installed_programs_work_from_any_folder(programs: Path, tmp_path: Path) -> None:
+    assert run(programs, tmp_path, "omnilmm", "--version") == f"OmniLMM Chat {__version__}\n"
+    listing = run(programs, tmp_path, "omnilmm", "--list-models")
+    assert all(name in listing for name in cards())
+    where = run(programs, tmp_path, "python", "-c", "from omnilmm.catalog import ROOT; print(ROOT)").strip()
+    assert not Path(where).is_relative_to(ROOT)
+    picture = str(Path(where) / "assets" / "samples" / "circle.png")
+    assert (
+        run(programs, tmp_path, "omnilmm", "--image", picture, "What colour is the circle?") == "The circle is red.\n"
+    )
+    for page in ("omnilmm-web", "omnilmm-streamlit"):
+        with served(programs, tmp_path, page) as said:
+            assert re.search(r"http://127\.0\.0\.1:\d+", said), said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("page", ["gradio", "streamlit"])
+def test_a_page_without_its_library_is_one_line_with_the_command(page: str) -> None:
+    door = {"gradio": "web_demo", "streamlit": "web_demo_streamlit"}[page]
+    code = f"import sys; sys.modules[{page!r}] = None; import {door}; sys.exit({door}.main([]))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"pip install 'omnilmm-chat[{page}]'" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def distributions(requirements: list[str]) -> set[str]:
+    """Names of what is required, as pip normalises them."""
+    return {re.split(r"[<>=\[ ]", one)[0].lower().replace("_", "-") for one in requirements}
+
+
+def test_what_is_imported_is_declared() -> None:
+    declared = distributions([*PROJECT["dependencies"], *(one for extra in EXTRAS.values() for one in extra)])
+    known = packages_distributions()
+    own = {"omnilmm", "chat", "web_demo", "web_demo_streamlit"}
+    optional = {"spaces"}  # of ZeroGPU, where it is there already
+    for path in [*MODULES, *DOORS]:
+        for library in libraries_used(path) - set(sys.stdlib_module_names) - own - optional:
+            names = {name.lower().replace("_", "-") for name in known.get(library, [library])}
+            assert names & declared, (
+                f"{path.relative_to(ROOT)} imports {library}, which pyproject.toml does not declare"
+            )
+
+
+def test_the_requirements_of_the_demos_are_those_of_the_project() -> None:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    wanted = {line for line in lines if line and not line.startswith("#")}
+    extras = {one for name in ("gradio", "streamlit", "quantization") for one in EXTRAS[name]}
+    assert wanted == {*PROJECT["dependencies"], *extras}
+    assert f"{EXTRAS['modelscope'][0]}" in (ROOT / "requirements-modelscope.txt").read_text(encoding="utf-8")
