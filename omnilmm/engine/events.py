@@ -16,7 +16,7 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 
-Stage = Literal["downloading", "loading", "waiting", "reading"]
+Stage = Literal["downloading", "loading", "waiting", "reading", "prefill"]
 Reason = Literal["end", "length"]
 
 
@@ -24,8 +24,10 @@ Reason = Literal["end", "length"]
 class Progress:
     """Before the first word: what is going on, and how far it is.
 
-    "waiting": more are answered than go together, and `total` have to finish first. "reading": the pictures are looked
-    at. Repeated at least twice a second, so that nobody who iterates is blocked for long.
+    "downloading": `done` of `total` bytes. "waiting": more are answered than go together, and `total` have to finish
+    first. "reading": `total` pictures are looked at, the one numbered `done` now; 0 where that is not known. "prefill":
+    of the prompt's `total` tokens that are not known from earlier turns `done` are read. Repeated at least twice a
+    second, so that nobody who iterates is blocked for long.
     """
 
     stage: Stage
@@ -35,16 +37,28 @@ class Progress:
 
 @dataclass(frozen=True)
 class TextDelta:
-    """More text of the answer; never half a character."""
+    """More text of the answer; never half a character.
+
+    Attributes:
+        text: to be appended.
+        new_tokens: of the answer so far; 0 where they are not counted.
+    """
 
     text: str
+    new_tokens: int = 0
 
 
 @dataclass(frozen=True)
 class Preview:
-    """Beam search: the best answer so far, to be shown instead of the last one."""
+    """Beam search: the best answer so far, to be shown instead of the last one.
+
+    Attributes:
+        text: all of it.
+        new_tokens: of it; 0 where they are not counted.
+    """
 
     text: str
+    new_tokens: int = 0
 
 
 @dataclass(frozen=True)

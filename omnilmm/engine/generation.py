@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import torch
 
+from omnilmm.engine.events import Progress
 from omnilmm.engine.options import BeamSearch, Options
-from omnilmm.engine.reading import Reader, Request
-from omnilmm.engine.stepwise import Ids
+from omnilmm.engine.reading import Reader, Request, Step
 from omnilmm.errors import HardwareError
 
 HEARTBEAT_S = 0.3  # the longest that `next()` of a stream blocks
@@ -32,12 +32,15 @@ class Generation:
     def __init__(self, reader: Reader, request: Request) -> None:
         self.reader, self.request = reader, request
         self.answer = reader.answer(request)
-        self.reports: queue.SimpleQueue[Ids | BaseException | None] = queue.SimpleQueue()
+        self.reports: queue.SimpleQueue[Step | BaseException] = queue.SimpleQueue()
         self.first_s = self.last_s = 0.0
         self.has_spoken = False
 
-    def heard(self) -> Iterator[Ids | None]:
-        """The new ids so far whenever there are more, and None while nothing is new; called by who asked."""
+    def heard(self) -> Iterator[Step]:
+        """How far it is, then the new ids so far whenever there are more; None while nothing is new.
+
+        Called by who asked.
+        """
         while True:
             try:
                 said = [self.reports.get(timeout=HEARTBEAT_S)]
@@ -47,19 +50,21 @@ class Generation:
             while not self.reports.empty():
                 said.append(self.reports.get())
             end = said[-1]
+            yield from (progress for progress in said if isinstance(progress, Progress))
             if spoken := [ids for ids in said if isinstance(ids, list)]:
                 yield spoken[-1]
             if isinstance(end, BaseException):
                 raise end
             if end is None:
                 return
-            time.sleep(GATHER_S)
+            if spoken:
+                time.sleep(GATHER_S)
 
     @torch.inference_mode()
     def step(self) -> bool:
         """See `turns.Work`; whatever goes wrong, who listens must hear of it instead of waiting for ever."""
         try:
-            ids = next(self.answer)
+            said = next(self.answer)
         except StopIteration:
             self.reports.put(None)
             return False
@@ -68,11 +73,12 @@ class Generation:
         except BaseException as error:
             self.reports.put(error)
             return False
-        if ids is not None:
+        if isinstance(said, list):
             self.last_s = time.monotonic()
             self.first_s = self.first_s if self.has_spoken else self.last_s
             self.has_spoken = True
-            self.reports.put(ids)
+        if said is not None:
+            self.reports.put(said)
         return True
 
     @torch.inference_mode()

@@ -20,11 +20,12 @@ from torch import Tensor
 from transformers import BatchFeature, GenerationConfig, StoppingCriteriaList
 
 from omnilmm.conversation import Conversation, Message, Picture
+from omnilmm.engine.events import Progress
 from omnilmm.engine.options import BeamSearch
 from omnilmm.engine.picture_memory import REMEMBERING, PictureMemory
 from omnilmm.engine.prefix import PREFIX_BYTES, PrefixCache
-from omnilmm.engine.reading import Request
-from omnilmm.engine.stepwise import Ids, generate_arguments, stepwise
+from omnilmm.engine.reading import Request, Step
+from omnilmm.engine.stepwise import generate_arguments, stepwise
 from omnilmm.errors import CheckpointError
 from omnilmm.prompts.chat_template import ChatTemplate
 
@@ -66,7 +67,7 @@ class LibraryReader:
     def views(self, picture: Picture) -> None:
         """Only the model's own processor knows."""
 
-    def answer(self, request: Request) -> Generator[Ids | None]:
+    def answer(self, request: Request) -> Generator[Step]:
         """See `reading.Reader`."""
         inputs = dict(self.inputs(request.conversation))
         ids = inputs["input_ids"][0].tolist()
@@ -83,11 +84,14 @@ class LibraryReader:
             memory = None
         request.reused = 0 if memory is None else len(shown)
         try:
+            if memory is None:  # the pictures are looked at within `generate`, which says nothing of it
+                yield Progress("reading", total=len(set(request.conversation.pictures)))
             if memory is None and shown and request.owner is not None:
                 reading = PictureMemory(self.model, shown)
                 reading.read(inputs, arguments)
                 memory = reading
-                yield None
+            if memory is not None:
+                yield Progress("prefill", len(shown) - request.reused, len(ids) - request.reused)
 
             def generate(stopping: StoppingCriteriaList) -> Tensor:
                 given: Tensor = self.model.generate(

@@ -119,23 +119,24 @@ class LocalEngine:
         text = TextStream(self.reader.tokenizer)
         began_s = time.monotonic()
         answer: Ids = []
-        reading = Progress("reading", total=len(request.conversation.pictures))
-        yield reading
-        for ids in generation.heard():
-            if ids is None:
-                yield reading
+        progress = Progress("reading", total=len(request.conversation.messages[-1].pictures))
+        yield progress
+        for said in generation.heard():
+            if not isinstance(said, list):
+                progress = said or progress
+                yield progress
                 continue
-            new, answer = ids[len(answer) :], ids
+            new, answer = said[len(answer) :], said
             if isinstance(request.options, BeamSearch):
-                yield Preview(self._decode(self._spoken(ids)))
+                yield Preview(self._decode(self._spoken(answer)), len(answer))
             # One by one, however many came together: what decoders make of bytes that are no text depends on it.
             elif delta := "".join(text.add(token) for token in self._spoken(new)):
-                yield TextDelta(delta)
+                yield TextDelta(delta, len(answer))
         if isinstance(request.options, BeamSearch):
             whole = self._decode(self._spoken(answer))
         else:
             if rest := text.finish():
-                yield TextDelta(rest)
+                yield TextDelta(rest, len(answer))
             whole = text.text
         yield Finished(
             text=whole,

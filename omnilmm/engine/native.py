@@ -10,7 +10,7 @@ Nothing generated is hidden: these models say no control token but the one that 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Set
+from collections.abc import Generator, Hashable, Iterator, Sequence, Set
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,11 +20,11 @@ from transformers import GenerationConfig, StoppingCriteriaList
 
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.decoding import Decoder
-from omnilmm.engine.events import View
+from omnilmm.engine.events import Progress, View
 from omnilmm.engine.features import FEATURE_BYTES, Eyes, Look
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.engine.prefix import PREFIX_BYTES, PrefixCache
-from omnilmm.engine.reading import Request
+from omnilmm.engine.reading import Request, Step
 from omnilmm.engine.sampling import Sampler
 from omnilmm.engine.seats import Seats
 from omnilmm.engine.stepwise import Ids, generate_arguments, stepwise
@@ -94,7 +94,7 @@ class NativeReader:
         """Give up all features and conversations that are kept, and the seats that are free."""
         return self.eyes.kept.clear() + self.prefixes.clear() + self.seats.clear()
 
-    def answer(self, request: Request) -> Generator[Ids | None]:
+    def answer(self, request: Request) -> Generator[Step]:
         """See `reading.Reader`."""
         prompt = self._prompt(request.conversation)
         looks = self.eyes.looks(request.conversation.pictures)
@@ -129,35 +129,48 @@ class NativeReader:
             for token, is_slot in zip(prompt.input_ids, prompt.image_slots, strict=True)
         ]
 
-    def _embed(self, request: Request, prompt: Prompt, looks: list[Look], begin: int) -> Generator[None, None, Tensor]:
+    def _embed(self, request: Request, prompt: Prompt, looks: list[Look], begin: int) -> Generator[Step, None, Tensor]:
         """Embeddings [1, S - k, D] of what is not remembered; only the pictures in there are looked at."""
-        known = sum(prompt.image_slots[:begin])  # slots that need no features
+        needed = list(self._needed(request.conversation.pictures, looks, sum(prompt.image_slots[:begin])))
+        new = list(dict.fromkeys(look for _, look, _ in needed if look not in self.eyes.kept))
+        numbers = {look: number for number, look in enumerate(new, 1)}
         seen = []
-        for picture, look in zip(request.conversation.pictures, looks, strict=True):
-            slots = len(look.plan.sizes) * self.processor.encoder.query_num
-            if known < slots:
-                for features in self.eyes.see(picture, look):
-                    if features is None:
-                        yield None
-                    else:
-                        seen.append(features.flatten(0, 1)[known:])  # [slots, D]
-            known = max(known - slots, 0)
+        for picture, look, known in needed:
+            if number := numbers.pop(look, 0):
+                yield Progress("reading", number, len(new))
+            for features in self.eyes.see(picture, look):
+                if features is None:
+                    yield None
+                else:
+                    seen.append(features.flatten(0, 1)[known:])  # [slots, D]
         device = self.model.device
         ids = torch.tensor([prompt.input_ids[begin:]], device=device)
         is_slot = torch.tensor([prompt.image_slots[begin:]], device=device)
         return self.model.merge(ids, is_slot, torch.cat(seen)[None] if seen else None)
 
-    def _read(self, decoder: Decoder, keys: list[Hashable], embeds: Tensor, end: int) -> Generator[None]:
+    def _needed(
+        self, pictures: Sequence[Picture], looks: list[Look], known: int
+    ) -> Iterator[tuple[Picture, Look, int]]:
+        """The pictures whose features are needed after the first `known` slots, and how many of theirs are not."""
+        for picture, look in zip(pictures, looks, strict=True):
+            slots = len(look.plan.sizes) * self.processor.encoder.query_num
+            if known < slots:
+                yield picture, look, known
+            known = max(known - slots, 0)
+
+    def _read(self, decoder: Decoder, keys: list[Hashable], embeds: Tensor, end: int) -> Generator[Progress]:
         """Read the prompt up to `end`, in parts between which it is the others' turn."""
         first = decoder.length
+        total = len(keys) - first
+        yield Progress("prefill", 0, total)
         for start in range(first, end, PREFILL_TOKENS):
             stop = min(start + PREFILL_TOKENS, end)
             decoder.read_only(embeds[:, start - first : stop - first], keys[start:stop])
-            yield None
+            yield Progress("prefill", stop - first, total)
 
     def _sample(
         self, options: Sampling, seed: int, decoder: Decoder, keys: list[Hashable], embeds: Tensor
-    ) -> Generator[Ids | None]:
+    ) -> Generator[Step]:
         # The last part, of one token at least, says what comes next.
         last = (len(keys) - decoder.length - 1) % PREFILL_TOKENS + 1
         yield from self._read(decoder, keys, embeds, len(keys) - last)
@@ -189,9 +202,7 @@ class NativeReader:
             else:
                 logits = decoder.read(embed(drawn), ids[-1:])
 
-    def _search(
-        self, options: BeamSearch, decoder: Decoder, keys: list[Hashable], embeds: Tensor
-    ) -> Generator[Ids | None]:
+    def _search(self, options: BeamSearch, decoder: Decoder, keys: list[Hashable], embeds: Tensor) -> Generator[Step]:
         """Beams by `generate`, which reads the last token of the prompt itself; the owner keeps the prompt alone."""
         first = decoder.length
         yield from self._read(decoder, keys, embeds, len(keys) - 1)

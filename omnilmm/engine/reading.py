@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.events import View
+from omnilmm.engine.events import Progress, View
 from omnilmm.engine.features import FEATURE_BYTES
 from omnilmm.engine.options import Options
 from omnilmm.engine.prefix import PREFIX_BYTES
 from omnilmm.engine.turns import AT_ONCE
 from omnilmm.models.picture_model import PictureModel
+
+Step = list[int] | Progress | None  # what a step of an answer gave: all new ids so far, how far it is, or nothing
 
 
 @dataclass
@@ -66,12 +68,12 @@ class Reader(Protocol):
     def views(self, picture: Picture) -> tuple[View, ...] | None:
         """How the model looks at a picture; None where only its own processor knows."""
 
-    def answer(self, request: Request) -> Generator[list[int] | None]:
+    def answer(self, request: Request) -> Generator[Step]:
         """Answer step by step, where the model may be used.
 
         Returns:
             All new ids so far after every token (with beam search those of the best beam, at the end the winner's),
-            None after other steps. Closing it is stopping.
+            before the first one also how far it is; None after other steps. Closing it is stopping.
         """
 
     def forget(self, owner: Hashable) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omnilmm.engine.events import Finished, Preview, Progress
+from omnilmm.engine.events import Finished, Preview, Progress, TextDelta
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,15 @@ class Note:
         event: the engine's last word about it; None before the first.
         stopped: the visitor wanted no more of it.
         set_aside: the pictures of earlier turns were left out, since the model takes one picture.
+        waited_s: before the first word, whole seconds since the question.
+        tokens_per_s: while the answer grows, its speed since the first word; 0 where that is not known.
     """
 
-    event: Progress | Preview | Finished | None = None
+    event: Progress | TextDelta | Preview | Finished | None = None
     stopped: bool = False
     set_aside: bool = False
+    waited_s: int = 0
+    tokens_per_s: float = 0.0
 
     @property
     def can_go_on(self) -> bool:

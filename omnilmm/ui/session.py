@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from omnilmm.conversation import Conversation, Message, Part
@@ -25,6 +25,7 @@ from omnilmm.ui.note import Note
 from omnilmm.ui.texts import ENGLISH, Texts
 
 REFRESH_S = 0.05  # a page is repainted at most this often: a fast model would outrun the browser
+SPEED_AFTER_S = 0.5  # of an answer: before that its speed is a guess
 
 THINKING = Note()
 
@@ -42,6 +43,8 @@ class Draft:
         note: for the small line under it.
         state: "growing", and at the end: "kept" in the conversation, "withdrawn" since it was stopped before the first
             word, or "forgotten" with the whole conversation.
+        asked_s: when it was asked, on the monotonic clock.
+        first: when the first words came, and of how many tokens they were.
     """
 
     history: Conversation
@@ -49,16 +52,25 @@ class Draft:
     text: str = ""
     note: Note | None = THINKING
     state: State = "growing"
+    asked_s: float = field(default_factory=time.monotonic, compare=False)
+    first: tuple[float, int] | None = field(default=None, compare=False)
 
-    def after(self, event: Event) -> Draft:
-        """The draft after one more event of the engine."""
+    def after(self, event: Event, now_s: float | None = None) -> Draft:
+        """The draft after one more event of the engine.
+
+        Args:
+            event: what it said.
+            now_s: when, on the monotonic clock; now if left out.
+        """
+        now_s = time.monotonic() if now_s is None else now_s
         match event:
             case Progress():  # engines repeat it as a heartbeat, also after the first word
-                return self if self.text else replace(self, note=Note(event))
-            case TextDelta():
-                return replace(self, text=self.text + event.text, note=None)
-            case Preview():
-                return replace(self, text=event.text, note=Note(event))
+                waited = Note(event, waited_s=int(now_s - self.asked_s))
+                return self if self.first else replace(self, note=waited)
+            case TextDelta() | Preview():
+                text = event.text if isinstance(event, Preview) else self.text + event.text
+                first = self.first or (now_s, event.new_tokens)
+                return replace(self, text=text, note=Note(event, tokens_per_s=_speed(first, event, now_s)), first=first)
             case Finished():
                 return replace(self, text=event.text, note=Note(event), state="kept")
 
@@ -66,6 +78,12 @@ class Draft:
         """The draft as it is when the visitor does not want more of it."""
         note = Note(stopped=True)
         return replace(self, note=note, state="kept") if self.text else replace(self, state="withdrawn")
+
+
+def _speed(first: tuple[float, int], event: TextDelta | Preview, now_s: float) -> float:
+    """Tokens per second since the first words; 0 as long as that would be a guess."""
+    seconds, tokens = now_s - first[0], event.new_tokens - first[1]
+    return tokens / seconds if seconds >= SPEED_AFTER_S and tokens > 0 else 0.0
 
 
 class _Running:
@@ -241,7 +259,7 @@ class Session:
                     draft = draft.after(event)
                     if draft.state == "kept" or running.stop.is_set():
                         break
-                    if time.monotonic() - painted_s >= REFRESH_S:
+                    if time.monotonic() - painted_s >= REFRESH_S:  # also where nothing is new: is anybody there?
                         yield draft
                         painted_s = time.monotonic()
         finally:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.events import Engine, Finished, Preview, Progress, View
+from omnilmm.engine.events import Engine, Finished, Preview, Progress, TextDelta, View
 from omnilmm.engine.options import Mode
 from omnilmm.hardware import QUANTISED
 from omnilmm.ui.note import Note
@@ -70,6 +70,11 @@ class Texts(BaseModel):
     ahead: str
     looking: str
     looking_at_several: str
+    looking_at_one_of: str
+    reading_prompt: str
+    seconds: str
+    minutes: str
+    grown: str
     downloading_model: str
     loading_model: str
     first_word: str
@@ -171,29 +176,47 @@ class Texts(BaseModel):
         """The small line under an answer; empty for none."""
         if note is None:
             return ""
-        parts = [self.stopped] if note.stopped else [self._told(note.event)]
+        parts = [self.stopped] if note.stopped else self._told(note)
         return " · ".join([*parts, self.set_aside] if note.set_aside else parts)
 
-    def _told(self, event: Progress | Preview | Finished | None) -> str:
-        match event:
-            case Progress():
-                return self._progress(event)
-            case Preview():
-                return self.preview
+    def _told(self, note: Note) -> list[str]:
+        match note.event:
             case Finished():
-                return self._finished(event)
-        return self.thinking
+                return [self._finished(note.event)]
+            case TextDelta():
+                return self._growing(note.event, note.tokens_per_s)
+            case Preview():
+                return [self.preview, *self._growing(note.event, note.tokens_per_s)]
+        return [self._progress(note.event), *self._waited(note.waited_s)]
 
-    def _progress(self, event: Progress) -> str:
+    def _progress(self, event: Progress | None) -> str:
         """What is going on before the first word."""
+        if event is None:
+            return self.thinking
         if event.stage == "waiting":
             return self.ahead.format(count=event.total)
         if event.stage == "reading":
-            few = self.thinking if event.total == 0 else self.looking
-            return few if event.total <= 1 else self.looking_at_several.format(count=event.total)
-        share = f" {event.done / event.total:.0%}" if event.total else ""
-        line = self.downloading_model if event.stage == "downloading" else self.loading_model
-        return line.format(share=share)
+            return self._looking(event.done, event.total)
+        lines = {"downloading": self.downloading_model, "prefill": self.reading_prompt}
+        share = f" {event.done / event.total:.0%}" if event.total and (event.done or event.stage != "prefill") else ""
+        return lines.get(event.stage, self.loading_model).format(share=share)
+
+    def _looking(self, number: int, count: int) -> str:
+        if count <= 1:
+            return self.looking if count else self.thinking
+        line = self.looking_at_one_of if number else self.looking_at_several
+        return line.format(number=number, count=count)
+
+    def _waited(self, seconds: int) -> list[str]:
+        """So that one sees that something goes on; nothing in the first second."""
+        if seconds < 60:
+            return [self.seconds.format(seconds=seconds)] if seconds else []
+        return [self.minutes.format(minutes=seconds // 60, seconds=seconds % 60)]
+
+    def _growing(self, event: TextDelta | Preview, tokens_per_s: float) -> list[str]:
+        """How long an answer is so far, and how fast it grows."""
+        told = [self.grown.format(count=event.new_tokens)] if event.new_tokens else []
+        return [*told, self.speed.format(tokens=_figures(tokens_per_s))] if tokens_per_s else told
 
     def _finished(self, event: Finished) -> str:
         """What an answer took, and what went differently than wished."""
@@ -201,7 +224,7 @@ class Texts(BaseModel):
         parts = [self.silent] if not event.text.strip() else []
         parts.append(self.first_word.format(seconds=_seconds(timings.first_token_s)))
         if speed := timings.tokens_per_s(usage.new_tokens):
-            parts.append(self.speed.format(tokens=f"{speed:.0f}"))
+            parts.append(self.speed.format(tokens=_figures(speed)))
         parts.append(self.text_tokens.format(count=usage.text_tokens))
         if usage.picture_tokens:
             parts.append(self.picture_tokens.format(count=usage.picture_tokens))
@@ -284,6 +307,11 @@ def shared(address: str) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.0f} MiB"
+
+
+def _figures(speed: float) -> str:
+    """Two figures where there are not more before the point: a word in three seconds is not none."""
+    return f"{speed:.0f}" if speed >= 10 else f"{speed:.2g}"
 
 
 def _seconds(seconds: float) -> str:

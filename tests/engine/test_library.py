@@ -153,6 +153,24 @@ def test_events_come_in_order(engine: LocalEngine, options: Options) -> None:
     assert [kind for kind, _ in itertools.groupby(kinds)] == [Progress, spoken, Finished]
 
 
+def test_it_says_when_the_pictures_are_read_and_not_again_where_they_are_remembered(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omnilmm.engine.generation.HEARTBEAT_S", 60)  # nothing is said twice
+
+    def told(conversation: Conversation) -> list[Progress]:
+        return [event for event in engine.stream(conversation, SAMPLING, "me") if isinstance(event, Progress)]
+
+    *reading, rest = told(QUESTION)
+    assert reading == [Progress("reading", total=1)] * 2
+    assert rest.stage == "prefill" and 0 < rest.done < rest.total == engine.reader.length(QUESTION)
+    more = QUESTION.with_message("assistant", "Red.").with_message("user", "Where?")
+    assert told(more) == [
+        Progress("reading", total=0),
+        Progress("prefill", 0, engine.reader.length(more) - rest.done),
+    ]
+
+
 def test_same_seed_same_answer(engine: LocalEngine) -> None:
     seeded = [Sampling(temperature=1.5, seed=seed, max_new_tokens=8) for seed in (1, 2, 3)]
     first, second = ([answer(engine, QUESTION, options) for options in seeded] for _ in range(2))

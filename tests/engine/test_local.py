@@ -59,8 +59,40 @@ def test_events_come_in_order(engine: LocalEngine, question: Conversation, optio
     assert kinds.count(Finished) == 1
 
 
-def test_reading_says_how_many_pictures(engine: LocalEngine, question: Conversation) -> None:
-    assert next(engine.stream(question, SAMPLING)) == Progress("reading", total=1)
+@both_modes
+def test_before_the_first_word_it_says_how_far_it_is(
+    engine: LocalEngine, question: Conversation, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which picture of those that are new, and how much of what is not known from earlier turns is read."""
+    monkeypatch.setattr("omnilmm.engine.native.PREFILL_TOKENS", 8)
+    monkeypatch.setattr("omnilmm.engine.generation.HEARTBEAT_S", 60)  # nothing is said twice
+    blue, red = Picture(Image.new("RGB", (40, 60), "blue")), question.pictures[0]
+    asked = Conversation().with_message("user", red, blue, red, "Which?")
+
+    def told(conversation: Conversation, stage: str) -> list[tuple[int, int]]:
+        events = list(engine.stream(conversation, options, "me"))
+        return [(event.done, event.total) for event in events if isinstance(event, Progress) and event.stage == stage]
+
+    tokens = engine.reader.length(asked)
+    assert told(asked, "reading") == [(0, 3), (1, 2), (2, 2)]
+    engine.forget("me")
+    end = [(tokens - 1, tokens)] if isinstance(options, BeamSearch) else []  # `generate` reads the last one itself
+    assert told(asked, "prefill") == [(done, tokens) for done in range(0, tokens - 1, 8)] + end
+    more = asked.with_message("assistant", "Red.").with_message("user", "And what else do you see?")
+    assert told(more, "reading") == [(0, 0)]
+    engine.forget("me")
+    list(engine.stream(asked, options, "me"))
+    (begun, left), *_ = told(more, "prefill")
+    assert begun == 0 and 0 < left < engine.reader.length(more) - tokens + 12
+
+
+@both_modes
+def test_words_come_with_the_number_of_tokens_so_far(
+    engine: LocalEngine, question: Conversation, options: Options
+) -> None:
+    events = list(engine.stream(question, options))
+    counts = [event.new_tokens for event in events if isinstance(event, TextDelta | Preview)]
+    assert counts == sorted(counts) and counts[0] >= 1 and counts[-1] == finished(events).usage.new_tokens
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -234,7 +266,8 @@ def test_a_slow_start_does_not_block_the_listener(engine: LocalEngine, question:
         stream = engine.stream(question, SAMPLING)
         early = [next(stream) for _ in range(3)]
         stream.close()
-    assert early == [Progress("reading", total=1)] * 3
+    tokens = engine.reader.length(question)
+    assert early == [Progress("reading", total=1), Progress("reading", 1, 1), Progress("prefill", 0, tokens)]
 
 
 # Failing

@@ -290,7 +290,7 @@ def test_what_is_read_in_parts_is_read_the_same(
 def test_stopped_anywhere_in_a_prompt(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the midst of a picture's slots too."""
     question, options = talk(WIDE, "What is it?"), MODES["greedy"]
-    for steps in range(1, 8):
+    for steps in range(1, 10):
         with monkeypatch.context() as patch:
             patch.setattr("omnilmm.engine.native.PREFILL_TOKENS", 7)
             answer = twins.engine.reader.answer(Request(question, options, 0, ME))

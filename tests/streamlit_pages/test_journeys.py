@@ -40,7 +40,7 @@ def test_it_says_which_model_runs_on_what_and_why(site: Site, person: Person) ->
 
 def test_a_sample_is_answered_truly_as_it_streams(site: Site, person: Person, pace: Pace) -> None:
     person.sample(CIRCLE)
-    person.until(lambda: person.note in (ENGLISH.looking, ENGLISH.thinking))
+    person.until(lambda: person.note.startswith("reading the prompt …"))
     seen = [""]
     for passes in (2, 1):  # the model stands still while a part of its answer can be read
         pace.allow(passes)

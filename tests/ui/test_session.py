@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -82,13 +83,39 @@ def test_a_model_of_one_picture_sees_the_newest_and_says_so() -> None:
 
 
 def test_progress_is_noted_until_the_first_word_and_never_after_it() -> None:
-    assert told(Progress("waiting", total=2)) == "2 ahead of you"
+    assert told(Progress("waiting", total=2)) == "queued: 2 ahead of you"
     assert told(Progress("reading", total=1)) == "looking at the picture …"
     assert told(Progress("reading", total=3)) == "looking at 3 pictures …"
+    assert told(Progress("reading", done=2, total=3)) == "looking at picture 2 of 3 …"
+    assert told(Progress("reading", done=1, total=1)) == "looking at the picture …"
     assert told(Progress("reading", total=0)) == texts.THINKING
+    assert told(Progress("prefill", 0, 900)) == "reading the prompt …"
+    assert told(Progress("prefill", 360, 900)) == "reading the prompt 40% …"
     assert told(Progress("downloading", 1, 4)) == "downloading the model 25% …"
     talking = Draft(Conversation(), Message("user", ("hello",))).after(TextDelta("Well"))
     assert talking.after(Progress("reading", total=1)) == talking
+
+
+def test_seconds_count_before_the_first_word_and_tokens_after_it() -> None:
+    draft = Draft(Conversation(), Message("user", ("hello",)), asked_s=100.0)
+    reading = Progress("prefill", 4, 10)
+    assert ENGLISH.note(draft.after(reading, 103.9).note) == "reading the prompt 40% … · 3 s"
+    assert texts_in("zh").note(draft.after(reading, 165.0).note) == "正在读取提示词 40%… · 1 分 5 秒"
+    assert ENGLISH.note(draft.after(TextDelta("Well", 0), 104.0).note) == ""  # an engine that does not count
+    grown = draft.after(TextDelta("Well", 4), 110.0)
+    assert ENGLISH.note(grown.note) == "4 tokens"
+    assert ENGLISH.note(grown.after(TextDelta(",", 9), 110.1).note) == "9 tokens"  # too early for a speed
+    grown = grown.after(TextDelta(", yes", 25), 112.0)
+    assert ENGLISH.note(grown.note) == "25 tokens · 10 tokens/s"
+    slow = draft.after(Preview("Well", 1), 110.0).after(Preview("Yes", 3), 115.0)
+    assert ENGLISH.note(slow.note) == f"{texts.PREVIEW} · 3 tokens · 0.4 tokens/s"
+
+
+def test_a_heartbeat_gives_the_same_draft_again_so_that_a_page_need_not_be_painted() -> None:
+    beat = Progress("reading", total=1)
+    script = [beat, beat, TextDelta("Yes", 1), beat, beat, finished("Yes.")]
+    _, *drafts = Session().ask(ScriptedEngine(lambda _: script), ("?",), OPTIONS)
+    assert [draft == before for before, draft in itertools.pairwise(drafts)] == [True, False, True, True, False]
 
 
 def test_a_preview_replaces_the_one_before_and_the_winner_replaces_it() -> None:

@@ -101,7 +101,7 @@ class Turns:
         painted: Draft | None = None
         while not answering.done.wait(LOOK_S):
             draft = answering.draft
-            if draft is not None and draft is not painted and draft.state == "growing":
+            if draft is not None and draft != painted and draft.state == "growing":
                 yield self.shared.paint(visit, draft, **emptied)
                 painted, emptied = draft, {}  # emptied once: by now there may be a new question in it
         if session.closed:
