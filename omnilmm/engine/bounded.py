@@ -35,13 +35,7 @@ class BoundedStore(Generic[Key, Value]):
     def get(self, key: Key) -> Value | None:
         """The value, which counts as used now."""
         with self._lock:
-            found = self._values.get(key)
-            if found is None:
-                self.misses += 1
-                return None
-            self.hits += 1
-            self._values.move_to_end(key)
-            return found[0]
+            return self._get(key)
 
     def put(self, key: Key, value: Value, size: int) -> None:
         """Keep a value of `size` bytes, in place of an earlier one of that key."""
@@ -56,9 +50,10 @@ class BoundedStore(Generic[Key, Value]):
 
     def take(self, key: Key) -> Value | None:
         """The value, which is no longer kept."""
-        value = self.get(key)
-        self.drop(key)
-        return value
+        with self._lock:
+            value = self._get(key)
+            self._drop(key)
+            return value
 
     def drop(self, key: Key) -> None:
         """Keep this one no longer."""
@@ -71,6 +66,15 @@ class BoundedStore(Generic[Key, Value]):
             freed, self.bytes = self.bytes, 0
             self._values.clear()
             return freed
+
+    def _get(self, key: Key) -> Value | None:
+        found = self._values.get(key)
+        if found is None:
+            self.misses += 1
+            return None
+        self.hits += 1
+        self._values.move_to_end(key)
+        return found[0]
 
     def _drop(self, key: Key) -> None:
         _, size = self._values.pop(key, (None, 0))

@@ -8,11 +8,9 @@ the first message alone; here it stands in the turn that showed it. There is no 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from omnilmm.conversation import Conversation
 from omnilmm.images.slicing import Size
-from omnilmm.prompts.pieces import Control, Piece, Slots, Text, content, sliced
+from omnilmm.prompts.pieces import Control, Piece, Slots, Text, content, sliced, without_headers
 
 BEGIN, END = "<s>", "</s>"
 STOP_TOKENS = (END,)
@@ -31,15 +29,8 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
     pieces: list[Piece] = [Control(BEGIN)]
     places = (sliced([Control("<image>"), Slots(), Control("</image>")], grid) for grid in grids)
     for message in conversation.messages:
-        said = tuple(_plain(part) if isinstance(part, str) else part for part in message.parts)
-        pieces += [Text(HEADERS[message.role]), *content(replace(message, parts=said), places)]
+        said = without_headers(message, tuple(HEADERS.values()))
+        pieces += [Text(HEADERS[message.role]), *content(said, places)]
     if conversation.messages and conversation.messages[-1].role == "assistant":
         return [*pieces, Control(END, learn=True)]  # only training has such a conversation
     return [*pieces, Text(HEADERS["assistant"])]
-
-
-def _plain(text: str) -> str:
-    """Headers are plain text in this template: one that somebody types gets a space, so that it begins no turn."""
-    for header in HEADERS.values():
-        text = text.replace(header, f"< {header[1:]}")
-    return text

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from omnilmm.conversation import Message, Picture
+from omnilmm.conversation import Message, Part, Picture
 from omnilmm.errors import CheckpointError
 from omnilmm.images.slicing import Size
 
@@ -91,6 +91,24 @@ def spoken(text: str, *, learn: bool = False) -> Iterator[Piece]:
         yield Control(tag.group(), learn)
         end = tag.end()
     yield Text(text[end:], learn)
+
+
+def without_headers(message: Message, headers: tuple[str, ...]) -> Message:
+    """A message in which nothing that somebody typed begins a turn, for templates whose headers are plain text.
+
+    A header that somebody types gets a space behind its first character. Texts that follow each other directly are
+    joined with a line break first, so that none comes about where two meet.
+    """
+    parts: list[Part] = []
+    for is_picture, group in groupby(message.parts, key=lambda part: isinstance(part, Picture)):
+        if is_picture:
+            parts += group
+            continue
+        text = "\n".join(part for part in group if isinstance(part, str))
+        for header in headers:
+            text = text.replace(header, f"{header[0]} {header[1:]}")
+        parts.append(text)
+    return Message(message.role, tuple(parts))
 
 
 class PieceEncoder:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.images.slicing import Size
-from omnilmm.prompts.pieces import Control, Piece, Slots, Text, spoken
+from omnilmm.prompts.pieces import Control, Piece, Slots, Text, spoken, without_headers
 
 SYSTEM = (
     "You are an artificial intelligence assistant, which gives helpful, detailed, and polite answers to the human's "
     "questions."
 )
 BEGIN, END = "<s>", "</s>"
+HEADERS = ("<|system|>", "<|user|>", "<|assistant|>")
 STOP_TOKENS = (END,)
 SLOT = "<im_patch>"
 
@@ -40,10 +41,11 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
 
 def _content(message: Message, learn: bool) -> list[Piece]:
     pieces: list[Piece] = []
-    for position, part in enumerate(message.parts):
+    parts = without_headers(message, HEADERS).parts
+    for position, part in enumerate(parts):
         if isinstance(part, Picture):
             pieces += [Control("<im_start>"), Slots(), Control("<im_end>")]
-            if position == 0 and len(message.parts) > 1:
+            if position == 0 and len(parts) > 1:
                 pieces.append(Text("\n"))
         else:
             pieces += spoken(part, learn=learn)

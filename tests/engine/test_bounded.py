@@ -44,3 +44,23 @@ def test_clearing_says_how_much_that_was(limit: int) -> None:
     store.put("b", 1, 5)
     assert store.clear() == (9 if limit else 0)
     assert not len(store) and not store.bytes and store.clear() == 0
+
+
+def test_only_one_of_two_takes_a_value() -> None:
+    """The second one comes at the worst moment: as soon as the first has let go of the lock."""
+    store: BoundedStore[int, str] = BoundedStore(10)
+    store.put(1, "a", 1)
+    taken: list[str | None] = []
+
+    class Interrupted:
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: object) -> None:
+            if not taken:
+                taken.append(None)
+                taken[0] = store.take(1)
+
+    store._lock = Interrupted()  # type: ignore[assignment]
+    taken.append(store.take(1))
+    assert taken.count("a") == 1
