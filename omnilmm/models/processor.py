@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from sentencepiece import SentencePieceProcessor
 from torch import Tensor
-from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
+from transformers import BatchFeature, ProcessorMixin
 from transformers.utils import cached_file
 
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.images.pixels import cut, open_picture, patch_strip, stack_strips
 from omnilmm.images.slicing import SlicePlan
 from omnilmm.models.config import MiniCPMVConfig, OmniLMMConfig
+from omnilmm.models.tokenizer import PIECES, load_tokenizer
 from omnilmm.prompts import chatml, llama3, minicpm, zephyr
 from omnilmm.prompts.messages import conversation_from_dicts
 from omnilmm.prompts.pieces import Piece, PieceEncoder, Prompt, as_text
 
-PIECES = "tokenizer.model"
 TEMPLATES: dict[str, ModuleType] = {"1.0": minicpm, "2.0": minicpm, "2.5": llama3, "2.6": chatml, "omnilmm": zephyr}
 
 
@@ -55,7 +55,7 @@ class MiniCPMVProcessor(ProcessorMixin):
         kwargs.pop("trust_remote_code", None)
         kwargs.pop("_from_auto", None)
         config = cls.config_class.from_pretrained(folder_or_id, **kwargs)
-        tokenizer = AutoTokenizer.from_pretrained(folder_or_id, config=config, trust_remote_code=False, **kwargs)
+        tokenizer = load_tokenizer(folder_or_id, config, **kwargs)
         return cls._assemble(tokenizer, config, folder_or_id, **kwargs)
 
     @classmethod

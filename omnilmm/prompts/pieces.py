@@ -140,7 +140,10 @@ class PieceEncoder:
             CheckpointError: The tokenizer has no such token.
         """
         if token not in self.added:
-            raise CheckpointError(f"The tokenizer of this checkpoint has no token {token!r}, which its prompts need.")
+            raise CheckpointError(
+                f"The tokenizer of this checkpoint has no token {token!r}, which its prompts need: its "
+                "tokenizer_config.json or added_tokens.json may be missing."
+            )
         return self.added[token]
 
     def word_id(self, word: str) -> int:

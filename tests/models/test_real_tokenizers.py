@@ -86,7 +86,8 @@ if PROMPTS:  # nothing to collect elsewhere, rather than a test that is skipped
     @pytest.mark.parametrize(("model", "number"), PROMPTS)
     def test_prompts_of_minicpm_v_1_and_2_are_the_published_ids(tmp_path: Path, model: str, number: int) -> None:
         for file in (MINICPM / model).iterdir():
-            shutil.copyfile(file, tmp_path / file.name)
+            if number % 2 == 0 or file.name == "tokenizer.model":  # every other prompt with the pieces alone
+                shutil.copyfile(file, tmp_path / file.name)
         (tmp_path / "config.json").write_text(json.dumps(published_config(NAMES[model])))
         case: dict[str, Any] = read_json(OWN / "prompts.json")[model][number]
         conversation = Conversation()

@@ -1,0 +1,43 @@
+"""The tokenizer of a checkpoint, from whichever of its forms is there.
+
+`tokenizer.json` does for every version. Published beside it or alone: `tokenizer.model` (SentencePiece; 1.0, 2.0, 12B),
+and `vocab.json` with `merges.txt` (2.6), for which only transformers' own class of Qwen2 knows how it splits words.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, Qwen2Tokenizer
+from transformers.utils import cached_file
+
+from omnilmm.errors import CheckpointError
+
+WHOLE, PIECES = "tokenizer.json", "tokenizer.model"
+VOCABULARY = ("vocab.json", "merges.txt")
+
+
+def load_tokenizer(folder_or_id: str | Path, config: Any, **where: Any) -> Any:
+    """The tokenizer; special tokens are read from `tokenizer_config.json`, or from `added_tokens.json`.
+
+    Args:
+        folder_or_id: of the checkpoint.
+        config: its configuration.
+        **where: arguments of `from_pretrained` that say where it is.
+
+    Raises:
+        CheckpointError: None of its forms is there.
+    """
+    version = getattr(config, "version", None)
+
+    def has(name: str) -> bool:
+        return cached_file(str(folder_or_id), name, _raise_exceptions_for_missing_entries=False, **where) is not None
+
+    if has(WHOLE) or has(PIECES):
+        return AutoTokenizer.from_pretrained(folder_or_id, config=config, trust_remote_code=False, **where)
+    if version == "2.6" and all(map(has, VOCABULARY)):
+        return Qwen2Tokenizer.from_pretrained(folder_or_id, **where)
+    forms = {"2.5": WHOLE, "2.6": f"{WHOLE}, or {' and '.join(VOCABULARY)}"}
+    expected = forms.get(str(version), f"{WHOLE} or {PIECES}")
+    raise CheckpointError(f"{folder_or_id} has no tokenizer: expected {expected}.")
