@@ -19,7 +19,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from omnilmm.errors import CheckpointError, ModelNotFoundError
-from omnilmm.formats import check_files
+from omnilmm.formats import check_adapter, check_files, check_pointers
+from omnilmm.hub_cache import cached_name, checkpoint_folder
 
 PACKAGE = Path(__file__).parent
 # Where `configs` and `assets` stand: at the top of the repository, or inside the package where it is installed.
@@ -144,7 +145,7 @@ def find(model: str) -> ModelCard:
             return card
     folder = _folder(model)
     if folder is not None:
-        return _card_of_folder(folder)
+        return _card_of_folder(folder, checkpoint_folder(folder))
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model):
         return _unknown(model, model, {}, "library")
     if _is_file(model):
@@ -218,17 +219,21 @@ def _is_file(model: str) -> bool:
         return False
 
 
-def _card_of_folder(folder: Path) -> ModelCard:
+def _card_of_folder(given: Path, folder: Path) -> ModelCard:
+    """The card of a folder, called as it was given; `folder` is where the files lie."""
     path = folder / "config.json"
+    check_pointers(str(given), folder)
+    check_adapter(str(given), folder)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        check_files(str(folder), (file.name for file in folder.iterdir()))
-        raise CheckpointError(f"{folder} is no checkpoint: it has no config.json.") from None
+        check_files(str(given), (file.name for file in folder.iterdir()))
+        raise CheckpointError(f"{given} is no checkpoint: it has no config.json.") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
-    card = _unknown(str(folder.resolve()), folder.resolve().name, config, family_of(config, str(folder)))
-    return card.model_copy(update={"name": str(folder)})
+    folder = folder.resolve()
+    card = _unknown(str(folder), cached_name(folder) or folder.name, config, family_of(config, str(given)))
+    return card.model_copy(update={"name": str(given)})
 
 
 def _unknown(source: str, name: str, config: Mapping[str, Any], family: Family) -> ModelCard:

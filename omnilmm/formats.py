@@ -5,8 +5,10 @@ Nothing is loaded for it, so that many gigabytes need not be fetched before some
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from omnilmm.errors import CheckpointError
@@ -78,3 +80,59 @@ def _is_mlx(config: Mapping[str, Any]) -> bool:
         if isinstance(said, Mapping) and "quant_method" not in said and {"group_size", "bits"} <= set(said):
             return True
     return False
+
+
+def check_adapter(name: str, folder: Path) -> None:
+    """Refuse an adapter without the model that it was trained for, which it names.
+
+    Args:
+        name: what to call it in messages.
+        folder: with its files; a whole checkpoint with an adapter beside it is none.
+
+    Raises:
+        CheckpointError: What it is, and its model.
+    """
+    files = [file.name for file in folder.iterdir()]
+    if "adapter_config.json" not in files or any(file.startswith(("model", "pytorch_model")) for file in files):
+        return
+    base = None
+    with suppress(OSError, ValueError, AttributeError):
+        said = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        base = said.get("base_model_name_or_path")
+    raise CheckpointError(
+        f"{name} is an adapter (LoRA) for {base or 'another model'}, and loading one is not supported here yet: merge "
+        "the two with PEFT (merge_and_unload), save the result, and give that folder."
+    )
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1"
+
+
+def check_pointers(name: str, folder: Path) -> None:
+    """Refuse a clone whose large files did not come along: git-lfs leaves some lines in the place of each.
+
+    Args:
+        name: what to call it in messages.
+        folder: with the files.
+
+    Raises:
+        CheckpointError: Which files are pointers.
+    """
+    pointers = sorted(file.name for file in folder.iterdir() if _is_pointer(file))
+    if pointers:
+        more = f" and {len(pointers) - 3} more" if len(pointers) > 3 else ""
+        raise CheckpointError(
+            f"{name} was cloned without its large files: {', '.join(pointers[:3])}{more} "
+            f"{'are git-lfs pointers' if len(pointers) > 1 else 'is a git-lfs pointer'}. Run `git lfs install` and "
+            f"`git lfs pull` in that folder."
+        )
+
+
+def _is_pointer(file: Path) -> bool:
+    try:
+        if not file.is_file() or file.stat().st_size > 1024:
+            return False
+        with file.open("rb") as content:
+            return content.read(len(POINTER)) == POINTER
+    except OSError:
+        return False

@@ -17,7 +17,19 @@ PROGRAMS = ("chat", *PAGES)
 HEAVY = ("torch", "transformers", "gradio", "streamlit")
 
 # From the bottom up: a part may use itself and what stands before it.
-LAYERS = ("errors", "conversation", "formats", "catalog", "hardware", "images", "prompts", "models", "engine", "ui")
+LAYERS = (
+    "errors",
+    "conversation",
+    "formats",
+    "hub_cache",
+    "catalog",
+    "hardware",
+    "images",
+    "prompts",
+    "models",
+    "engine",
+    "ui",
+)
 BASE = {"__version__", "errors", "conversation", "catalog", "hardware"}
 # A checkpoint is measured as the product loads it.
 TRAINING = BASE | {"images", "prompts", "models", "engine.loading"}

@@ -12,11 +12,13 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -236,23 +238,24 @@ def _parts(folder: Path) -> tuple[Any, Any]:
 
     from omnilmm.models.library import LOCAL, load_processor
 
-    return AutoConfig.from_pretrained(folder, **LOCAL), load_processor(folder)
+    config = AutoConfig.from_pretrained(folder, **LOCAL)
+    wish = str(config._attn_implementation)
+    if wish.startswith("flash_attention") and not find_spec("flash_attn"):
+        logger.info("config.json asks for %s, which is not installed: torch's own attention is used", wish)
+        config._attn_implementation = None
+    return config, load_processor(folder)
 
 
 def _load(prepared: Prepared, dtype: Choice) -> Any:
     """The model."""
     card, folder = prepared.card, prepared.folder
     with _explained(card, folder):
-        from transformers import AutoModelForImageTextToText
-
         from omnilmm.engine.placement import loading_arguments
         from omnilmm.engine.quantisation import settle
-        from omnilmm.models.library import LOCAL
+        from omnilmm.models.library import load_model
 
         placement = loading_arguments(prepared.config, prepared.device.value, dtype.value, prepared.caps, card.context)
-        loaded, info = AutoModelForImageTextToText.from_pretrained(
-            folder, output_loading_info=True, **placement, **LOCAL
-        )
+        loaded, info = load_model(folder, prepared.config, **placement)
         settle(loaded)
     if info["missing_keys"]:  # ours list them themselves, transformers' own models would be random there
         missing = sorted(info["missing_keys"])
@@ -282,6 +285,8 @@ def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_
 
 def _first_line(error: Exception) -> str:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if found := re.fullmatch(r"module 'torch' has no attribute (.+)", line):
+        return f"its config.json says torch_dtype {found[1]}; expected bfloat16, float16 or float32, or no such key."
     if isinstance(error, LookupError | AttributeError | TypeError | ArithmeticError):  # says little without its name
         line = f"{type(error).__name__}: {line}"
     return line if line.endswith(".") else f"{line}."

@@ -1,39 +1,56 @@
 """What a checkpoint's files say before anything is loaded: which tensors of which shapes, and whose they are.
 
-Headers alone are read, so a folder of 20 GB takes milliseconds, and a file that was cut off is found and named.
+Headers alone are read, so a folder of 20 GB takes milliseconds, and a file that was cut off is found and named. What
+transformers does not read by itself is read here too: shards without an index, a state dict within a training
+checkpoint, tensors named by a wrapper.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
+from zipfile import BadZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError, safe_open
+from transformers import GenerationConfig
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from omnilmm.errors import CheckpointError
-from omnilmm.formats import check_files
+from omnilmm.formats import check_files, check_pointers
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
+SHARD = re.compile(r"(?:model|pytorch_model)-(\d+)-of-(\d+)\.(safetensors|bin)")
+# Under which a training program keeps the model's tensors beside its own state (Lightning, DeepSpeed, plain loops).
+NESTED = ("state_dict", "model_state_dict", "module", "model")
+# Before all names: of DistributedDataParallel, PEFT, Lightning.
+PREFIXES = tuple(map(re.compile, (r"module\.", r"base_model\.model\.", r"model\.(?=(?:llm|vpm|resampler)\.)")))
+# At any place: of torch.compile, FSDP, activation checkpointing.
+WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+PLACE = "pretrained_model_name_or_path"  # as `from_pretrained` calls it
+DAMAGES = (SafetensorError, OSError, RuntimeError, BadZipFile, EOFError, ValueError)
 
 Shapes = dict[str, tuple[int, ...]]
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files with weights, in the order in which transformers looks for them.
+    """The files with weights, in the order in which transformers looks for them; then shards that no index lists.
 
     Raises:
-        CheckpointError: There are none, though perhaps another program's, or the index names one that is not there.
+        CheckpointError: There are none, though perhaps another program's, or one is not there.
     """
     for single, index in zip(SINGLE_FILES, INDEXES, strict=True):
         if (folder / single).is_file():
             return [folder / single]
         if (folder / index).is_file():
             return _indexed(folder / index)
+    if shards := _unlisted(folder):
+        return shards
     check_files(str(folder), (file.name for file in folder.iterdir()))
     raise CheckpointError(f"{folder} has no weights: expected one of {', '.join(SINGLE_FILES + INDEXES)}.")
 
@@ -43,44 +60,147 @@ def _indexed(index: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{index} is no index of weights: {error}. Fetch it again.") from error
-    missing = [name for name in names if not (index.parent / name).is_file()]
+    return _all_there(index.parent, names)
+
+
+def _unlisted(folder: Path) -> list[Path]:
+    """Shards by their names, which say how many they are."""
+    found = [match for file in sorted(folder.iterdir()) if (match := SHARD.fullmatch(file.name))]
+    if not found:
+        return []
+    first = next((match for match in found if match[3] == "safetensors"), found[0])
+    stem, width = first[0].split("-")[0], len(first[1])
+    names = [f"{stem}-{number:0{width}}-of-{first[2]}.{first[3]}" for number in range(1, int(first[2]) + 1)]
+    return _all_there(folder, names)
+
+
+def _all_there(folder: Path, names: list[str]) -> list[Path]:
+    missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(
-            f"{index.parent} is not complete: {', '.join(missing)} of {len(names)} weight files are missing. "
+            f"{folder} is not complete: {', '.join(missing)} of {len(names)} weight files are missing. "
             "Fetch them again."
         )
-    return [index.parent / name for name in names]
+    return [folder / name for name in names]
 
 
 def tensor_shapes(folder: Path) -> Shapes:
-    """Names and shapes of all tensors of a folder.
+    """Names and shapes of all tensors of a folder; names as the model has them, without those of wrappers.
 
     Raises:
-        CheckpointError: Weights that are missing or damaged; the message names the file.
+        CheckpointError: Weights that are missing, damaged or no plain weights; the message names the file.
     """
+    check_pointers(str(folder), folder)
     shapes: Shapes = {}
     for file in weight_files(folder):
-        try:
-            shapes |= _pickled_shapes(file) if file.suffix == ".bin" else _safe_shapes(file)
-        except (SafetensorError, OSError, RuntimeError, BadZipFile, EOFError, pickle.UnpicklingError) as error:
-            reason = (str(error).splitlines() or ["empty"])[0]
-            raise CheckpointError(
-                f"The weight file {file} is damaged or cut off ({reason}). Fetch it again."
-            ) from error
-    return shapes
+        shapes |= _shapes(file)
+    names = plain_names(shapes)
+    return {names[name]: shape for name, shape in shapes.items()}
 
 
-def _safe_shapes(file: Path) -> Shapes:
+def state_dict(folder: Path) -> dict[str, Any] | None:
+    """All tensors of a folder, on the CPU and read from the disk as they are used; None if transformers reads it.
+
+    Raises:
+        CheckpointError: As `tensor_shapes`.
+    """
+    files = weight_files(folder)
+    names = plain_names([name for file in files for name in _shapes(file)])
+    is_listed = len(files) == 1 or any((folder / index).is_file() for index in INDEXES)
+    is_nested = any(file.suffix == ".bin" and _unpickled(file, "meta")[1] for file in files)
+    if is_listed and not is_nested and all(before == after for before, after in names.items()):
+        return None
+    tensors: dict[str, Any] = {}
+    for file in files:
+        tensors |= _unpickled(file, "cpu")[0] if file.suffix == ".bin" else _safe_tensors(file)
+    return {names[name]: tensor for name, tensor in tensors.items()}
+
+
+def source_of(folder: Path) -> dict[str, Any]:
+    """Arguments of `from_pretrained` to load a folder: the folder itself, or else what was read of it here.
+
+    The second takes the configuration beside them.
+
+    Raises:
+        CheckpointError: As `tensor_shapes`.
+    """
+    tensors = state_dict(folder)
+    if tensors is None:
+        return {PLACE: folder}
+    found: dict[str, Any] = {PLACE: None, "state_dict": tensors}
+    if (folder / GENERATION_CONFIG_NAME).is_file():
+        found["generation_config"] = GenerationConfig.from_pretrained(folder)
+    return found
+
+
+def _shapes(file: Path) -> Shapes:
+    try:
+        if file.suffix == ".bin":
+            return {name: tuple(tensor.shape) for name, tensor in _unpickled(file, "meta")[0].items()}
+        with safe_open(file, "pt") as weights:
+            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_refused(file, str(error))) from error
+    except DAMAGES as error:
+        reason = (str(error).splitlines() or ["empty"])[0]
+        raise CheckpointError(f"The weight file {file} is damaged or cut off ({reason}). Fetch it again.") from error
+
+
+def _safe_tensors(file: Path) -> dict[str, torch.Tensor]:
     with safe_open(file, "pt") as weights:
-        return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+        return {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
 
 
-def _pickled_shapes(file: Path) -> Shapes:
-    """Through a memory map onto the meta device: nothing but the small pickle is read, and no code of it is run."""
-    tensors = torch.load(file, map_location="meta", mmap=True, weights_only=True)
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+def _unpickled(file: Path, device: str) -> tuple[dict[str, torch.Tensor], bool]:
+    """Tensors by name, and whether they lie within something else; no code of the file is run.
+
+    Through a memory map where the file is of the newer form, a ZIP: nothing but the small pickle is read then.
+    """
+    found = torch.load(file, map_location=device, mmap=is_zipfile(file), weights_only=True)
+    if _are_tensors(found):
+        return found, False
+    inner = (found.get(key) for key in NESTED) if isinstance(found, dict) else ()
+    tensors = next((value for value in inner if _are_tensors(value)), None)
+    if tensors is None:
         raise RuntimeError("it holds something else than tensors by name")
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return dict(tensors), True
+
+
+def _are_tensors(found: Any) -> bool:
+    is_mapping = isinstance(found, Mapping) and bool(found)
+    return is_mapping and all(isinstance(value, torch.Tensor) for value in found.values())
+
+
+def _refused(file: Path, said: str) -> str:
+    """What is told of a pickle that torch does not read without running code, or not at all."""
+    if found := re.search(r"GLOBAL ([\w.]+)", said) or re.search(r"[Uu]nsupported (?:global|class)\S* ([\w.]+)", said):
+        return (
+            f"The weight file {file} holds more than weights ({found[1]}), and reading that would run code: it is "
+            "refused. Save the model's state_dict alone, best with save_pretrained, which writes safetensors."
+        )
+    # What torch says first is how to read the file all the same, by running its code.
+    detail = re.search(r"WeightsUnpickler error: (.+)", said) or re.search(r"^(.{1,80})$", said)
+    reason = detail[1].strip() if detail else "no weights of torch"
+    return f"The weight file {file} is damaged or cut off ({reason}). Fetch it again."
+
+
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """What tensors are called without the wrappers that a model was trained in, by what they are called.
+
+    Raises:
+        CheckpointError: They belong to an adapter that was not merged, or two of them would have one name.
+    """
+    plain = {name: WRAPPERS.sub("", name) for name in names}
+    while prefix := next((p for p in PREFIXES if plain and all(map(p.match, plain.values()))), None):
+        plain = {name: prefix.sub("", short, count=1) for name, short in plain.items()}
+    if any(".lora_" in name or ".base_layer." in name for name in plain):
+        raise CheckpointError(
+            "These weights hold an adapter (LoRA) beside the model's own: merge the two with PEFT (merge_and_unload), "
+            "save the result, and give that folder."
+        )
+    if len(set(plain.values())) < len(plain):
+        raise CheckpointError("These weights have several tensors of one name in different wrappers: save one model.")
+    return plain
 
 
 def looks_like(names: Collection[str]) -> str | None:

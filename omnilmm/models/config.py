@@ -12,9 +12,11 @@ may be given as `vision_config`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from huggingface_hub.dataclasses import strict
 from transformers import GraniteConfig, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config
 from transformers.models.idefics2.configuration_idefics2 import Idefics2VisionConfig
@@ -74,6 +76,28 @@ TELLING = ("version", "vision_encoder", "scale_emb", "scale_depth", "dim_model_b
 SLICING_KEYS = ("max_slice_nums", "scale_resolution", "patch_size")
 
 
+def _without_leftovers(dtype: Any, keys: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The number type and the other keys of a `config.json`, without what training programs leave in it.
+
+    "auto" is no number type and "torch.bfloat16" is bfloat16; flash attention is a wish of the machine where it was
+    trained, and these models have none.
+
+    Raises:
+        CheckpointError: The number type is none of torch.
+    """
+    kept = {key: value for key, value in keys.items() if (key, value) != ("dtype", "auto")}
+    for key in ("attn_implementation", "_attn_implementation"):
+        if str(kept.get(key)).startswith("flash"):
+            del kept[key]
+    old = kept.pop("torch_dtype", None)
+    dtype = dtype if dtype is not None else old
+    if isinstance(dtype, str):
+        dtype = None if dtype == "auto" else dtype.removeprefix("torch.")
+        if dtype is not None and not isinstance(getattr(torch, dtype, None), torch.dtype):
+            raise CheckpointError(f"config.json says torch_dtype {dtype!r}; expected bfloat16, float16 or float32.")
+    return dtype, kept
+
+
 @strict
 class MiniCPMVConfig(PreTrainedConfig):
     """Configuration of MiniCPM-V 1.0, 2.0, 2.5 and 2.6 checkpoints.
@@ -116,6 +140,7 @@ class MiniCPMVConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Resolve the version, then share the flat keys out to the language model and the tower."""
+        self.dtype, kwargs = _without_leftovers(getattr(self, "dtype", None), kwargs)
         given = {name: value for name in TELLING if (value := getattr(self, name)) is not None}
         self.version = minicpmv_version({"query_num": self.query_num, **given, **kwargs})
         if self.version not in VERSIONS:
@@ -138,7 +163,7 @@ class MiniCPMVConfig(PreTrainedConfig):
     def _read_vision(self) -> None:
         if isinstance(self.vision_config, PreTrainedConfig):
             return
-        given = dict(self.vision_config or {})
+        given = _without_leftovers(None, dict(self.vision_config or {}))[1]
         given.pop("model_type", None)
         is_navit = VERSIONS[str(self.version)].vision_type is not None
         self.vision_config = Idefics2VisionConfig(**(NAVIT | given)) if is_navit else ViTConfig(**given)
@@ -147,7 +172,7 @@ class MiniCPMVConfig(PreTrainedConfig):
         if isinstance(self.text_config, PreTrainedConfig):
             return
         text_class = VERSIONS[str(self.version)].text
-        text = dict(self.text_config or {})
+        text = _without_leftovers(None, dict(self.text_config or {}))[1]
         text.pop("model_type", None)
         known = set(text_class().to_dict()) | {"rope_theta", "rope_scaling", "use_sliding_window"}
         text |= {key: kwargs.pop(key) for key in list(kwargs) if key in known - set(PreTrainedConfig().to_dict())}
@@ -228,8 +253,9 @@ class OmniLMMConfig(MistralConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Resolve the tower's sizes."""
+        self.dtype, kwargs = _without_leftovers(getattr(self, "dtype", None), kwargs)
         if not isinstance(self.vision_config, PreTrainedConfig):
-            given = dict(self.vision_config or {})
+            given = _without_leftovers(None, dict(self.vision_config or {}))[1]
             given.pop("model_type", None)
             self.vision_config = ViTConfig(**(EVA | given))
         # Published as false, a leftover of training; generation needs the cache.

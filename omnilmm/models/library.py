@@ -31,6 +31,8 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AutoH
 from transformers.utils import is_torchvision_available
 
 from omnilmm.errors import CheckpointError
+from omnilmm.models.checkpoint import PLACE, source_of
+from omnilmm.models.picture_model import PictureModel
 
 # Where a checkpoint may name the class of its processor, in the order in which `AutoProcessor` looks.
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
@@ -136,6 +138,25 @@ def _lacking(method: str, error: Exception) -> str:
         return str(error).strip().splitlines()[0].rstrip(".")
     package = PACKAGES.get(method) or error.name
     return f"pip install {package}" if package else str(error).strip().splitlines()[0].rstrip(".")
+
+
+def load_model(folder: Path, config: Any, **arguments: Any) -> tuple[Any, Any]:
+    """The model of a checkpoint, ours or transformers' own, and what transformers says about its tensors.
+
+    Args:
+        folder: of the checkpoint.
+        config: its configuration.
+        **arguments: further ones of `from_pretrained`.
+
+    Raises:
+        CheckpointError: Weights that are missing, damaged or no plain weights.
+    """
+    kind: Any = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+    source = {PLACE: folder} if issubclass(kind, PictureModel) else source_of(folder)
+    loaded, info = kind.from_pretrained(
+        source.pop(PLACE), config=config, output_loading_info=True, **source, **arguments, **LOCAL
+    )
+    return loaded, info
 
 
 def load_processor(folder: Path) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from os import PathLike
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -22,8 +23,11 @@ from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from omnilmm.errors import CheckpointError
-from omnilmm.models.checkpoint import looks_like
+from omnilmm.models.checkpoint import PLACE, looks_like, source_of
 from omnilmm.models.resampler import Resampler
+
+# Arguments of `from_pretrained` by which the weights are others than those that lie openly in the folder.
+ELSEWHERE = ("subfolder", "variant", "gguf_file", "state_dict")
 
 
 class PictureModel(PreTrainedModel, GenerationMixin):
@@ -67,7 +71,10 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         """
         # Shapes that do not fit are collected too, instead of ending the loading at once with a bare hint.
         kwargs["ignore_mismatched_sizes"] = True
-        model, info = super().from_pretrained(folder_or_id, *args, output_loading_info=True, **kwargs)
+        model, info = super().from_pretrained(
+            *args, output_loading_info=True, **cls._source(folder_or_id, kwargs), **kwargs
+        )
+        model.config.name_or_path = str(folder_or_id)
         problems = {
             "missing": sorted(info["missing_keys"]),
             "unexpected": sorted(info["unexpected_keys"]),
@@ -82,6 +89,16 @@ class PictureModel(PreTrainedModel, GenerationMixin):
                 f"The weights do not fit the config.json beside them. Tensors {'; '.join(found)}.{hint}"
             )
         return (model, info) if output_loading_info else model
+
+    @classmethod
+    def _source(cls, folder_or_id: str | PathLike[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Where the weights come from; the configuration is added to `kwargs` where they are read here."""
+        if folder_or_id is None or not Path(folder_or_id).is_dir() or any(kwargs.get(name) for name in ELSEWHERE):
+            return {PLACE: folder_or_id}
+        source = source_of(Path(folder_or_id))
+        if "state_dict" in source and kwargs.get("config") is None:
+            kwargs["config"] = cls.config_class.from_pretrained(folder_or_id)
+        return source
 
     def get_image_features(self, pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
         """Look at slices.

@@ -422,6 +422,12 @@ def test_an_unknown_revision(hub: LocalHub, revision: str) -> None:
     assert cached(SOURCE, revision) is None
 
 
+@pytest.mark.parametrize("form", ["{}/ ", " {}// ", '"{}"', "{}/\n"])
+def test_blanks_around_the_address_of_a_mirror_do_not_count(hub: LocalHub, monkeypatch: Any, form: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", form.format(hub.endpoint))
+    assert (fetched() / "config.json").is_file()
+
+
 def test_nobody_listens(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(CheckpointError, match=r"mirror http://127\.0\.0\.1:9 \(set by HF_ENDPOINT\)") as error:

@@ -198,3 +198,35 @@ def test_a_checkpoint_of_a_later_transformers_says_which(folder: Path) -> None:
         CheckpointError, match=r"needs transformers ≥ 99\.1\.0; .* is installed: pip install -U transformers"
     ):
         load_engine(str(folder))
+
+
+def test_what_training_programs_leave_is_loaded_and_answers(tmp_path: Path) -> None:
+    """From a cache of the hub, an older pickle, its weights in a wrapper, flash attention asked for."""
+    folder = tmp_path / "models--me--mine" / "snapshots" / ("1" * 40)
+    shutil.copytree(BUILT_IN, folder)
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    nested = {"state_dict": {f"module.{name}": tensor for name, tensor in weights.items()}, "epoch": 1}
+    torch.save(nested, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    config = json.loads((folder / "config.json").read_text())
+    leftovers = {"torch_dtype": "auto", "_attn_implementation": "flash_attention_2"}
+    (folder / "config.json").write_text(json.dumps(config | leftovers))
+    engine = load_engine(str(tmp_path / "models--me--mine"), dtype="fp32")
+    found = dict(check(engine, open_picture(samples()[0].picture), "What colour is the circle?"))
+    assert found["answer"] == "The circle is red."
+    assert found["parameters"] == f"{find('built-in').parameters:,}"
+
+
+def test_a_model_of_transformers_takes_the_same(tmp_path: Path) -> None:
+    folder = save_library_model(tmp_path / "model", "llava")
+    straight = load_engine(str(folder)).model.state_dict()
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save({"state_dict": {f"module.{name}": weights[name] for name in weights}}, folder / "pytorch_model.bin")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"_attn_implementation": "flash_attention_2"}))
+    loaded = load_engine(str(folder)).model.state_dict()
+    assert set(loaded) == set(straight) and all(torch.equal(loaded[name], straight[name]) for name in straight)
+    (folder / "config.json").write_text(json.dumps(config | {"torch_dtype": "auto", "dtype": None}))
+    with pytest.raises(CheckpointError, match=r"config\.json says torch_dtype 'auto'; expected bfloat16"):
+        load_engine(str(folder))

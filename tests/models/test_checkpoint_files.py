@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
+from omnilmm.catalog import find
 from omnilmm.errors import CheckpointError
-from omnilmm.models.checkpoint import looks_like, tensor_shapes, weight_files
+from omnilmm.models.checkpoint import looks_like, plain_names, state_dict, tensor_shapes, weight_files
 from tests.models.tiny import VERSIONS, save_tiny, tiny_model
 
 OWNERS = {
@@ -59,6 +61,117 @@ def test_every_form_of_weights_loads_alike(tmp_path: Path, version: str, form: s
     assert looks_like(expected) == OWNERS[version]
 
 
+def without_index(folder: Path, kind: str = "safetensors") -> None:
+    sharded(folder, kind)
+    next(folder.glob("*.index.json")).unlink()
+
+
+def saved_as(**how: object) -> Callable[[Path], None]:
+    """Save the weights as a pickle, changed."""
+
+    def save(folder: Path) -> None:
+        weights: object = load_file(folder / "model.safetensors")
+        (folder / "model.safetensors").unlink()
+        if change := how.get("names"):
+            weights = {change(name): tensor for name, tensor in weights.items()}  # type: ignore[operator, attr-defined]
+        if key := how.get("under"):
+            weights = {key: weights, "epoch": 3, "optimizer": {"lr": 1e-4}}
+        torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=how.get("zipped", True))
+
+    return save
+
+
+def compiled(name: str) -> str:
+    """A part of the model was compiled."""
+    return name.replace("resampler.", "resampler._orig_mod.")
+
+
+FORMS = {
+    "shards without an index": without_index,
+    "pickled shards without an index": lambda folder: without_index(folder, "bin"),
+    "not zipped": saved_as(zipped=False),
+    "not zipped, nested": saved_as(zipped=False, under="state_dict"),
+    "state_dict": saved_as(under="state_dict"),
+    "model_state_dict": saved_as(under="model_state_dict"),
+    "module.": saved_as(names="module.{}".format),
+    "_orig_mod.module.": saved_as(names="_orig_mod.module.{}".format),
+    "base_model.model.": saved_as(names="base_model.model.{}".format, under="state_dict"),
+    "a compiled part": saved_as(names=compiled),
+}
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.6", "omnilmm"])
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_of_training_programs_load_alike(tmp_path: Path, version: str, form: str) -> None:
+    folder = save_tiny(tmp_path, version)
+    expected = load_file(folder / "model.safetensors")
+    FORMS[form](folder)
+    assert tensor_shapes(folder) == {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False)
+    ours = model.state_dict()
+    assert set(ours) == set(expected) and all(torch.equal(ours[name], expected[name]) for name in expected)
+    again = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False, dtype="bfloat16")
+    assert {tensor.dtype for tensor in again.state_dict().values()} == {torch.bfloat16}
+
+
+def test_weights_of_a_training_program_load_as_strictly_and_end_where_the_folder_says(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [7]}))
+    saved_as(names="module.{}".format)(folder)
+    model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False)
+    assert model.generation_config.eos_token_id == [7]
+    weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    weights["module.more"] = weights.pop("module.resampler.query")
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"1 missing: resampler\.query; 1 unexpected: more"):
+        AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False)
+
+
+def test_names_that_the_model_has_itself_stay() -> None:
+    """A prefix that only some have is none of a wrapper."""
+    for names in (["module.a", "b"], ["model.embed_tokens.weight", "model.resampler.query"], ["my_orig_mod.a"]):
+        assert plain_names(names) == dict(zip(names, names, strict=True))
+    assert plain_names(["model.llm.a", "model.vpm.b"]) == {"model.llm.a": "llm.a", "model.vpm.b": "vpm.b"}
+
+
+def test_an_adapter_that_was_not_merged_is_named(tmp_path: Path) -> None:
+    saved_as(names=lambda name: f"base_model.model.{name.replace('q_proj.', 'q_proj.base_layer.')}")(
+        save_tiny(tmp_path)
+    )
+    with pytest.raises(CheckpointError, match=r"adapter \(LoRA\) .*merge_and_unload"):
+        tensor_shapes(tmp_path)
+
+
+def test_two_tensors_of_one_name_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="several tensors of one name"):
+        plain_names(["a._orig_mod.b", "a.b"])
+
+
+def test_a_shard_that_no_index_lists_is_missed(tmp_path: Path) -> None:
+    without_index(save_tiny(tmp_path))
+    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"model-00002-of-00003\.safetensors of 3 weight files are missing"):
+        tensor_shapes(tmp_path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {"state_dict": {"a": "b"}}, {}, torch.zeros(2)])
+def test_a_pickle_of_something_else_says_so(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="something else than tensors by name"):
+        tensor_shapes(tmp_path)
+
+
+def test_a_clone_without_its_large_files_is_named(tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 16000000000\n"
+    (save_tiny(tmp_path) / "model.safetensors").write_text(pointer)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is a git-lfs pointer\. Run .*`git lfs pull`"):
+        tensor_shapes(tmp_path)
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_text(pointer)
+    with pytest.raises(CheckpointError, match=r"config\.json, model\.safetensors, tokenizer\.json are git-lfs poi"):
+        find(str(tmp_path))
+
+
 @pytest.mark.parametrize("kind", ["safetensors", "bin"])
 @pytest.mark.parametrize("damage", ["cut off", "empty", "garbage"])
 def test_a_damaged_shard_is_named(tmp_path: Path, kind: str, damage: str) -> None:
@@ -90,11 +203,15 @@ def test_an_index_that_is_none_is_named(tmp_path: Path) -> None:
 def test_a_pickle_runs_no_code(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
-            return (eval, ("open('/tmp/pwned', 'w')",))
+            return (eval, (f"open({str(tmp_path / 'ran')!r}, 'w')",))
 
-    torch.save({"a": Evil()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is damaged"):
-        tensor_shapes(tmp_path)
+    for zipped in (True, False):
+        for content in ({"a": Evil()}, {"state_dict": {"a": torch.zeros(1)}, "more": Evil()}):
+            torch.save(content, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+            for read in (tensor_shapes, state_dict):
+                with pytest.raises(CheckpointError, match=r"more than weights \(.*eval\).* it is refused") as error:
+                    read(tmp_path)
+                assert "\n" not in str(error.value) and not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(("config", "weights"), [("2.6", "2.5"), ("2.5", "2.0"), ("2.0", "omnilmm")])

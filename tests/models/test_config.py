@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 import omnilmm
 from omnilmm.errors import CheckpointError
 from omnilmm.models.config import MULTIPLIERS, SLICING_KEYS, VERSIONS, MiniCPMVConfig
-from tests.models.tiny import SIZES, tiny_config
+from tests.models.tiny import SIZES, save_tiny, tiny_config
 
 GOLDENS = Path(__file__).parents[1] / "golden"
 TIMM = "vit_so400m_patch14_siglip_384.webli"
@@ -115,3 +116,36 @@ def test_a_published_key_that_we_do_not_know_is_kept(number_or_string: float | s
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["something_new"] == [1] and written["mm_use_im_start_end"] is True
     assert MiniCPMVConfig(**written | {"version": number_or_string}).version == "2.6"
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.6", "omnilmm"])
+@pytest.mark.parametrize(
+    ("leftover", "number_type"),
+    [
+        ({"torch_dtype": "auto"}, None),
+        ({"dtype": "auto"}, None),
+        ({"torch_dtype": "torch.bfloat16"}, torch.bfloat16),
+        ({"torch_dtype": "float16"}, torch.float16),
+        ({"_attn_implementation": "flash_attention_2"}, None),
+        ({"attn_implementation": "flash_attention_2", "vision_config": {"dtype": "auto"}}, None),
+    ],
+)
+def test_what_training_programs_leave_in_config_json_does_no_harm(
+    tmp_path: Path, version: str, leftover: dict[str, Any], number_type: torch.dtype | None
+) -> None:
+    path = save_tiny(tmp_path, version) / "config.json"
+    keys = json.loads(path.read_text())
+    del keys["dtype"]
+    vision = keys["vision_config"] | leftover.get("vision_config", {})
+    path.write_text(json.dumps(keys | leftover | {"vision_config": vision}))
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert config.dtype == number_type and config._attn_implementation is None
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path, trust_remote_code=False)
+    assert model.dtype == (number_type or torch.float32)
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_a_number_type_that_is_none_is_named() -> None:
+    with pytest.raises(CheckpointError, match=r"torch_dtype 'half_baked'; expected bfloat16, float16 or float32"):
+        MiniCPMVConfig(torch_dtype="half_baked")
+    assert MiniCPMVConfig(attn_implementation="eager")._attn_implementation == "eager"

@@ -84,7 +84,9 @@ class Download:
 
         self.source, self.title, self.revision, self.report = source, title, revision or "main", report
         self.check = check
-        self.endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+        # Blanks and quotes come in with copied settings, on Windows above all.
+        said = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).strip(" \t\r\n\"'").rstrip("/")
+        self.endpoint = said or "https://huggingface.co"
         self.commit = ""
         self.stop = threading.Event()
 
