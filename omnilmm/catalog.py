@@ -65,6 +65,33 @@ class BeamDefaults(_Strict):
     length_penalty: float = 1.0
 
 
+class Quality(_Strict):
+    """How good a model is, by a published figure.
+
+    Attributes:
+        figure: mean score over the benchmarks of OpenCompass, 0 to 100. Makers publish it; it is not always of the same
+            year and set, so it ranks models, no more.
+        source: where it is published, and what is particular about it.
+    """
+
+    figure: float = Field(ge=0, le=100)
+    source: str
+
+
+class Decoder(_Strict):
+    """What every token of an answer is multiplied by: the part of a model that decides how fast it answers.
+
+    Attributes:
+        depth: decoder layers.
+        layers: parameters of all of them, the part that int8 and int4 make smaller.
+        head: parameters of the matrix that gives the next token; it stays in half precision.
+    """
+
+    depth: int = Field(gt=0)
+    layers: int = Field(gt=0)
+    head: int = Field(gt=0)
+
+
 class ModelCard(_Strict):
     """What is known about a model before anything is loaded.
 
@@ -78,6 +105,11 @@ class ModelCard(_Strict):
         stored: number type of the files.
         download_gib: size of the files.
         memory_gib: what it takes with a long conversation about a large picture, per number type it can be loaded in.
+        decoder: what answers are computed with; None if that is not known.
+        quality: a published figure; None where there is none that compares.
+        succeeds: name of the model that this one was made from or improves on, as its makers say: without a figure of
+            its own it counts like that one. See `engine.choosing` for how models are ranked.
+        released: year and month, "2024-08"; None if that is not known.
         languages: codes.
         context: tokens of prompt and answer together.
         max_new_tokens: default length limit of an answer.
@@ -97,6 +129,10 @@ class ModelCard(_Strict):
     stored: Dtype
     download_gib: float = Field(ge=0)
     memory_gib: dict[Dtype, float]
+    decoder: Decoder | None = None
+    quality: Quality | None = None
+    succeeds: str | None = None
+    released: str | None = Field(default=None, pattern=r"^\d{4}-\d{2}$")
     languages: tuple[str, ...]
     context: int = Field(gt=0)
     max_new_tokens: int = Field(gt=0)
@@ -251,6 +287,10 @@ def _unknown(source: str, name: str, config: Mapping[str, Any], family: Family) 
         "stored": stored,
         "download_gib": 0.0,
         "memory_gib": {},
+        "decoder": None,
+        "quality": None,
+        "succeeds": None,
+        "released": None,
         "revision": None,
         "statement": "",
     }

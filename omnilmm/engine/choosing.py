@@ -1,19 +1,23 @@
-"""The models that a program can choose from: which fit this machine, and one of them loaded in the background.
+"""The models that a program can choose from: which fit this machine, how fast they are, and one of them being loaded.
 
 Nothing heavy is imported before it is asked for, so that a page can be served first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from omnilmm.catalog import ModelCard, cards, find
+from omnilmm.catalog import PREFERENCE, Dtype, ModelCard, cards, find
 from omnilmm.engine.events import Engine
 from omnilmm.engine.starting import StartingEngine
-from omnilmm.hardware import on_zero_gpu, prepare_environment, resolve_device
+from omnilmm.errors import HardwareError
+from omnilmm.hardware import on_zero_gpu, prepare_environment, resolve_device, resolve_dtype
+
+LEAST_TOKENS_PER_S = 3.0  # about as fast as one reads aloud; below that nobody waits for an answer
 
 Report = Callable[[int, int], None]
 
@@ -24,13 +28,20 @@ class Listed:
 
     Attributes:
         card: the model.
-        fits: the best number type in which it fits, None if in none or if its size is not known.
+        fits: the number type in which it would be loaded, None if it fits in none or if its size is not known.
         is_here: its files are on this disk.
+        tokens_per_s: of an answer in that number type, about; None if that is not known.
     """
 
     card: ModelCard
     fits: str | None
     is_here: bool
+    tokens_per_s: float | None = None
+
+    @property
+    def is_fast_enough(self) -> bool:
+        """Whether it can be talked with; what is not known is not held against it."""
+        return self.tokens_per_s is None or self.tokens_per_s >= LEAST_TOKENS_PER_S
 
 
 def free_bytes(device: str) -> int | None:
@@ -40,29 +51,65 @@ def free_bytes(device: str) -> int | None:
     return free_memory(resolve_device(device).value)
 
 
-def listed(device: str, hub: Literal["huggingface", "modelscope"]) -> list[Listed]:
-    """All models of the catalog.
+def listed(device: str, hub: Literal["huggingface", "modelscope"], freed_bytes: int = 0) -> list[Listed]:
+    """All models of the catalog: those on this disk first, then those that fit, the better ones first.
 
     Args:
         device: on which they would run.
         hub: from which they would come.
+        freed_bytes: of memory that a model takes now which would be let go.
     """
     from omnilmm.engine.fetching import cached
+    from omnilmm.engine.speed import tokens_per_s
 
-    free = free_bytes(device)
-    return [
-        Listed(
-            card,
-            None if free is None else card.best_dtype(free / 2**30),
-            Path(card.location).is_dir() or cached(card.source, card.revision, hub) is not None,
-        )
-        for card in cards().values()
-    ]
+    free, place = free_bytes(device), resolve_device(device).value
+    found = []
+    for card in cards().values():
+        fits = None if free is None else _fitting(card, place, (free + freed_bytes) / 2**30)
+        is_here = Path(card.location).is_dir() or cached(card.source, card.revision, hub) is not None
+        found.append(Listed(card, fits, is_here, tokens_per_s(card, fits, place) if fits else None))
+    return sorted(found, key=_place, reverse=True)
+
+
+def best(models: Sequence[Listed]) -> Listed | None:
+    """The best of the models that fit this machine and are expected to answer fast enough; None if there is none."""
+    return max((entry for entry in models if entry.fits and entry.is_fast_enough), key=_rank, default=None)
 
 
 def best_fitting(models: Sequence[Listed]) -> ModelCard | None:
-    """The largest model that fits this machine."""
-    return max((entry.card for entry in models if entry.fits), key=lambda card: card.parameters or 0, default=None)
+    """The card of `best`."""
+    found = best(models)
+    return found.card if found else None
+
+
+def _fitting(card: ModelCard, device: str, free_gib: float) -> str | None:
+    """What "auto" takes, if it fits; else the most exact smaller number type that does and is possible here."""
+    possible = [found for kind in ("auto", *PREFERENCE) if (found := _resolved(kind, device, card))]
+    return next((kind for kind in possible if card.memory_gib.get(cast(Dtype, kind), math.inf) <= free_gib), None)
+
+
+def _resolved(dtype: str, device: str, card: ModelCard) -> str | None:
+    try:
+        return resolve_dtype(dtype, device, card.stored, card.parameters).value
+    except HardwareError:
+        return None
+
+
+def _rank(entry: Listed) -> tuple[float, str, float]:
+    """How good a model is: by its figure, without one by that of the model it succeeds, or below all that have one.
+
+    Among equals the younger one is better, and of the same age the one whose files are more exact.
+    """
+    card = figures = entry.card
+    while figures.quality is None and figures.succeeds in cards():
+        figures = cards()[figures.succeeds]
+    figure = figures.quality.figure if figures.quality else 0.0
+    return figure, card.released or "", card.download_gib / (card.parameters or math.inf)
+
+
+def _place(entry: Listed) -> tuple[bool, bool, tuple[float, str, float]]:
+    """In the list."""
+    return entry.is_here, entry.fits is not None, _rank(entry)
 
 
 def starting(model: str, arguments: Mapping[str, Any], report: Report) -> StartingEngine:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.choosing import Listed
+from omnilmm.engine.choosing import Listed, best
+from omnilmm.ui import model_lines
+from omnilmm.ui.texts import ENGLISH
 
 LANGUAGES_SHOWN = 3
 
@@ -18,13 +20,16 @@ def write_listing(models: Sequence[Listed], free_gib: float | None, device: str,
 
     free = f", {free_gib:.1f} GiB free" if free_gib is not None else ""
     table = Table(title=f"Models ({device}{free})", title_justify="left", pad_edge=False)
-    for column in ("--model", "size", "memory in GiB", "languages", "can do", "fits here", "on disk"):
-        table.add_column(column, overflow="fold")
+    for column in ("--model", "size", "memory in GiB", "languages", "can do", "fits here", "words/s", "on disk"):
+        table.add_column(column, overflow="fold", no_wrap=column == "can do")
     for model in models:
         table.add_row(*_row(model))
     width = None if out.isatty() else 160
     console = Console(file=out, width=width, highlight=False)
     console.print(table)
+    if offered := best(models):
+        reason = model_lines.reason(offered, ENGLISH)
+        console.print(f"Best for this machine: --model {offered.card.name} ({reason})\n", soft_wrap=True)
     for model in models:
         card = model.card
         console.print(f"{card.name}: {card.licence}. {card.licence_url}", soft_wrap=True)
@@ -38,8 +43,18 @@ def _row(model: Listed) -> tuple[str, ...]:
     more = len(card.languages) - LANGUAGES_SHOWN
     languages = ", ".join(card.languages[:LANGUAGES_SHOWN]) + (f" +{more}" if more > 0 else "")
     fits = f"yes, in {model.fits}" if model.fits else "no" if card.memory_gib else "?"
+    speed = f"~{model_lines.words_per_s(model.tokens_per_s, ENGLISH)}" if model.tokens_per_s else ""
     is_here = "yes" if model.is_here else "no"
-    return card.name, size(card), memory(card), languages, ", ".join(abilities(card)), fits, is_here
+    return (
+        card.name,
+        model_lines.size(card) or "?",
+        memory(card),
+        languages,
+        ", ".join(abilities(card)),
+        fits,
+        speed,
+        is_here,
+    )
 
 
 def memory(card: ModelCard) -> str:
@@ -48,13 +63,6 @@ def memory(card: ModelCard) -> str:
     for dtype, gib in card.memory_gib.items():
         by_size.setdefault(gib, []).append(dtype)
     return " · ".join(f"{'/'.join(dtypes)} {gib:g}" for gib, dtypes in by_size.items()) or "known once fetched"
-
-
-def size(card: ModelCard) -> str:
-    """The number of parameters, short."""
-    if card.parameters is None:
-        return "?"
-    return f"{card.parameters / 1e9:.1f} B" if card.parameters >= 1e9 else f"{card.parameters / 1e6:.1f} M"
 
 
 def abilities(card: ModelCard) -> list[str]:

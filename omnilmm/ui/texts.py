@@ -122,6 +122,10 @@ class Texts(BaseModel):
     fits_in: str
     fits_not: str
     fits_unknown: str
+    fits_needs: str
+    words_per_s: str
+    words_a_second: str
+    comma: str
     download_size: str
     here: str
     you: str

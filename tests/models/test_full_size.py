@@ -15,13 +15,37 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, MiniCPMV4_6Config, MiniCPMV4_7Config
 
 import omnilmm
-from omnilmm.catalog import cards
+from omnilmm.catalog import ModelCard, cards
+from omnilmm.engine.anatomy import decoder_layers
+from omnilmm.engine.memory import need_of
 from omnilmm.models.config import MiniCPMVConfig
 
 DATA = Path(__file__).parent / "data"
+QWEN_3_5_OF_0_8_B = {
+    "model_type": "qwen3_5_text",
+    "vocab_size": 248320,
+    "hidden_size": 1024,
+    "intermediate_size": 3584,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 256,
+    "linear_num_key_heads": 16,
+    "linear_num_value_heads": 16,
+    "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
+}
+SIGLIP_2_OF_400_M = {
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "image_size": 980,
+    "patch_size": 14,
+}
 # Name, table of tensors, their number, parameters.
 PUBLISHED = [
     ("minicpm-v-1", "minicpm-v-2", 694, 3_434_965_792),
@@ -77,6 +101,32 @@ def test_2_6_has_the_tensors_of_2_5_and_biases_of_qwen2() -> None:
     assert ours["resampler.query"] == (64, 3584)
     assert ours["resampler.kv_proj.weight"] == (3584, 1152)
     assert sum(math.prod(shape) for shape in ours.values()) == 8_099_175_152 == cards()["minicpm-v-2.6"].parameters
+
+
+@pytest.mark.parametrize("name", ["minicpm-v-1", "minicpm-v-2", "minicpm-llama3-v-2.5", "minicpm-v-2.6", "omnilmm-12b"])
+def test_a_card_knows_what_an_answer_is_computed_with(name: str) -> None:
+    check_decoder(skeleton(name), cards()[name])
+
+
+@pytest.mark.parametrize("name", ["minicpm-v-4.6", "minicpm-v-4.7"])
+def test_4_6_and_4_7_have_the_size_that_their_makers_say(name: str) -> None:
+    """Ollama counts 752 M and 548 M in 4.6's language model and tower; 4.7 has a head of its own, 1.55 B in all."""
+    kind, has_head = (MiniCPMV4_6Config, False) if name == "minicpm-v-4.6" else (MiniCPMV4_7Config, True)
+    text = QWEN_3_5_OF_0_8_B | {"tie_word_embeddings": not has_head}
+    config = kind(text_config=text, vision_config=SIGLIP_2_OF_400_M, tie_word_embeddings=not has_head)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    assert sum(parameter.numel() for parameter in model.parameters()) == cards()[name].parameters
+    check_decoder(model, cards()[name])
+    for dtype, gib in cards()[name].memory_gib.items():
+        assert need_of(model, dtype, "cuda", cards()[name].context).total < gib * 2**30
+
+
+def check_decoder(model: Any, card: ModelCard) -> None:
+    layers = decoder_layers(model)[1]
+    assert card.decoder is not None and card.decoder.depth == len(layers)
+    assert card.decoder.layers == sum(parameter.numel() for parameter in layers.parameters())
+    assert card.decoder.head == model.get_output_embeddings().weight.numel()
 
 
 HEADS = {"minicpm-v-1": 18, "minicpm-v-2": 18, "minicpm-llama3-v-2.5": 32, "minicpm-v-2.6": 28, "omnilmm-12b": 32}

@@ -6,12 +6,22 @@ import io
 
 from omnilmm.catalog import cards
 from omnilmm.engine.choosing import Listed
+from omnilmm.ui import model_lines
 from omnilmm.ui.listing import memory, write_listing
+from omnilmm.ui.texts import ENGLISH, texts_in
 
 
 def listing(free_gib: float | None = 8.0) -> str:
     out = io.StringIO()
-    models = [Listed(card, None if free_gib is None else card.best_dtype(free_gib), False) for card in cards().values()]
+    models = [
+        Listed(
+            card,
+            None if free_gib is None else card.best_dtype(free_gib),
+            card.name == "built-in",
+            8.1 if "minicpm-v-4" in card.name else None,
+        )
+        for card in cards().values()
+    ]
     write_listing(models, free_gib, "cuda (a GPU)", out)
     return out.getvalue()
 
@@ -28,7 +38,7 @@ def test_number_types_that_take_the_same_stand_together() -> None:
     assert memory(cards()["minicpm-v-2"].model_copy(update={"memory_gib": {"fp32": 15, "bf16": 8, "fp16": 8}})) == (
         "fp32 15 · bf16/fp16 8"
     )
-    assert memory(cards()["minicpm-v-4.6"]) == "known once fetched"
+    assert memory(cards()["minicpm-v-4.6"].model_copy(update={"memory_gib": {}})) == "known once fetched"
 
 
 def test_what_the_makers_say_about_generated_content_is_shown() -> None:
@@ -40,8 +50,42 @@ def test_what_fits_is_said_with_the_number_type() -> None:
     assert "yes, in bf16" in rows["built-in"]
     assert "yes, in int4" in rows["minicpm-llama3-v-2.5-int4"]
     assert rows["omnilmm-12b"].split("│")[6].strip() == "no"
-    assert rows["minicpm-v-4.6"].split("│")[6].strip() == "?"
+    fits, speed, is_here = (cell.strip() for cell in rows["minicpm-v-4.6"].split("│")[6:9])
+    assert (fits, speed, is_here) == ("yes, in bf16", "~6", "no")
+    assert "~" not in rows["minicpm-v-2.6"]  # not known
+    best = "Best for this machine: --model minicpm-v-4.7 (1.6 B, 2.9 GiB to download, about 6 words a second here)"
+    assert best in listing()
 
 
 def test_where_free_memory_is_unknown_nothing_is_claimed() -> None:
-    assert "yes, in" not in listing(None)
+    assert "yes, in" not in listing(None) and "Best" not in listing(None)
+
+
+def entry(name: str, fits: str | None = "bf16", is_here: bool = False, tokens_per_s: float | None = 12.2) -> Listed:
+    return Listed(cards()[name], fits, is_here, tokens_per_s)
+
+
+def test_a_model_in_two_short_lines() -> None:
+    english, chinese = (texts_in(code) for code in ("en", "zh"))
+    small = entry("minicpm-v-4.6")
+    assert model_lines.title(small, english) == "MiniCPM-V 4.6 · 1.3 B"
+    assert model_lines.facts(small, english) == "fits in bf16 · ~9 words/s · 2.4 GiB to download"
+    assert model_lines.facts(small, chinese) == "可用 bf16 运行 · 每秒约 18 字 · 需下载 2.4 GiB"
+    here = entry("built-in", is_here=True, tokens_per_s=None)
+    assert model_lines.facts(here, english) == f"fits in bf16 · {english.here}"
+    large = entry("omnilmm-12b", None, tokens_per_s=None)
+    assert model_lines.facts(large, english) == "does not fit: needs 13 GiB · 21.6 GiB to download"
+    for card in cards().values():
+        for texts in (english, chinese):
+            for fits, speed in (("bf16", 12.2), (None, None)):
+                listed = Listed(card, fits, False, speed)
+                assert len(model_lines.title(listed, texts)) <= 48 and len(model_lines.facts(listed, texts)) <= 54
+
+
+def test_an_offer_says_why() -> None:
+    small = entry("minicpm-v-4.6")
+    assert model_lines.reason(small, ENGLISH) == "1.3 B, 2.4 GiB to download, about 9 words a second here"
+    assert model_lines.reason(small, texts_in("zh")) == "1.3 B，需下载 2.4 GiB，在这台机器上每秒约 18 字"
+    slow = entry("minicpm-v-2.6", is_here=True, tokens_per_s=0.5)
+    assert model_lines.reason(slow, ENGLISH) == f"8.1 B, {ENGLISH.here}, about 0.4 words a second here"
+    assert model_lines.reason(entry("minicpm-v-2.6", tokens_per_s=None), ENGLISH) == "8.1 B, 15.1 GiB to download"

@@ -1,0 +1,53 @@
+"""A model in a few words, for a picker and an offer: what it takes, whether it is here, how fast it is."""
+
+from __future__ import annotations
+
+from omnilmm.catalog import ModelCard
+from omnilmm.engine.choosing import Listed
+from omnilmm.ui.texts import Texts
+
+# Of a token, in the tokenizers of these models: English words of prose, Chinese characters.
+WORDS_PER_TOKEN = {"en": 0.75, "zh": 1.5}
+
+
+def title(entry: Listed, texts: Texts) -> str:
+    """The first line in a picker: its name and size."""
+    short = size(entry.card)
+    return f"{entry.card.title} · {short}" if short else entry.card.title
+
+
+def facts(entry: Listed, texts: Texts) -> str:
+    """The second line: whether and how it fits, what is to download, how fast it is; short enough for a phone."""
+    needs = min(entry.card.memory_gib.values(), default=None)
+    if entry.fits:
+        parts = [texts.fits_in.format(dtype=entry.fits)]
+    else:
+        parts = [texts.fits_unknown if needs is None else texts.fits_needs.format(size=f"{needs:g}")]
+    if entry.tokens_per_s:
+        parts.append(texts.words_per_s.format(count=words_per_s(entry.tokens_per_s, texts)))
+    return " · ".join([*parts, _way(entry, texts)])
+
+
+def reason(entry: Listed, texts: Texts) -> str:
+    """Why a model is offered: "1.3 B, 2.4 GiB to download, about 9 words a second here"."""
+    parts = [size(entry.card), _way(entry, texts)]
+    if entry.tokens_per_s:
+        parts.append(texts.words_a_second.format(count=words_per_s(entry.tokens_per_s, texts)))
+    return texts.comma.join(part for part in parts if part)
+
+
+def words_per_s(tokens_per_s: float, texts: Texts) -> str:
+    """For the reader: "9", or "0.4" where it is slow."""
+    words = tokens_per_s * WORDS_PER_TOKEN[texts.code]
+    return f"{words:.0f}" if words >= 2 else f"{words:.1f}"
+
+
+def size(card: ModelCard) -> str:
+    """The number of its parameters, short; empty where that is not known."""
+    if card.parameters is None:
+        return ""
+    return f"{card.parameters / 1e9:.1f} B" if card.parameters >= 1e9 else f"{card.parameters / 1e6:.1f} M"
+
+
+def _way(entry: Listed, texts: Texts) -> str:
+    return texts.here if entry.is_here else texts.download_size.format(size=f"{entry.card.download_gib:g}")
