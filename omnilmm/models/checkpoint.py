@@ -1,8 +1,8 @@
 """What a checkpoint's files say before anything is loaded: which tensors of which shapes, and whose they are.
 
-Headers alone are read, so a folder of 20 GB takes milliseconds, and a file that was cut off is found and named. What
-transformers does not read by itself is read here too: shards without an index, a state dict within a training
-checkpoint, tensors named by a wrapper.
+Headers alone are read, so a folder of 20 GB takes milliseconds, and a file that was cut off is found and named; only
+pickles of the form before torch 1.6, which have none, are read through. What transformers does not read by itself is
+read here too: shards without an index, a state dict within a training checkpoint, tensors named by a wrapper.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def tensor_shapes(folder: Path) -> Shapes:
     check_pointers(str(folder), folder)
     shapes: Shapes = {}
     for file in weight_files(folder):
-        shapes |= _shapes(file)
+        shapes |= _header(file)[0]
     names = plain_names(shapes)
     return {names[name]: shape for name, shape in shapes.items()}
 
@@ -105,9 +105,10 @@ def state_dict(folder: Path) -> dict[str, Any] | None:
         CheckpointError: As `tensor_shapes`.
     """
     files = weight_files(folder)
-    names = plain_names([name for file in files for name in _shapes(file)])
+    headers = [_header(file) for file in files]
+    names = plain_names([name for shapes, _ in headers for name in shapes])
     is_listed = len(files) == 1 or any((folder / index).is_file() for index in INDEXES)
-    is_nested = any(file.suffix == ".bin" and _unpickled(file, "meta")[1] for file in files)
+    is_nested = any(nested for _, nested in headers)
     if is_listed and not is_nested and all(before == after for before, after in names.items()):
         return None
     tensors: dict[str, Any] = {}
@@ -133,12 +134,14 @@ def source_of(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _shapes(file: Path) -> Shapes:
+def _header(file: Path) -> tuple[Shapes, bool]:
+    """Names and shapes of a file's tensors, and whether they lie within something else."""
     try:
         if file.suffix == ".bin":
-            return {name: tuple(tensor.shape) for name, tensor in _unpickled(file, "meta")[0].items()}
+            tensors, is_nested = _unpickled(file, "meta")
+            return {name: tuple(tensor.shape) for name, tensor in tensors.items()}, is_nested
         with safe_open(file, "pt") as weights:
-            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}, False  # noqa: SIM118
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refused(file, str(error))) from error
     except DAMAGES as error:
