@@ -87,6 +87,11 @@ SCENES = {
         shape("square", "orange", ORANGE, 50, 74, 33, 0.05),
         shape("star", "green", GREEN, 136, 72, 36, 0.1),
     ),
+    "box": scene(
+        Background("gradient", (252, 238, 224), (250, 220, 214), 0.7, 15.0),
+        shape("square", "purple", PURPLE, 133, 83, 39, 0.13),
+        shape("triangle", "blue", BLUE, 44, 70, 32, 0.04),
+    ),
 }
 
 
