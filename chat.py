@@ -2,7 +2,8 @@
 
 Python: `OmniLMMChat().stream([{"role": "user", "content": [Path("a.png"), "What is in this picture?"]}])`, or the
 published form `OmniLMMChat().chat({"image": img2base64("a.png"), "question": json.dumps(messages)})`.
-Terminal: `python chat.py --image a.png "What is in this picture?"`; without a question it is a chat.
+Terminal: `python chat.py --image a.png "What is in this picture?"`; without a question it is a chat, and
+`echo "What is in this picture?" | python chat.py --image a.png` answers what is piped in.
 `--list-models` says what there is and what fits this machine, `--check` proves that a model works here.
 """
 
@@ -13,13 +14,15 @@ import base64
 import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omnilmm.ui.flags import add_loading_flags, loading_arguments
+from omnilmm.ui.flags import Parser, add_loading_flags, loading_arguments
+from omnilmm.ui.streams import bear_any_text, can_show, is_piped, one_line, prompted, read_piped, require_text
 
 if TYPE_CHECKING:
     from omnilmm.conversation import Conversation, Part, Picture
@@ -190,8 +193,12 @@ def _with_picture(conversation: Conversation, picture: Picture) -> Conversation:
 
 def parser() -> argparse.ArgumentParser:
     """The command line; importing nothing heavy, so that --help answers at once."""
-    top = argparse.ArgumentParser(description="Talk about pictures in the terminal.")
-    top.add_argument("question", nargs="?", help="ask this and leave; without it: a chat")
+    top = Parser(description="Talk about pictures in the terminal.")
+    top.add_argument(
+        "question",
+        nargs="?",
+        help="ask this and leave; without it, or with -, what is piped in is the question; at a terminal: a chat",
+    )
     top.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; may be repeated")
     top.add_argument(
         "--load", type=Path, metavar="FILE", help="go on with a conversation that a page or /save exported"
@@ -214,8 +221,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 answered, 1 an error or a stopped answer, 2 flags that cannot be used.
     """
+    bear_any_text()
     args = parser().parse_args(arguments)
-    if args.json and args.question is None:
+    if args.json and args.question is None and not is_piped():
         parser().error("--json needs a question")
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
 
@@ -225,12 +233,36 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(args)
     except OmniLMMError as error:
         if args.json:
-            print(json.dumps({"error": str(error), "type": type(error).__name__}, ensure_ascii=False))
+            _print_json({"error": one_line(error), "type": type(error).__name__})
         else:
-            print(f"Error: {error}", file=sys.stderr)
+            print(f"Error: {one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, OptionsError | ModelNotFoundError | HardwareError) else 1
+    except BrokenPipeError:  # who read the answer, such as `head`, has gone; nothing more may be flushed there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 1
+
+
+def _print_json(document: Mapping[str, Any]) -> None:
+    """One line, of ASCII alone where the output could not show the rest."""
+    line = json.dumps(document, ensure_ascii=False)
+    print(line if can_show(line, sys.stdout) else json.dumps(document))
+
+
+def _question(args: argparse.Namespace) -> str | None:
+    """What to ask: the argument, or what is piped in; None for a chat.
+
+    Raises:
+        InputError: It is empty, or no text.
+    """
+    from omnilmm.errors import InputError
+
+    if args.question == "-" or (args.question is None and is_piped() and not args.check):
+        return read_piped()
+    if args.question is not None and not require_text(args.question, "The question").strip():
+        raise InputError("The question is empty: type what you want to know.")
+    return str(args.question) if args.question is not None else None
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -247,26 +279,27 @@ def _run(args: argparse.Namespace) -> int:
     # Everything that can be wrong is found before the model is loaded.
     given = {name: getattr(args, name) for name in OPTIONS}
     options_for(find(args.model), args.mode, **given)
+    question = _question(args)
     pictures = [open_picture(name) for name in args.image]
     conversation = read_conversation_file(args.load) if args.load else Conversation()
     if args.system is not None:
-        conversation = replace(conversation, system=args.system)
+        conversation = replace(conversation, system=require_text(args.system, "The system prompt"))
 
     with DownloadBar() as bar:
         engine = OmniLMMChat(**loading_arguments(args), report=bar.report).engine
     if args.check:
-        return _check(engine, pictures, args.question)
+        return _check(engine, pictures, question)
     options = options_for(engine.card, args.mode, **given)  # a model outside the catalog is known only now
     terminal = Terminal(engine, options, conversation, pictures)
     if args.json:
         terminal.out = terminal.notes = io.StringIO()
-    if args.question is None:
+    if question is None:
         terminal.note(model_line(engine))
-        terminal.run()
+        terminal.run(prompted)
         return 0
-    finished = terminal.ask(args.question)
+    finished = terminal.ask(question)
     if args.json and finished:
-        print(json.dumps(asdict(finished) | {"model": engine.card.name}, ensure_ascii=False))
+        _print_json(asdict(finished) | {"model": engine.card.name})
     return 0 if finished else 1
 
 

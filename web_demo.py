@@ -23,17 +23,19 @@ from omnilmm.catalog import find
 from omnilmm.engine.choosing import listed, starting
 from omnilmm.errors import OmniLMMError
 from omnilmm.hardware import on_zero_gpu
+from omnilmm.network import prepare_proxies
 from omnilmm.ui import texts
 from omnilmm.ui.access import accounts
-from omnilmm.ui.flags import add_loading_flags, add_page_flags, check_wishes, loading_arguments, require
+from omnilmm.ui.flags import Parser, add_loading_flags, add_page_flags, check_wishes, loading_arguments, require
 from omnilmm.ui.server import find_port, launch
 from omnilmm.ui.space import flags_of_environment
+from omnilmm.ui.streams import bear_any_text, one_line
 from omnilmm.ui.terminal import DownloadBar
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    flags = argparse.ArgumentParser(description="Talk about pictures in the browser.")
+    flags = Parser(description="Talk about pictures in the browser.")
     add_loading_flags(flags)
     add_page_flags(flags, port=7860)
     flags.add_argument("--share", action="store_true", help="also make a public link, through Gradio's servers")
@@ -54,6 +56,7 @@ def say(line: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page, load the model meanwhile, and wait for Ctrl-C."""
     started = time.monotonic()
+    bear_any_text()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, _leave)
     try:
@@ -62,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         login = accounts(flags.auth)
         require("gradio", extra="gradio")
         check_wishes(flags)
+        prepare_proxies()  # Gradio's own client reads them
         say(texts.loading(find(flags.model)))
         from omnilmm.ui.gradio_page.page import Page  # Gradio takes seconds, `--help` does without it
         from omnilmm.ui.gradio_page.shared import Models
@@ -95,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 1
     except (OmniLMMError, OSError) as error:
-        sys.stderr.write(f"Error: {error}\n")
+        sys.stderr.write(f"Error: {one_line(error)}\n")
         return 2
     with suppress(KeyboardInterrupt):  # the ordinary end
         say(texts.model_line(engine))

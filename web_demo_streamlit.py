@@ -31,9 +31,10 @@ from omnilmm.engine.starting import StartingEngine
 from omnilmm.errors import OmniLMMError
 from omnilmm.ui import texts
 from omnilmm.ui.access import Guard, accounts
-from omnilmm.ui.flags import add_loading_flags, add_page_flags, check_wishes, loading_arguments, require
+from omnilmm.ui.flags import Parser, add_loading_flags, add_page_flags, check_wishes, loading_arguments, require
 from omnilmm.ui.server import find_port
 from omnilmm.ui.space import flags_of_environment
+from omnilmm.ui.streams import bear_any_text, one_line
 from omnilmm.ui.terminal import DownloadBar
 
 Make = Callable[[str], Engine]
@@ -43,7 +44,7 @@ STARTED_S = time.monotonic()
 
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    flags = argparse.ArgumentParser(description="Talk about pictures in the browser.")
+    flags = Parser(description="Talk about pictures in the browser.")
     add_loading_flags(flags)
     add_page_flags(flags, port=8501)
     return flags
@@ -89,6 +90,7 @@ def __getattr__(name: str) -> Any:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page, load the model meanwhile, until Ctrl-C."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    bear_any_text()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     failures: list[Exception] = []
     is_loaded = threading.Event()
@@ -111,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OmniLMMError, OSError) as error:
         failures.append(error)
     for failure in failures:
-        sys.stderr.write(f"Error: {failure}\n")
+        sys.stderr.write(f"Error: {one_line(failure)}\n")
     return 2 if failures else 0
 
 

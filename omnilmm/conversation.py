@@ -45,12 +45,29 @@ class Picture:
 Part = str | Picture
 
 
+def whole_characters(text: str) -> str:
+    """Text without halves of characters: they cannot be written in UTF-8, and no tokenizer takes them.
+
+    Two halves that belong together (UTF-16's surrogates, as JSON may have them) become their character, and a half
+    alone becomes U+FFFD.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 @dataclass(frozen=True)
 class Message:
-    """One turn of one side."""
+    """One turn of one side. Its text is made of whole characters, wherever it came from."""
 
     role: Role
     parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        whole = tuple(whole_characters(part) if isinstance(part, str) else part for part in self.parts)
+        object.__setattr__(self, "parts", whole)
 
     @property
     def text(self) -> str:
@@ -69,6 +86,10 @@ class Conversation:
 
     messages: tuple[Message, ...] = ()
     system: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.system is not None:
+            object.__setattr__(self, "system", whole_characters(self.system))
 
     def with_message(self, role: Role, *parts: Part) -> Conversation:
         """The conversation with one more message."""

@@ -6,6 +6,8 @@ import _thread
 import base64
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -25,6 +27,7 @@ from omnilmm.engine.options import options_for
 from omnilmm.errors import ImageError, InputError, OptionsError
 from omnilmm.images.pixels import open_picture
 from omnilmm.prompts.messages import conversation_from_dicts
+from omnilmm.ui.streams import read_piped
 from omnilmm.ui.terminal import Terminal
 from tests.programs import modules_after
 
@@ -291,16 +294,153 @@ def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(chat: OmniLMMChat, slow
     assert shown(screen.out).startswith(partial)
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "chat.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+def run(
+    *arguments: str | bytes, stdin: bytes = b"", program: str = "chat.py", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """The program in a process of its own; nothing is inherited that tells which encoding to use."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LC_", "LANG"))}
+    return subprocess.run(
+        [sys.executable, program, *arguments],
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        env=clean | {"LC_ALL": "C.UTF-8"} | environment,
+        check=False,
+    )
 
 
 def test_command_line_streams_the_answer_to_stdout_and_notes_to_stderr() -> None:
     done = run("--image", str(PICTURE), QUESTION)
     assert done.returncode == 0
-    assert done.stdout == f"{ANSWER}\n"
-    assert "tokens/s" in done.stderr
+    assert done.stdout.decode() == f"{ANSWER}\n"
+    assert b"tokens/s" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"]])
+def test_a_question_may_be_piped_in_and_the_answer_is_all_that_comes_out(arguments: list[str]) -> None:
+    done = run("--image", str(PICTURE), *arguments, stdin=f"\n{QUESTION}\n".encode())
+    assert done.stdout.decode() == f"{ANSWER}\n"
+    assert done.returncode == 0 and b">" not in done.stderr and b"/image" not in done.stderr
+
+
+class Pipe(io.TextIOWrapper):
+    def __init__(self, content: bytes, encoding: str = "utf-8", is_terminal: bool = False) -> None:
+        super().__init__(io.BytesIO(content), encoding=encoding)
+        self.is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self.is_terminal
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        ("图中有什么？\r\n".encode(), "utf-8"),
+        ("图中有什么？".encode("utf-8-sig"), "cp1252"),
+        ("图中有什么？\n".encode("utf-16"), "utf-8"),
+        ("图中有什么？\n".encode("gbk"), "gbk"),
+        ("图中有什么？\n".encode(), "gbk"),  # by its own terminal's words it would be another text
+    ],
+)
+def test_what_is_piped_in_is_read_in_the_encoding_it_has(
+    monkeypatch: pytest.MonkeyPatch, content: bytes, encoding: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Pipe(content, encoding))
+    assert read_piped() == "图中有什么？"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b" \n", "no question"),
+        ("你好".encode("gbk"), r"not text in UTF-8 \(byte 0xC4\)"),
+        (b"x" * (2**24 + 1), "16 MiB"),
+    ],
+)
+def test_what_is_no_question_is_refused_before_a_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: bytes, says: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Pipe(content))
+    monkeypatch.setattr("chat.OmniLMMChat", None)
+    assert main([]) == 1
+    captured = capsys.readouterr()
+    assert re.search(says, captured.err) and captured.err.count("\n") == 1 and not captured.out
+
+
+def test_without_a_terminal_and_without_a_pipe_there_is_no_question(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main([]) == 1
+    assert "There is no question" in capsys.readouterr().err
+
+
+def test_prompts_stay_out_of_a_file_that_takes_the_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Pipe(b"/clear\n/quit\n", is_terminal=True))
+    assert main([]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "" and "> " in captured.err and "Forgotten." in captured.err
+
+
+CHINESE = "你好"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_an_output_cannot_show_is_escaped(encoding: str) -> None:
+    answer = run(CHINESE, PYTHONIOENCODING="utf-8")
+    said = answer.stdout.decode()
+    assert answer.returncode == 0 and not said.isascii() and b"escapes" not in answer.stderr
+    done = run(CHINESE, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0
+    assert done.stdout == said.encode(encoding, "backslashreplace")
+    assert f"the output is in {encoding}, which does not have them" in done.stderr.decode("ascii", "replace")
+    as_json = run("--json", CHINESE, PYTHONIOENCODING=encoding)
+    assert json.loads(as_json.stdout)["text"] == said.strip()
+    refused = run("--json", "--image", f"{CHINESE}.png", "?", PYTHONIOENCODING=encoding)
+    assert f"{CHINESE}.png" in json.loads(refused.stdout)["error"]
+
+
+@pytest.mark.parametrize("program", ["chat.py", "web_demo.py", "web_demo_streamlit.py"])
+def test_every_door_speaks_into_an_output_of_ascii(program: str) -> None:
+    """Up to what each says first, or of a flag."""
+    flags = {"chat.py": ["--list-models"]}.get(program, ["--device", "图"])
+    done = run(*flags, program=program, PYTHONIOENCODING="ascii")
+    assert done.returncode == (0 if program == "chat.py" else 2), done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_reader_who_goes_away_ends_the_program_quietly() -> None:
+    command = [sys.executable, "chat.py", "--image", str(PICTURE), "Describe the picture."]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        assert program.stdout and program.stderr
+        program.stdout.close()
+        said = program.stderr.read()
+    assert program.returncode == 1 and said == b""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["你好".encode("gbk")],
+        ["--system", "你好".encode("gbk"), "hi"],
+        ["--json", "你好".encode("gbk")],
+    ],
+)
+def test_bytes_that_are_no_text_are_refused(arguments: list[str | bytes]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 1
+    said = json.loads(done.stdout)["error"] if "--json" in arguments else done.stderr.decode()
+    assert "is not text in UTF-8 (byte 0xC4)" in said and said.count("\n") <= 1 and "such as GBK" in said
+
+
+def test_half_a_character_is_replaced(chat: OmniLMMChat) -> None:
+    """As scripts may have it in JSON; the answer is that to the question with the sign for it."""
+    whole = chat.chat(asked(f"{QUESTION} \N{REPLACEMENT CHARACTER}", image=img2base64(PICTURE)))
+    assert chat.chat(asked(f"{QUESTION} \ud83d", image=img2base64(PICTURE))) == whole
+    screen = terminal(chat, f"/image {PICTURE}", "Hello \udcb0", QUESTION)
+    assert "is not text" in shown(screen.notes) and shown(screen.out) == f"{ANSWER}\n"
 
 
 def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
@@ -315,6 +455,21 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "code", "says"),
     [
         (["--image", "/no/such.png", "hi"], 1, "No such picture"),
+        (["--image", str(SAMPLES), "hi"], 1, "is a folder: give the path of a picture file"),
+        (["--image", "", "hi"], 1, "name of the picture file is empty"),
+        (["--image", "a\nb.png", "hi"], 1, "No such picture file: a b.png"),
+        (["--image", "chat.py", "hi"], 1, "not a picture"),
+        (["--load", str(SAMPLES), "hi"], 1, "No conversation can be read"),
+        (["--load", "/no/such.json", "hi"], 1, "No conversation can be read"),
+        ([""], 1, "The question is empty"),
+        ([" \n\t"], 1, "The question is empty"),
+        (["--model", "", "hi"], 2, "There is no model"),
+        (["--model", str(SAMPLES), "hi"], 1, "no config.json"),
+        (["--model", "a\nb", "hi"], 2, "There is no model"),
+        (["--device", "", "hi"], 2, "device"),
+        (["--dtype", "fp7", "hi"], 2, "fp7"),
+        (["--max-memory", "much", "hi"], 2, "much"),
+        (["--temperature", "nan", "hi"], 2, "temperature must be a number from 0 to 2"),
         (["--model", "minicpm-v-2.7", "hi"], 2, "Did you mean minicpm-v-4.7 or minicpm-v-2.6"),
         (["--device", "cuda:9", "hi"], 2, "Try --device auto"),
         (["--device", "tpu", "hi"], 2, "Unknown device"),
@@ -332,11 +487,16 @@ def test_exit_codes_and_one_line_of_reason(
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("arguments", [["--no-such-flag"], ["--json"], ["--seed", "x", "hi"]])
-def test_flags_that_cannot_be_read_exit_with_2(arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["--no-such-flag"], ["--json"], ["--seed", "x", "hi"], ["--image"], ["a", "b"]])
+def test_flags_that_cannot_be_read_exit_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Pipe(b"", is_terminal=True))
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert ": error: " in said and said.count("\n") == 1 and "--help" in said
 
 
 def test_help_is_light() -> None:

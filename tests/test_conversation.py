@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 from PIL import Image
@@ -84,3 +84,20 @@ def test_every_error_is_one_that_a_front_end_can_show() -> None:
 
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert len(kinds) >= 8 and all(issubclass(kind, OmniLMMError) and kind.__doc__ for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("a\ud83db", "a\N{REPLACEMENT CHARACTER}b"),
+        ("\ude00", "\N{REPLACEMENT CHARACTER}"),
+        ("\ud83d\ude00", "\N{GRINNING FACE}"),
+        ("\udcb0\udca1", "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"),
+        ("图 é \N{GRINNING FACE} \0", "图 é \N{GRINNING FACE} \0"),
+    ],
+)
+def test_text_is_made_of_whole_characters(text: str, whole: str) -> None:
+    talk = Conversation(system=text).with_message("user", text)
+    assert (talk.system, talk.messages[0].text) == (whole, whole)
+    assert replace(talk, system=text).to_json().encode()
+    assert replace(talk.messages[0], parts=(text,)).text == whole

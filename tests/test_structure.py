@@ -24,13 +24,14 @@ LAYERS = (
     "hub_cache",
     "catalog",
     "hardware",
+    "network",
     "images",
     "prompts",
     "models",
     "engine",
     "ui",
 )
-BASE = {"__version__", "errors", "conversation", "catalog", "hardware"}
+BASE = {"__version__", "errors", "conversation", "catalog", "hardware", "network"}
 # A checkpoint is measured as the product loads it.
 TRAINING = BASE | {"images", "prompts", "models", "engine.loading"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.

@@ -103,6 +103,9 @@ def _read_file(source: str | Path) -> bytes:
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(f"No such picture file that can be read: {str(source)[:100]} ({reason}).") from error
+    if path.is_dir():
+        named = f"{path} is a folder" if str(source) else "The name of the picture file is empty"
+        raise ImageError(f"{named}: give the path of a picture file.")
     raise ImageError(f"No such picture file: {path}.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NoReturn
 
 from omnilmm import __version__
 from omnilmm.catalog import BUILT_IN, find
@@ -27,6 +27,14 @@ LOADING = (
 )
 # What `omnilmm.engine.loading.load_engine` takes where it is not told; importing it would load torch.
 FEATURE_CACHE_MIB, PREFIX_CACHE_MIB = 256, 1024
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says in one line what cannot be read."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (--help lists the flags)\n")
 
 
 def add_loading_flags(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from omnilmm.engine.options import Options
 from omnilmm.errors import InputError, OmniLMMError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.archive import read_conversation_file
+from omnilmm.ui.streams import can_show, one_line, require_text
 
 HELP = """Type a question. Commands:
   /image FILE     show a picture with the next question
@@ -67,8 +68,8 @@ class Terminal:
     options: Options
     conversation: Conversation = field(default_factory=Conversation)
     pending: list[Picture] = field(default_factory=list)
-    out: TextIO = sys.stdout
-    notes: TextIO = sys.stderr
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    notes: TextIO = field(default_factory=lambda: sys.stderr)
 
     def run(self, read: Callable[[str], str] = input) -> None:
         """Read lines until the end of the input or /quit."""
@@ -86,7 +87,9 @@ class Terminal:
             try:
                 self.handle(line)
             except OmniLMMError as error:
-                self.note(f"Error: {error}")
+                self.note(f"Error: {one_line(error)}")
+            except BrokenPipeError:
+                raise  # nobody is there any more
             except OSError as error:
                 self.note(f"Error: {error.strerror}: {error.filename}")
 
@@ -99,12 +102,12 @@ class Terminal:
         command, _, rest = line.partition(" ")
         rest = rest.strip()
         if not line.startswith("/"):
-            self.ask(line)
+            self.ask(require_text(line, "The question"))
         elif command == "/image":
             self.pending.append(open_picture(rest))
             self.note(f"The next question comes with {len(self.pending)} picture(s).")
         elif command == "/system":
-            self.conversation = replace(self.conversation, system=rest or None)
+            self.conversation = replace(self.conversation, system=require_text(rest, "The system prompt") or None)
         elif command == "/retry":
             self._retry()
         elif command == "/undo":
@@ -153,6 +156,11 @@ class Terminal:
                 self.note("(stopped)")
         if shown:
             self.conversation = asked.with_message("assistant", shown)
+        if shown and not can_show(shown, self.out):
+            self.note(
+                f"(Some characters are written as escapes: the output is in {self.out.encoding}, which does not have "
+                "them. Set PYTHONIOENCODING=utf-8 for all characters.)"
+            )
         if finished:
             self.note(figures(finished))
         return finished

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -89,8 +90,12 @@ def test_it_listens_on_this_machine_alone_unless_told() -> None:
 
 @pytest.mark.parametrize("program", ["web_demo.py", "web_demo_streamlit.py"])
 def test_ctrl_c_is_an_ordinary_end(program: str) -> None:
+    """Also where a SOCKS proxy is set that is not there: nothing of a page on this machine goes through it."""
     command = [sys.executable, program, "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    environment |= {"ALL_PROXY": "socks://127.0.0.1:1", "all_proxy": "socks5h://127.0.0.1:1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:  # type: ignore[call-overload]
         assert process.stdout and any("MiB of memory" in line for line in process.stdout), "the model was not loaded"
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)

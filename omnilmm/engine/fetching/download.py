@@ -29,9 +29,10 @@ from omnilmm.engine.fetching.cache import (
     size_of,
     wanted,
 )
-from omnilmm.engine.fetching.troubles import HubError, explained, named, reason_of, status_of
-from omnilmm.errors import CheckpointError, OmniLMMError
+from omnilmm.engine.fetching.troubles import HubError, explained, named, reason_of, status_of, through
+from omnilmm.errors import CheckpointError, OmniLMMError, OptionsError
 from omnilmm.hardware import gib
+from omnilmm.network import prepare_proxies, proxy_for
 
 CONNECTIONS = 4
 REPORT_S = 0.4
@@ -92,6 +93,10 @@ class Download:
 
     def run(self) -> Path:
         """Fetch what is missing; the snapshot folder."""
+        try:
+            prepare_proxies()
+        except OptionsError as error:
+            raise HubError(f"{self.title} cannot be fetched. {error}") from error
         files = self._listing()
         repository = repository_of(self.source)
         snapshot = repository / "snapshots" / self.commit
@@ -203,10 +208,15 @@ class Download:
                 if 400 <= status_of(error) < 500 and status_of(error) not in (408, 429):
                     raise self._explained(error) from error
                 cause = error
+            except OSError:  # of the disk, see `run`
+                raise
+            except Exception as error:  # a proxy that does not speak as one
+                raise self._explained(error) from error
             failures = 0 if size_of(file.partial) > begin else failures + 1
             if failures == TRIES:
                 raise HubError(
-                    f"The download of {self.title} from {named(self.endpoint)} broke off in {file.name} at "
+                    f"The download of {self.title} from {named(self.endpoint)}{through(proxy_for(self.endpoint))} "
+                    f"broke off in {file.name} at "
                     f"{gib(size_of(file.partial))} of {gib(file.size)} ({reason_of(cause)}): run the same command "
                     "again, it goes on where it stopped."
                 ) from cause

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from omnilmm.errors import CheckpointError, ModelNotFoundError, OmniLMMError
+from omnilmm.network import proxy_for
+
+_STRANGER = "what answers there is no hub"
 
 
 class HubError(CheckpointError):
@@ -45,11 +48,20 @@ def explained(error: Exception, source: str, title: str, revision: str, endpoint
             "`hf auth login` or HF_TOKEN."
         )
     is_network = isinstance(error, (errors.HTTPError, OSError))
-    why = reason_of(error) if is_network else "what answers there is no hub"
+    proxy = proxy_for(endpoint)
+    stranger = "the proxy does not work as one, or what answers there is no hub" if proxy else _STRANGER
+    why = reason_of(error) if is_network else stranger
+    first = "the network, HF_ENDPOINT" if "mirror" in hub and proxy else "the network"
+    last = " and the proxy" if proxy else " and HF_ENDPOINT" if "mirror" in hub else ""
     return HubError(
-        f"{title} cannot be fetched from {hub} ({source}): {why}. Check the network"
-        f"{' and HF_ENDPOINT' if 'mirror' in hub else ''}, or give the folder of a copy with --model."
+        f"{title} cannot be fetched from {hub} ({source}){through(proxy)}: {why}. Check {first}{last}, or give the "
+        "folder of a copy with --model."
     )
+
+
+def through(proxy: str | None) -> str:
+    """The proxy in a sentence."""
+    return f" through the proxy {proxy}" if proxy else ""
 
 
 def named(endpoint: str) -> str:

@@ -1,0 +1,64 @@
+"""The proxies that the environment names: HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and NO_PROXY for what goes past them.
+
+The client library (httpx) reads them itself, whenever it is set up, and fails on any that it does not know, even where
+it would not be used. So they are looked at first.
+"""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from omnilmm.errors import OptionsError
+
+VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+def prepare_proxies() -> None:
+    """Make the proxies of the environment ones that can be used.
+
+    `socks://`, as GNOME writes it, becomes `socks5://`, which it means.
+
+    Raises:
+        OptionsError: One cannot be used; names all of them, without their passwords.
+    """
+    named = _named()
+    for name, address in named.items():
+        if address.lower().startswith("socks://"):
+            os.environ[name] = f"socks5{address[5:]}"
+    if not named:
+        return
+    import httpx
+
+    try:
+        httpx.Client(verify=False).close()  # connects to nothing  # noqa: S501
+    except Exception as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        shown = ", ".join(f"{name}={_shown(address)}" for name, address in _named(*VARIABLES, "NO_PROXY").items())
+        raise OptionsError(
+            f"The proxy settings of this terminal cannot be used ({reason}): {shown}. Expected http://, https:// or "
+            "socks5://, with host:port, and NO_PROXY as a list of hosts: correct them, or unset them."
+        ) from error
+
+
+def proxy_for(address: str) -> str | None:
+    """What to call the proxy that is asked for an address, with the variable that names it; None if there is none."""
+    parts, found = urlsplit(address), getproxies()
+    proxy = found.get(parts.scheme) or found.get("all")
+    if not proxy or proxy_bypass(parts.hostname or ""):
+        return None
+    scheme = parts.scheme if found.get(parts.scheme) else "all"
+    name = next((name for name in _named() if name.lower() == f"{scheme}_proxy"), "the system's settings")
+    return f"{_shown(proxy)} ({name})"
+
+
+def _named(*variables: str) -> dict[str, str]:
+    names = [spelt for name in variables or VARIABLES for spelt in (name, name.lower())]
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def _shown(proxy: str) -> str:
+    """Without name and password."""
+    scheme, slashes, rest = proxy.rpartition("://")
+    return f"{scheme}{slashes}{rest.rpartition('@')[2]}"

@@ -1,0 +1,96 @@
+"""A program's standard streams, wherever they lead: a terminal, a pipe, a file in an old encoding.
+
+What is written never fails for a character that the output's encoding does not have, and what is read never fails for
+bytes that are no text: the first is written as an escape, the second is refused in one line.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+from typing import TextIO
+
+from omnilmm.errors import InputError
+
+MOST_BYTES = 16 * 2**20  # of a question that is piped in
+# So Python hands over a byte that is no text in the encoding of the terminal (PEP 383).
+_UNDECODED = range(0xDC80, 0xDD00)
+
+
+def bear_any_text() -> None:
+    """From here on what an encoding cannot show is written as an escape, where the output is in cp1252, say."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+
+
+def can_show(text: str, stream: TextIO) -> bool:
+    """Whether a stream's encoding has every character of a text."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def require_text(text: str, what: str) -> str:
+    """The text of an argument or a typed line, if it is text at all.
+
+    Raises:
+        InputError: It has bytes that are none in the encoding of the terminal.
+    """
+    byte = next((ord(sign) - 0xDC00 for sign in text if ord(sign) in _UNDECODED), None)
+    if byte is not None:
+        encoding = sys.getfilesystemencoding().upper()
+        raise InputError(
+            f"{what} is not text in {encoding} (byte 0x{byte:02X}): the terminal or the file that it comes from uses "
+            f"another encoding, such as GBK. Set that to {encoding}."
+        )
+    return text
+
+
+def prompted(prompt: str) -> str:
+    """A typed line, as `input` reads it; the prompt never stands in a file that takes the answers."""
+    if not sys.stdout.isatty():
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+        prompt = ""
+    return input(prompt)
+
+
+def is_piped() -> bool:
+    """Whether standard input is no terminal: a pipe, a file, or closed."""
+    return sys.stdin is None or not sys.stdin.isatty()
+
+
+def read_piped() -> str:
+    """All of standard input, without the blanks around it.
+
+    Raises:
+        InputError: It is empty, too long, or no text.
+    """
+    content = b"" if sys.stdin is None else sys.stdin.buffer.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InputError(f"More than {MOST_BYTES // 2**20} MiB came on standard input; expected a question.")
+    text = _text(content).strip()
+    if not text:
+        raise InputError("There is no question: give one as an argument, or pipe one in.")
+    return text
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, also where a path in it has line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _text(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as Windows' own programs write it
+        return content.decode("utf-16", "replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:  # an older encoding: the one of this terminal, or a mistake
+        text = content.decode(sys.stdin.encoding or "utf-8", "surrogateescape")
+        return require_text(text, "What came on standard input")
