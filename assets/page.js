@@ -9,7 +9,7 @@ window.omnilmm = (() => {
 
   /* In sessionStorage: each tab has a conversation of its own, and it goes with the tab. */
   const remembered = () => [read(sessionStorage, MEMORY), read(localStorage, LANGUAGE)];
-  const remember = (memory) => { if (memory) write(sessionStorage, MEMORY, memory); };
+  const remember = (memory) => { sent.text = null; if (memory) write(sessionStorage, MEMORY, memory); };
   const speak = (code) => { document.documentElement.lang = code; document.documentElement.dataset.ready = "yes"; };
   const choose = (code) => { write(localStorage, LANGUAGE, code); speak(code); return [code]; };
 
@@ -44,6 +44,129 @@ window.omnilmm = (() => {
   };
 
   const press = (id) => document.getElementById(id)?.click();
+
+  /* The end of the conversation is followed until the reader scrolls up; a question that is sent brings it back. */
+  const NEAR = 40;  // pixels from the end that still count as there
+  const scroll = { follows: true, last: 0, area: null, inside: null };
+  const mark = (id, isAway) => document.getElementById(id)?.toggleAttribute("data-away", isAway);
+  const away = (area) => area.scrollHeight - area.clientHeight - area.scrollTop >= NEAR;
+  const keepUp = () => {
+    const { area } = scroll;
+    if (!area) return;
+    if (scroll.follows) area.scrollTop = area.scrollHeight;
+    scroll.last = area.scrollTop;
+    mark("newest", away(area));
+  };
+  const scrolled = () => {
+    const { area } = scroll;
+    if (!away(area)) scroll.follows = true;
+    else if (area.scrollTop < scroll.last) scroll.follows = false;
+    scroll.last = area.scrollTop;
+    mark("newest", away(area));
+  };
+  const resized = new ResizeObserver(keepUp);
+  const watch = () => {
+    const area = document.querySelector("#chat .bubble-wrap"), inside = area?.querySelector(".message-wrap");
+    if (area === scroll.area && inside === scroll.inside) return;
+    Object.assign(scroll, { area, inside });
+    resized.disconnect();
+    area?.addEventListener("scroll", scrolled, { passive: true });
+    for (const element of [area, inside]) if (element) resized.observe(element);
+  };
+  const toNewest = () => { scroll.follows = true; keepUp(); };
+  const asked = (...given) => {
+    toNewest();
+    document.getElementById("chat")?.scrollIntoView({ block: "nearest" });
+    return given;
+  };
+
+  /* Stop is in the question box; where that is out of sight, another one is not. */
+  let stopping = null;
+  const stopButton = () => document.querySelector("#question .stop-button");
+  const inSight = new IntersectionObserver((entries) => mark("stop-anywhere", !entries.at(-1).isIntersecting));
+  const watchStop = () => {
+    if (stopButton() === stopping) return;
+    inSight.disconnect();
+    stopping = stopButton();
+    stopping ? inSight.observe(stopping) : mark("stop-anywhere", false);
+  };
+
+  /* Sent once, however often Enter or the button is hit before the box is empty; half a character is none. */
+  const sent = { text: null, at: 0 };
+  const PATIENCE_MS = 3000;
+  const typed = () => document.querySelector("#question textarea");
+  const send = (box, ...given) => {
+    return [{ ...box, text: (box?.text ?? "").replace(/\p{Surrogate}/gu, "\uFFFD") }, ...asked(...given)];
+  };
+  const isSentAlready = () =>
+    sent.text !== null && typed()?.value === sent.text && performance.now() - sent.at < PATIENCE_MS;
+  /* Safari ends a composition before the Enter that ended it is pressed: its number 229 alone tells. */
+  const guard = (event) => {
+    const isKey = event.type === "keydown";
+    if (isKey ? event.key !== "Enter" || event.target !== typed() : !event.target.closest?.("#question .submit-button, #question .stop-button")) return;
+    if (isKey && (event.isComposing || event.keyCode === 229)) return event.stopImmediatePropagation();
+    const isAgain = isKey ? event.repeat : event.detail > 1;  // the second click would hit Stop, which is there by now
+    const isStop = !isKey && event.target.closest(".stop-button");
+    if (event.shiftKey || isStop && !isAgain) return;
+    if (!isAgain && !isSentAlready()) return Object.assign(sent, { text: typed()?.value ?? null, at: performance.now() });
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+  document.addEventListener("keydown", guard, true);
+  document.addEventListener("click", guard, true);
+
+  /* What was said about the last question goes when the next one is begun. */
+  const hush = () => { if (document.querySelector("#notice .notice:not(.stays)")) press("do-hush"); };
+  document.addEventListener("input", (event) => { if (event.target === typed()) hush(); });
+  document.addEventListener("click", (event) => {
+    if (event.isTrusted && event.target.closest?.("#question .delete-button")) hush();
+  }, true);
+
+  /* Pictures dropped or pasted anywhere come into the question box, as if they were chosen there. */
+  let refused = [];
+  const PICKER = "#question input[type=file]";
+  const isPicture = (file) => document.querySelector(PICKER).accept.split(",").map((kind) => kind.trim()).some((kind) =>
+    kind.startsWith(".") ? file.name.toLowerCase().endsWith(kind)
+      : kind.endsWith("/*") ? file.type.startsWith(kind.slice(0, -1)) : file.type === kind);
+  const attach = (files) => {
+    const input = document.querySelector(PICKER), pictures = new DataTransfer();
+    hush();
+    refused = files.filter((file) => !isPicture(file)).map((file) => file.name);
+    if (refused.length) press("do-refuse");
+    for (const file of files) if (isPicture(file)) pictures.items.add(file);
+    if (!pictures.files.length) return;
+    input.files = pictures.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  const drag = (event) => {
+    if (!event.dataTransfer?.types.includes("Files") || !document.querySelector(PICKER)) return;
+    event.preventDefault();
+    const isOver = event.type === "dragover" || (event.type === "dragleave" && event.relatedTarget);
+    document.getElementById("question").toggleAttribute("data-dropping", Boolean(isOver));
+    if (event.type !== "drop") return;
+    event.stopImmediatePropagation();
+    const left = new DragEvent("dragleave", { bubbles: true, clientX: -1, clientY: -1 });
+    document.querySelector("#question .full-container")?.dispatchEvent(left);  // Gradio's own mark goes
+    attach([...event.dataTransfer.files]);
+  };
+  for (const type of ["dragover", "dragleave", "drop"]) document.addEventListener(type, drag, true);
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length && !event.target.closest?.("input, textarea")) { event.preventDefault(); attach(files); }
+  });
+  document.addEventListener("change", (event) => {
+    if (!event.target.matches?.(PICKER)) return;
+    const files = [...event.target.files];
+    if (files.every(isPicture)) return event.isTrusted && hush();
+    event.stopImmediatePropagation();
+    attach(files);
+  }, true);
+  /* Files that cannot be used, by their places in the box; unless others are there by now. */
+  const remove = ({ of, bad } = {}) => {
+    const buttons = [...document.querySelectorAll("#question .thumbnail-item .delete-button")];
+    if (buttons.length === of) for (const number of [...bad].reverse()) buttons[number].click();
+  };
+
   const numberOf = (selector, element) => [...document.querySelectorAll(selector)].indexOf(element);
   const act = (element) => {
     if (element.matches("#chat .edit")) {
@@ -77,6 +200,9 @@ window.omnilmm = (() => {
   /* Pictures, and code, are reached by Tab; what is in the question box is shown as the model sees it. */
   let looked = "";
   const tend = () => {
+    watch();
+    watchStop();
+    if (sent.text !== null && typed()?.value !== sent.text) sent.text = null;
     for (const image of document.querySelectorAll("#chat .picture, #seen img")) {
       if (image.tabIndex < 0) { image.tabIndex = 0; image.setAttribute("role", "button"); }
     }
@@ -88,5 +214,9 @@ window.omnilmm = (() => {
   const start = () => new MutationObserver(tend).observe(document.body, { childList: true, subtree: true });
   document.body ? start() : document.addEventListener("DOMContentLoaded", start);
 
-  return { remembered, remember, speak, choose, save, showFull, number: () => [clicked] };
+  return {
+    remembered, remember, speak, choose, save, showFull, asked, sent: send, toNewest, remove,
+    stop: () => stopButton()?.click(),
+    refused: () => refused, number: () => [clicked],
+  };
 })();

@@ -145,9 +145,15 @@ def header_html(title: str, model_line: str) -> str:
     return f"<h1>{html.escape(title)}</h1><p>{html.escape(model_line)}</p>"
 
 
-def notice_html(notice: str) -> str:
-    """The line above the question box that says why a question was not answered; empty for no notice."""
-    return f'<p class="notice" role="alert">{html.escape(notice)}</p>' if notice else ""
+def notice_html(notice: str, *, stays: bool = False) -> str:
+    """The line above the question box that says why a question was not answered; empty for no notice.
+
+    Args:
+        notice: what to say.
+        stays: also when something is typed or attached, which is what most of them ask for.
+    """
+    kind = "notice stays" if stays else "notice"
+    return f'<p class="{kind}" role="alert">{html.escape(notice)}</p>' if notice else ""
 
 
 def _entity(character: str) -> str:

@@ -42,6 +42,7 @@ class Texts(BaseModel):
     regenerate: str
     clear: str
     stop: str
+    newest: str
     undo: str
     edit: str
     go_on: str

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from omnilmm.catalog import ROOT
 from omnilmm.engine.events import View
+from omnilmm.images.formats import EXPECTED
 from omnilmm.ui import texts
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES, Site, Visitor, drop, serve
@@ -44,11 +45,45 @@ def test_a_picture_is_pasted_from_the_clipboard(visit: Visit, site: Site) -> Non
     assert visitor.answered() == CIRCLE.answer
 
 
-def test_a_picture_is_dropped_on_the_question_box(visitor: Visitor) -> None:
-    visitor.drop(STARS.picture)
-    visitor.until(lambda: visitor.attached.count() == 1 and visitor.send.is_enabled())
-    visitor.ask(STARS.question)
-    assert visitor.answered() == STARS.answer
+def test_pictures_dropped_or_pasted_anywhere_are_attached_and_what_is_none_is_said(
+    visit: Visit, able: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "broken.png").write_bytes(CIRCLE.picture.read_bytes()[:400])
+    visitor = visit(able.address)
+    visitor.box.fill("What are they?")
+    for count, target in enumerate((visitor.box, visitor.page.locator("#chat"), visitor.page.locator("#header")), 1):
+        drop(visitor.page, target, (STARS, CIRCLE, HEART)[count - 1].picture)
+        expect(visitor.attached).to_have_count(count)
+    drop(visitor.page, visitor.page.locator("#chat"), tmp_path / "notes.txt")
+    expect(visitor.notice).to_have_text(
+        ENGLISH.told(f"notes.txt: This file is not a picture that can be read. {EXPECTED}")
+    )
+    expect(visitor.page.locator("[data-dropping]")).to_have_count(0)
+    visitor.box.press("End")
+    visitor.box.press("!")
+    expect(visitor.notice).to_have_count(0)  # its cause is over
+    visitor.choose(STARS.picture, tmp_path / "broken.png")
+    expect(visitor.notice).to_contain_text("broken.png")
+    expect(visitor.attached).to_have_count(4)  # the good one stays, the other does not
+    visitor.page.evaluate(
+        """bytes => {
+            const pasted = new DataTransfer()
+            pasted.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }))
+            document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: pasted, bubbles: true }))
+        }""",
+        list(CIRCLE.picture.read_bytes()),
+    )
+    expect(visitor.attached).to_have_count(5)
+    expect(visitor.notice).to_have_count(0)
+    visitor.until(visitor.send.is_enabled)
+    expect(visitor.box).to_have_value("What are they?!")
+    visitor.box.press("Enter")
+    visitor.answered()
+    asked, _ = able.engine.asked[-1]
+    shown = [picture.image.tobytes() for picture in asked.messages[-1].pictures]
+    opened = [Image.open(sample.picture).convert("RGB").tobytes() for sample in (STARS, CIRCLE, HEART, STARS, CIRCLE)]
+    assert shown == opened
 
 
 def test_a_photo_from_the_camera_is_asked_about(visit: Visit) -> None:
@@ -151,13 +186,3 @@ def test_boxes_are_drawn_on_the_picture_and_named_in_the_text(visit: Visit, able
     plain = visitor.page.locator("#chat .user img.picture")
     assert marked.get_attribute("src") != plain.get_attribute("src")
     assert marked.get_attribute("alt") == ENGLISH.boxes_on_picture
-
-
-def test_a_picture_that_is_cut_off_is_refused_in_one_line(visitor: Visitor, tmp_path: Path) -> None:
-    whole = CIRCLE.picture.read_bytes()
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(whole[: len(whole) // 2])
-    visitor.ask("What is it?", broken)
-    visitor.until(lambda: bool(visitor.notice.count()) and "broken.png" in visitor.notice.inner_text())
-    visitor.until(lambda: visitor.questions() == [])
-    expect(visitor.box).to_have_value("What is it?")

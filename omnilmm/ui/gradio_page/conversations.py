@@ -50,7 +50,7 @@ class Conversations:
         return {
             w.box: gr.update(value=_boxed(messages[2 * number])),
             w.editing: 2 * number,
-            w.notice: markup.notice_html(visit.session.texts.editing.format(number=number + 1)),
+            w.notice: markup.notice_html(visit.session.texts.editing.format(number=number + 1), stays=True),
             w.cancel: gr.update(visible=True),
         }
 

@@ -59,7 +59,8 @@ class Page:
             (w.go_on.click, self.turns.go_on, given),
             *((button.click, self.turns.ask_sample(sample), given) for sample, button in w.samples),
         ):
-            event(handler, inputs, **answers).then(**remember)
+            asked = "omnilmm.sent" if inputs[0] is w.box else "omnilmm.asked"
+            event(handler, inputs, js=asked, **answers).then(**remember)
         for event, handler, inputs in (
             (w.clear.click, self.conversations.forget, []),
             (w.undo.click, self.conversations.undo, [w.box]),
@@ -78,7 +79,13 @@ class Page:
         w.open.click(self.pictures.open, w.number, w.full, js="() => omnilmm.number()", **at_once).then(
             None, w.full, js="omnilmm.showFull", **quiet
         )
-        w.look.click(self.pictures.look, w.box, w.seen, **at_once)
+        w.look.click(self.pictures.look, w.box, [w.seen, w.notice, w.bad], **at_once).then(
+            None, w.bad, js="omnilmm.remove", **quiet
+        )
+        w.refuse.click(self.pictures.refuse, w.refused, w.notice, js="() => [omnilmm.refused()]", **at_once)
+        w.hush.click(None, None, w.notice, js="() => ['']", **quiet)
+        w.newest.click(None, js="omnilmm.toNewest", **quiet)
+        w.stop_anywhere.click(None, js="omnilmm.stop", **quiet)
         w.camera.click(self.pictures.show_camera, outputs=w.camera_panel, queue=False, **quiet)
         w.photo.input(self.pictures.attach, [w.photo, w.box], [w.box, w.photo, w.camera_panel], **at_once)
         w.mode.change(self.choices.show_controls, w.mode, w.columns, queue=False, **quiet)

@@ -6,7 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from omnilmm.errors import OmniLMMError
+from omnilmm.errors import ImageError, OmniLMMError
+from omnilmm.images.formats import EXPECTED
+from omnilmm.ui import markup
 from omnilmm.ui.embedding import data_address
 from omnilmm.ui.gradio_page.shared import EMPTY, Painted, Shared, open_upload
 from omnilmm.ui.gradio_page.visits import Question
@@ -26,16 +28,27 @@ class Pictures:
             pictures = (*draft.history.pictures, *draft.question.pictures)
         return data_address(pictures[number].image) if 0 <= number < len(pictures) else ""
 
-    def look(self, request: gr.Request, box: Question) -> str:
-        """How the model sees what is in the box, or else the newest picture of the conversation."""
-        visit = self.shared.visit(request)
-        pictures = []
-        for file in (box or EMPTY)["files"]:
+    def look(self, request: gr.Request, box: Question) -> Painted:
+        """How the model sees what is in the box, or else the newest picture of the conversation.
+
+        What cannot be used is said at once, and taken out by the page's script, which knows what was typed meanwhile.
+        """
+        visit, w = self.shared.visit(request), self.shared.widgets
+        files = (box or EMPTY)["files"]
+        pictures, bad, lines = [], [], []
+        for number, file in enumerate(files):
             try:
                 pictures.append(open_upload(file))
-            except OmniLMMError:  # said when it is sent
-                continue
-        return self.shared.seen(visit, pictures)
+            except OmniLMMError as error:
+                bad.append(number)
+                lines.append(visit.session.texts.told(str(error)))
+        notice = markup.notice_html(" ".join(lines)) if lines else gr.skip()
+        return {w.seen: self.shared.seen(visit, pictures), w.notice: notice, w.bad: {"of": len(files), "bad": bad}}
+
+    def refuse(self, request: gr.Request, names: list[str]) -> str:
+        """Say that these files, which were dropped, pasted or chosen, are no pictures; they never came here."""
+        error = ImageError(f"{', '.join(names)}: This file is not a picture that can be read. {EXPECTED}")
+        return markup.notice_html(self.shared.visit(request).session.texts.told(str(error)))
 
     def show_camera(self, request: gr.Request) -> Any:
         """Open or close the camera."""

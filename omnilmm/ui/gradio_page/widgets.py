@@ -74,6 +74,11 @@ class Widgets:
             latex_delimiters=LATEX,
             layout="bubble",
             height=None,
+            autoscroll=False,  # the page's script does it: Gradio's pulls a reader down who is close to the end
+        )
+        self.newest = self._button("newest")  # both are shown by the page's script to whom has scrolled away
+        self.stop_anywhere = self._add(
+            gr.Button, lambda texts: {"value": texts.stop}, size="sm", elem_id="stop-anywhere"
         )
         self.notice = gr.HTML(elem_id="notice")
         self.box = self._add(
@@ -171,10 +176,13 @@ class Widgets:
         self.number = gr.Number(0, visible=False, precision=0)  # of the picture or pencil that was clicked
         self.file = gr.JSON(visible=False)  # on its way to the visitor's disk
         self.full = gr.Textbox(visible=False)  # a picture at full size
-        self.files = gr.JSON(visible=False)  # paths in the question box
+        self.refused = gr.JSON(visible=False)  # names of files that are no pictures
+        self.bad = gr.JSON(visible=False)  # which files in the question box cannot be used
         self.edit = gr.Button(visible="hidden", elem_id="do-edit")
         self.open = gr.Button(visible="hidden", elem_id="do-open")
         self.look = gr.Button(visible="hidden", elem_id="do-look")
+        self.refuse = gr.Button(visible="hidden", elem_id="do-refuse")
+        self.hush = gr.Button(visible="hidden", elem_id="do-hush")
 
     # --- said anew ----------------------------------------------------------------------------------------------------
 

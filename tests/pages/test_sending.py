@@ -1,0 +1,170 @@
+"""Sending, waiting and reading on the Gradio page: what is in view, what Enter does, what an answer looks like."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from omnilmm.conversation import Conversation
+from omnilmm.engine.events import Event, Progress, TextDelta
+from omnilmm.ui.texts import ENGLISH
+from tests.pages.visitor import Site, Visitor, serve
+from tests.ui.scripted import ScriptedEngine, capable, echo, finished, saying
+
+Visit = Callable[..., Visitor]
+
+PARAGRAPHS = "\n\n".join(f"Paragraph {number}" for number in range(40))
+RICH = """- [x] done
+- [ ] open
+
+| left | middle | right |
+|:-----|:------:|------:|
+| a    | b      | c     |
+"""
+
+
+@pytest.fixture(scope="module")
+def able() -> Iterator[Site]:
+    """The page with a model that can do everything."""
+    with serve(ScriptedEngine(card=capable())) as site:
+        yield site
+
+
+class Dictated:
+    """A script that says what it is given, piece by piece; an empty piece ends the answer."""
+
+    def __init__(self) -> None:
+        self.pieces: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def __call__(self, _: Conversation) -> Iterator[Event]:
+        said = ""
+        while True:
+            try:
+                piece = self.pieces.get(timeout=0.1)
+            except queue.Empty:
+                yield Progress("reading")
+                continue
+            said += piece
+            yield TextDelta(piece, len(said)) if piece else finished(said)
+            if not piece:
+                return
+
+
+def is_at_the_end(visitor: Visitor) -> bool:
+    area = "area => area.scrollHeight - area.clientHeight - area.scrollTop < 4"
+    return bool(visitor.page.locator("#chat .bubble-wrap").evaluate(area))
+
+
+def test_the_end_is_followed_until_one_scrolls_up_and_a_question_brings_itself_into_view(
+    visit: Visit, able: Site
+) -> None:
+    able.engine.script = dictated = Dictated()
+    visitor = visit(able.address)
+    chat, newest = visitor.page.locator("#chat .bubble-wrap"), visitor.page.locator("#newest")
+    visitor.ask("First?")
+    visitor.until(lambda: visitor.note != "")
+    dictated.pieces.put(PARAGRAPHS)
+    visitor.until(lambda: "Paragraph 39" in visitor.answer and is_at_the_end(visitor))
+    expect(newest).to_be_hidden()
+    chat.hover()
+    visitor.page.mouse.wheel(0, -300)
+    expect(newest).to_be_visible()
+    before = chat.evaluate("area => area.scrollTop")
+    dictated.pieces.put("\n\nMore\n\n" + PARAGRAPHS)
+    visitor.until(lambda: visitor.answer.count("Paragraph 39") == 2)
+    visitor.page.wait_for_timeout(400)  # Gradio scrolls only then
+    assert chat.evaluate("area => area.scrollTop") == before, "it jumps while somebody reads"
+    newest.click()
+    visitor.until(lambda: is_at_the_end(visitor))
+    expect(newest).to_be_hidden()
+    visitor.page.mouse.wheel(0, -2000)
+    expect(newest).to_be_visible()
+    dictated.pieces.put("")
+    visitor.answered()
+    assert not is_at_the_end(visitor)
+    visitor.ask("Second?")
+    expect(visitor.page.locator("#chat .user.message", has_text="Second?")).to_be_in_viewport()
+    dictated.pieces.put("Yes.")
+    dictated.pieces.put("")
+    visitor.answered(2)
+    assert is_at_the_end(visitor)
+
+
+def test_stop_is_within_reach_on_a_phone_wherever_one_has_scrolled(visit: Visit, able: Site) -> None:
+    able.engine.script = dictated = Dictated()
+    visitor = visit(able.address, viewport={"width": 390, "height": 844}, is_mobile=True)
+    visitor.ask("First?")
+    dictated.pieces.put("Well")
+    visitor.until(lambda: visitor.answer == "Well")
+    expect(visitor.stop).to_be_in_viewport(ratio=1)
+    anywhere = visitor.page.locator("#stop-anywhere")
+    expect(anywhere).to_be_hidden()
+    visitor.page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    expect(anywhere).to_be_in_viewport(ratio=1)
+    anywhere.click()
+    visitor.until(lambda: visitor.note == ENGLISH.stopped)
+    able.engine.script = echo
+    visitor.page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    visitor.ask("Second?")
+    expect(visitor.page.locator("#chat .user.message", has_text="Second?")).to_be_in_viewport()
+
+
+ENTER = """(area, more) => area.dispatchEvent(
+    new KeyboardEvent("keydown", { key: "Enter", keyCode: 13, bubbles: true, cancelable: true, ...more }))"""
+
+
+def test_a_question_is_sent_once_and_whole(visit: Visit, able: Site) -> None:
+    able.engine.script, asked = echo, able.engine.asked
+    visitor = visit(able.address)
+    before = len(asked)
+    visitor.box.press("Enter")
+    expect(visitor.notice).to_contain_text("empty")
+    # Chinese is composed; the Enter that ends a composition is not the one that sends.
+    browser = visitor.page.context.new_cdp_session(visitor.page)
+    browser.send("Input.imeSetComposition", {"text": "nihao", "selectionStart": 5, "selectionEnd": 5})
+    key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 229}
+    browser.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **key})
+    browser.send("Input.insertText", {"text": "你好"})
+    browser.send("Input.dispatchKeyEvent", {"type": "keyUp", **key})
+    expect(visitor.box).to_have_value("你好")
+    expect(visitor.notice).to_have_count(0)  # it is no longer empty
+    visitor.box.evaluate(ENTER, {"keyCode": 229, "isComposing": True})
+    visitor.box.evaluate("area => area.dispatchEvent(new CompositionEvent('compositionend', { bubbles: true }))")
+    visitor.box.evaluate(ENTER, {"keyCode": 229, "isComposing": False})  # Safari's order
+    assert len(asked) == before
+    visitor.box.press("Enter")
+    visitor.box.press("Enter")
+    visitor.answered()
+    visitor.box.fill("Twice?")
+    visitor.send.dblclick()
+    visitor.answered(2)
+    visitor.box.evaluate(
+        "area => { area.value = 'Half \\ud83d'; area.dispatchEvent(new Event('input', { bubbles: true })) }"
+    )
+    visitor.box.press("Enter")
+    assert visitor.answered(3) == "Half \N{REPLACEMENT CHARACTER}"
+    visitor.ask("Whole?")
+    visitor.answered(4)
+    sent = ["你好", "Twice?", "Half \N{REPLACEMENT CHARACTER}", "Whole?"]
+    assert [conversation.messages[-1].text for conversation, _ in asked[before:]] == sent
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_ticks_columns_and_the_chosen_language_can_be_told(visit: Visit, able: Site, scheme: str) -> None:
+    able.engine.script = saying(RICH)
+    visitor = visit(able.address, color_scheme=scheme)
+    visitor.ask("What is it?")
+    visitor.answered()
+
+    def look(selector: str, what: str) -> list[str]:
+        elements = visitor.page.locator(selector)
+        return list(elements.evaluate_all(f"elements => elements.map((one) => getComputedStyle(one)['{what}'])"))
+
+    assert look("#chat td", "textAlign") == look("#chat th", "textAlign") == ["left", "center", "right"]
+    ticked, open_ = look("#chat input[type=checkbox]", "backgroundImage")
+    assert "svg" in ticked and open_ == "none"
+    chosen, other = look("#language label", "backgroundColor")
+    assert chosen != other
