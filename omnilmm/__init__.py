@@ -4,11 +4,16 @@ After `import omnilmm`, transformers' Auto classes load these checkpoints withou
 waits until transformers itself is imported: `--help` and the start of a page need neither torch nor transformers.
 """
 
+import os
 from typing import Any
 
 import wrapt
 
 __version__ = "0.1.0"
+
+# The hub's library would ask the hub, beside what is downloaded, for a list of programs to name in its user agent. It
+# reads this when it is imported.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 @wrapt.when_imported("transformers")

@@ -44,7 +44,7 @@ def test_a_model_of_the_hub_is_fetched_with_a_bar_once_and_answers(hub: LocalHub
     first = chat(hub, tmp_path, *QUESTION)
     assert (first.returncode, first.stdout.strip()) == (0, "The circle is red."), first.stderr
     assert "Downloading" in first.stderr
-    assert not hub.asked & set(CODE)
+    assert not hub.asked & set(CODE) and hub.elsewhere == []
     asked = len(hub.requests)
     again = chat(hub, tmp_path, "--offline", *QUESTION)
     assert (again.returncode, again.stdout.strip()) == (0, "The circle is red."), again.stderr

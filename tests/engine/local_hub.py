@@ -44,6 +44,7 @@ class LocalHub:
         busy: so many requests are answered with 503 first.
         requests: for files, in their order.
         surplus: bytes that were sent after the end of files.
+        elsewhere: paths that have nothing to do with fetching a model.
         others: further repositories at the same address.
     """
 
@@ -61,6 +62,7 @@ class LocalHub:
     port: int = 0
     requests: list[Request] = field(default_factory=list)
     surplus: int = 0
+    elsewhere: list[str] = field(default_factory=list)
     others: tuple[LocalHub, ...] = ()
 
     @property
@@ -146,6 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.note(path)
             self.send_file(found[1])
         else:
+            self.serves.elsewhere.append(path)
             self.fail(404, "")
 
     def do_HEAD(self) -> None:
