@@ -43,6 +43,7 @@ class Texts(BaseModel):
     clear: str
     stop: str
     newest: str
+    upload: str
     undo: str
     edit: str
     go_on: str

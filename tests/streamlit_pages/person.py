@@ -103,7 +103,7 @@ class Person:
 
     @property
     def attached(self) -> Locator:
-        return self.page.locator("[data-testid=stFileChip], .st-key-pending [data-testid=stImage]")
+        return self.page.locator(".st-key-pending [data-testid=stImage]")
 
     def button(self, key: str) -> Locator:
         return self.page.locator(f".st-key-{key} button")
@@ -140,8 +140,8 @@ class Person:
     def note(self) -> str:
         return (self.notes() or [""])[-1]
 
-    def sample(self, name: str) -> None:
-        self.page.get_by_role("button", name=SAMPLES[name].question, exact=True).click()
+    def sample(self, name: str, code: str = "en") -> None:
+        self.page.get_by_role("button", name=SAMPLES[name].asked_in(code), exact=True).click()
 
     def attach(self, *paths: Path) -> None:
         before = self.attached.count()
@@ -159,9 +159,22 @@ class Person:
             list(picture),
         )
 
-    def drop(self, path: Path) -> None:
-        """Drag a file over the question box and let go; by the browser itself, as a hand would."""
-        drop(self.page, self.box, path)
+    def drop(self, path: Path, over: Locator | None = None) -> None:
+        """Drag a file over something, e.g. the question box, and let go; by the browser itself, as a hand would."""
+        drop(self.page, over or self.box, path)
+
+    @property
+    def scrolled(self) -> tuple[float, float]:
+        """How many pixels are above what is seen, and how many below."""
+        above, below = self.page.locator("[data-testid=stMain]").evaluate(
+            "main => [main.scrollTop, main.scrollHeight - main.scrollTop - main.clientHeight]"
+        )
+        return above, below
+
+    @property
+    def newest(self) -> Locator:
+        """The button to the newest turn."""
+        return self.page.locator(".st-key-newest button")
 
     def remembered(self) -> str:
         """What the browser remembers for this tab."""

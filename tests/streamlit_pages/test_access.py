@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.pages.visitor import SAMPLES
 from tests.space import said
@@ -69,7 +69,7 @@ def test_under_a_path_and_with_small_uploads(tmp_path: Path, browser: Browser) -
             context = browser.new_context(locale="en")
             person = Person.arrives(context, address)
             person.page.locator("[data-testid=stChatInput] input[type=file]").first.set_input_files(str(large))
-            person.until(lambda: "1.0MB" in person.page.locator("body").inner_text())  # the limit is told
+            expect(person.notice).to_contain_text("large.png: This picture file is larger than 1 MB")
             person.reload()
             sample = SAMPLES["circle"]
             person.ask(sample.question, sample.picture)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from omnilmm.catalog import BUILT_IN
@@ -20,7 +22,7 @@ def draw(me: Visitor, engine: Engine) -> None:
     """Draw all of it."""
     st.session_state.setdefault(LANGUAGE, me.texts.code)
     with st.expander(me.texts.settings, expanded=True):
-        side.draw_settings(engine.card, me.texts)
+        side.draw_settings(engine.card, me.texts, partial(me.is_put_right, engine))
         if engine.card.system_prompt:
             st.text_area(
                 me.texts.system_prompt,

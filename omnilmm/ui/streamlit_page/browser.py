@@ -1,11 +1,13 @@
-"""What only the browser can do: put an answer on its clipboard, and remember which conversation is its own."""
+"""What only the browser can do: its clipboard, what it remembers, where it is scrolled to, files and keys."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import streamlit as st
+from streamlit import config
 
+from omnilmm.catalog import ROOT
 from omnilmm.ui.keeping import Memory
 
 _COPY_HTML = """
@@ -76,3 +78,44 @@ def memory(remembered: Memory, on_return: Callable[[Memory], None]) -> None:
     data = {"asks": not remembered.token, "memory": remembered.model_dump_json()}
     with st.container(key="memory-place"):
         _memory(key=_MEMORY, data=data, on_kept_change=returned, height="content")
+
+
+_SCRIPT = ROOT / "assets" / "streamlit.js"
+_SCRIPT_KEY = "script"
+_NEWEST_CSS = """
+button { font: 0.85rem var(--st-font); color: var(--st-text-color); background: var(--st-background-color);
+  border: 1px solid var(--st-border-color); border-radius: 999px; padding: 6px 14px; cursor: pointer;
+  box-shadow: 0 1px 6px rgba(0, 0, 0, 0.2); white-space: nowrap; }
+button:hover, button:focus-visible { border-color: var(--st-primary-color); color: var(--st-primary-color); }
+button[hidden] { display: none; }
+"""
+_script = st.components.v2.component(
+    "omnilmm_script",
+    html='<button type="button" hidden></button>',
+    css=_NEWEST_CSS,
+    js=_SCRIPT.read_text(encoding="utf-8"),
+)
+
+
+def script(
+    *, turn: int, looked: int, refused: int, newest: str, language: str, on_large: Callable[[list[str], int], None]
+) -> None:
+    """Let the browser do its part (`assets/streamlit.js`); where this stands, there is the button to the newest turn.
+
+    Args:
+        turn: grows with every turn that should come into view.
+        looked: how many uploads were looked at.
+        refused: how many of them were no picture.
+        newest: what the button says.
+        language: code of the page's language.
+        on_large: called with the names of files that were not even uploaded, and how many MiB one may have.
+    """
+    most_mib = int(config.get_option("server.maxUploadSize"))
+    data = {"turn": turn, "looked": looked, "refused": refused, "newest": f"↓ {newest}", "language": language}
+
+    def report() -> None:
+        on_large([str(name) for name in st.session_state[_SCRIPT_KEY].large or ()], most_mib)
+
+    with st.container(key="newest"):
+        sizes = {"most_bytes": most_mib * 2**20}
+        _script(key=_SCRIPT_KEY, data=data | sizes, on_large_change=report, height="content")

@@ -12,8 +12,8 @@ from omnilmm.images.pixels import open_picture
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.server import ICON
 from omnilmm.ui.streamlit_page import beside, engines, talk
-from omnilmm.ui.streamlit_page.browser import memory
-from omnilmm.ui.streamlit_page.visitor import QUESTION, Visitor, visitor
+from omnilmm.ui.streamlit_page.browser import memory, script
+from omnilmm.ui.streamlit_page.visitor import FILES, QUESTION, Visitor, visitor
 
 STYLE = ROOT / "assets" / "streamlit.css"
 TICK_S = 0.5
@@ -35,10 +35,28 @@ def draw() -> None:
         st.markdown(me.texts.empty_chat)
         _samples(me)
     talk.draw(me, engine)
-    if me.notice:
-        st.warning(me.notice, icon=":material/info:")
-    _pending(me, engine)
     memory(me.memory, me.come_back)
+    with st.bottom:
+        _bottom(me, engine)
+
+
+def _bottom(me: Visitor, engine: Engine) -> None:
+    """What stays in view: what the visitor should know, what goes with the next question, Stop, the question box."""
+    script(
+        turn=me.turns,
+        looked=len(me.looked),
+        refused=me.refusals,
+        newest=me.texts.newest,
+        language=me.texts.code,
+        on_large=me.refuse_large,
+    )
+    for notice in filter(None, (me.notice, me.unfit, me.refused)):
+        st.warning(notice, icon=":material/info:")
+    # Files from anywhere on the page come here at once, `assets/streamlit.js` brings them; the question box would give
+    # them only with the question.
+    st.file_uploader(me.texts.upload, key=FILES, accept_multiple_files=True, on_change=lambda: _uploaded(me))
+    _pending(me, engine)
+    # Placed here by name: where Streamlit itself puts it at the bottom, the page jumps to its end when it is opened.
     st.chat_input(
         me.texts.question_placeholder,
         key=QUESTION,
@@ -62,16 +80,17 @@ def _samples(me: Visitor) -> None:
         for number, sample in enumerate(samples()):
             with st.container(key=f"sample-{number}", gap="xsmall"):
                 st.image(sample.picture, alt="", width="stretch")
-                st.button(sample.question, key=f"ask-{number}", width="stretch", on_click=_ask, args=(me, sample))
+                question = sample.asked_in(me.texts.code)
+                st.button(question, key=f"ask-{number}", width="stretch", on_click=_ask, args=(me, sample))
 
 
 def _ask(me: Visitor, sample: Sample) -> None:
-    me.ask_this(open_picture(sample.picture), sample.question)
+    me.ask_this(open_picture(sample.picture), sample.asked_in(me.texts.code))
 
 
 def _pending(me: Visitor, engine: Engine) -> None:
-    """A photo from the camera, and the pictures that go with the next question."""
-    with st.bottom, st.container(key="pending", horizontal=True, gap="small"):
+    """A photo from the camera, the pictures that go with the next question, and Stop."""
+    with st.container(key="pending", horizontal=True, gap="small", vertical_alignment="bottom"):
         for number, picture in enumerate(me.pending):
             with st.container(width="content", gap=None):
                 talk.show_picture(picture, me, 100)
@@ -80,6 +99,13 @@ def _pending(me: Visitor, engine: Engine) -> None:
                     st.button("✕", key=f"drop-{number}", type="tertiary", on_click=me.drop, args=(picture,))
         with st.popover(me.texts.camera, icon=":material/photo_camera:", type="tertiary", key="camera-open"):
             st.camera_input(me.texts.take_photo, key="camera", on_change=lambda: _photo(me))
+        if me.answering is not None:
+            st.space("stretch")
+            st.button(me.texts.stop, icon=":material/stop_circle:", key="stop", on_click=me.stop)
+
+
+def _uploaded(me: Visitor) -> None:
+    me.take_uploads()
 
 
 def _photo(me: Visitor) -> None:

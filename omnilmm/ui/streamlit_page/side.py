@@ -5,7 +5,7 @@ They are a fragment: moving one redraws the settings alone, never the conversati
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import streamlit as st
@@ -20,8 +20,14 @@ MODES: tuple[Mode, ...] = ("sampling", "beam")
 
 
 @st.fragment
-def draw_settings(card: ModelCard, texts: Texts) -> None:
-    """The controls of the chosen mode, and a way back to the defaults."""
+def draw_settings(card: ModelCard, texts: Texts, is_put_right: Callable[[], bool]) -> None:
+    """The controls of the chosen mode, and a way back to the defaults.
+
+    Args:
+        card: of the model.
+        texts: in the visitor's language.
+        is_put_right: whether what the page says about a wrong setting is no longer true.
+    """
     st.session_state.setdefault(MODE, MODES[0])
     st.radio(
         texts.decode_type,
@@ -34,6 +40,8 @@ def draw_settings(card: ModelCard, texts: Texts) -> None:
     for key, control in _controls(card, st.session_state[MODE], texts):
         _widget(control, key, texts)
     st.button(texts.reset, key="reset", type="tertiary", icon=":material/restart_alt:", on_click=reset, args=(card,))
+    if is_put_right():
+        st.rerun()  # the whole page, without the notice
 
 
 def options(card: ModelCard) -> Options:

@@ -47,7 +47,6 @@ def _growing(me: Visitor, engine: Engine, number: int) -> None:
             st.rerun()  # an earlier question is answered anew: what followed it goes from the page
         _question(me, engine, draft.question, number, is_growing=True)
         _answer(me, draft.text, number + 1, draft.note, [], is_growing=True)
-    st.button(me.texts.stop, icon=":material/stop_circle:", key="stop", on_click=me.stop)
 
 
 def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_growing: bool = False) -> None:
@@ -57,9 +56,10 @@ def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_
                 for picture in message.pictures:
                     show_picture(picture, me, PICTURE_PIXELS)
         st.markdown(plain_markdown(message.text))
-        if is_growing:
-            return
         with st.container(horizontal=True, gap="small", key=f"tools-{number}"):
+            if is_growing:  # in the place of what can be done later, so that nothing moves when the answer is there
+                st.button(me.texts.edit, key="edit-later", type="tertiary", disabled=True)
+                return
             st.button(me.texts.edit, key=f"edit-{number}", type="tertiary", on_click=me.start_edit, args=(number,))
             for count, picture in enumerate(message.pictures):
                 seen_button(picture, me, engine, f"seen-{number}-{count}")

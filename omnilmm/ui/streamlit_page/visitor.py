@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 import streamlit as st
 from streamlit.runtime import Runtime
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from omnilmm.conversation import Conversation, Part, Picture
@@ -27,6 +28,7 @@ from omnilmm.ui.streamlit_page import engines, side
 from omnilmm.ui.texts import Texts, texts_for
 
 QUESTION = "question"  # key of the question box
+FILES = "uploads"  # key of what takes files
 LANGUAGE = "language"  # key of the choice of the language
 
 KEEPER = Keeper()
@@ -40,7 +42,12 @@ class Visitor:
         answering: the newest turn; None once the page has taken over what came of it.
         pending: pictures that go with the next question.
         editing: number of the question that is being edited, None for none.
-        notice: what the visitor should know now.
+        notice: what the visitor should know of the last turn.
+        refused: of which files he should know that they are no pictures; goes with the next file or question.
+        unfit: why nothing can be asked with what is set; goes when that is put right.
+        turns: how many began here or came back, each of which should come into view.
+        looked: ids of the uploads that were looked at.
+        refusals: how many of them were no picture.
         token: under which the conversation is kept; empty until the browser has answered.
     """
 
@@ -49,7 +56,9 @@ class Visitor:
         self.answering: Answering | None = None
         self.pending: list[Picture] = []
         self.editing: int | None = None
-        self.notice = ""
+        self.notice, self.refused, self.unfit = "", "", ""
+        self.turns, self.refusals = 0, 0
+        self.looked: set[str] = set()
         self.token = ""
         self.page = ""  # which open page shows it
         self._asked: tuple[Part, ...] = ()  # comes back into the box if nothing comes of it
@@ -76,13 +85,12 @@ class Visitor:
     def ask(self) -> None:
         """Answer what is in the question box, with the pictures that wait."""
         given, engine = st.session_state[QUESTION], engines.engine()
+        are_pictures = self.take_uploads() and (not given.files or self.add(*given.files))
         asked: tuple[Part, ...] = (*self.pending, given.text)
         self.pending = []
-        try:
-            asked = (*asked[:-1], *map(_open, given.files), given.text)
-            options = side.options(engine.card)
-        except OmniLMMError as error:
-            self.notice, self._asked = self.texts.told(str(error)), asked
+        options = self._options(engine)
+        if options is None or not are_pictures:
+            self._asked = asked
             self._give_back()
             return
         self._start(lambda: self.session.ask(engine, asked, options), asked)
@@ -123,18 +131,47 @@ class Visitor:
     def clear(self) -> None:
         """Start over."""
         self.session.clear()
-        self.pending, self.notice, self.editing, self.answering, self._asked = [], "", None, None, ()
+        self.pending, self.editing, self.answering, self._asked = [], None, None, ()
+        self.notice = self.refused = ""
 
-    def add(self, *files: Any) -> None:
-        """Let pictures wait for the next question; none twice."""
-        try:
-            self.pending += [picture for picture in map(_open, files) if picture not in self.pending]
-        except OmniLMMError as error:
-            self.notice = self.texts.told(str(error))
+    def take_uploads(self) -> bool:
+        """Let the pictures that were uploaded wait for the next question.
+
+        Returns:
+            Whether all of them are pictures.
+        """
+        new = [file for file in st.session_state.get(FILES) or () if file.file_id not in self.looked]
+        self.looked.update(file.file_id for file in new)
+        are_pictures = not new or self.add(*new)
+        for file in new:
+            _let_go(file)
+        return are_pictures
+
+    def add(self, *files: Any) -> bool:
+        """Let pictures wait for the next question, none twice; a file that is none is named.
+
+        Returns:
+            Whether all of them are pictures.
+        """
+        refused = []
+        for file in files:
+            try:
+                picture = _open(file)
+            except OmniLMMError as error:
+                refused.append(self.texts.told(str(error)))
+            else:
+                self.pending += [picture] if picture not in self.pending else []
+        self.refused, self.refusals = "\n\n".join(refused), self.refusals + len(refused)
+        return not refused
+
+    def refuse_large(self, names: list[str], most_mib: int) -> None:
+        """Say of files that they are too large to be uploaded."""
+        why = f"This picture file is larger than {most_mib} MB. Save it smaller and try again."
+        self.refused = "\n\n".join(self.texts.told(f"{name}: {why}") for name in names)
 
     def drop(self, picture: Picture) -> None:
         """Do not send a picture that waits."""
-        self.pending = [other for other in self.pending if other != picture]
+        self.pending, self.refused = [other for other in self.pending if other != picture], ""
 
     def take_up(self, file: Any) -> None:
         """Go on with a conversation from a file."""
@@ -143,7 +180,7 @@ class Visitor:
         except OmniLMMError as error:
             self.notice = self.texts.told(str(error))
         else:
-            self.notice, self.editing = self.texts.imported, None
+            self.notice, self.editing, self.turns = self.texts.imported, None, self.turns + 1
 
     def come_back(self, remembered: Memory) -> None:
         """Go on where this browser left off.
@@ -165,9 +202,12 @@ class Visitor:
         elif before is not None and not is_elsewhere:
             before.page, current = self.page, before  # with what it was doing when the page went away
             before.stop()
+            self.turns += 1
         elif kept := KEEPER.get(token):
+            self.turns += 1
             self.session.take_up(kept.conversation, kept.notes)
         elif remembered.said:
+            self.turns += 1
             self.session.take_up(remembered.conversation(self.texts.picture_lost))
             self.notice = self.texts.restored_text
         st.session_state.visitor = _OPEN[current.token] = current
@@ -194,18 +234,28 @@ class Visitor:
         """What the browser should remember of it."""
         return Memory.of(self.token, st.session_state.get(LANGUAGE) or "", self.session.conversation)
 
+    def is_put_right(self, engine: Engine) -> bool:
+        """Whether what was set wrongly no longer is; then nothing more is said about it."""
+        return bool(self.unfit) and self._options(engine) is not None
+
     def is_watched(self) -> bool:
         """Whether the page that shows it is open; from any thread."""
         return Runtime.exists() and Runtime.instance().is_active_session(self.page)
 
     def _answer(self, drafts: Callable[[Engine, Options], Iterator[Draft]]) -> None:
         engine = engines.engine()  # the one of now, not of when the button was drawn
+        if options := self._options(engine):
+            self._start(lambda: drafts(engine, options))
+
+    def _options(self, engine: Engine) -> Options | None:
+        """What is set beside the conversation; None where it can only fail, which is said."""
         try:
             options = side.options(engine.card)
         except OmniLMMError as error:
-            self.notice = self.texts.told(str(error))
-        else:
-            self._start(lambda: drafts(engine, options))
+            self.unfit = self.texts.told(str(error))
+            return None
+        self.unfit = ""
+        return options
 
     def _start(self, drafts: Callable[[], Iterator[Draft]], asked: tuple[Part, ...] = ()) -> None:
         """Begin a turn; `asked` comes back into the box if nothing comes of it."""
@@ -215,7 +265,8 @@ class Visitor:
             self.notice = self.texts.many_waiting.format(count=most)
             self._give_back()
             return
-        self.notice, self.editing = "", None
+        self.notice, self.refused, self.editing = "", "", None
+        self.turns += 1
         self.answering = Answering(self.session, drafts, self.is_watched)
 
     def _give_back(self) -> None:
@@ -237,6 +288,13 @@ def visitor() -> Visitor:
     me.page = context.session_id if context else ""
     me.session.texts = texts_for(st.session_state.get(LANGUAGE) or st.context.locale)
     return me
+
+
+def _let_go(file: Any) -> None:
+    """The bytes of an upload are not needed any more once it was looked at."""
+    context = get_script_run_ctx()
+    if context and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
 
 
 def _open(file: Any) -> Picture:

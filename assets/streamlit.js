@@ -1,0 +1,141 @@
+/* What web_demo_streamlit.py needs in the browser: where the page is scrolled to, files from anywhere, and the keyboard.
+
+   Streamlit runs it once for every look at the page; what listens is set up once (`start`), and told the rest. */
+
+const NEAR = 80  // pixels from the end that count as the end
+const GIVE_UP_MS = 10_000  // after so long without a word from the server about an upload, Enter is the visitor's again
+
+export default function ({ parentElement, data, setTriggerValue }) {
+  window.omnilmm ??= start()
+  window.omnilmm.tell(data, parentElement.querySelector("button"), setTriggerValue)
+}
+
+function start() {
+  const find = (selector) => document.querySelector(selector)
+  let told = { turn: 0, looked: 0, refused: 0 }, newest = null, report = () => {}
+
+  /* --- Scrolling: at the end it stays there, elsewhere it stays where the reader is, a new turn comes into view. --- */
+
+  let main = null, follows = false, top = 0, height = 0
+  const toEnd = () => { main.scrollTop = main.scrollHeight }
+  const isFar = () => main.scrollHeight - main.scrollTop - main.clientHeight > NEAR
+  const showNewest = () => { if (newest) newest.hidden = !(told.turn && isFar()) }
+  const onScroll = () => {
+    if (main.scrollHeight >= height) {  // else the page has become shorter, and the reader did nothing
+      if (main.scrollTop < top - 2) follows = false
+      else if (!isFar()) follows = true
+      top = main.scrollTop
+    }
+    showNewest()
+  }
+  const onGrown = () => {
+    height = main.scrollHeight
+    if (follows) toEnd()
+    else if (main.scrollTop < top) main.scrollTop = top  // what was drawn anew was shorter for a moment
+    if (follows) top = main.scrollTop
+    showNewest()
+  }
+  const watch = () => {
+    const now = find("[data-testid=stMain]")
+    if (!now || now === main) return
+    main = now
+    main.addEventListener("scroll", onScroll)
+    const seen = new ResizeObserver(onGrown)
+    for (const part of [main, ...main.children]) seen.observe(part)
+  }
+  const follow = () => { follows = true; if (main) toEnd() }
+
+  /* --- Files: from the button, the clipboard or a hand, on any place, to the one uploader whose files are looked at. --- */
+
+  const chips = () => [...document.querySelectorAll(".st-key-uploads [data-testid=stFileChip]")]
+  const failed = (chip) => chip.getAttribute("aria-invalid") === "true"
+  let sent = null  // the uploads that the server has not looked at: since when, and what it had looked at before
+  const upload = (given) => {
+    const input = find(".st-key-uploads input[type=file]")
+    if (!input || !given.length) return false  // then Streamlit's own way
+    const files = given.filter((file) => file.size <= told.most_bytes)
+    if (files.length < given.length) report("large", given.filter((file) => !files.includes(file)).map((file) => file.name))
+    if (!files.length) return true
+    sent = { at: Date.now(), looked: told.looked, refused: told.refused }
+    const all = new DataTransfer()
+    for (const file of files) all.items.add(file)
+    input.files = all.files
+    input.dispatchEvent(new Event("change", { bubbles: true }))
+    find("[data-testid=stChatInput] textarea")?.focus()
+    return true
+  }
+  const isUploading = () => {
+    if (!sent || chips().some(failed)) return false
+    if (chips().some((chip) => chip.querySelector("[data-testid=stFileChipIconSpinner]"))) { sent.at = Date.now(); return true }
+    return Date.now() - sent.at < GIVE_UP_MS
+  }
+  const inChat = (target) => target.closest?.("[data-testid=stChatInput]")
+  const handled = (event) => { event.preventDefault(); event.stopImmediatePropagation() }
+
+  window.addEventListener("change", (event) => {
+    if (!inChat(event.target) || event.target.type !== "file" || !upload([...event.target.files])) return
+    event.stopImmediatePropagation()
+    event.target.value = ""
+  }, true)
+  window.addEventListener("paste", (event) => {
+    const elsewhere = event.target.closest?.("input, textarea, [contenteditable=true]") && !inChat(event.target)
+    if (!elsewhere && upload([...(event.clipboardData?.files ?? [])])) handled(event)
+  }, true)
+  window.addEventListener("drop", (event) => {
+    const files = [...(event.dataTransfer?.files ?? [])]
+    if (event.target.closest?.("[data-testid=stFileUploaderDropzone]") || !upload(files)) return
+    handled(event)
+    window.dispatchEvent(new DragEvent("drop", { cancelable: true }))  // Streamlit puts its sign for dragging away
+  }, true)
+
+  /* --- The keyboard: Enter that ends a composition sends nothing; Enter during an upload sends when it is there. --- */
+
+  let waits = false
+  const send = () => find("[data-testid=stChatInputSubmitButton]")?.click()
+  const hold = (event) => {
+    if (!isUploading()) return
+    handled(event)
+    waits = true
+  }
+  window.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !event.target.matches?.("textarea, input")) return
+    // Safari ends the composition first and only then tells of the key, as number 229.
+    if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation()
+    else if (inChat(event.target) && !event.shiftKey && !event.ctrlKey && !event.metaKey) hold(event)
+  }, true)
+  window.addEventListener("click", (event) => {
+    if (event.target.closest?.("[data-testid=stChatInputSubmitButton]")) hold(event)
+  }, true)
+
+  /* Half a character cannot be sent at all: the whole message would be lost without a word. */
+  window.addEventListener("input", ({ target }) => {
+    if (!target.matches?.("textarea, input[type=text], input:not([type])") || target.value.isWellFormed?.() !== false) return
+    const kind = target instanceof HTMLTextAreaElement ? HTMLTextAreaElement : HTMLInputElement
+    const { set } = Object.getOwnPropertyDescriptor(kind.prototype, "value")  // past React, which then sees the change
+    const at = target.selectionStart
+    set.call(target, target.value.toWellFormed())
+    target.setSelectionRange(at, at)
+  }, true)
+
+  /* --- What the server says with every look at the page. --- */
+
+  const tell = (data, button, setTriggerValue) => {
+    const isNew = data.turn > told.turn
+    told = data
+    newest = button
+    report = setTriggerValue
+    newest.textContent = data.newest
+    newest.onclick = () => { follow(); newest.hidden = true }
+    document.documentElement.lang = data.language
+    watch()
+    if (isNew) follow()
+    if (main) showNewest()
+    if (sent && data.looked > sent.looked) {
+      const isFine = data.refused === sent.refused
+      sent = null
+      if (waits && isFine) setTimeout(send)
+      waits = false
+    }
+  }
+  return { tell }
+}
