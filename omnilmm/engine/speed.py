@@ -12,17 +12,20 @@ The figures are for choosing a model, they are no promise.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from threading import Lock
 from typing import Any
 
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.anatomy import number_bytes
-from omnilmm.hardware import BALANCED, compute_dtype
+from omnilmm.hardware import compute_dtype
 
 # So much is read to measure, more than the caches of a CPU or GPU hold; in parts, the fastest of which counts, since
 # other programs read as well. What they take longer than that is found by measuring again later.
-MEASURED_BYTES, PARTS, RUNS = 2**28, 8, 6
+MEASURED_BYTES, PARTS = 2**28, 8
+MEASURING_S = 0.3
 TIMES = 3
 LAYER_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "int4": 0.53}  # int4 with its scales
 _MEASURED: dict[str, list[float]] = {}
@@ -88,7 +91,7 @@ def tokens_per_s(card: ModelCard, dtype: str, device: str) -> float | None:
 
 
 def bandwidth(device: str) -> float | None:
-    """Bytes a second that a device reads from its memory; None where that is not known.
+    """Bytes a second that a device reads from its memory; None where that is not known, as for "balanced".
 
     Measured at the first calls, each of which takes some tenths of a second.
 
@@ -105,14 +108,21 @@ def bandwidth(device: str) -> float | None:
 def _measure(device: str) -> float | None:
     import torch
 
-    if device == BALANCED:  # what lies on the CPU travels to the GPU for every token
-        return None
     try:
         parts = torch.ones(MEASURED_BYTES // 4, device=device).chunk(PARTS)
-        seconds = min(_seconds(part) for _ in range(RUNS) for part in parts)
-    except (RuntimeError, MemoryError):  # no room for it now
+        seconds = min(_readings(parts))
+    except (RuntimeError, MemoryError):  # no such single device, or no room on it now
         return None
     return parts[0].nbytes / seconds
+
+
+def _readings(parts: Sequence[Any]) -> Iterator[float]:
+    """Seconds of reading each of some tensors, again and again, until the time is over."""
+    until = time.perf_counter() + MEASURING_S
+    for part in cycle(parts):
+        yield _seconds(part)
+        if time.perf_counter() > until:
+            return
 
 
 def _seconds(numbers: Any) -> float:
