@@ -235,11 +235,17 @@ def test_too_many_bytes_are_refused_without_reading_them_all() -> None:
     assert asked == [MAX_FILE_BYTES + 1]
 
 
-@pytest.mark.parametrize("name", ["nowhere.png", ".", "a\0b.png", "~nobody-of-that-name/a.png", "a" * 5000])
+@pytest.mark.parametrize("name", ["nowhere.png", "a\0b.png", "~nobody-of-that-name/a.png", "a" * 5000])
 def test_a_path_without_a_file_is_named(name: str) -> None:
     with pytest.raises(ImageError, match="No such picture file") as caught:
         open_picture(name)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(("name", "said"), [(".", "is a folder"), ("", "The name of the picture file is empty")])
+def test_a_folder_is_no_picture_file(name: str, said: str) -> None:
+    with pytest.raises(ImageError, match=f"{said}: give the path of a picture file"):
+        open_picture(name)
 
 
 @pytest.mark.parametrize("thing", [np.zeros((4, 4, 3), np.uint8), 7, None], ids=["array", "number", "nothing"])

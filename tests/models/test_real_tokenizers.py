@@ -20,6 +20,7 @@ from PIL import Image
 from omnilmm.catalog import ROOT
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.models.processor import MiniCPMVProcessor, OmniLMMProcessor
+from omnilmm.prompts import zephyr
 from tests.golden.goldens import OWN, read_json, talk
 from tests.models.test_full_size import published_config
 
@@ -71,7 +72,15 @@ def test_prompts_of_omnilmm_12b_are_the_published_ids(omnilmm: OmniLMMProcessor,
     else:
         first, ids = case["first_patch_index"], list(case["ids_without_patch_run"])
         ids[first:first] = [omnilmm.encoder.slot_id] * case["patch_count"]
-        assert prompt.input_ids == ids
+        if any(header in conversation.messages[-1].text for header in zephyr.HEADERS):
+            # The published code lets a typed header begin a turn; ours is broken by a space behind its first character.
+            same = next(
+                place for place, pair in enumerate(zip(prompt.input_ids, ids, strict=False)) if len({*pair}) > 1
+            )
+            assert omnilmm.tokenizer.decode(ids[:same]).endswith("a dog? <")
+            assert omnilmm.tokenizer.decode(prompt.input_ids[same:]).startswith("|assistant|></s>")
+        else:
+            assert prompt.input_ids == ids
         assert prompt.image_slots.index(True) == first and sum(prompt.image_slots) == case["patch_count"]
 
 
@@ -86,7 +95,8 @@ if PROMPTS:  # nothing to collect elsewhere, rather than a test that is skipped
     @pytest.mark.parametrize(("model", "number"), PROMPTS)
     def test_prompts_of_minicpm_v_1_and_2_are_the_published_ids(tmp_path: Path, model: str, number: int) -> None:
         for file in (MINICPM / model).iterdir():
-            if number % 2 == 0 or file.name == "tokenizer.model":  # every other prompt with the pieces alone
+            # Every other prompt of 1.0 with the pieces alone; 2.0's `<slice>` stands beside them.
+            if model == "minicpm-v-2" or number % 2 == 0 or file.name == "tokenizer.model":
                 shutil.copyfile(file, tmp_path / file.name)
         (tmp_path / "config.json").write_text(json.dumps(published_config(NAMES[model])))
         case: dict[str, Any] = read_json(OWN / "prompts.json")[model][number]
