@@ -20,9 +20,10 @@ from contextlib import suppress
 from functools import partial
 
 from omnilmm.catalog import find
-from omnilmm.engine.choosing import listed, starting
+from omnilmm.engine.choosing import can_be_here, listed
+from omnilmm.engine.space import provide
 from omnilmm.errors import OmniLMMError
-from omnilmm.hardware import on_zero_gpu
+from omnilmm.hardware import on_zero_gpu, possible_dtypes
 from omnilmm.network import prepare_proxies
 from omnilmm.ui import texts
 from omnilmm.ui.access import accounts
@@ -68,16 +69,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare_proxies()  # Gradio's own client reads them
         say(texts.loading(find(flags.model)))
         from omnilmm.ui.gradio_page.page import Page  # Gradio takes seconds, `--help` does without it
-        from omnilmm.ui.gradio_page.shared import Models
+        from omnilmm.ui.offer import Offer
 
         with DownloadBar() as bar:
-            make = partial(starting, arguments=loading_arguments(flags), report=bar.report)
-            engine = make(flags.model)
-            fixed = flags.fixed_model or on_zero_gpu()
-            models = None if fixed else Models(make, partial(listed, flags.device, flags.hub))
-            page = Page(engine, models, flags.queue_size)
-            if engine.failure:  # known before anybody could open the page
-                engine.wait()
+            provider = provide(loading_arguments(flags), bar.report)
+            is_fixed = flags.fixed_model or on_zero_gpu()
+            offer = Offer(
+                partial(listed, flags.device, flags.hub),
+                partial(possible_dtypes, flags.device),
+                partial(can_be_here, hub=flags.hub, offline=flags.offline),
+            )
+            page = Page(provider, None if is_fixed else offer, flags.queue_size)
+            if provider.failure:  # known before anybody could open the page
+                provider.wait()
             address = launch(
                 page.demo,
                 host=flags.host,
@@ -93,16 +97,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if flags.open:
                 webbrowser.open(address)
             try:
-                engine.wait()
+                provider.wait()
+            except OmniLMMError as error:
+                if is_fixed or not page.visits.were_any:
+                    raise
+                sys.stderr.write(f"Error: {one_line(error)}\n")  # another one can be chosen on the page
             finally:
-                engine.stop()  # of no effect once the model is there
+                provider.stop()  # of no effect once the model is there
     except KeyboardInterrupt:
         return 1
     except (OmniLMMError, OSError) as error:
         sys.stderr.write(f"Error: {one_line(error)}\n")
         return 2
     with suppress(KeyboardInterrupt):  # the ordinary end
-        say(texts.model_line(engine))
+        if provider.is_ready:
+            say(texts.model_line(provider))
         page.demo.block_thread()
     return 0
 

@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from omnilmm.catalog import find
-from omnilmm.engine.choosing import listed, starting
-from omnilmm.engine.events import Engine
-from omnilmm.engine.starting import StartingEngine
+from omnilmm.engine.choosing import can_be_here, listed
+from omnilmm.engine.provider import ModelProvider
+from omnilmm.engine.space import provide
 from omnilmm.errors import OmniLMMError
+from omnilmm.hardware import possible_dtypes
 from omnilmm.ui import texts
 from omnilmm.ui.access import Guard, accounts
 from omnilmm.ui.flags import Parser, add_loading_flags, add_page_flags, check_wishes, loading_arguments, require
@@ -37,7 +38,7 @@ from omnilmm.ui.space import flags_of_environment
 from omnilmm.ui.streams import bear_any_text, one_line
 from omnilmm.ui.terminal import DownloadBar
 
-Make = Callable[[str], Engine]
+Make = Callable[[], ModelProvider]
 
 STARTED_S = time.monotonic()
 
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _maker(flags: argparse.Namespace, bar: DownloadBar) -> Make:
-    return partial(starting, arguments=loading_arguments(flags), report=bar.report)
+    return partial(provide, loading_arguments(flags), bar.report)
 
 
 def build(make: Make, flags: argparse.Namespace) -> Any:
@@ -59,12 +60,17 @@ def build(make: Make, flags: argparse.Namespace) -> Any:
     from starlette.middleware import Middleware
     from streamlit.starlette import App
 
+    from omnilmm.ui.offer import Offer
     from omnilmm.ui.streamlit_page import engines, serving
 
     @asynccontextmanager
     async def lifespan(_: App) -> AsyncIterator[None]:
-        offer = None if flags.fixed_model else partial(listed, flags.device, flags.hub)
-        engines.serve(make, flags.model, offer, flags.queue_size)
+        offer = Offer(
+            partial(listed, flags.device, flags.hub),
+            partial(possible_dtypes, flags.device),
+            partial(can_be_here, hub=flags.hub, offline=flags.offline),
+        )
+        engines.serve(make(), None if flags.fixed_model else offer, flags.queue_size)
         print(texts.served(serving.address(), time.monotonic() - STARTED_S), flush=True)
         if flags.open:
             webbrowser.open(serving.address())
@@ -104,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from omnilmm.ui.streamlit_page import serving
 
         with DownloadBar() as bar:
-            make = _watched(_maker(flags, bar), failures, is_loaded)
+            make = _watched(_maker(flags, bar), flags.fixed_model, failures, is_loaded)
             settings = serving.settings(flags.host, port, root_path=flags.root_path, max_file_mib=flags.max_file_size)
             build(make, flags).run(config=settings)
     except KeyboardInterrupt:
@@ -117,26 +123,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2 if failures else 0
 
 
-def _watched(make: Make, failures: list[Exception], is_loaded: threading.Event) -> Make:
-    """`make`, telling the terminal what came of the first engine; without it there is no program."""
-    told = threading.Event()
+def _watched(make: Make, is_fixed: bool, failures: list[Exception], is_loaded: threading.Event) -> Make:
+    """`make`, telling the terminal what came of the first model.
 
-    def tell(engine: StartingEngine) -> None:
+    Without it there is no program, unless somebody looks at the page already, where another one can be chosen.
+    """
+    from omnilmm.ui.streamlit_page import engines
+
+    def tell(provider: ModelProvider) -> None:
         try:
-            engine.wait()
+            provider.wait()
         except OmniLMMError as error:
-            failures.append(error)
-            os.kill(os.getpid(), signal.SIGINT)
+            if is_fixed or not engines.SHARED.were_any:
+                failures.append(error)
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+            sys.stderr.write(f"Error: {one_line(error)}\n")
         else:
-            is_loaded.set()
-            print(texts.model_line(engine), flush=True)
+            print(texts.model_line(provider), flush=True)
+        is_loaded.set()
 
-    def made(model: str) -> Engine:
-        engine = make(model)
-        if isinstance(engine, StartingEngine) and not told.is_set():
-            told.set()
-            threading.Thread(target=tell, args=(engine,), name="telling", daemon=True).start()
-        return engine
+    def made() -> ModelProvider:
+        provider = make()
+        threading.Thread(target=tell, args=(provider,), name="telling", daemon=True).start()
+        return provider
 
     return made
 

@@ -6,6 +6,7 @@
     ├── OptionsError        an option has a value that can only fail
     ├── ModelNotFoundError  no model of that name, id or folder
     ├── CheckpointError     the folder is there, but its files do not fit together
+    ├── SwitchError         another model cannot be chosen now
     ├── HardwareError       the device or number type asked for is not available here
     ├── MissingPackageError an optional package is not installed
     └── ContextLengthError  the question and its pictures alone are longer than the model's context
@@ -36,6 +37,10 @@ class ModelNotFoundError(OmniLMMError):
 
 class CheckpointError(OmniLMMError):
     """The folder is there, but its files do not fit together."""
+
+
+class SwitchError(OmniLMMError):
+    """Another model cannot be chosen now, or there is none to choose; the one that answers goes on."""
 
 
 class HardwareError(OmniLMMError):

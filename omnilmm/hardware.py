@@ -133,6 +133,23 @@ def resolve_dtype(
     return Choice(dtype, "the checkpoint is quantised" if wish == "auto" else AS_ASKED)
 
 
+def possible_dtypes(device: str = "auto") -> list[str]:
+    """The number types that can be asked for on a device, given as for `resolve_device`; none if there is no such."""
+    try:
+        found = resolve_device(device).value
+    except HardwareError:
+        return []
+    return [dtype for dtype in (*DTYPES, *QUANTISED) if _is_possible(dtype, found)]
+
+
+def _is_possible(dtype: str, device: str) -> bool:
+    try:
+        _check_dtype(dtype, device)
+    except HardwareError:
+        return False
+    return True
+
+
 def compute_dtype(dtype: str, device: str) -> str:
     """What is computed in, and what the parts that are never quantised are kept in, as a key of `DTYPES`.
 

@@ -35,7 +35,7 @@ BASE = {"__version__", "errors", "conversation", "catalog", "hardware", "network
 # A checkpoint is measured as the product loads it.
 TRAINING = BASE | {"images", "prompts", "models", "engine.loading"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.
-UI = BASE | {"images", "ui", "engine.choosing", "engine.events", "engine.options", "engine.starting"}
+UI = BASE | {"images", "ui", "engine.change", "engine.choosing", "engine.events", "engine.options", "engine.provider"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -121,7 +121,8 @@ def test_what_a_page_needs_at_its_start_loads_nothing_heavy() -> None:
         "engine.events",
         "engine.options",
         "engine.prefix",
-        "engine.starting",
+        "engine.provider",
+        "engine.space",
         "engine.text",
         "engine.turns",
     )

@@ -1,4 +1,4 @@
-"""The models that a program can choose from: which fit this machine, how fast they are, and one of them being loaded.
+"""The models that a program can choose from: which fit this machine, and how fast they are.
 
 Nothing heavy is imported before it is asked for, so that a page can be served first.
 """
@@ -6,20 +6,17 @@ Nothing heavy is imported before it is asked for, so that a page can be served f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
-from omnilmm.catalog import PREFERENCE, Dtype, ModelCard, cards, find
-from omnilmm.engine.events import Engine
-from omnilmm.engine.starting import StartingEngine
-from omnilmm.errors import HardwareError
-from omnilmm.hardware import on_zero_gpu, prepare_environment, resolve_device, resolve_dtype
+from omnilmm.catalog import PREFERENCE, Dtype, ModelCard, cards
+from omnilmm.errors import CheckpointError, HardwareError
+from omnilmm.hardware import resolve_device, resolve_dtype
 
 LEAST_TOKENS_PER_S = 3.0  # about as fast as one reads aloud; below that nobody waits for an answer
-
-Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,27 @@ def listed(device: str, hub: Literal["huggingface", "modelscope"], freed_bytes: 
     return sorted(found, key=_place, reverse=True)
 
 
+def can_be_here(entry: Listed, hub: Literal["huggingface", "modelscope"], *, offline: bool) -> bool:
+    """Whether a model is on this disk, or can be fetched as far as is known without asking the hub.
+
+    Args:
+        entry: the model.
+        hub: from which it would come.
+        offline: no network is to be touched.
+    """
+    from omnilmm.engine.fetching.cache import repository_of, require_space
+
+    if entry.is_here or offline:
+        return entry.is_here
+    if hub == "modelscope":
+        return find_spec("modelscope") is not None
+    try:
+        require_space(entry.card.title, int(entry.card.download_gib * 2**30), repository_of(entry.card.source))
+    except CheckpointError:
+        return False
+    return True
+
+
 def best(models: Sequence[Listed]) -> Listed | None:
     """The best of the models that fit this machine and are expected to answer fast enough; None if there is none."""
     return max((entry for entry in models if entry.fits and entry.is_fast_enough), key=_rank, default=None)
@@ -110,28 +128,3 @@ def _rank(entry: Listed) -> tuple[float, str, float]:
 def _place(entry: Listed) -> tuple[bool, bool, tuple[float, str, float]]:
     """In the list."""
     return entry.is_here, entry.fits is not None, _rank(entry)
-
-
-def starting(model: str, arguments: Mapping[str, Any], report: Report) -> StartingEngine:
-    """The engine of a model, which is loaded in the background; on ZeroGPU at once and on this thread.
-
-    Args:
-        model: its name, hub id, or folder.
-        arguments: as for `load_engine`, but the model.
-        report: is told downloaded bytes, and all bytes.
-    """
-
-    def load(heard: Report) -> Engine:
-        prepare_environment(arguments["device"])  # before torch is imported
-        from omnilmm.engine.space import load_page_engine
-
-        def both(done: int, total: int) -> None:
-            report(done, total)
-            heard(done, total)
-
-        return load_page_engine(**{**arguments, "model": model}, report=both)
-
-    if on_zero_gpu():  # wants the model before the page is served
-        engine = load(lambda done, total: None)
-        return StartingEngine(engine.card, lambda heard: engine)
-    return StartingEngine(find(model), load)

@@ -17,7 +17,7 @@ from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 
 Stage = Literal["downloading", "loading", "waiting", "reading", "prefill"]
-Reason = Literal["end", "length"]
+Reason = Literal["end", "length", "switched"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Finished:
 
     Attributes:
         text: the joined deltas, or the winning beam.
-        reason: "end" the model ended it, "length" it reached `max_new_tokens`.
+        reason: "end" the model ended it, "length" it reached `max_new_tokens`, "switched" another model was chosen.
         usage: tokens.
         timings: seconds.
         dropped_messages: how many of the oldest messages did not fit into the model's context.

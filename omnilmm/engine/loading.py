@@ -226,10 +226,25 @@ def _explained(card: ModelCard, folder: Path) -> Iterator[None]:
         raise
     except Exception as error:  # a folder can be wrong in more ways than anybody knows
         logger.info("Loading failed", exc_info=True)
+        if _is_out_of_memory(error):
+            raise _too_large(card) from error
         raise CheckpointError(
             f"The model {card.name!r} cannot be loaded from {folder}: {_first_line(error)} "
             "Check that its files are complete, or fetch them again."
         ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _too_large(card: ModelCard) -> HardwareError:
+    return HardwareError(
+        f"The device ran out of memory while {card.title} was loaded: close other programs, or choose int8 or int4, "
+        "or a smaller model."
+    )
 
 
 def _parts(folder: Path) -> tuple[Any, Any]:

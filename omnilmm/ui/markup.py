@@ -140,9 +140,10 @@ def with_dollars(answer: str) -> str:
     return "".join(told)
 
 
-def header_html(title: str, model_line: str) -> str:
-    """The title of the page and the line that says which model answers."""
-    return f"<h1>{html.escape(title)}</h1><p>{html.escape(model_line)}</p>"
+def header_html(title: str, model_line: str, change_line: str = "") -> str:
+    """The title of the page, which model answers, and what becomes of another one that was chosen."""
+    change = f'<p class="change">{html.escape(change_line)}</p>' if change_line else ""
+    return f"<h1>{html.escape(title)}</h1><p>{html.escape(model_line)}</p>{change}"
 
 
 def notice_html(notice: str, *, stays: bool = False) -> str:

@@ -27,5 +27,5 @@ class Note:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether the answer was cut off, by the length limit or by the visitor."""
-        return self.stopped or (isinstance(self.event, Finished) and self.event.reason == "length")
+        """Whether the answer was cut off, by the length limit, by the visitor, or by a change of models."""
+        return self.stopped or (isinstance(self.event, Finished) and self.event.reason != "end")

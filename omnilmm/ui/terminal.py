@@ -41,6 +41,10 @@ class DownloadBar:
         """Take bytes done, and bytes in all."""
         from huggingface_hub.utils import tqdm
 
+        if self.bar is not None and (done >= total or total != self.bar.total):  # whole, or another model's
+            self.bar.update(min(done, self.bar.total) - self.bar.n)
+            self.bar.close()
+            self.bar = None
         if self.bar is None and done < total:
             self.bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, desc="Downloading", file=sys.stderr)
         elif self.bar is not None:

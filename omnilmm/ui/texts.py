@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from omnilmm.catalog import ModelCard
+from omnilmm.engine.change import Stage
 from omnilmm.engine.events import Engine, Finished, Preview, Progress, TextDelta, View
 from omnilmm.engine.options import Mode
 from omnilmm.hardware import QUANTISED
@@ -119,7 +120,11 @@ class Texts(BaseModel):
     imported: str
     model: str
     switch: str
-    switched: str
+    changes: dict[Stage, str]
+    cancel_change: str
+    number_type: str
+    automatic: str
+    switched_off: str
     best_model: str
     fits_in: str
     fits_not: str
@@ -161,9 +166,7 @@ class Texts(BaseModel):
         if failure is not None:
             return self.not_loaded.format(model=card.title, reason=self.told(str(failure)))
         if progress.stage == "downloading" and progress.total:
-            done, total = f"{progress.done / 2**30:.1f}", f"{progress.total / 2**30:.1f}"
-            share = f"{progress.done / progress.total:.0%}"
-            return self.downloading.format(model=card.title, done=done, total=total, share=share)
+            return self.downloading.format(model=card.title, **sizes(progress.done, progress.total))
         return self.loading_line.format(model=card.title)
 
     def about(self, card: ModelCard) -> str:
@@ -226,6 +229,8 @@ class Texts(BaseModel):
 
     def _finished(self, event: Finished) -> str:
         """What an answer took, and what went differently than wished."""
+        if event.reason == "switched":
+            return self.switched_off
         usage, timings = event.usage, event.timings
         parts = [self.silent] if not event.text.strip() else []
         parts.append(self.first_word.format(seconds=_seconds(timings.first_token_s)))
@@ -309,6 +314,13 @@ def served(address: str, seconds: float) -> str:
 def shared(address: str) -> str:
     """The line printed for a public link."""
     return f"Public link, for anybody who knows it: {address}"
+
+
+def sizes(done: int, total: int) -> dict[str, str]:
+    """Bytes of a download for a sentence: "done", "total", their "unit", and the "share" that is here."""
+    scale, unit = (2**30, "GiB") if total >= 2**29 else (2**20, "MiB")
+    share = f"{done / total:.0%}" if total else ""
+    return {"done": f"{done / scale:.1f}", "total": f"{total / scale:.1f}", "unit": unit, "share": share}
 
 
 def _size(count: int) -> str:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Request, expect
 
-from omnilmm.catalog import cards, find
+from omnilmm.catalog import BUILT_IN, cards, find
 from omnilmm.conversation import Conversation
 from omnilmm.engine.choosing import Listed
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.options import Sampling
-from omnilmm.engine.starting import StartingEngine
+from omnilmm.engine.space import provide
 from omnilmm.errors import HardwareError
+from omnilmm.hardware import possible_dtypes
 from omnilmm.ui import texts
-from omnilmm.ui.gradio_page.shared import Models
+from omnilmm.ui.offer import Offer
 from omnilmm.ui.texts import ENGLISH
-from tests.engine.gate import Gate
+from tests.engine.gate import Gate, provider_of
+from tests.engine.remote_model import LOADING, NOWHERE, on_the_hub
 from tests.pages.visitor import SAMPLES, Site, Visitor, serve
 from tests.ui.scripted import ScriptedEngine, capable, echo, finished
 
 Visit = Callable[..., Visitor]
 
 CIRCLE = SAMPLES["circle"]
-OTHER = "minicpm-v-2.6"
+OTHER, THIRD = "minicpm-v-2.6", "omnilmm-12b"
 
 
 @pytest.fixture(scope="module")
@@ -119,16 +123,23 @@ def test_the_conversation_for_reading(visitor: Visitor, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def engines() -> dict[str, ScriptedEngine]:
+def gates() -> dict[str, Gate]:
     """Of the models that the page can switch between."""
-    return {name: ScriptedEngine(card=find(name)) for name in cards()}
+
+    def gate(name: str) -> Gate:
+        engine = ScriptedEngine(card=find(name))
+        return Gate(lambda: engine)
+
+    return {name: gate(name) for name in cards()}
 
 
 @pytest.fixture
-def choosing(engines: dict[str, ScriptedEngine]) -> Iterator[Site]:
+def choosing(gates: dict[str, Gate]) -> Iterator[Site]:
     """The page on the built-in model, where all fit and none but that one is here."""
-    listed = [Listed(card, "bf16", card.name == "built-in") for card in cards().values()]
-    with serve(engines["built-in"], Models(engines.__getitem__, lambda: listed)) as site:
+    listed = [Listed(card, "int8", card.name == BUILT_IN) for card in cards().values()]
+    provider = provider_of(gates, BUILT_IN)
+    provider.wait()
+    with serve(provider, Offer(lambda _: listed, lambda: ["fp32", "int8"])) as site:
         yield site
 
 
@@ -139,33 +150,160 @@ def test_the_picker_tells_what_each_model_takes(visit: Visit, choosing: Site) ->
     lines = visitor.page.get_by_role("option").all_inner_texts()
     assert len(lines) == len(cards())
     line = next(line for line in lines if find(OTHER).title in line)
-    for part in ("GiB", "fits in bf16", f"{find(OTHER).download_gib:g} GiB to download", find(OTHER).licence):
+    for part in ("GiB", "fits in int8", f"{find(OTHER).download_gib:g} GiB to download", find(OTHER).licence):
         assert part in line
 
 
-def test_another_model_takes_over_and_the_conversation_stays(
-    visit: Visit, choosing: Site, engines: dict[str, ScriptedEngine]
-) -> None:
-    visitor = visit(choosing.address)
-    visitor.ask("Hello", CIRCLE.picture)
-    visitor.answered()
-    visitor.page.locator("#models").get_by_role("button", name=ENGLISH.model).first.click()
+def choose(visitor: Visitor, name: str, dtype: str = "") -> None:
+    """Choose another model."""
+    visitor.unfold("models")
     visitor.page.locator("#picker input").click()
-    visitor.page.get_by_role("option", name=find(OTHER).title).first.click()
+    visitor.page.get_by_role("option", name=find(name).title).first.click()
+    if dtype:
+        visitor.page.locator("#dtype input").click()
+        visitor.page.get_by_role("option", name=dtype).first.click()
     visitor.page.locator("#switch").click()
-    visitor.until(lambda: find(OTHER).title in visitor.page.locator("#header").inner_text())
-    expect(visitor.notice).to_contain_text(ENGLISH.switched.format(model=find(OTHER).title))
-    expect(visitor.page.locator("#system")).to_be_visible()  # what this model has in addition
-    visitor.ask("And now?")
-    visitor.answered(2)
-    asked, _ = engines[OTHER].asked[-1]
-    assert [message.text for message in asked.messages] == ["Hello", "Hello", "And now?"]
-    assert len(asked.pictures) == 1
 
 
-def test_the_best_model_that_fits_is_one_click_away(
-    visit: Visit, choosing: Site, engines: dict[str, ScriptedEngine]
+def header(visitor: Visitor) -> Locator:
+    return visitor.page.locator("#header")
+
+
+def test_a_change_of_models_is_told_to_everybody_and_takes_nothing_from_anybody(
+    visit: Visit, choosing: Site, gates: dict[str, Gate]
 ) -> None:
+    """One chooses and closes the page half-way; another one asks all the time, and wants another model in between."""
+    gate, model = gates[OTHER], find(OTHER).title
+    gate.open.clear()
+    gate.loads.clear()
+    one, other = visit(choosing.address), visit(choosing.address)
+    other.ask("Hello", CIRCLE.picture)
+    other.answered()
+    choose(one, OTHER, "int8")
+    downloading = f"{model} is being downloaded, 3.0 of 12.0 GiB (25%). Built-in model answers meanwhile."
+    for visitor in (one, other):
+        expect(header(visitor)).to_contain_text(downloading)
+        expect(header(visitor)).to_contain_text("Built-in model on cpu")
+    one.page.close()
+    other.ask("Still there?")
+    assert other.answered(2) == "Still there?"
+    choose(other, THIRD)
+    expect(other.notice).to_contain_text(f"{model} is on its way already")
+    gate.open.set()
+    expect(header(other)).to_contain_text(f"{model} is being loaded")
+    other.ask("And now?")
+    other.until(lambda: other.note.startswith("loading the model …"))
+    expect(header(other)).not_to_contain_text("Now ")
+    gate.loads.set()
+    assert other.answered(3) == "And now?"
+    expect(header(other)).to_contain_text(ENGLISH.changes["done"].format(model=model))
+    expect(other.page.locator("#system")).to_be_visible()  # what this model has in addition
+    expect(other.page.locator("#picker input")).to_have_value(re.compile(model))
+    expect(other.page.locator("#dtype input")).to_have_value("int8")
+    asked, _ = gate.make().asked[-1]  # type: ignore[attr-defined]
+    assert [message.text for message in asked.messages][::2] == ["Hello", "Still there?", "And now?"]
+    assert len(asked.pictures) == 1
+    assert (gate.wishes[0][0].dtype, gates[THIRD].wishes) == ("int8", [])
+
+
+def test_a_change_that_fails_or_is_cancelled_leaves_everything_as_it_was(
+    visit: Visit, choosing: Site, gates: dict[str, Gate]
+) -> None:
+    gate, model = gates[OTHER], find(OTHER).title
+    gate.refusal = HardwareError("16.0 GiB are needed, 8.0 GiB are free.")
+    visitor = visit(choosing.address)
+    temperature = visitor.page.locator("#temperature input[type=number]")
+    temperature.fill("0.3")
+    choose(visitor, OTHER)
+    failed = f"{model} could not be used: 16.0 GiB are needed, 8.0 GiB are free. Built-in model goes on answering."
+    expect(header(visitor)).to_contain_text(failed)
+    gate.refusal, gate.breaks = None, [HardwareError("The device caught fire.")]
+    choose(visitor, OTHER)
+    restored = f"{model} could not be loaded: The device caught fire. Built-in model was loaded again and answers."
+    expect(header(visitor)).to_contain_text(restored)
+    gate.open.clear()
+    choose(visitor, OTHER)
+    visitor.page.locator("#cancel-change").click()
+    expect(header(visitor)).to_contain_text(f"The change to {model} was cancelled.")
+    expect(visitor.page.locator("#cancel-change")).to_be_hidden()
+    visitor.page.locator("#picker input").click()
+    expect(visitor.page.get_by_role("option")).to_have_count(len(cards()))
+    visitor.page.keyboard.press("Escape")
+    visitor.ask("Hello")
+    assert visitor.answered() == "Hello"
+    assert gates[BUILT_IN].loaded == 2 and gate.loaded == 1
+
+
+def test_a_first_model_that_cannot_be_loaded_leaves_a_page_with_others_to_choose(
+    visit: Visit, gates: dict[str, Gate]
+) -> None:
+    gates[BUILT_IN].refusal = HardwareError("needs 17.1 GiB, 8.0 GiB are free.")
+    gates[BUILT_IN].open.clear()
+    listed = [Listed(card, "bf16", True) for card in cards().values()]
+    with serve(provider_of(gates, BUILT_IN), Offer(lambda _: listed)) as site:
+        visitor = visit(site.address)
+        expect(header(visitor)).to_contain_text("downloading, 3.0 of 12.0 GiB (25%)")
+        visitor.unfold("models")
+        visitor.page.locator("#picker input").click()
+        expect(visitor.page.get_by_role("option")).to_have_count(len(cards()))  # also while nothing is known yet
+        visitor.page.keyboard.press("Escape")
+        gates[BUILT_IN].open.set()
+        expect(header(visitor)).to_contain_text("could not be loaded: needs 17.1 GiB")
+        visitor.ask("Hello")
+        expect(visitor.notice).to_contain_text("needs 17.1 GiB")
+        expect(visitor.box).to_have_value("Hello")
+        choose(visitor, OTHER)
+        expect(header(visitor)).to_contain_text(f"{find(OTHER).title} on cpu")
+        visitor.box.press("Enter")
+        assert visitor.answered() == "Hello"
+
+
+def test_an_event_with_something_else_than_a_name_changes_nothing(
+    visit: Visit, choosing: Site, gates: dict[str, Gate]
+) -> None:
+    """As anybody can send who knows the page's API."""
+    visitor = visit(choosing.address)
+    visitor.page.route("**/gradio_api/queue/join*", lambda route: route.continue_(post_data=listing(route.request)))
+    choose(visitor, OTHER)
+    expect(visitor.notice).to_contain_text(f"There is no model ['{OTHER}'] to choose here.")
+    assert not gates[OTHER].wishes
+    visitor.page.unroute("**/gradio_api/queue/join*")
+    visitor.ask("Hello")
+    assert visitor.answered() == "Hello"
+
+
+def listing(request: Request) -> str:
+    """A request whose names of models are lists."""
+    sent = json.loads(request.post_data or "")
+    sent["data"] = [[value] if value == OTHER else value for value in sent["data"]]
+    return json.dumps(sent)
+
+
+def test_a_model_of_the_hub_takes_over_in_the_number_type_that_was_chosen(
+    visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For real: network off, then on, then an answer."""
+    listed = [Listed(card, "bf16", False) for card in cards().values()]
+    with on_the_hub(tmp_path, monkeypatch) as hub:
+        provider = provide(LOADING, lambda done, total: None)
+        with serve(provider, Offer(lambda _: listed, possible_dtypes)) as site:
+            visitor = visit(site.address)
+            expect(header(visitor)).to_contain_text("Built-in model on cpu")
+            monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+            choose(visitor, OTHER, "bf16")
+            expect(header(visitor)).to_contain_text("cannot be fetched from the mirror")
+            expect(header(visitor)).to_contain_text("Built-in model goes on answering.")
+            visitor.sample("circle")
+            assert visitor.answered() == CIRCLE.answer
+            monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+            choose(visitor, OTHER, "bf16")
+            expect(header(visitor)).to_contain_text(f"Now {find(OTHER).title} answers.")
+            expect(header(visitor)).to_contain_text("bf16 (as asked)")
+            visitor.page.locator("#regenerate").click()
+            visitor.until(lambda: visitor.is_idle and visitor.answer == CIRCLE.answer)
+
+
+def test_the_best_model_that_fits_is_one_click_away(visit: Visit, choosing: Site, gates: dict[str, Gate]) -> None:
     best = find("minicpm-v-4.7")
     visitor = visit(choosing.address)
     visitor.page.locator("#models").get_by_role("button", name=ENGLISH.model).first.click()
@@ -174,32 +312,9 @@ def test_the_best_model_that_fits_is_one_click_away(
     offer.click()
     visitor.until(lambda: best.title in visitor.page.locator("#header").inner_text())
     expect(offer).to_be_hidden()
+    wish, _ = gates[best.name].wishes[0]
+    assert wish.fits == "int8", "it is loaded as it was offered"
 
 
 def test_where_the_model_is_fixed_nobody_chooses(visitor: Visitor) -> None:
     assert not visitor.page.locator("#models").is_visible()
-
-
-def test_a_model_that_cannot_be_loaded_leaves_the_conversation(
-    visit: Visit, engines: dict[str, ScriptedEngine]
-) -> None:
-    gate = Gate(error=HardwareError("the download broke off: 3 of 16 GiB are here; start it again to go on"))
-
-    def make(name: str) -> object:
-        return StartingEngine(find(name), gate.load) if name == OTHER else engines[name]
-
-    listed = [Listed(card, "bf16", True) for card in cards().values()]
-    with serve(engines["built-in"], Models(make, lambda: listed)) as site:  # type: ignore[arg-type]
-        visitor = visit(site.address)
-        visitor.ask("Hello")
-        visitor.answered()
-        visitor.page.locator("#models").get_by_role("button", name=ENGLISH.model).first.click()
-        visitor.page.locator("#picker input").click()
-        visitor.page.get_by_role("option", name=find(OTHER).title).first.click()
-        visitor.page.locator("#switch").click()
-        gate.open.set()
-        visitor.until(lambda: "the download broke off" in visitor.page.locator("#header").inner_text())
-        visitor.ask("And now?")
-        visitor.until(lambda: bool(visitor.notice.count()) and "the download broke off" in visitor.notice.inner_text())
-        visitor.until(lambda: visitor.questions() == ["Hello"] and visitor.answers() == ["Hello"])
-        expect(visitor.box).to_have_value("And now?")

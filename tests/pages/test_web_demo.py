@@ -11,10 +11,10 @@ import pytest
 from PIL import ExifTags, Image
 from playwright.sync_api import expect
 
+from omnilmm.catalog import BUILT_IN
 from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import BeamSearch, Sampling
-from omnilmm.engine.starting import StartingEngine
 from omnilmm.errors import HardwareError
 from omnilmm.training.language import CODES, Code
 from omnilmm.training.scoring import is_right
@@ -22,7 +22,7 @@ from omnilmm.ui import texts
 from omnilmm.ui.archive import read_conversation_file
 from omnilmm.ui.controls import mode_controls
 from omnilmm.ui.texts import texts_for
-from tests.engine.gate import Gate
+from tests.engine.gate import Gate, provider_of
 from tests.pages.together import at_once, everything, picture_tokens, regenerate
 from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
 from tests.ui.scripted import ScriptedEngine, finished
@@ -48,11 +48,12 @@ def test_it_says_which_model_runs_on_what_and_why(visitor: Visitor, site: Site) 
 def test_the_page_is_there_while_the_model_is_fetched_and_answers_when_it_is_loaded(
     visit: Visit, engine: LocalEngine
 ) -> None:
-    gate = Gate(engine)
-    with serve(StartingEngine(engine.card, gate.load)) as site:
+    gate = Gate(lambda: engine)
+    gate.open.clear()
+    with serve(provider_of({BUILT_IN: gate}, BUILT_IN)) as site:
         visitor = visit(site.address)
         header = visitor.page.locator("#header")
-        visitor.until(lambda: "downloading, 0.0 of 0.0 GiB (25%)" in header.inner_text())
+        visitor.until(lambda: "downloading, 3.0 of 12.0 GiB (25%)" in header.inner_text())
         visitor.sample(CIRCLE)
         visitor.until(lambda: visitor.note.startswith("downloading the model 25% …"))
         gate.open.set()
@@ -61,8 +62,9 @@ def test_the_page_is_there_while_the_model_is_fetched_and_answers_when_it_is_loa
 
 
 def test_a_model_that_cannot_be_loaded_is_said_on_the_page(visit: Visit, engine: LocalEngine) -> None:
-    gate = Gate(error=HardwareError("needs 17.1 GiB, 8.0 GiB are free"))
-    with serve(StartingEngine(engine.card, gate.load)) as site:
+    gate = Gate(lambda: engine, refusal=HardwareError("needs 17.1 GiB, 8.0 GiB are free"))
+    gate.open.clear()
+    with serve(provider_of({BUILT_IN: gate}, BUILT_IN)) as site:
         visitor = visit(site.address)
         gate.open.set()
         visitor.until(lambda: "could not be loaded: needs 17.1 GiB" in visitor.page.locator("#header").inner_text())

@@ -15,8 +15,9 @@ from playwright.sync_api import BrowserContext, Locator, Page, Request, expect
 
 from omnilmm.engine.events import Engine, Event, Finished
 from omnilmm.engine.local import LocalEngine
+from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.gradio_page.page import Page as TalkPage
-from omnilmm.ui.gradio_page.shared import Models
+from omnilmm.ui.offer import Offer
 from omnilmm.ui.samples import samples
 from omnilmm.ui.server import launch
 
@@ -37,8 +38,8 @@ class Site:
 
 
 @contextmanager
-def serve(engine: Engine, models: Models | None = None, **how: Any) -> Iterator[Site]:
-    page = TalkPage(engine, models)
+def serve(engine: Engine, offer: Offer | None = None, **how: Any) -> Iterator[Site]:
+    page = TalkPage(engine if isinstance(engine, ModelProvider) else ModelProvider.holding(engine), offer)
     try:
         yield Site(engine, page, launch(page.demo, port=0, **how))
     finally:

@@ -18,6 +18,7 @@ from streamlit.web.bootstrap import load_config_options
 
 import web_demo_streamlit
 from omnilmm.engine.events import Engine
+from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.streamlit_page import engines, serving
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, drop
@@ -35,7 +36,12 @@ class Site:
     def use(self, engine: Engine) -> None:
         """From now on this engine answers everybody."""
         self.engine = engine
-        engines.serve(lambda _: engine, engine.card.name)
+        engines.serve(held(engine))
+
+
+def held(engine: Engine) -> ModelProvider:
+    """What answers with this engine; it may be one that can change it."""
+    return engine if isinstance(engine, ModelProvider) else ModelProvider.holding(engine)
 
 
 @contextmanager
@@ -44,7 +50,7 @@ def serve(engine: Engine, *flags: str) -> Iterator[Site]:
     given = web_demo_streamlit.parser().parse_args(["--port", "0", *flags])
     config._main_script_path = str(ROOT / "web_demo_streamlit.py")  # there is its `.streamlit` folder
     load_config_options(serving.settings("127.0.0.1", 0))
-    app = web_demo_streamlit.build(lambda _: engine, given)
+    app = web_demo_streamlit.build(lambda: held(engine), given)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="websockets-sansio"))
     thread = threading.Thread(target=server.run, name="page", daemon=True)
     thread.start()

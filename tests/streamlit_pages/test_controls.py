@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
-from omnilmm.catalog import cards, find
+from omnilmm.catalog import BUILT_IN, cards, find
 from omnilmm.conversation import Conversation
 from omnilmm.engine.choosing import Listed
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.options import BeamSearch
+from omnilmm.engine.provider import ModelProvider
+from omnilmm.engine.space import provide
+from omnilmm.errors import HardwareError
+from omnilmm.hardware import possible_dtypes
+from omnilmm.ui.offer import Offer
 from omnilmm.ui.streamlit_page import engines
 from omnilmm.ui.texts import ENGLISH
+from tests.engine.gate import Gate, provider_of
+from tests.engine.remote_model import LOADING, NOWHERE, on_the_hub
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Person, Site
 from tests.ui.scripted import ScriptedEngine, echo, finished
@@ -59,38 +67,150 @@ def test_an_answer_that_was_cut_off_can_be_continued(person: Person, scripted: S
 
 
 @pytest.fixture
-def choosing(server: Site) -> Iterator[dict[str, ScriptedEngine]]:
-    """Engines of all models that can be chosen; all fit, and none but the built-in one is here."""
-    found = {name: ScriptedEngine(card=find(name)) for name in cards()}
-    listed = [Listed(card, "bf16", card.name == "built-in") for card in cards().values()]
-    engines.serve(found.__getitem__, "built-in", lambda: listed)
-    yield found
-    engines.serve(lambda _: found["built-in"], "built-in")
+def gates() -> dict[str, Gate]:
+    """Of the models that the page can switch between."""
+
+    def gate(name: str) -> Gate:
+        engine = ScriptedEngine(card=find(name))
+        return Gate(lambda: engine)
+
+    return {name: gate(name) for name in cards()}
 
 
-def test_another_model_takes_over_and_the_conversation_stays(choosing: dict[str, ScriptedEngine], visit: Visit) -> None:
-    person = visit()
-    person.ask("Hello", CIRCLE.picture)
-    person.answered()
-    person.page.get_by_text(ENGLISH.model, exact=True).first.click()
-    person.page.locator("[data-testid=stSelectbox] input").click()
-    person.page.get_by_role("option", name=find(OTHER).title, exact=True).click()
-    facts = f"{find(OTHER).download_gib:g} GiB to download"
-    person.until(lambda: facts in person.page.locator("[data-testid=stSidebar]").inner_text())
+@pytest.fixture
+def choosing(server: Site, gates: dict[str, Gate]) -> Iterator[dict[str, Gate]]:
+    """The page on the built-in model, where all fit and none but that one is here."""
+    listed = [Listed(card, "int8", card.name == BUILT_IN) for card in cards().values()]
+    provider = provider_of(gates, BUILT_IN)
+    provider.wait()
+    engines.serve(provider, Offer(lambda _: listed, lambda: ["fp32", "int8"]))
+    yield gates
+    engines.serve(ModelProvider.holding(gates[BUILT_IN].make()))
+
+
+def select(person: Person, label: str, option: str) -> None:
+    box = person.page.locator("[data-testid=stSelectbox]", has_text=label)
+    box.locator("input").click()
+    person.page.get_by_role("option", name=option, exact=True).click()
+    expect(box.locator("input")).to_have_value(option)
+
+
+def choose(person: Person, name: str) -> None:
+    """Choose another model."""
+    if not person.button("switch").is_visible():
+        person.page.get_by_text(ENGLISH.model, exact=True).first.click()
+    select(person, ENGLISH.model, find(name).title)
     person.press("switch")
-    person.until(lambda: find(OTHER).title in person.page.locator(".st-key-header").inner_text())
-    expect(person.notice).to_contain_text(ENGLISH.switched.format(model=find(OTHER).title))
-    person.ask("And now?")
-    person.answered(2)
-    asked, _ = choosing[OTHER].asked[-1]
-    assert [message.text for message in asked.messages] == ["Hello", "Hello", "And now?"]
+
+
+def header(person: Person) -> Locator:
+    return person.page.locator(".st-key-header")
+
+
+def test_a_change_of_models_is_told_to_everybody_and_takes_nothing_from_anybody(
+    choosing: dict[str, Gate], visit: Visit
+) -> None:
+    """One chooses and closes the page half-way; another one asks all the time."""
+    gate, model = choosing[OTHER], find(OTHER).title
+    gate.open.clear()
+    gate.loads.clear()
+    one, other = visit(), visit()
+    other.ask("Hello", CIRCLE.picture)
+    other.answered()
+    choose(one, OTHER)
+    downloading = f"{model} is being downloaded, 3.0 of 12.0 GiB (25%). Built-in model answers meanwhile."
+    for person in (one, other):
+        expect(header(person)).to_contain_text(downloading)
+        expect(header(person)).to_contain_text("Built-in model on cpu")
+    one.page.close()
+    other.ask("Still there?")
+    assert other.answered(2) == "Still there?"
+    gate.open.set()
+    expect(header(other)).to_contain_text(f"{model} is being loaded")
+    other.ask("And now?")
+    other.until(lambda: other.note.startswith("loading the model …"))
+    expect(header(other)).not_to_contain_text("Now ")
+    gate.loads.set()
+    assert other.answered(3) == "And now?"
+    expect(header(other)).to_contain_text(ENGLISH.changes["done"].format(model=model))
+    expect(other.page.get_by_test_id("stToast")).to_contain_text(f"Now {model} answers")
+    expect(
+        other.page.get_by_role("textbox", name=ENGLISH.system_prompt)
+    ).to_be_visible()  # what this model has in addition
+    asked, _ = gate.make().asked[-1]  # type: ignore[attr-defined]
+    assert [message.text for message in asked.messages][::2] == ["Hello", "Still there?", "And now?"]
     assert len(asked.pictures) == 1
+    assert gate.wishes[0][0].fits == "int8"
 
 
-def test_the_best_model_that_fits_is_one_click_away(choosing: dict[str, ScriptedEngine], visit: Visit) -> None:
+def test_a_change_that_fails_or_is_cancelled_leaves_everything_as_it_was(
+    choosing: dict[str, Gate], visit: Visit
+) -> None:
+    gate, model = choosing[OTHER], find(OTHER).title
+    gate.refusal = HardwareError("16.0 GiB are needed, 8.0 GiB are free.")
+    person = visit()
+    choose(person, OTHER)
+    failed = f"{model} could not be used: 16.0 GiB are needed, 8.0 GiB are free. Built-in model goes on answering."
+    expect(header(person)).to_contain_text(failed)
+    gate.refusal, gate.breaks = None, [HardwareError("The device caught fire.")]
+    choose(person, OTHER)
+    restored = f"{model} could not be loaded: The device caught fire. Built-in model was loaded again and answers."
+    expect(header(person)).to_contain_text(restored)
+    gate.open.clear()
+    choose(person, OTHER)
+    person.press("cancel-change")
+    expect(header(person)).to_contain_text(f"The change to {model} was cancelled.")
+    expect(person.button("cancel-change")).to_have_count(0)
+    person.ask("Hello")
+    assert person.answered() == "Hello"
+    assert choosing[BUILT_IN].loaded == 2 and gate.loaded == 1
+
+
+def test_a_first_model_that_cannot_be_loaded_leaves_a_page_with_others_to_choose(
+    server: Site, visit: Visit, gates: dict[str, Gate]
+) -> None:
+    gates[BUILT_IN].refusal = HardwareError("needs 17.1 GiB, 8.0 GiB are free.")
+    listed = [Listed(card, "bf16", True) for card in cards().values()]
+    engines.serve(provider_of(gates, BUILT_IN), Offer(lambda _: listed))
+    person = visit()
+    expect(header(person)).to_contain_text("could not be loaded: needs 17.1 GiB")
+    person.ask("Hello")
+    expect(person.notice).to_contain_text("needs 17.1 GiB")
+    expect(person.box).to_have_value("Hello")
+    choose(person, OTHER)
+    expect(header(person)).to_contain_text(f"{find(OTHER).title} on cpu")
+    person.box.press("Enter")
+    assert person.answered() == "Hello"
+
+
+def test_a_model_of_the_hub_takes_over(
+    server: Site, visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For real: network off, then on, then an answer."""
+    listed = [Listed(card, "bf16", False) for card in cards().values()]
+    with on_the_hub(tmp_path, monkeypatch) as hub:
+        engines.serve(provide(LOADING, lambda done, total: None), Offer(lambda _: listed, possible_dtypes))
+        person = visit()
+        expect(header(person)).to_contain_text("Built-in model on cpu")
+        monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+        choose(person, OTHER)
+        expect(header(person)).to_contain_text("cannot be fetched from the mirror")
+        expect(header(person)).to_contain_text("Built-in model goes on answering.")
+        person.sample("circle")
+        assert person.answered() == CIRCLE.answer
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        choose(person, OTHER)
+        expect(header(person)).to_contain_text(f"Now {find(OTHER).title} answers.")
+        person.press("clear")
+        person.sample("circle")
+        assert person.answered() == CIRCLE.answer
+
+
+def test_the_best_model_that_fits_is_one_click_away(choosing: dict[str, Gate], visit: Visit) -> None:
     best = find("minicpm-v-4.7")
     person = visit()
     person.page.get_by_text(ENGLISH.model, exact=True).first.click()
     label = ENGLISH.best_model.format(model=best.title, size=f"{best.download_gib:g} GiB")
     person.page.get_by_role("button", name=label).click()
     person.until(lambda: best.title in person.page.locator(".st-key-header").inner_text())
+    assert choosing[best.name].wishes[0][0].fits == "int8", "it is loaded as it was offered"

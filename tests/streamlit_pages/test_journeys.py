@@ -11,18 +11,17 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-from omnilmm.catalog import ROOT
+from omnilmm.catalog import BUILT_IN, ROOT
 from omnilmm.conversation import EXPORT_FORMAT
 from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
-from omnilmm.engine.starting import StartingEngine
 from omnilmm.errors import HardwareError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.streamlit_page import visitor as visitors
 from omnilmm.ui.streamlit_page.visitor import KEEPER
 from omnilmm.ui.texts import ENGLISH, texts_in
-from tests.engine.gate import Gate
+from tests.engine.gate import Gate, provider_of
 from tests.pages.together import at_once, everything, picture_tokens, regenerate
 from tests.pages.visitor import SAMPLES, Pace, wait_until_free
 from tests.streamlit_pages.person import Person, Site
@@ -390,11 +389,12 @@ def test_answers_are_markdown_questions_are_not_and_nothing_is_fetched_from_afar
 def test_the_page_is_there_while_the_model_is_fetched_and_answers_when_it_is_loaded(
     server: Site, visit: Visit, engine: LocalEngine
 ) -> None:
-    gate = Gate(engine)
-    server.use(StartingEngine(engine.card, gate.load))
+    gate = Gate(lambda: engine)
+    gate.open.clear()
+    server.use(provider_of({BUILT_IN: gate}, BUILT_IN))
     person = visit()
     header = person.page.locator(".st-key-header")
-    person.until(lambda: "downloading, 0.0 of 0.0 GiB (25%)" in header.inner_text())
+    person.until(lambda: "downloading, 3.0 of 12.0 GiB (25%)" in header.inner_text())
     person.sample(CIRCLE)
     person.until(lambda: "25%" in person.note)
     gate.open.set()
@@ -405,8 +405,9 @@ def test_the_page_is_there_while_the_model_is_fetched_and_answers_when_it_is_loa
 def test_a_model_that_cannot_be_loaded_is_said_on_the_page_and_nothing_is_lost(
     server: Site, visit: Visit, engine: LocalEngine
 ) -> None:
-    gate = Gate(error=HardwareError("needs 17.1 GiB, 8.0 GiB are free"))
-    server.use(StartingEngine(engine.card, gate.load))
+    gate = Gate(lambda: engine, refusal=HardwareError("needs 17.1 GiB, 8.0 GiB are free"))
+    gate.open.clear()
+    server.use(provider_of({BUILT_IN: gate}, BUILT_IN))
     person = visit()
     gate.open.set()
     person.until(lambda: "could not be loaded: needs 17.1 GiB" in person.page.locator(".st-key-header").inner_text())

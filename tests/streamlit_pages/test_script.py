@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from omnilmm.catalog import BUILT_IN, cards
 from omnilmm.conversation import Conversation
+from omnilmm.engine.change import Wish
+from omnilmm.engine.choosing import Listed
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.controls import mode_controls
+from omnilmm.ui.offer import Offer
 from omnilmm.ui.samples import samples
 from omnilmm.ui.streamlit_page import engines
 from omnilmm.ui.streamlit_page.visitor import QUESTION, Visitor
 from omnilmm.ui.texts import ENGLISH, texts_in
+from tests.engine.gate import Gate, provider_of
 from tests.ui.scripted import ScriptedEngine, finished
 
 PROGRAM = str(Path(__file__).parents[2] / "web_demo_streamlit.py")
@@ -24,11 +30,10 @@ PATIENCE_S = 60
 
 
 @pytest.fixture
-def engine() -> Iterator[ScriptedEngine]:
+def engine() -> ScriptedEngine:
     engine = ScriptedEngine()
-    engines.serve(lambda _: engine, engine.card.name)
-    yield engine
-    engines.stop()
+    engines.serve(ModelProvider.holding(engine))
+    return engine
 
 
 @pytest.fixture
@@ -167,13 +172,31 @@ def test_boxes_are_drawn_and_named(page: AppTest, engine: ScriptedEngine) -> Non
 def test_another_model_takes_over_and_the_conversation_stays(page: AppTest, engine: ScriptedEngine) -> None:
     ask_sample(page)
     other = ScriptedEngine(card=engine.card.model_copy(update={"name": "other", "title": "The other"}))
-    engines.SHARED.make = lambda name: other
-    engines.switch("other")
+    engines.serve(ModelProvider.holding(other))
     drawn(page.run())
     assert any("The other" in caption.value for caption in page.caption)
     answered(page.button(key="regenerate").click().run())
     assert len(other.asked) == 1
     assert len(said(page)) == 2
+
+
+def test_the_number_type_is_chosen_with_the_model() -> None:
+    gates = {name: Gate(lambda card=card: ScriptedEngine(card=card)) for name, card in cards().items()}  # type: ignore[misc]
+    provider = provider_of(gates, BUILT_IN)
+    provider.wait()
+    listed = [Listed(card, "int8", True) for card in cards().values()]
+    engines.serve(provider, Offer(lambda _: listed, lambda: ["fp32", "int8"]))
+    page = drawn(AppTest.from_file(PROGRAM, default_timeout=PATIENCE_S).run())
+    assert page.selectbox(key="dtype").options == [ENGLISH.automatic, "fp32", "int8"]
+    assert page.button(key="switch").disabled, "it answers already"
+    page.selectbox(key="model").set_value("minicpm-v-2.6").run()
+    page.selectbox(key="dtype").set_value("int8").run()
+    drawn(page.button(key="switch").click().run())
+    provider.wait()
+    drawn(page.run())
+    assert gates["minicpm-v-2.6"].wishes[0][0] == Wish("minicpm-v-2.6", "int8", "int8")
+    assert (page.selectbox(key="model").value, page.selectbox(key="dtype").value) == ("minicpm-v-2.6", "int8")
+    assert any("MiniCPM-V 2.6" in caption.value for caption in page.caption)
 
 
 def test_two_visitors_share_nothing_but_the_engine(page: AppTest, engine: ScriptedEngine) -> None:

@@ -1,4 +1,4 @@
-"""The flags that every program shares are the arguments of `load_engine`, and have its defaults."""
+"""The flags that every program shares are the arguments of `prepare`, and have its defaults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 
-from omnilmm.engine.loading import load_engine
+from omnilmm.engine.loading import prepare
 from omnilmm.ui.flags import add_loading_flags, loading_arguments
 
 
@@ -17,10 +17,10 @@ def parsed(*flags: str) -> dict[str, object]:
     return loading_arguments(parser.parse_args(flags))
 
 
-def test_left_out_they_are_load_engines_own() -> None:
-    parameters = inspect.signature(load_engine).parameters
+def test_left_out_they_are_those_of_prepare() -> None:
+    parameters = inspect.signature(prepare).parameters
     assert parsed() == {name: parameters[name].default for name in parsed()}
-    assert set(parameters) - set(parsed()) == {"report"}
+    assert set(parameters) - set(parsed()) == {"report", "freed_bytes"}
 
 
 def test_memory_for_later_is_given_in_mib() -> None:

@@ -19,7 +19,8 @@ from omnilmm.hardware import Choice, resolve_device, resolve_dtype
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui import texts
 from omnilmm.ui.archive import read_conversation
-from tests.ui.scripted import ScriptedEngine
+from omnilmm.ui.note import Note
+from tests.ui.scripted import ScriptedEngine, finished
 
 
 def test_the_model_line_says_what_it_really_takes() -> None:
@@ -43,8 +44,15 @@ def test_while_it_starts_the_download_is_shown_in_sizes() -> None:
     card = cards()["minicpm-v-2.6"]
     line = texts.starting_line(card, Progress("downloading", 4 * 2**30, 16 * 2**30), None)
     assert line == "MiniCPM-V 2.6: downloading, 4.0 of 16.0 GiB (25%)"
+    small = texts.starting_line(card, Progress("downloading", 3 * 2**20, 12 * 2**20), None)
+    assert small == "MiniCPM-V 2.6: downloading, 3.0 of 12.0 MiB (25%)"
     assert texts.starting_line(card, Progress("loading"), None) == "MiniCPM-V 2.6: loading …"
     assert "no space" in texts.starting_line(card, Progress("loading"), OSError("no space"))
+
+
+def test_an_answer_that_a_change_of_models_cut_off_says_so_and_can_go_on() -> None:
+    note = Note(finished("half", reason="switched"))
+    assert texts.note(note) == "stopped: another model takes over" and note.can_go_on
 
 
 def gaps(value: object) -> object:

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from omnilmm.engine.choosing import Listed, best_fitting
 from omnilmm.engine.options import Mode
+from omnilmm.errors import OmniLMMError
 from omnilmm.ui.gradio_page.shared import Painted, Shared, merged
 from omnilmm.ui.gradio_page.visits import Visit
 from omnilmm.ui.gradio_page.widgets import MODES
@@ -19,53 +19,62 @@ class Choices:
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
 
-    def switch(self, request: gr.Request, name: str | None) -> Painted:
-        """Another model answers from now on, for everybody; conversations stay as they are."""
-        visit = self.shared.visit(request)
-        if self.shared.models is None or not name or (name == self.shared.engine.card.name and self.shared.is_ready):
-            return self.shared.paint(visit)
-        for other in self.shared.visits:
-            other.session.stop()
-        if release := getattr(self.shared.engine, "release", None):  # before the next one needs its memory
-            release()
-        self.shared.engine = self.shared.models.make(name)
-        notice = visit.session.texts.switched.format(model=self.shared.engine.card.title)
-        return self.shared.paint(visit, notice=notice) | self.settings(visit)
+    def switch(self, request: gr.Request, name: Any, dtype: Any) -> Painted:
+        """Another model shall answer, for everybody: begins it, `show_model` tells how it goes."""
+        visit, notice = self.shared.visit(request), ""
+        provider, offer = self.shared.provider, self.shared.offer
+        if offer is not None:
+            try:
+                provider.switch(name, dtype, offer.fits(provider, name))
+            except OmniLMMError as error:
+                notice = visit.session.texts.told(str(error))
+        return self.shared.paint(visit, notice=notice)
 
     def switch_to_best(self, request: gr.Request) -> Painted:
-        """The best model that fits answers from now on."""
-        best = best_fitting(self._listed())
-        return self.switch(request, best.name if best else None)
+        """The best model that fits shall answer."""
+        offer = self.shared.offer
+        best = offer.best(self.shared.provider) if offer is not None else None
+        return self.switch(request, best.name if best else None, "auto")
+
+    def cancel(self, request: gr.Request) -> Painted:
+        """The model of now stays."""
+        if self.shared.offer is not None:
+            self.shared.provider.cancel()
+        return self.shared.model(self.shared.visit(request))
 
     def show_model(self, request: gr.Request) -> Painted:
-        """How far the model is; once it is there, also what it can."""
-        visit, w = self.shared.visit(request), self.shared.widgets
+        """Whatever there is to say about the model; after a change, whoever began it, also what the new one can."""
+        visit = self.shared.visit(request)
+        before, line = visit.model, visit.line
         painted = self.shared.model(visit)
-        return (
-            painted | self.picker(visit) | {w.about: visit.session.texts.about(self.shared.engine.card)}
-            if self.shared.is_ready
-            else painted
-        )
+        if before != self.shared.state():
+            return merged(painted, self.settings(visit))
+        return painted if visit.line != line else gr.skip()
 
     def reset(self) -> Painted:
         """Every setting as the makers of the model chose it."""
-        return self.shared.widgets.defaults(self.shared.engine.card)
+        return self.shared.widgets.defaults(self.shared.provider.card)
 
     def show_controls(self, mode: Mode) -> list[Any]:
         """Show the controls of a mode alone."""
         return [gr.Column(visible=mode == shown) for shown in MODES]
 
-    def _listed(self) -> list[Listed]:
-        return self.shared.models.listed() if self.shared.models is not None and self.shared.is_ready else []
-
     def picker(self, visit: Visit) -> Painted:
-        """What can be chosen; left as it is while a model is loaded, since looking at this machine takes long then."""
-        listed = self._listed()
-        return self.shared.widgets.choices(listed, self.shared.engine.card, visit.session.texts) if listed else {}
+        """What can be chosen."""
+        provider, offer = self.shared.provider, self.shared.offer
+        if offer is None:
+            return {}
+        w, texts, wish = self.shared.widgets, visit.session.texts, provider.wish
+        shown = wish.model if wish else provider.card.name  # what was chosen last, also while it is on its way
+        picker = w.choices(offer.models(provider), provider.card, shown, offer.best(provider), texts)
+        return picker | w.number_types(offer.dtypes(provider), wish.dtype if wish else "auto", texts)
 
     def settings(self, visit: Visit) -> Painted:
-        """What depends on which model answers, at its defaults."""
-        w, card = self.shared.widgets, self.shared.engine.card
+        """What depends on which model answers; the settings at its defaults, unless they are its own already."""
+        w, card = self.shared.widgets, self.shared.provider.card
+        visit.model = self.shared.state()
         system = gr.update(visible=card.system_prompt, value=visit.session.conversation.system or "")
-        about = visit.session.texts.about(card)
-        return merged(w.defaults(card), self.picker(visit), {w.system: system, w.about: about})
+        known = card.model_copy(update={"parameters": None})  # of a folder they are counted when it is loaded
+        defaults = {} if visit.card == known else w.defaults(card)
+        visit.card = known
+        return merged(defaults, self.picker(visit), {w.system: system, w.about: visit.session.texts.about(card)})

@@ -11,15 +11,16 @@ from typing import Any
 
 import gradio as gr
 
-from omnilmm.engine.events import Engine
+from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.gradio_page.choices import Choices
 from omnilmm.ui.gradio_page.conversations import Conversations
 from omnilmm.ui.gradio_page.pictures import Pictures
-from omnilmm.ui.gradio_page.shared import Models, Painted, Shared, merged
+from omnilmm.ui.gradio_page.shared import Painted, Shared, merged
 from omnilmm.ui.gradio_page.turns import Turns
 from omnilmm.ui.gradio_page.visits import Visit, Visits
 from omnilmm.ui.gradio_page.widgets import Widgets
 from omnilmm.ui.keeping import Keeper
+from omnilmm.ui.offer import Offer
 from omnilmm.ui.server import UPLOADS_CHECKED_S, UPLOADS_KEPT_S
 from omnilmm.ui.texts import ENGLISH, texts_for
 
@@ -28,17 +29,17 @@ class Page:
     """The page, its handlers, and its visitors.
 
     Args:
-        engine: answers the questions.
-        models: what can be chosen instead; nothing without.
+        provider: answers the questions.
+        offer: what visitors can choose from; nothing without.
         most_answers: how many may be given and waited for at once; None for as many as come.
     """
 
-    def __init__(self, engine: Engine, models: Models | None = None, most_answers: int | None = None) -> None:
+    def __init__(self, provider: ModelProvider, offer: Offer | None = None, most_answers: int | None = None) -> None:
         self.visits = Visits(Keeper())
         uploads = (UPLOADS_CHECKED_S, UPLOADS_KEPT_S)
         with gr.Blocks(title=ENGLISH.title, analytics_enabled=False, delete_cache=uploads) as self.demo:
-            self.widgets = Widgets(engine.card, switches=models is not None)
-            self.shared = Shared(engine, models, most_answers, self.visits, self.widgets)
+            self.widgets = Widgets(provider.card, switches=offer is not None)
+            self.shared = Shared(provider, offer, most_answers, self.visits, self.widgets)
             self.turns, self.conversations = Turns(self.shared), Conversations(self.shared)
             self.pictures, self.choices = Pictures(self.shared), Choices(self.shared)
             self._wire()
@@ -49,6 +50,7 @@ class Page:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         at_once = quiet | {"concurrency_limit": None}
         turn = [w.chat, w.box, w.notice, w.shown, w.editing, w.memory, w.go_on, w.cancel, w.header, w.ticks, w.seen]
+        turn += [w.cancel_change]
         remember = {"fn": None, "inputs": w.memory, "js": "omnilmm.remember"} | quiet
         # A question sent while another is answered stops that one, so no click is swallowed.
         answers = at_once | {"trigger_mode": "multiple", "outputs": turn}
@@ -95,9 +97,10 @@ class Page:
             (w.export_markdown, self.conversations.export_markdown),
         ):
             button.click(handler, outputs=w.file, **at_once).then(None, w.file, js="omnilmm.save", **quiet)
-        model = [*turn, w.picker, w.best, w.about, w.system, *(widget for _, _, widget in w.controls)]
-        w.switch.click(self.choices.switch, w.picker, model, **at_once)
+        model = [*turn, w.picker, w.dtype, w.best, w.about, w.system, *(widget for _, _, widget in w.controls)]
+        w.switch.click(self.choices.switch, [w.picker, w.dtype], model, **at_once)
         w.best.click(self.choices.switch_to_best, outputs=model, **at_once)
+        w.cancel_change.click(self.choices.cancel, outputs=turn, **at_once)
         said = list({widget: None for widget, _ in w.said} | dict.fromkeys([*turn, *model]))
         w.language.input(self.speak, w.language, said, js="omnilmm.choose", **at_once)
         w.ticks.tick(self.choices.show_model, outputs=model, queue=False, **quiet)
@@ -127,5 +130,5 @@ class Page:
 
     def _spoken(self, visit: Visit, notice: str = "") -> Painted:
         """The whole page in the visitor's language."""
-        said = self.widgets.spoken(visit.session.texts, self.shared.engine.card)
+        said = self.widgets.spoken(visit.session.texts, self.shared.provider.card)
         return merged(said, self.shared.paint(visit, notice=notice))

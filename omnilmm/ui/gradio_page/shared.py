@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,17 @@ from typing import Any
 import gradio as gr
 
 from omnilmm.conversation import Picture
-from omnilmm.engine.choosing import Listed
-from omnilmm.engine.events import Engine
+from omnilmm.engine.provider import ModelProvider
 from omnilmm.errors import ImageError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui import markup, seen
 from omnilmm.ui.embedding import data_address
 from omnilmm.ui.gradio_page.bubbles import bubbles
 from omnilmm.ui.gradio_page.visits import Question, Visit, Visits
-from omnilmm.ui.gradio_page.widgets import TICK_S, Widgets
+from omnilmm.ui.gradio_page.widgets import IDLE_S, TICK_S, Widgets
+from omnilmm.ui.offer import Offer
 from omnilmm.ui.session import Draft
+from omnilmm.ui.status import status
 
 EMPTY: Question = {"text": "", "files": []}
 NOT_EDITING = -1
@@ -28,41 +29,27 @@ NOT_EDITING = -1
 Painted = dict[Any, Any]  # widget -> what it shows now
 
 
-@dataclass(frozen=True)
-class Models:
-    """The models that can be switched to.
-
-    Attributes:
-        make: gives the engine of a model by its name, loading it in the background.
-        listed: all of them, with what is known about this machine.
-    """
-
-    make: Callable[[str], Engine]
-    listed: Callable[[], list[Listed]]
-
-
 @dataclass
 class Shared:
     """See above.
 
     Attributes:
-        engine: answers the questions; another one once the model was switched.
-        models: what can be chosen instead, if anything.
+        provider: answers the questions, with whichever model.
+        offer: what visitors can choose from; None where they cannot choose.
         most_answers: how many may be given and waited for at once; None for as many as come.
         visits: who is there.
         widgets: of the page.
     """
 
-    engine: Engine
-    models: Models | None
+    provider: ModelProvider
+    offer: Offer | None
     most_answers: int | None
     visits: Visits
     widgets: Widgets
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether the model is loaded."""
-        return bool(getattr(self.engine, "is_ready", True))
+    def state(self) -> tuple[int, bool]:
+        """Of the model: what depends on it is painted anew when this is another one than before."""
+        return self.provider.version, self.provider.is_changing
 
     def visit(self, request: gr.Request) -> Visit:
         """Whose request it is."""
@@ -96,15 +83,15 @@ class Shared:
         return painted
 
     def model(self, visit: Visit) -> Painted:
-        """The line about the model, and whether to go on asking for it."""
-        texts, engine = visit.session.texts, self.engine
-        if self.is_ready:
-            line = texts.model_line(engine)
-        else:
-            progress, failure = getattr(engine, "progress"), getattr(engine, "failure")  # noqa: B009
-            line = texts.starting_line(engine.card, progress, failure)
-        w = self.widgets
-        return {w.header: markup.header_html(texts.title, line), w.ticks: gr.Timer(TICK_S, active=not self.is_ready)}
+        """What is said about the model, and how soon to ask for it again."""
+        w, texts, provider = self.widgets, visit.session.texts, self.provider
+        visit.line = markup.header_html(texts.title, *status(provider, texts))
+        can_cancel = self.offer is not None and provider.change is not None and provider.change.can_be_cancelled
+        return {
+            w.header: visit.line,
+            w.cancel_change: gr.update(visible=can_cancel),
+            w.ticks: gr.Timer(TICK_S if provider.is_changing else IDLE_S),
+        }
 
     def seen(self, visit: Visit, pictures: Sequence[Picture] = ()) -> str:
         """How the model sees these pictures, or else the newest one of the conversation."""
@@ -114,7 +101,7 @@ class Shared:
             return f"<p>{html.escape(texts.seen_nothing)}</p>"
         figures = []
         for picture in shown:
-            views = self.engine.views(picture)
+            views = self.provider.views(picture)
             name, line = texts.picture_name(*picture.image.size), html.escape(texts.seen_line(views))
             source = data_address(seen.drawn(picture, views))
             figures.append(

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from omnilmm.conversation import Picture
-from omnilmm.engine.options import Options
+from omnilmm.engine.options import Options, options_for
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.answering import Answering
 from omnilmm.ui.controls import chosen_options
@@ -43,8 +43,8 @@ class Turns:
             parts = (*map(open_upload, question["files"]), question["text"])
             options = self._options(visit, settings)
             if editing >= 0:
-                return visit.session.edit(self.shared.engine, editing, parts, options)
-            return visit.session.ask(self.shared.engine, parts, options)
+                return visit.session.edit(self.shared.provider, editing, parts, options)
+            return visit.session.ask(self.shared.provider, parts, options)
 
         yield from self._turn(visit, (shown, memory), drafts, question, editing)
 
@@ -56,7 +56,7 @@ class Turns:
 
             def drafts() -> Iterator[Draft]:
                 parts = (open_picture(sample.picture), sample.asked_in(visit.session.texts.code))
-                return visit.session.ask(self.shared.engine, parts, self._options(visit, settings))
+                return visit.session.ask(self.shared.provider, parts, self._options(visit, settings))
 
             yield from self._turn(visit, (shown, memory), drafts)
 
@@ -66,16 +66,18 @@ class Turns:
         """Answer the last question anew."""
         visit = self.shared.visit(request)
         yield from self._turn(
-            visit, (shown, memory), lambda: visit.session.again(self.shared.engine, self._options(visit, settings))
+            visit, (shown, memory), lambda: visit.session.again(self.shared.provider, self._options(visit, settings))
         )
 
     def go_on(self, request: gr.Request, shown: int, memory: str, *settings: Any) -> Iterator[Painted]:
         """Ask the model to go on where its answer was cut off."""
         visit = self.shared.visit(request)
         parts: Parts = (visit.session.texts.go_on_question,)
-        yield from self._turn(
-            visit, (shown, memory), lambda: visit.session.ask(self.shared.engine, parts, self._options(visit, settings))
-        )
+
+        def drafts() -> Iterator[Draft]:
+            return visit.session.ask(self.shared.provider, parts, self._options(visit, settings))
+
+        yield from self._turn(visit, (shown, memory), drafts)
 
     async def stop(self, request: gr.Request) -> None:
         """Stop the running answer; the handler that shows it puts it away."""
@@ -133,11 +135,13 @@ class Turns:
 
     def _options(self, visit: Visit, settings: Sequence[Any]) -> Options:
         system, mode, *values = settings
-        if self.shared.engine.card.system_prompt:
+        if visit.card and visit.card.name != self.shared.provider.card.name:  # not on its page yet
+            return options_for(self.shared.provider.card, mode)
+        if self.shared.provider.card.system_prompt:
             visit.session.set_system(system or "")
         named = zip(self.shared.widgets.controls, values, strict=True)
         chosen = {name: value for (of, name, _), value in named if of in (mode, None)}
-        return chosen_options(self.shared.engine.card, mode, chosen)
+        return chosen_options(self.shared.provider.card, mode, chosen)
 
 
 def _delete_uploads(question: Question | None) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from omnilmm.catalog import ModelCard
 from omnilmm.ui.answering import Answering
 from omnilmm.ui.keeping import Keeper, Memory
 from omnilmm.ui.session import Session
@@ -31,6 +32,7 @@ class Visit:
         answering: the newest turn.
         aside: what was in the question box when an earlier question came into it to be edited.
         camera: whether it is open.
+        model, card, line: what it was last shown of the model: its state, its card, and what is said about it.
         is_back: set once it has taken up what it had before it was loaded anew.
     """
 
@@ -40,6 +42,9 @@ class Visit:
     answering: Answering | None = None
     aside: Question | None = None
     camera: bool = False
+    model: tuple[int, bool] = (-1, False)
+    card: ModelCard | None = None
+    line: str = ""
     is_back: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -57,6 +62,7 @@ class Visits:
 
     def __init__(self, keeper: Keeper) -> None:
         self.keeper = keeper
+        self.were_any = False  # whether anybody ever came
         self._visits: dict[str, Visit] = {}
         self._lock = threading.Lock()
 
@@ -68,6 +74,7 @@ class Visits:
 
     def of(self, key: str) -> Visit:
         """The visit of a tab, a new one at first."""
+        self.were_any = True
         with self._lock:
             return self._visits.setdefault(key, Visit())
 

@@ -7,17 +7,18 @@ from typing import Any
 
 import gradio as gr
 
-from omnilmm.catalog import ModelCard
-from omnilmm.engine.choosing import Listed, best_fitting
+from omnilmm.catalog import ModelCard, cards
+from omnilmm.engine.choosing import Listed
 from omnilmm.engine.options import Mode
 from omnilmm.images.formats import UPLOADS
 from omnilmm.ui.controls import Control, length_control, mode_controls
 from omnilmm.ui.listing import memory
+from omnilmm.ui.offer import choosable
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.texts import CODES, ENGLISH, Texts, texts_in
 
 MODES: tuple[Mode, ...] = ("sampling", "beam")
-TICK_S = 0.5
+TICK_S, IDLE_S = 0.5, 3.0  # how often a page asks for news of the model: while it changes, and else
 LATEX = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
@@ -40,7 +41,9 @@ class Widgets:
         gr.set_static_paths([sample.picture for sample in samples()])
         self.said: list[tuple[Any, Say]] = []
         with gr.Row(elem_id="top"):
-            self.header = gr.HTML(elem_id="header")
+            with gr.Column(elem_id="head"):
+                self.header = gr.HTML(elem_id="header")
+                self.cancel_change = self._button("cancel_change", visible=False)
             languages = [(texts_in(code).language, code) for code in CODES]
             self.language = self._add(
                 gr.Radio,
@@ -50,7 +53,7 @@ class Widgets:
                 show_label=False,
                 container=False,
             )
-        self.ticks = gr.Timer(TICK_S)  # until the model is there; asked for by every open page on its own
+        self.ticks = gr.Timer(TICK_S)  # everybody's page, since anybody may choose another model
         with gr.Row(elem_id="page"):
             with gr.Column(scale=3, min_width=340, elem_id="talk"):
                 self._talk()
@@ -140,6 +143,8 @@ class Widgets:
         ):
             self.best = gr.Button(visible=False, size="sm", elem_id="best-model")
             self.picker = self._add(gr.Dropdown, lambda texts: {"label": texts.model}, elem_id="picker")
+            say: Say = lambda texts: {"label": texts.number_type}  # noqa: E731
+            self.dtype = self._add(gr.Dropdown, say, elem_id="dtype", filterable=False)
             self.switch = self._button("switch")
         with self._add(gr.Accordion, lambda texts: {"label": texts.about_model}, elem_id="about", open=False):
             self.about = gr.Markdown(ENGLISH.about(card))
@@ -197,16 +202,26 @@ class Widgets:
         """Every setting at what the model's makers chose, within what can work for it."""
         return {widget: gr.update(**_range(control)) for control, widget in self._controls(card, ENGLISH)}
 
-    def choices(self, listed: Sequence[Listed], card: ModelCard, texts: Texts) -> dict[Any, Any]:
-        """The picker, and the best model that fits, where that is another one."""
-        named = [(_line(entry, texts), entry.card.name) for entry in listed]
-        best = best_fitting(listed) or card
-        offer = (best.parameters or 0) > (card.parameters or 0)
+    def choices(
+        self, listed: Sequence[Listed], card: ModelCard, shown: str, best: ModelCard | None, texts: Texts
+    ) -> dict[Any, Any]:
+        """The picker, and the best model here, where that is another one."""
+        known = choosable(listed, card)
+        named = [
+            (_line(entry, texts) if isinstance(entry, Listed) else entry.title, name) for name, entry in known.items()
+        ]
+        best = best or card
+        offer = best.name != card.name in cards()  # of a folder nobody knows how good it is
         label = texts.best_model.format(model=best.title, size=f"{best.download_gib:g} GiB")
         return {
-            self.picker: gr.update(choices=named, value=card.name),
+            self.picker: gr.update(choices=named, value=shown),
             self.best: gr.update(value=label, visible=offer),
         }
+
+    def number_types(self, dtypes: Sequence[str], wished: str, texts: Texts) -> dict[Any, Any]:
+        """In which number type it can be loaded."""
+        named = [(texts.automatic if dtype == "auto" else dtype, dtype) for dtype in dict.fromkeys((*dtypes, wished))]
+        return {self.dtype: gr.update(choices=named, value=wished)}
 
     def _controls(self, card: ModelCard, texts: Texts) -> list[tuple[Control, Any]]:
         specs = [

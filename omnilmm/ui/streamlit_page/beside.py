@@ -6,16 +6,19 @@ from functools import partial
 
 import streamlit as st
 
-from omnilmm.catalog import BUILT_IN
-from omnilmm.engine.choosing import Listed, best_fitting
+from omnilmm.catalog import BUILT_IN, ModelCard
+from omnilmm.engine.change import Wish
+from omnilmm.engine.choosing import Listed
 from omnilmm.engine.events import Engine
+from omnilmm.errors import OmniLMMError
 from omnilmm.ui.archive import to_markdown
 from omnilmm.ui.listing import LANGUAGES_SHOWN, memory
+from omnilmm.ui.offer import choosable
 from omnilmm.ui.streamlit_page import engines, side
 from omnilmm.ui.streamlit_page.visitor import LANGUAGE, Visitor
 from omnilmm.ui.texts import CODES, texts_in
 
-SYSTEM, IMPORT, MODEL = "system", "import", "model"  # keys
+SYSTEM, IMPORT, MODEL, DTYPE, SHOWN = "system", "import", "model", "dtype", "shown-model"  # keys
 
 
 def draw(me: Visitor, engine: Engine) -> None:
@@ -41,23 +44,34 @@ def draw(me: Visitor, engine: Engine) -> None:
 
 def _models(me: Visitor, engine: Engine) -> None:
     """Another model, where visitors may choose one; the best that fits in one click."""
-    listed = {entry.card.name: entry for entry in engines.choices()} if engines.is_settled(engine) else {}
-    if not listed:
+    provider, offer = engines.provider(), engines.SHARED.offer
+    if offer is None:
         return
-    current = engine.card.name
-    names = [*dict.fromkeys((current, *listed))]  # a folder is in no list
-    chosen = st.selectbox(me.texts.model, names, format_func=lambda name: _title(listed.get(name), name), key=MODEL)
-    if entry := listed.get(chosen):
+    listed, current = offer.models(provider), engine.card.name
+    known = choosable(listed, engine.card)
+    if st.session_state.get(SHOWN) != (state := engines.state()):  # whoever chose it, the picker stands on it
+        wish = provider.wish or Wish(current)
+        st.session_state[SHOWN], st.session_state[MODEL], st.session_state[DTYPE] = state, wish.model, wish.dtype
+    name = st.selectbox(me.texts.model, [*known], format_func=lambda name: _title(known[name]), key=MODEL)
+    if isinstance(entry := known.get(name), Listed):
         st.caption(_facts(me, entry))
-    st.button(me.texts.switch, key="switch", disabled=chosen == current, on_click=_switch, args=(me, chosen))
-    best = best_fitting([*listed.values()]) or engine.card
+    dtypes = [*dict.fromkeys((*offer.dtypes(provider), st.session_state[DTYPE]))]
+    automatic = me.texts.automatic
+    dtype = st.selectbox(
+        me.texts.number_type, dtypes, format_func=lambda dtype: automatic if dtype == "auto" else dtype, key=DTYPE
+    )
+    now = Wish(current) if provider.wish is None else provider.wish
+    is_same = provider.is_ready and (name, dtype) == (current, now.dtype)
+    is_late = is_same or provider.is_changing
+    st.button(me.texts.switch, key="switch", disabled=is_late, on_click=_switch, args=(me, name, dtype))
+    best = offer.best(provider) or engine.card
     if current == BUILT_IN != best.name:
         label = me.texts.best_model.format(model=best.title, size=f"{best.download_gib:g} GiB")
-        st.button(label, key="best", on_click=_switch, args=(me, best.name))
+        st.button(label, key="best", on_click=_switch, args=(me, best.name, "auto"))
 
 
-def _title(entry: Listed | None, name: str) -> str:
-    return entry.card.title if entry else name
+def _title(entry: Listed | ModelCard) -> str:
+    return entry.card.title if isinstance(entry, Listed) else entry.title
 
 
 def _facts(me: Visitor, entry: Listed) -> str:
@@ -70,10 +84,16 @@ def _facts(me: Visitor, entry: Listed) -> str:
     return " · ".join([*facts, ", ".join(card.languages[:LANGUAGES_SHOWN]), card.licence])
 
 
-def _switch(me: Visitor, name: str) -> None:
-    engines.switch(name)
-    st.session_state[MODEL] = name
-    me.notice = me.texts.switched.format(model=engines.engine().card.title)
+def _switch(me: Visitor, name: str, dtype: str) -> None:
+    """Begin it; the line about the model tells everybody how it goes."""
+    provider, offer = engines.provider(), engines.SHARED.offer
+    if offer is None:
+        return
+    me.notice = ""
+    try:
+        provider.switch(name, dtype, offer.fits(provider, name))
+    except OmniLMMError as error:
+        me.notice = me.texts.told(str(error))
 
 
 def _files(me: Visitor) -> None:

@@ -6,31 +6,35 @@ import streamlit as st
 
 from omnilmm.catalog import ROOT
 from omnilmm.engine.events import Engine
-from omnilmm.engine.starting import StartingEngine
 from omnilmm.images.formats import UPLOADS
 from omnilmm.images.pixels import open_picture
+from omnilmm.ui.markup import plain_markdown
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.server import ICON
+from omnilmm.ui.status import change_line, status
 from omnilmm.ui.streamlit_page import beside, engines, talk
 from omnilmm.ui.streamlit_page.browser import memory, script
 from omnilmm.ui.streamlit_page.visitor import FILES, QUESTION, Visitor, visitor
 
 STYLE = ROOT / "assets" / "streamlit.css"
-TICK_S = 0.5
+TICK_S, IDLE_S = 0.5, 3.0  # how often the page looks for news of the model: while it changes, and else
 
 
 def draw() -> None:
     """Draw the page for whoever looks at it."""
-    me, engine = visitor(), engines.engine()
+    state = engines.state()  # before anything is drawn: what changes meanwhile is drawn anew
+    me, engine = visitor(), engines.provider()
+    engines.SHARED.were_any = True
     st.set_page_config(page_title=me.texts.title, page_icon=ICON, layout="centered")
     st.html(STYLE)
     me.settle()
+    _tell_news(me)
     me.keep()
     with st.sidebar:
         beside.draw(me, engine)
     with st.container(key="header"):
         st.title(me.texts.title, anchor=False)
-        st.fragment(_model_line, run_every=None if engines.is_settled(engine) else TICK_S)(me, engine)
+        st.fragment(_model_line, run_every=TICK_S if state[1] else IDLE_S)(me, state)
     if not me.history.messages and me.answering is None:
         st.markdown(me.texts.empty_chat)
         _samples(me)
@@ -66,12 +70,34 @@ def _bottom(me: Visitor, engine: Engine) -> None:
     )
 
 
-def _model_line(me: Visitor, engine: Engine) -> None:
-    """Which model answers, or how far it is."""
-    if isinstance(engine, StartingEngine) and not engine.is_ready:
-        st.caption(me.texts.starting_line(engine.card, engine.progress, engine.failure))
-    else:
-        st.caption(me.texts.model_line(engine))
+def _model_line(me: Visitor, drawn: tuple[int, bool]) -> None:
+    """Which model answers, and what becomes of another one that somebody chose; drawn by itself again and again.
+
+    Args:
+        me: who looks.
+        drawn: for which state of the model the rest of the page was drawn.
+    """
+    provider = engines.provider()
+    if engines.state() != drawn:
+        st.rerun()  # the whole page, once: what can be set, and how often to look, is another now
+    with st.container(gap="xsmall"):
+        for line in filter(None, status(provider, me.texts)):
+            st.caption(plain_markdown(line))
+    if engines.SHARED.offer and provider.change and provider.change.can_be_cancelled:
+        st.button(me.texts.cancel_change, key="cancel-change", on_click=_cancel)
+
+
+def _tell_news(me: Visitor) -> None:
+    """How a change of models ended, wherever on the page one is."""
+    news = engines.provider().news
+    is_new = news is not None and news.is_over and news is not me.news and me.is_drawn
+    if is_new and (line := change_line(news, me.texts)):
+        st.toast(plain_markdown(line), duration="long")
+    me.news, me.is_drawn = news, True
+
+
+def _cancel() -> None:
+    engines.provider().cancel()
 
 
 def _samples(me: Visitor) -> None:

@@ -16,6 +16,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from omnilmm.conversation import Conversation, Part, Picture
+from omnilmm.engine.change import Change
 from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options
 from omnilmm.errors import ImageError, OmniLMMError
@@ -48,6 +49,8 @@ class Visitor:
         turns: how many began here or came back, each of which should come into view.
         looked: ids of the uploads that were looked at.
         refusals: how many of them were no picture.
+        news: of the model, that the visitor was told last.
+        is_drawn: whether the page was drawn before.
         token: under which the conversation is kept; empty until the browser has answered.
     """
 
@@ -59,6 +62,8 @@ class Visitor:
         self.notice, self.refused, self.unfit = "", "", ""
         self.turns, self.refusals = 0, 0
         self.looked: set[str] = set()
+        self.news: Change | None = None
+        self.is_drawn = False
         self.token = ""
         self.page = ""  # which open page shows it
         self._asked: tuple[Part, ...] = ()  # comes back into the box if nothing comes of it
@@ -84,7 +89,7 @@ class Visitor:
 
     def ask(self) -> None:
         """Answer what is in the question box, with the pictures that wait."""
-        given, engine = st.session_state[QUESTION], engines.engine()
+        given, engine = st.session_state[QUESTION], engines.provider()
         are_pictures = self.take_uploads() and (not given.files or self.add(*given.files))
         asked: tuple[Part, ...] = (*self.pending, given.text)
         self.pending = []
@@ -243,7 +248,7 @@ class Visitor:
         return Runtime.exists() and Runtime.instance().is_active_session(self.page)
 
     def _answer(self, drafts: Callable[[Engine, Options], Iterator[Draft]]) -> None:
-        engine = engines.engine()  # the one of now, not of when the button was drawn
+        engine = engines.provider()
         if options := self._options(engine):
             self._start(lambda: drafts(engine, options))
 

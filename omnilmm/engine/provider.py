@@ -1,0 +1,408 @@
+"""The one model that answers everybody, and how another one takes its place without anybody losing anything.
+
+    switch ── checking, downloading ── ending ─────── loading ─────────────────── done
+              │ the old model answers    │ its answers  │ questions wait;          all visitors are told
+              └> failed, cancelled:      └ end, then    └> restored: it could not be loaded, or not answer,
+                 nothing has changed       it is let go    so the old one was loaded again
+
+One change at a time: a second wish is refused until the first is over, or cancelled, which anybody may while it is
+checked or downloaded. It belongs to the server, not to a visitor: who closes the page half-way ends nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import reprlib
+import threading
+import time
+from collections.abc import Collection, Generator, Hashable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+from omnilmm.catalog import ModelCard, find
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.change import OVER, Change, Loadable, Prepare, Stage, WarmingUp, Wish
+from omnilmm.engine.events import Engine, Event, Finished, Preview, Progress, TextDelta, Timings, Usage, View
+from omnilmm.engine.options import Options
+from omnilmm.errors import CheckpointError, OmniLMMError, SwitchError
+from omnilmm.hardware import DTYPE_WISHES, DTYPES, QUANTISED, Choice
+
+HEARTBEAT_S = 0.3  # the longest that `next()` of a stream blocks
+FINISH_S = 20.0  # so long answers of the old model may go on; then they are cut off where they are
+NEWS_S = 60.0  # so long everybody is told that another model answers now
+LEAVE_S = 30.0  # so long those that were cut off may take to leave; then the old model stays
+STOP_S = 15.0  # a connection that hangs is given up within 10
+CANCELLED = SwitchError("The download was stopped; the next attempt goes on with it.")
+PENDING = Choice("…", "still loading")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Answer:
+    """One that is being given."""
+
+    engine: Engine | None
+    called_off: threading.Event = field(default_factory=threading.Event)
+
+
+class ModelProvider:
+    """An engine (see `events.Engine`) that stays the same for its callers while the model behind it changes.
+
+    Args:
+        prepare: gets a model ready to be loaded.
+        names: of the models that visitors may choose.
+    """
+
+    def __init__(self, prepare: Prepare | None = None, names: Collection[str] = ()) -> None:
+        self._prepare, self.names = prepare, set(names)
+        self.change: Change | None = None
+        self.version = 0  # rises whenever another model is to be shown
+        self.wish: Wish | None = None
+        self._engine: Engine | None = None
+        self._loaded: Loadable | None = None  # what the engine was loaded from
+        self._answers: set[_Answer] = set()
+        self._waits = False  # new questions wait
+        self._cancelled = threading.Event()
+        self._told_s = 0.0  # when the newest change came to its end
+        self._changed = threading.Condition()
+
+    @classmethod
+    def holding(cls, engine: Engine) -> ModelProvider:
+        """One whose engine is there already, and stays."""
+        provider = cls()
+        provider._engine = engine
+        return provider
+
+    # --- which model --------------------------------------------------------------------------------------------------
+
+    @property
+    def card(self) -> ModelCard:
+        """Of the model that answers, or that is being loaded to answer."""
+        engine, change = self._engine, self.change
+        if engine is not None:
+            return engine.card
+        if change is None:
+            raise SwitchError("No model was asked for yet.")
+        return change.before if change.stage == "restoring" and change.before else change.card
+
+    @property
+    def device(self) -> Choice:
+        """On what, and why."""
+        engine = self._engine
+        return engine.device if engine is not None else PENDING
+
+    @property
+    def dtype(self) -> Choice:
+        """With which number type, and why."""
+        engine = self._engine
+        return engine.dtype if engine is not None else PENDING
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """What its weights really take."""
+        engine = self._engine
+        return engine.memory_bytes if engine is not None else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a model is there."""
+        return self._engine is not None
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether a model is on its way."""
+        return self.change is not None and not self.change.is_over
+
+    @property
+    def failure(self) -> OmniLMMError | None:
+        """Why no model answers; None while one does, or is on its way."""
+        return self.change.failure if self.change and self.change.is_over and not self.is_ready else None
+
+    @property
+    def news(self) -> Change | None:
+        """What visitors should hear of the newest change: success and an end at their wish for a while only."""
+        change = self.change
+        passes = change is not None and change.stage in ("done", "cancelled")
+        return None if passes and time.monotonic() > self._told_s + NEWS_S else change
+
+    @property
+    def progress(self) -> Progress:
+        """What somebody who waits for an answer is told."""
+        change = self.change
+        if change is not None and change.stage == "downloading":
+            return Progress("downloading", *change.progress)
+        return Progress("loading")
+
+    # --- changing it --------------------------------------------------------------------------------------------------
+
+    def begin(self, wish: Wish) -> None:
+        """Load the first model, in the background.
+
+        Raises:
+            OmniLMMError: There is no such model.
+        """
+        card = find(wish.model)
+        self.names |= {wish.model, card.name}
+        self._start(replace(wish, model=card.name), card)
+
+    def switch(self, model: object, dtype: object = "auto", fits: str | None = None) -> bool:
+        """Let another model answer everybody; it takes its time in the background, see `change`.
+
+        Args:
+            model: one of `names`, whatever a visitor's browser may have sent.
+            dtype: "auto" or a number type, likewise.
+            fits: see `Wish`.
+
+        Returns:
+            Whether a change has begun; not where that model answers, or is on its way, already.
+
+        Raises:
+            SwitchError: No such model or number type, or another change is under way; nothing has changed.
+        """
+        if not isinstance(model, str) or model not in self.names:
+            raise SwitchError(f"There is no model {reprlib.repr(model)} to choose here.")
+        if not isinstance(dtype, str) or dtype not in ("auto", *DTYPES, *QUANTISED):
+            raise SwitchError(f"Unknown number type {reprlib.repr(dtype)}: expected {DTYPE_WISHES}.")
+        return self._start(Wish(model, dtype, fits), find(model))
+
+    def _start(self, wish: Wish, card: ModelCard) -> bool:
+        with self._changed:
+            now = self.wish
+            if now and (wish.model, wish.dtype) == (now.model, now.dtype) and (self.is_changing or self.is_ready):
+                return False
+            if self.is_changing and self.change:
+                raise SwitchError(
+                    f"{self.change.card.title} is on its way already: wait until that is over, or cancel it first."
+                )
+            before = self.wish
+            self.wish = wish
+            self._cancelled.clear()
+            self.change = Change(card, self._engine.card if self._engine else None)
+            if not self._engine:
+                self.version += 1
+        threading.Thread(target=self._run, args=(wish, before), name="switching", daemon=True).start()
+        return True
+
+    def cancel(self) -> bool:
+        """Give up the change that is under way, as long as the old model can stay; what has come is kept.
+
+        Returns:
+            Whether there was anything to cancel.
+        """
+        with self._changed:
+            if self.change is None or not self.change.can_be_cancelled:
+                return False
+            self._cancelled.set()
+            self._tell("cancelling")
+            return True
+
+    def wait(self) -> None:
+        """Until the model is there.
+
+        Raises:
+            OmniLMMError: Why it cannot be loaded.
+        """
+        with self._changed:
+            while not self._changed.wait_for(lambda: not self.is_changing, HEARTBEAT_S):
+                pass  # in steps, so that Ctrl-C is heard
+        if self._engine is None:
+            raise self._reason()
+
+    def stop(self) -> None:
+        """The program ends: a download that is under way stops, and what has come is kept."""
+        is_fetching = self.change is not None and self.change.stage == "downloading"
+        if self.cancel() and is_fetching:
+            with self._changed:
+                self._changed.wait_for(lambda: not self.is_changing, STOP_S)
+
+    # --- answering ----------------------------------------------------------------------------------------------------
+
+    def stream(
+        self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
+    ) -> Generator[Event]:
+        """Answer the last message of a conversation, see `events.Engine`; before that, how far the loading is.
+
+        An answer that has not begun when its model is let go is given by the next one.
+        """
+        while True:
+            answer = yield from self._enter()
+            try:
+                if (yield from self._pass_on(answer, conversation, options, owner)):
+                    return
+            finally:
+                self._leave(answer)
+
+    def views(self, picture: Picture) -> tuple[View, ...] | None:
+        """How the model looks at a picture; None until it is there."""
+        engine = self._engine
+        return engine.views(picture) if engine is not None else None
+
+    def forget(self, owner: Hashable) -> None:
+        """Keep nothing of an owner's conversations."""
+        if (engine := self._engine) is not None:
+            engine.forget(owner)
+
+    def _enter(self) -> Generator[Event, None, _Answer]:
+        """Wait for a model."""
+        while True:
+            with self._changed:
+                if self._engine is None and not self.is_changing:
+                    raise self._reason()
+                if self._engine is not None and not self._waits:
+                    answer = _Answer(self._engine)
+                    self._answers.add(answer)
+                    return answer
+                self._changed.wait(HEARTBEAT_S)
+            yield self.progress
+
+    def _pass_on(
+        self, answer: _Answer, conversation: Conversation, options: Options | None, owner: Hashable
+    ) -> Generator[Event, None, bool]:
+        """What the model says; whether that is all, or it was called off before its first word."""
+        if answer.engine is None:
+            return False
+        said = ""
+        with closing(answer.engine.stream(conversation, options, owner)) as events:
+            for event in events:
+                if answer.called_off.is_set() and not isinstance(event, Finished):
+                    break
+                if isinstance(event, TextDelta | Preview):
+                    said = event.text if isinstance(event, Preview) else said + event.text
+                yield event
+            else:
+                return True
+        if said:
+            yield Finished(said, "switched", Usage(0, 0, 0), Timings(0.0, 0.0, 0.0))
+        return bool(said)
+
+    def _leave(self, answer: _Answer) -> None:
+        answer.engine = None  # before anybody hears that it is free
+        with self._changed:
+            self._answers.discard(answer)
+            self._changed.notify_all()
+
+    def _reason(self) -> OmniLMMError:
+        """Anew each time: a raised one keeps what was on the stack."""
+        if self.failure is None:
+            return SwitchError("No model answers: choose one first.")
+        return type(self.failure)(str(self.failure))
+
+    # --- the thread of a change ---------------------------------------------------------------------------------------
+
+    def _run(self, wish: Wish, before: Wish | None) -> None:
+        ready, failure = self._get_ready(wish)
+        old, title = self._loaded, self.card.title
+        failure = failure or self._let_go()
+        if failure or ready is None:
+            self.wish = before if self.is_ready else None
+            self._tell("cancelled" if self._cancelled.is_set() and self.is_ready else "failed", failure)
+            return
+        failure = self._load(ready, must_answer=old is not None)
+        if failure is None:
+            self._tell("done")
+            if old is None:
+                self._warm_up()
+            return
+        if old is None:
+            self._tell("failed", failure)
+            return
+        self._tell("restoring", failure)
+        again = self._load(old, must_answer=False)
+        if again:
+            logger.error("%s could not be loaded again: %s", title, again)
+        self.wish = None if again else before
+        self._tell("lost" if again else "restored", failure)
+
+    def _get_ready(self, wish: Wish) -> tuple[Loadable | None, OmniLMMError | None]:
+        """Check and download, while the old model answers on."""
+        try:
+            if self._prepare is None:
+                raise SwitchError("The model of this page stays as it is.")
+            ready = self._prepare(wish, self.memory_bytes or 0, self._report)
+            self._check_cancelled()
+        except Exception as error:  # whatever it is, all visitors have to hear of it
+            return None, self._told(error)
+        return ready, None
+
+    def _report(self, done: int, total: int) -> None:
+        self._check_cancelled()
+        with self._changed:
+            if self.change and not self._cancelled.is_set():
+                stage: Stage = "downloading" if done < total else "checking"
+                self.change = replace(self.change, stage=stage, progress=(done, total))
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise SwitchError(str(CANCELLED))
+
+    def _let_go(self) -> OmniLMMError | None:
+        """Let the answers of the old model end, and then the model; why it stays, if it does."""
+        with self._changed:
+            if self._cancelled.is_set():
+                return CANCELLED
+            if self._engine is not None:
+                self._waits = True
+                self._tell("ending")
+                if not self._changed.wait_for(lambda: not self._answers, FINISH_S):
+                    for answer in self._answers:
+                        answer.called_off.set()
+                    if not self._changed.wait_for(lambda: not self._answers, LEAVE_S):
+                        return SwitchError(f"The answers of {self.card.title} did not end, so it stays.")
+            self._engine = self._loaded = None
+            self.version += 1
+            self._tell("loading")
+        return None
+
+    def _load(self, ready: Loadable, *, must_answer: bool) -> OmniLMMError | None:
+        """Load a model into the place of the one that was let go; why that failed, with nothing left of it."""
+        gc.collect()
+        engine: Engine | None = None
+        try:
+            engine = ready.load()
+            if must_answer and isinstance(engine, WarmingUp):
+                engine.warm_up()
+        except Exception as error:
+            failure = self._told(error)
+        else:
+            with self._changed:
+                self._engine, self._loaded, self._waits = engine, ready, False
+                self.version += 1
+            return None
+        del engine
+        gc.collect()
+        return failure
+
+    def _warm_up(self) -> None:
+        """The first model of all: who waits for it is answered first, and told if it fails."""
+        with self._changed:
+            if not isinstance(self._engine, WarmingUp):
+                return
+            answer = _Answer(self._engine)  # as for an answer, nobody lets go of the model meanwhile
+            self._answers.add(answer)
+        try:
+            if isinstance(answer.engine, WarmingUp):
+                answer.engine.warm_up()
+        except Exception:  # then the first answer will say what is wrong
+            logger.exception("%s could not be warmed up", self.card.title)
+        finally:
+            self._leave(answer)
+
+    def _tell(self, stage: Stage, failure: OmniLMMError | None = None) -> None:
+        with self._changed:
+            if self.change:
+                self.change = replace(self.change, stage=stage, failure=failure)
+            if stage in OVER:
+                self._waits, self._told_s = False, time.monotonic()
+            self._changed.notify_all()
+
+    def _told(self, error: Exception) -> OmniLMMError:
+        """An error without its traceback, which would keep a half-loaded model in memory."""
+        if isinstance(error, OmniLMMError):
+            if self.change and self.change.before and not self._cancelled.is_set():
+                logger.warning("%s was not taken into use. %s", self.change.card.title, error)
+            return type(error)(str(error))
+        title = self.change.card.title if self.change else "The model"
+        logger.error("%s could not be loaded", title, exc_info=error)
+        return CheckpointError(f"{title} could not be loaded: {error}. The log has the details.")
