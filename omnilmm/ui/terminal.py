@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,9 @@ from omnilmm.engine.options import Options
 from omnilmm.errors import InputError, OmniLMMError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.archive import read_conversation_file
+from omnilmm.ui.note import Note
 from omnilmm.ui.streams import can_show, one_line, require_text
+from omnilmm.ui.texts import ENGLISH
 
 HELP = """Type a question. Commands:
   /image FILE     show a picture with the next question
@@ -74,6 +77,7 @@ class Terminal:
     pending: list[Picture] = field(default_factory=list)
     out: TextIO = field(default_factory=lambda: sys.stdout)
     notes: TextIO = field(default_factory=lambda: sys.stderr)
+    _line: int = field(default=0, init=False)  # characters of the line that says what is waited for
 
     def run(self, read: Callable[[str], str] = input) -> None:
         """Read lines until the end of the input or /quit."""
@@ -142,10 +146,12 @@ class Terminal:
 
     def _turn(self, asked: Conversation) -> Finished | None:
         """Stream an answer; only a turn that gave at least some text changes the conversation."""
-        shown, finished = "", None
+        shown, finished, asked_s = "", None, time.monotonic()
         with closing(self.engine.stream(asked, self.options, "terminal")) as events:
             try:
                 for event in events:
+                    if not isinstance(event, Progress):
+                        self._clear_line()
                     if isinstance(event, TextDelta):
                         shown += event.text
                         self._write(event.text)
@@ -153,9 +159,10 @@ class Terminal:
                         finished = event
                         self._write(event.text[len(shown) :] + "\n")
                         shown = event.text
-                    elif isinstance(event, Progress) and event.stage == "waiting" and not event.done:
-                        self.note(f"({event.total} ahead of you)")
+                    elif isinstance(event, Progress) and not shown:
+                        self._waiting(event, int(time.monotonic() - asked_s))
             except KeyboardInterrupt:
+                self._clear_line()
                 self._write("\n")
                 self.note("(stopped)")
         if shown:
@@ -168,6 +175,22 @@ class Terminal:
         if finished:
             self.note(figures(finished))
         return finished
+
+    def _waiting(self, event: Progress, waited_s: int) -> None:
+        """What is done before the first word: on a terminal a line that goes, in a file no more than who is ahead."""
+        if self.notes.isatty():
+            line = f"({ENGLISH.note(Note(event, waited_s=waited_s))})"
+            self.notes.write(f"\r{line:<{self._line}}")
+            self.notes.flush()
+            self._line = len(line)
+        elif event.stage == "waiting" and not event.done:
+            self.note(f"({event.total} ahead of you)")
+
+    def _clear_line(self) -> None:
+        if self._line:
+            self.notes.write("\r" + " " * self._line + "\r")
+            self.notes.flush()
+            self._line = 0
 
     def _retry(self) -> None:
         whole, last = self.conversation, self._last_question()
