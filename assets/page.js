@@ -9,7 +9,14 @@ window.omnilmm = (() => {
 
   /* In sessionStorage: each tab has a conversation of its own, and it goes with the tab. */
   const remembered = () => [read(sessionStorage, MEMORY), read(localStorage, LANGUAGE)];
-  const remember = (memory) => { sent.text = null; if (memory) write(sessionStorage, MEMORY, memory); };
+  const remember = (memory) => {
+    sent.text = null;
+    if (!memory) return;
+    write(sessionStorage, MEMORY, memory);
+    const { chat, restore, account } = JSON.parse(memory);
+    omnilmmHistory.connect({ chat, restore, account, ask: (names) => give("keep", names), open: (past) => give("open-past", past) });
+    omnilmmHistory.changed();
+  };
   const speak = (code) => { document.documentElement.lang = code; document.documentElement.dataset.ready = "yes"; };
   const choose = (code) => { write(localStorage, LANGUAGE, code); speak(code); return [code]; };
 
@@ -43,6 +50,10 @@ window.omnilmm = (() => {
     if (source && dialog && dialog.open) dialog.firstChild.src = source;
   };
 
+  /* What a button's handler is given; it is taken once. */
+  const given = {};
+  const give = (name, value) => { given[name] = value; press(`do-${name}`); };
+  const take = (name) => { const value = given[name]; delete given[name]; return [value ?? null]; };
   const press = (id) => document.getElementById(id)?.click();
 
   /* The end of the conversation is followed until the reader scrolls up; a question that is sent brings it back. */
@@ -203,6 +214,8 @@ window.omnilmm = (() => {
     watch();
     watchStop();
     if (sent.text !== null && typed()?.value !== sent.text) sent.text = null;
+    const past = document.getElementById("past-chats");
+    if (past && !past.firstChild) omnilmmPastChats(past, JSON.parse(past.dataset.texts));
     for (const image of document.querySelectorAll("#chat .picture, #seen img")) {
       if (image.tabIndex < 0) { image.tabIndex = 0; image.setAttribute("role", "button"); }
     }
@@ -217,6 +230,6 @@ window.omnilmm = (() => {
   return {
     remembered, remember, speak, choose, save, showFull, asked, sent: send, toNewest, remove,
     stop: () => stopButton()?.click(),
-    refused: () => refused, number: () => [clicked],
+    refused: () => refused, number: () => [clicked], has: () => take("keep"), opened: () => take("open-past"),
   };
 })();

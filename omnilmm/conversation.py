@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -125,17 +126,24 @@ class Conversation:
 
     def to_json(self) -> str:
         """The conversation as JSON, pictures as base64 PNG."""
+        return json.dumps(self.to_document(_png), ensure_ascii=False, indent=1)
+
+    def to_document(self, image: Callable[[Picture], str]) -> dict[str, Any]:
+        """The same as objects, `image` giving what stands in place of each picture."""
         messages = [
-            {"role": message.role, "content": [_part_to_json(part) for part in message.parts]}
+            {"role": message.role, "content": [_part_to_json(part, image) for part in message.parts]}
             for message in self.messages
         ]
-        document = {"format": EXPORT_FORMAT, "system": self.system, "messages": messages}
-        return json.dumps(document, ensure_ascii=False, indent=1)
+        return {"format": EXPORT_FORMAT, "system": self.system, "messages": messages}
 
 
-def _part_to_json(part: Part) -> dict[str, Any]:
+def _part_to_json(part: Part, image: Callable[[Picture], str]) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
+    return {"type": "image", "image": image(part)}
+
+
+def _png(picture: Picture) -> str:
     buffer = io.BytesIO()
-    part.image.save(buffer, format="PNG")
-    return {"type": "image", "image": base64.b64encode(buffer.getvalue()).decode()}
+    picture.image.save(buffer, format="PNG")
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -16,6 +16,8 @@ from omnilmm.ui.session import Draft, Session, State
 
 log = logging.getLogger("omnilmm.page")
 
+PUT_AWAY_S = 10.0  # the longest that a stopped answer needs to be put away
+
 Outcome = State | Literal["failed"]
 
 

@@ -7,12 +7,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from omnilmm.conversation import Conversation, Message, Role
 from omnilmm.ui.note import Note
+from omnilmm.ui.past import Chat
 
 KEPT_S = 30 * 60
 MOST_BYTES = 2**30
@@ -22,10 +23,11 @@ _MESSAGE_BYTES = 1000  # besides text and pixels
 
 @dataclass(frozen=True)
 class Kept:
-    """A conversation with the notes under its answers."""
+    """A conversation with the notes under its answers, and which of its browser's chats it is."""
 
     conversation: Conversation
     notes: tuple[Note | None, ...]
+    chat: Chat = field(default_factory=Chat)
 
     @property
     def size(self) -> int:
@@ -96,6 +98,9 @@ class Memory(BaseModel):
         token: of the conversation in the `Keeper`.
         language: that the visitor chose; empty for the browser's own.
         said: role, text and number of pictures of each message.
+        chat: which of the browser's past chats it is.
+        restore: the past chat to open if the browser has it: the server lost its pictures.
+        account: the name of the visitor; empty where nobody has one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -103,12 +108,18 @@ class Memory(BaseModel):
     token: str = Field(default="", max_length=100)
     language: str = Field(default="", max_length=10)
     said: tuple[tuple[Role, str, int], ...] = ()
+    chat: str = Field(default="", max_length=100)
+    restore: str = Field(default="", max_length=100)
+    account: str = ""
 
     @classmethod
-    def of(cls, token: str, language: str, conversation: Conversation) -> Memory:
+    def of(
+        cls, token: str, language: str, conversation: Conversation, chat: Chat | None = None, account: str = ""
+    ) -> Memory:
         """What to remember of a conversation."""
         said = tuple((message.role, message.text, len(message.pictures)) for message in conversation.messages)
-        return cls(token=token, language=language, said=said)
+        ids = {"chat": chat.id, "restore": chat.text_of} if chat else {}
+        return cls(token=token, language=language, said=said, account=account, **ids)
 
     @classmethod
     def read(cls, stored: str) -> Memory:
@@ -119,6 +130,11 @@ class Memory(BaseModel):
             return cls()
         roles = [role for role, _, _ in memory.said]
         return memory if roles == ["user", "assistant"] * (len(roles) // 2) else cls()
+
+    @property
+    def lost_chat(self) -> Chat:
+        """For the text of a conversation whose pictures the server has no more."""
+        return Chat(text_of=self.restore or self.chat)
 
     def conversation(self, lost: str) -> Conversation:
         """The text, with `lost` said in place of each picture."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
@@ -155,6 +156,12 @@ def notice_html(notice: str, *, stays: bool = False) -> str:
     """
     kind = "notice stays" if stays else "notice"
     return f'<p class="{kind}" role="alert">{html.escape(notice)}</p>' if notice else ""
+
+
+def past_chats(texts: Texts) -> str:
+    """The place that `assets/past_chats.js` fills, with what it says there."""
+    said = html.escape(json.dumps(texts.past | {"language": texts.code}, ensure_ascii=False))
+    return f'<div id="past-chats" data-texts="{said}"></div>'
 
 
 def _entity(character: str) -> str:

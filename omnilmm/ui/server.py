@@ -19,9 +19,9 @@ from omnilmm.images.pixels import MAX_FILE_BYTES
 from omnilmm.ui import texts
 
 HOST = "127.0.0.1"
-STYLE = ROOT / "assets" / "page.css"
+STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
 ICON = ROOT / "assets" / "icon.png"
-SCRIPT = ROOT / "assets" / "page.js"
+SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js"))
 # A picture that an answer names by its address would tell that server who reads the answer.
 POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self'; font-src 'self' data:"
 # Uploads that were attached but never sent; what was sent is deleted when its turn is kept.
@@ -75,8 +75,8 @@ def launch(
         prevent_thread_lock=True,
         quiet=True,
         theme=theme(),
-        css_paths=STYLE,
-        head=f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><script>{SCRIPT.read_text()}</script>',
+        css_paths=[*STYLES],
+        head=_head(),
         favicon_path=ICON,
         footer_links=[],
         run_history=False,  # it would keep questions and answers in the browser's storage
@@ -88,6 +88,11 @@ def launch(
         state_session_capacity=256,  # what Gradio itself keeps of each visitor's widgets
     )
     return str(address)
+
+
+def _head() -> str:
+    scripts = "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in SCRIPTS)
+    return f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">{scripts}'
 
 
 def theme() -> Any:

@@ -22,6 +22,7 @@ from omnilmm.engine.options import Options
 from omnilmm.errors import InputError
 from omnilmm.ui.keeping import Kept
 from omnilmm.ui.note import Note
+from omnilmm.ui.past import Chat
 from omnilmm.ui.texts import ENGLISH, Texts
 
 REFRESH_S = 0.05  # a page is repainted at most this often: a fast model would outrun the browser
@@ -100,6 +101,7 @@ class Session:
     Attributes:
         conversation: the turns that are kept.
         notes: for the small line under each answer of it.
+        chat: which of the visitor's past chats it is, or will be.
         texts: the visitor's language.
         closed: the visitor is gone.
     """
@@ -107,8 +109,10 @@ class Session:
     def __init__(self, texts: Texts = ENGLISH) -> None:
         self.conversation = Conversation()
         self.notes: tuple[Note | None, ...] = ()
+        self.chat = Chat()
         self.texts = texts
         self._turn = threading.Lock()
+        self._changing = threading.Lock()  # a chat is never seen with the conversation of another one
         self._running: _Running | None = None
         self._asking: set[object] = set()  # answers that are given, or wait for the one before them
         self.closed = False
@@ -175,13 +179,15 @@ class Session:
             if not self.conversation.messages:
                 raise InputError(self.texts.nothing_to_undo)
             question = self.conversation.messages[-2]
-            self._become(self.conversation.without_last(2), self.notes[:-1])
+            self._become(self.conversation.without_last(2), self.notes[:-1], self.chat)
             return question
 
-    def take_up(self, conversation: Conversation, notes: tuple[Note | None, ...] | None = None) -> None:
+    def take_up(
+        self, conversation: Conversation, notes: tuple[Note | None, ...] | None = None, chat: Chat | None = None
+    ) -> None:
         """Go on with another conversation, e.g. an imported one; the running answer is stopped first."""
         with self._next_turn():
-            self._become(conversation, notes or (None,) * (len(conversation.messages) // 2))
+            self._become(conversation, notes or (None,) * (len(conversation.messages) // 2), chat or Chat())
 
     def set_system(self, system: str) -> None:
         """What the model should keep in mind from the next question on."""
@@ -195,10 +201,12 @@ class Session:
     @property
     def kept(self) -> Kept:
         """What is to be kept of it for a visitor who comes back."""
-        return Kept(self.conversation, self.notes)
+        with self._changing:
+            return Kept(self.conversation, self.notes, self.chat)
 
-    def _become(self, conversation: Conversation, notes: tuple[Note | None, ...]) -> None:
-        self.conversation, self.notes = conversation, notes
+    def _become(self, conversation: Conversation, notes: tuple[Note | None, ...], chat: Chat) -> None:
+        with self._changing:
+            self.conversation, self.notes, self.chat = conversation, notes, chat
 
     def stop(self) -> None:
         """Stop the running answer, if there is one, and keep what it has said."""
@@ -221,7 +229,7 @@ class Session:
         self._leave_engine()
 
     def _forget(self) -> None:
-        self.conversation, self.notes = Conversation(system=self.conversation.system), ()
+        self._become(Conversation(system=self.conversation.system), (), Chat())
         self._leave_engine()
 
     def _leave_engine(self) -> None:
@@ -274,6 +282,8 @@ class Session:
             self.notes = (*self.notes[: len(history.messages) // 2], note)
             answer = Message("assistant", (draft.text,))
             system = self.conversation.system  # it may have been changed meanwhile
+            if self.chat.text_of:  # from here on it is one of its own
+                self.chat = replace(self.chat, text_of="")
             self.conversation = Conversation((*history.messages, question, answer), system)
         yield draft
 

@@ -118,6 +118,7 @@ class Texts(BaseModel):
     export_markdown: str
     import_chat: str
     imported: str
+    past: dict[str, str]
     model: str
     switch: str
     changes: dict[Stage, str]

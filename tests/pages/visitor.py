@@ -173,10 +173,18 @@ class Visitor:
         if not self.page.locator(f"#{panel} button.open").count():
             self.page.locator(f"#{panel} button").first.click()
 
+    def unfold_past(self) -> None:
+        """Open the list of past chats."""
+        self.unfold("past")
+
     @property
     def is_idle(self) -> bool:
         """Whether no answer is being given."""
         return not self.stop.is_visible()
+
+    def settled(self) -> None:
+        """Wait until no answer is being given; what is drawn anew is not faded here."""
+        self.until(lambda: self.is_idle)
 
     def reload(self) -> None:
         """F5."""

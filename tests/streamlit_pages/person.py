@@ -220,6 +220,11 @@ class Person:
         if not self.button("export-json").is_visible():
             self.page.get_by_text(ENGLISH.export, exact=True).click()
 
+    def unfold_past(self) -> None:
+        """Open the list of past chats."""
+        self.page.get_by_text(ENGLISH.past["title"], exact=True).click()
+        self.page.locator(".past-switch").wait_for()
+
     @property
     def is_idle(self) -> bool:
         """Whether no answer is being given."""

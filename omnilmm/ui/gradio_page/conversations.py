@@ -76,7 +76,7 @@ class Conversations:
             notice = visit.session.texts.told(str(error))
         finally:
             Path(path).unlink(missing_ok=True)
-        return self.shared.paint(visit, notice=notice)
+        return self.shared.paint(visit, notice=notice) | self.shared.system(visit)
 
     def export_json(self, request: gr.Request) -> Painted:
         """The conversation with its pictures."""

@@ -14,6 +14,7 @@ import gradio as gr
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.gradio_page.choices import Choices
 from omnilmm.ui.gradio_page.conversations import Conversations
+from omnilmm.ui.gradio_page.past import Past
 from omnilmm.ui.gradio_page.pictures import Pictures
 from omnilmm.ui.gradio_page.shared import Painted, Shared, merged
 from omnilmm.ui.gradio_page.turns import Turns
@@ -42,6 +43,7 @@ class Page:
             self.shared = Shared(provider, offer, most_answers, self.visits, self.widgets)
             self.turns, self.conversations = Turns(self.shared), Conversations(self.shared)
             self.pictures, self.choices = Pictures(self.shared), Choices(self.shared)
+            self.past = Past(self.shared)
             self._wire()
 
     def _wire(self) -> None:
@@ -68,7 +70,8 @@ class Page:
             (w.undo.click, self.conversations.undo, [w.box]),
             (w.upload.upload, self.conversations.take_up, [w.upload]),
         ):
-            event(handler, inputs, outputs=turn, **at_once).then(**remember)
+            event(handler, inputs, outputs=[*turn, w.system], **at_once).then(**remember)
+        self._wire_past([*turn, w.system], at_once, quiet, remember)
         w.box.stop(self.turns.stop, queue=False, **quiet)
         w.edit.click(
             self.conversations.edit,
@@ -108,6 +111,19 @@ class Page:
             self.arrive, [w.memory, w.chosen_language], said, js="() => omnilmm.remembered()", **at_once
         ).then(None, w.language, js="omnilmm.speak", **quiet).then(**remember)
         self.demo.unload(self.leave)
+
+    def _wire_past(self, painted: list[Any], at_once: Any, quiet: Any, remember: Any) -> None:
+        """The chats that the browser keeps: emptied here once it has them, since Gradio would keep them, too."""
+        w = self.widgets
+        empty = quiet | {"fn": lambda: None, "queue": False}
+        w.keep.click(self.past.give, w.has, w.sheet, js="() => omnilmm.has()", **at_once).then(
+            None, w.sheet, js="omnilmmHistory.store", **quiet
+        ).then(outputs=w.sheet, **empty).then(None, js="omnilmmHistory.kept", **quiet)
+        w.open_past.click(
+            self.past.open, w.opened, [*painted, w.sheet_before], js="() => omnilmm.opened()", **at_once
+        ).then(None, w.sheet_before, js="omnilmmHistory.store", **quiet).then(outputs=w.sheet_before, **empty).then(
+            **remember
+        )
 
     def arrive(self, request: gr.Request, memory: str, language: str) -> Painted:
         """The page was opened, or loaded anew: in the visitor's language, with what they had before."""

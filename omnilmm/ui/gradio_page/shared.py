@@ -82,6 +82,10 @@ class Shared:
             painted |= {w.memory: visit.memory(), w.seen: self.seen(visit)} | self.model(visit)
         return painted
 
+    def system(self, visit: Visit) -> Painted:
+        """The system prompt of a conversation that was taken up."""
+        return {self.widgets.system: gr.update(value=visit.session.conversation.system or "")}
+
     def model(self, visit: Visit) -> Painted:
         """What is said about the model, and how soon to ask for it again."""
         w, texts, provider = self.widgets, visit.session.texts, self.provider

@@ -15,10 +15,10 @@ import gradio as gr
 from omnilmm.conversation import Picture
 from omnilmm.engine.options import Options, options_for
 from omnilmm.images.pixels import open_picture
-from omnilmm.ui.answering import Answering
+from omnilmm.ui.answering import PUT_AWAY_S, Answering
 from omnilmm.ui.controls import chosen_options
 from omnilmm.ui.gradio_page.shared import EMPTY, NOT_EDITING, Painted, Shared, open_upload
-from omnilmm.ui.gradio_page.visits import PUT_AWAY_S, Question, Visit
+from omnilmm.ui.gradio_page.visits import Question, Visit
 from omnilmm.ui.samples import Sample
 from omnilmm.ui.session import Draft
 

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omnilmm.catalog import ModelCard
-from omnilmm.ui.answering import Answering
+from omnilmm.ui.answering import PUT_AWAY_S, Answering
 from omnilmm.ui.keeping import Keeper, Memory
 from omnilmm.ui.session import Session
-
-PUT_AWAY_S = 10.0  # the longest that a stopped answer needs to be put away
 
 Question = dict[str, Any]  # the value of the question box: "text" and "files"
 
@@ -54,7 +52,8 @@ class Visit:
 
     def memory(self) -> str:
         """What its browser should keep: the token, and the conversation without pictures."""
-        return Memory.of(self.token, "", self.session.conversation).model_dump_json()
+        kept = self.session.kept
+        return Memory.of(self.token, "", kept.conversation, kept.chat, self.user).model_dump_json()
 
 
 class Visits:
@@ -109,12 +108,12 @@ class Visits:
             if other is not visit and other.key == visit.key:
                 self._put_away(other, closes=False)
         if kept := self.keeper.get(visit.key):
-            visit.session.take_up(kept.conversation, kept.notes)
+            visit.session.take_up(kept.conversation, kept.notes, kept.chat)
             return ""
         conversation = remembered.conversation(visit.session.texts.picture_lost)
         if not conversation.messages:
             return ""
-        visit.session.take_up(conversation)
+        visit.session.take_up(conversation, chat=remembered.lost_chat)
         return visit.session.texts.restored_text
 
     def _put_away(self, visit: Visit, *, closes: bool = True) -> None:

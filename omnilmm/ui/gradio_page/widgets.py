@@ -13,6 +13,7 @@ from omnilmm.engine.options import Mode
 from omnilmm.images.formats import UPLOADS
 from omnilmm.ui.controls import Control, length_control, mode_controls
 from omnilmm.ui.listing import memory
+from omnilmm.ui.markup import past_chats
 from omnilmm.ui.offer import choosable
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.texts import CODES, ENGLISH, Texts, texts_in
@@ -138,6 +139,8 @@ class Widgets:
                 elem_id="import",
                 file_types=[".json"],
             )
+        with self._add(gr.Accordion, lambda texts: {"label": texts.past["title"]}, elem_id="past", open=False):
+            self._add(gr.HTML, lambda texts: {"value": past_chats(texts)})
         with self._add(
             gr.Accordion, lambda texts: {"label": texts.model}, elem_id="models", open=False, visible=switches
         ):
@@ -183,6 +186,11 @@ class Widgets:
         self.full = gr.Textbox(visible=False)  # a picture at full size
         self.refused = gr.JSON(visible=False)  # names of files that are no pictures
         self.bad = gr.JSON(visible=False)  # which files in the question box cannot be used
+        self.sheet, self.sheet_before = gr.JSON(visible=False), gr.JSON(visible=False)  # chats for the browser to keep
+        self.has = gr.JSON(visible=False)  # which pictures of it the browser has
+        self.opened = gr.JSON(visible=False)  # a chat that it kept
+        self.keep = gr.Button(visible="hidden", elem_id="do-keep")
+        self.open_past = gr.Button(visible="hidden", elem_id="do-open-past")
         self.edit = gr.Button(visible="hidden", elem_id="do-edit")
         self.open = gr.Button(visible="hidden", elem_id="do-open")
         self.look = gr.Button(visible="hidden", elem_id="do-look")

@@ -14,11 +14,11 @@ from omnilmm.errors import OmniLMMError
 from omnilmm.ui.archive import to_markdown
 from omnilmm.ui.listing import LANGUAGES_SHOWN, memory
 from omnilmm.ui.offer import choosable
-from omnilmm.ui.streamlit_page import engines, side
-from omnilmm.ui.streamlit_page.visitor import LANGUAGE, Visitor
+from omnilmm.ui.streamlit_page import engines, past, side
+from omnilmm.ui.streamlit_page.visitor import LANGUAGE, SYSTEM, Visitor
 from omnilmm.ui.texts import CODES, texts_in
 
-SYSTEM, IMPORT, MODEL, DTYPE, SHOWN = "system", "import", "model", "dtype", "shown-model"  # keys
+IMPORT, MODEL, DTYPE, SHOWN = "import", "model", "dtype", "shown-model"  # keys
 
 
 def draw(me: Visitor, engine: Engine) -> None:
@@ -35,6 +35,8 @@ def draw(me: Visitor, engine: Engine) -> None:
             )
     with st.expander(me.texts.export):
         _files(me)
+    with st.expander(me.texts.past["title"]):
+        past.show_list(me.texts)
     with st.expander(me.texts.model):
         _models(me, engine)
         st.markdown(me.texts.about(engine.card))

@@ -12,7 +12,7 @@ from omnilmm.ui.markup import plain_markdown
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.server import ICON
 from omnilmm.ui.status import change_line, status
-from omnilmm.ui.streamlit_page import beside, engines, talk
+from omnilmm.ui.streamlit_page import beside, engines, past, talk
 from omnilmm.ui.streamlit_page.browser import memory, script
 from omnilmm.ui.streamlit_page.visitor import FILES, QUESTION, Visitor, visitor
 
@@ -40,6 +40,7 @@ def draw() -> None:
         _samples(me)
     talk.draw(me, engine)
     memory(me.memory, me.come_back)
+    past.keep()
     with st.bottom:
         _bottom(me, engine)
 

@@ -21,9 +21,10 @@ from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options
 from omnilmm.errors import ImageError, OmniLMMError
 from omnilmm.images.pixels import open_picture
-from omnilmm.ui.answering import Answering
+from omnilmm.ui.answering import PUT_AWAY_S, Answering
 from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.keeping import Keeper, Memory
+from omnilmm.ui.past import names_in, read_opened, sheet
 from omnilmm.ui.session import Draft, Session
 from omnilmm.ui.streamlit_page import engines, side
 from omnilmm.ui.texts import Texts, texts_for
@@ -31,6 +32,7 @@ from omnilmm.ui.texts import Texts, texts_for
 QUESTION = "question"  # key of the question box
 FILES = "uploads"  # key of what takes files
 LANGUAGE = "language"  # key of the choice of the language
+SYSTEM = "system"  # key of the system prompt
 
 KEEPER = Keeper()
 
@@ -51,6 +53,8 @@ class Visitor:
         refusals: how many of them were no picture.
         news: of the model, that the visitor was told last.
         is_drawn: whether the page was drawn before.
+        sheet: what the browser is to keep of a conversation, once; see `past.sheet`.
+        is_replaced: the conversation became another one, and the page has to be drawn anew.
         token: under which the conversation is kept; empty until the browser has answered.
     """
 
@@ -64,6 +68,8 @@ class Visitor:
         self.looked: set[str] = set()
         self.news: Change | None = None
         self.is_drawn = False
+        self.sheet: dict[str, Any] | None = None
+        self.is_replaced = False
         self.token = ""
         self.page = ""  # which open page shows it
         self._asked: tuple[Part, ...] = ()  # comes back into the box if nothing comes of it
@@ -187,6 +193,28 @@ class Visitor:
         else:
             self.notice, self.editing, self.turns = self.texts.imported, None, self.turns + 1
 
+    def give_sheet(self, has: object) -> None:
+        """Give the browser the conversation to keep, without the pictures that it has."""
+        kept = self.session.kept
+        self.sheet = sheet(kept.chat, kept.conversation, names_in(has))
+
+    def open_past(self, given: object) -> None:
+        """Go on with a past chat; the one before is given to the browser first, as far as it is."""
+        self.is_replaced, self.notice, self.editing = True, "", None
+        try:
+            opened = read_opened(given)
+        except OmniLMMError as error:
+            self.notice = self.texts.told(str(error))
+            return
+        self.stop()
+        if self.answering is not None:
+            self.answering.done.wait(PUT_AWAY_S)
+        self.settle()
+        self.give_sheet(list(opened.has))
+        self.session.take_up(opened.conversation, chat=opened.chat)
+        self.turns += 1
+        st.session_state[SYSTEM] = opened.conversation.system or ""
+
     def come_back(self, remembered: Memory) -> None:
         """Go on where this browser left off.
 
@@ -210,10 +238,10 @@ class Visitor:
             self.turns += 1
         elif kept := KEEPER.get(token):
             self.turns += 1
-            self.session.take_up(kept.conversation, kept.notes)
+            self.session.take_up(kept.conversation, kept.notes, kept.chat)
         elif remembered.said:
             self.turns += 1
-            self.session.take_up(remembered.conversation(self.texts.picture_lost))
+            self.session.take_up(remembered.conversation(self.texts.picture_lost), chat=remembered.lost_chat)
             self.notice = self.texts.restored_text
         st.session_state.visitor = _OPEN[current.token] = current
 
@@ -237,7 +265,8 @@ class Visitor:
     @property
     def memory(self) -> Memory:
         """What the browser should remember of it."""
-        return Memory.of(self.token, st.session_state.get(LANGUAGE) or "", self.session.conversation)
+        kept = self.session.kept
+        return Memory.of(self.token, st.session_state.get(LANGUAGE) or "", kept.conversation, kept.chat)
 
     def is_put_right(self, engine: Engine) -> bool:
         """Whether what was set wrongly no longer is; then nothing more is said about it."""

@@ -1,0 +1,79 @@
+"""Past chats on the Streamlit page: what the browser is given to keep, and what it brings back; see `ui.past`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from omnilmm.catalog import ROOT
+from omnilmm.ui.access import COOKIE, account_in
+from omnilmm.ui.streamlit_page.visitor import Visitor, visitor
+from omnilmm.ui.texts import Texts
+
+_ASSETS = ROOT / "assets"
+_HISTORY, _LIST = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("history.js", "past_chats.js"))
+_KEEP_JS = """
+let shown = {}
+export default function ({ data, setTriggerValue }) {
+  const history = window.omnilmmHistory, before = shown
+  shown = data
+  const ask = (names) => setTriggerValue("asked", names), open = (past) => setTriggerValue("opened", past)
+  history.connect({ chat: data.chat, restore: data.restore, account: data.account, ask, open })
+  if (data.sheet) history.store(data.sheet).then(history.kept)
+  if (data.state === before.state) return  // drawn anew, for whatever reason
+  if (data.empty && data.chat !== before.chat) return  // nothing was said yet
+  history.changed()
+}
+"""
+_LIST_JS = """
+export default function ({ data, parentElement }) {
+  const root = parentElement.querySelector(".past-chats")
+  if (root.lang === data.language) return
+  root.lang = data.language
+  window.omnilmmPastChats(root, data)
+}
+"""
+_STYLE = (_ASSETS / "past_chats.css").read_text(encoding="utf-8")
+_KEEP = "past"
+_keep = st.components.v2.component("omnilmm_past", js=_HISTORY + _KEEP_JS)
+_list = st.components.v2.component(
+    "omnilmm_past_chats", html="<div class=past-chats></div>", css=_STYLE, js=_HISTORY + _LIST + _LIST_JS
+)
+
+
+def show_list(texts: Texts) -> None:
+    """The switch and the list of past chats."""
+    _list(key="past-chats", data=texts.past | {"language": texts.code})
+
+
+@st.fragment
+def keep() -> None:
+    """Let the browser keep the conversation as it is now, if it wants to; and take up what it brings back."""
+    me = visitor()
+    if me.is_replaced:
+        me.is_replaced = False
+        st.rerun()  # the whole page shows another chat now
+    with st.container(key="past-place"):
+        _keep(key=_KEEP, data=_data(me), on_asked_change=_asked, on_opened_change=_opened, height="content")
+
+
+def _data(me: Visitor) -> dict[str, Any]:
+    kept, sheet, me.sheet = me.session.kept, me.sheet, None  # given once
+    messages = kept.conversation.messages
+    return {
+        "account": account_in(st.context.cookies.get(COOKIE)),
+        "chat": kept.chat.id,
+        "restore": kept.chat.text_of,
+        "state": f"{kept.chat.id} {hash(messages)}",
+        "empty": not messages,
+        "sheet": sheet,
+    }
+
+
+def _asked() -> None:
+    visitor().give_sheet(st.session_state[_KEEP].asked)
+
+
+def _opened() -> None:
+    visitor().open_past(st.session_state[_KEEP].opened)

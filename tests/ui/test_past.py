@@ -1,0 +1,117 @@
+"""What a browser is given to keep, and what comes back of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.options import Sampling
+from omnilmm.errors import InputError
+from omnilmm.ui.access import account_in
+from omnilmm.ui.keeping import Memory
+from omnilmm.ui.past import LOSSLESS_PIXELS, Chat, names_in, read_opened, sheet
+from omnilmm.ui.session import Session
+from tests.ui.scripted import ScriptedEngine
+
+SMALL = Picture(Image.effect_noise((40, 30), 90).convert("RGB"))
+LARGE = Picture(Image.effect_noise((2000, LOSSLESS_PIXELS // 2000 + 1), 90).convert("RGB"))
+TALK = (
+    Conversation(system="Be brief.")
+    .with_message("user", SMALL, "What is <b>it</b>?")
+    .with_message("assistant", "Noise.")
+    .with_message("user", SMALL, LARGE, "两张？")
+    .with_message("assistant", "Yes.")
+)
+
+
+def given(kept: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """What `assets/history.js` makes of a sheet when the chat is opened."""
+    document = json.loads(json.dumps(kept["document"]))
+    names = []
+    for part in (part for message in document["messages"] for part in message["content"]):
+        if part["type"] == "image":
+            names.append(part["image"])
+            part["image"] = kept["pictures"][part["image"]]["image"]
+    return {"chat": kept["chat"], "document": json.dumps(document), "names": names, **more}
+
+
+def test_a_chat_comes_back_as_it_was() -> None:
+    kept = sheet(Chat("one"), TALK)
+    assert len(kept["pictures"]) == 2, "a picture that was shown twice is sent once"
+    opened = read_opened(given(kept, has=["x"]))
+    back = opened.conversation
+    assert (opened.chat.id, opened.has, back.system) == ("one", ("x",), "Be brief.")
+    assert [message.text for message in back.messages] == [message.text for message in TALK.messages]
+    assert back.pictures[0] == SMALL and back.pictures[2].image.size == LARGE.image.size
+    again = sheet(opened.chat, back, has=kept["pictures"])
+    assert again["document"] == kept["document"] and again["pictures"] == {}, "a photo was sent once more"
+
+
+def test_only_what_the_browser_lacks_is_sent() -> None:
+    kept = sheet(Chat("one"), TALK, has=[SMALL.digest])
+    assert list(kept["pictures"]) == [LARGE.digest]
+    assert len(kept["pictures"][LARGE.digest]["thumbnail"]) < 10_000
+    nothing = sheet(Chat("one"), TALK, has=[SMALL.digest, LARGE.digest])
+    assert len(json.dumps(nothing)) < 1500
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        [],
+        "x",
+        {"chat": "../x", "document": "{}", "names": []},
+        {"chat": "one", "document": {}, "names": []},
+        {"chat": "one", "document": "{}", "names": []},
+        {"chat": "one", "document": "{}", "names": [], "more": 1},
+    ],
+)
+def test_what_is_no_chat_is_refused_in_one_line(broken: object) -> None:
+    with pytest.raises(InputError) as refused:
+        read_opened(broken)
+    assert "\n" not in str(refused.value)
+    assert names_in(broken) == frozenset()
+
+
+def test_a_new_chat_is_another_one_and_a_turn_is_not() -> None:
+    session, engine = Session(), ScriptedEngine()
+    first = session.chat.id
+    list(session.ask(engine, ("Hello",), Sampling()))
+    list(session.again(engine, Sampling()))
+    session.undo()
+    assert session.chat.id == session.kept.chat.id == first
+    session.clear()
+    second = session.chat.id
+    assert second != first
+    session.take_up(TALK)
+    assert session.chat.id not in (first, second)
+    session.take_up(TALK, chat=Chat("one"))
+    assert session.chat.id == "one"
+
+
+def test_the_text_alone_never_takes_the_place_of_the_whole() -> None:
+    memory = Memory.read(Memory.of("token", "en", TALK, Chat("one")).model_dump_json())
+    session = Session()
+    session.take_up(memory.conversation("[gone]"), chat=memory.lost_chat)
+    kept = session.kept
+    assert kept.chat.id != "one" and kept.chat.text_of == "one" and sheet(kept.chat, kept.conversation) == {}
+    again = Memory.read(Memory.of("token", "en", kept.conversation, kept.chat).model_dump_json())
+    assert again.lost_chat.text_of == "one", "the server was started anew once more"
+    list(session.ask(ScriptedEngine(), ("And now?",), Sampling()))
+    assert sheet(session.chat, session.conversation) and session.chat.text_of == ""
+
+
+def test_whose_cookie_it_is() -> None:
+    assert account_in("Änn".encode().hex() + ".signature") == "Änn"
+    assert account_in(None) == account_in("zz.x") == account_in("") == ""
+
+
+def test_a_chat_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnilmm.ui.past.MOST_BYTES", 1000)
+    assert sheet(Chat("one"), TALK) == {"chat": "one"}
+    assert "document" in sheet(Chat("one"), TALK, has=[SMALL.digest, LARGE.digest])
