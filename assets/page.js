@@ -183,6 +183,8 @@ window.omnilmm = (() => {
     if (element.matches("#chat .edit")) {
       clicked = numberOf("#chat .edit", element);
       press("do-edit");
+    } else if (element.matches("#chat .offer")) {
+      press("do-take-offer");
     } else if (element.matches("#chat .picture, #seen img")) {
       show(element.src, element.alt);  // at once what is there, then the whole
       if (!element.matches("#chat .user .picture")) return;

@@ -114,6 +114,7 @@ class ModelCard(_Strict):
         context: tokens of prompt and answer together.
         max_new_tokens: default length limit of an answer.
         system_prompt, several_pictures, boxes: what it can do.
+        drawings_only: it knows simple drawings and nothing of photos, which the pages say where one is shown to it.
         licence: of the weights.
         licence_url: where it is written.
         statement: what its makers say about what it generates.
@@ -139,6 +140,7 @@ class ModelCard(_Strict):
     system_prompt: bool
     several_pictures: bool
     boxes: bool
+    drawings_only: bool = False
     licence: str
     licence_url: str = ""
     statement: str = ""

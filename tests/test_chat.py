@@ -29,6 +29,7 @@ from omnilmm.images.pixels import open_picture
 from omnilmm.prompts.messages import conversation_from_dicts
 from omnilmm.ui.streams import read_piped
 from omnilmm.ui.terminal import Terminal
+from tests.images.real_photo import PHOTO
 from tests.programs import modules_after
 
 ROOT = Path(__file__).parents[1]
@@ -313,7 +314,7 @@ def test_command_line_streams_the_answer_to_stdout_and_notes_to_stderr() -> None
     done = run("--image", str(PICTURE), QUESTION)
     assert done.returncode == 0
     assert done.stdout.decode() == f"{ANSWER}\n"
-    assert b"tokens/s" in done.stderr
+    assert b"tokens/s" in done.stderr and b"photo" not in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["-"]])
@@ -449,6 +450,9 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert (answer["text"], answer["reason"], answer["model"]) == (ANSWER, "end", "built-in")
     assert main(["--json", "--image", "/no/such.png", QUESTION]) == 1
     assert json.loads(capsys.readouterr().out)["type"] == "ImageError"
+    assert main(["--json", "--image", str(PHOTO), "What is it?"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["text"] and "looks like a photo" in shown.err
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class Answering:
         session: whose turn.
         drafts: gives the drafts: `Session.ask` or another of its kind, with its arguments.
         is_watched: whether anybody still looks; when nobody does, the answer is stopped. Called on the thread.
+        gives_back: the question comes back into the box if nothing comes of it; that of a sample does not.
 
     Attributes:
         draft: the newest one; None before the first.
@@ -37,9 +38,14 @@ class Answering:
     """
 
     def __init__(
-        self, session: Session, drafts: Callable[[], Iterator[Draft]], is_watched: Callable[[], bool] = lambda: True
+        self,
+        session: Session,
+        drafts: Callable[[], Iterator[Draft]],
+        is_watched: Callable[[], bool] = lambda: True,
+        *,
+        gives_back: bool = True,
     ) -> None:
-        self._session, self._drafts, self._is_watched = session, drafts, is_watched
+        self._session, self._drafts, self._is_watched, self._gives_back = session, drafts, is_watched, gives_back
         self.draft: Draft | None = None
         self.outcome: Outcome = "growing"
         self.notice = ""
@@ -54,7 +60,8 @@ class Answering:
                 if not self._is_watched():
                     self._session.stop()
             if outcome == "withdrawn":
-                self.notice = self._session.texts.withdrawn
+                texts = self._session.texts
+                self.notice = texts.withdrawn if self._gives_back else texts.stopped_early
         except OmniLMMError as error:
             log.info("A question was refused", exc_info=True)
             outcome, self.notice = "failed", self._session.texts.told(str(error))

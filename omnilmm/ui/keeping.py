@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,19 +23,30 @@ _MESSAGE_BYTES = 1000  # besides text and pixels
 
 @dataclass(frozen=True)
 class Kept:
-    """A conversation with the notes under its answers, and which of its browser's chats it is."""
+    """A conversation with the notes under its answers, which of its browser's chats it is, and the one before it."""
 
     conversation: Conversation
     notes: tuple[Note | None, ...]
     chat: Chat = field(default_factory=Chat)
+    earlier: Kept | None = None  # can be gone back to
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes: pixels, text, and a little per message."""
-        pictures = set(self.conversation.pictures)
-        pixels = sum(3 * picture.image.width * picture.image.height for picture in pictures)
-        texts = sum(len(message.text) for message in self.conversation.messages)
-        return pixels + 4 * texts + _MESSAGE_BYTES * (1 + len(self.conversation.messages))
+        """About how many bytes it takes with all before it: pixels, text, and a little per message."""
+        return sum(_size(conversation) for conversation in self._all())
+
+    def _all(self) -> Iterator[Conversation]:
+        kept: Kept | None = self
+        while kept is not None:
+            yield kept.conversation
+            kept = kept.earlier
+
+
+def _size(conversation: Conversation) -> int:
+    pictures = set(conversation.pictures)
+    pixels = sum(3 * picture.image.width * picture.image.height for picture in pictures)
+    texts = sum(len(message.text) for message in conversation.messages)
+    return pixels + 4 * texts + _MESSAGE_BYTES * (1 + len(conversation.messages))
 
 
 class Keeper:

@@ -35,24 +35,30 @@ _DISPLAY = re.compile(r"\\\[(.+?)\\\]|\$\$(.+?)\$\$", re.DOTALL)
 Shown = dict[str, str]  # one bubble: "role" and "content", the form of every chat widget
 
 
-def chat_messages(session: Session, draft: Draft | None = None) -> list[Shown]:
+def chat_messages(session: Session, draft: Draft | None = None, offer: str = "") -> list[Shown]:
     """A conversation as bubbles: pictures, then text, each answer followed by its note.
 
     Args:
         session: whose conversation.
         draft: the turn that is being answered, shown in place of what follows its history.
+        offer: what the button says with which another model is chosen for photos; empty for none.
     """
-    return list(_bubbles(session, draft))
+    return list(_bubbles(session, draft, offer))
 
 
-def _bubbles(session: Session, draft: Draft | None = None) -> Iterator[Shown]:
+def _bubbles(session: Session, draft: Draft | None, offer: str) -> Iterator[Shown]:
     messages = draft.history.messages if draft else session.conversation.messages
     shown: Picture | None = None  # the newest picture, which marks in an answer are about
     for number, message in enumerate(messages):
         shown = message.pictures[-1] if message.pictures else shown
-        yield from _of_message(message, session.texts, session.notes[number // 2], shown)
+        note = session.notes[number // 2]
+        if message.role == "assistant" and note and note.is_photo:
+            yield _shown("assistant", photo_html(session.texts, offer))
+        yield from _of_message(message, session.texts, note, shown)
     if draft:
         yield from _of_message(draft.question, session.texts)
+        if draft.is_photo:
+            yield _shown("assistant", photo_html(session.texts, offer))
         yield from _of_message(Message("assistant", (draft.text,)), session.texts, draft.note, is_growing=True)
 
 
@@ -117,6 +123,12 @@ def picture_html(picture: Picture, texts: Texts) -> str:
     """A picture of a message."""
     width, height = picture.image.size
     return f'<img class="picture" src="{thumbnail(picture)}" alt="{texts.picture_name(width, height)}">'
+
+
+def photo_html(texts: Texts, offer: str = "") -> str:
+    """The line above an answer about a photo by a model that knows drawings only, with a button for another model."""
+    button = f'<button class="offer">{html.escape(offer)}</button>' if offer else ""
+    return f'<div class="photo-line"><span>{html.escape(texts.looks_like_photo)}</span>{button}</div>'
 
 
 def plain_markdown(text: str) -> str:

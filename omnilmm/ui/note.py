@@ -17,6 +17,7 @@ class Note:
         set_aside: the pictures of earlier turns were left out, since the model takes one picture.
         waited_s: before the first word, whole seconds since the question.
         tokens_per_s: while the answer grows, its speed since the first word; 0 where that is not known.
+        is_photo: the newest picture is a photo, and the model that answered knows drawings only.
     """
 
     event: Progress | TextDelta | Preview | Finished | None = None
@@ -24,6 +25,7 @@ class Note:
     set_aside: bool = False
     waited_s: int = 0
     tokens_per_s: float = 0.0
+    is_photo: bool = False
 
     @property
     def can_go_on(self) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 import yaml
 
 from omnilmm.catalog import ROOT
+from omnilmm.conversation import Conversation, Message, Picture
+from omnilmm.images.pixels import open_picture
 
 FOLDER = ROOT / "assets" / "samples"
 
@@ -43,3 +45,22 @@ def samples() -> tuple[Sample, ...]:
         return ()
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     return tuple(Sample(**entry | {"picture": FOLDER / entry["picture"]}) for entry in entries)
+
+
+@lru_cache
+def _picture(sample: Sample) -> Picture:
+    return open_picture(sample.picture)
+
+
+def is_sample(question: Message) -> bool:
+    """Whether it is the question of a sample about its picture, in any language."""
+    return any(
+        question.text in (sample.question, sample.question_zh) and question.pictures == (_picture(sample),)
+        for sample in samples()
+    )
+
+
+def is_untouched(conversation: Conversation) -> bool:
+    """Whether there is nothing of the visitor's own in it: it is empty, or one sample with its answer."""
+    questions = [message for message in conversation.messages if message.role == "user"]
+    return not questions or (len(questions) == 1 and is_sample(questions[0]))

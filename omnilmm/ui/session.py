@@ -23,6 +23,8 @@ from omnilmm.errors import InputError
 from omnilmm.ui.keeping import Kept
 from omnilmm.ui.note import Note
 from omnilmm.ui.past import Chat
+from omnilmm.ui.photos import is_about_a_photo
+from omnilmm.ui.samples import is_untouched
 from omnilmm.ui.texts import ENGLISH, Texts
 
 REFRESH_S = 0.05  # a page is repainted at most this often: a fast model would outrun the browser
@@ -46,6 +48,8 @@ class Draft:
             word, or "forgotten" with the whole conversation.
         asked_s: when it was asked, on the monotonic clock.
         first: when the first words came, and of how many tokens they were.
+        is_photo: the newest picture is a photo, and the model that answers knows drawings only.
+        is_anew: it begins a new chat, and there is an earlier one.
     """
 
     history: Conversation
@@ -55,6 +59,8 @@ class Draft:
     state: State = "growing"
     asked_s: float = field(default_factory=time.monotonic, compare=False)
     first: tuple[float, int] | None = field(default=None, compare=False)
+    is_photo: bool = False
+    is_anew: bool = False
 
     def after(self, event: Event, now_s: float | None = None) -> Draft:
         """The draft after one more event of the engine.
@@ -102,6 +108,7 @@ class Session:
         conversation: the turns that are kept.
         notes: for the small line under each answer of it.
         chat: which of the visitor's past chats it is, or will be.
+        earlier: the chat that `undo` opens again in place of this one's first question, where there is one.
         texts: the visitor's language.
         closed: the visitor is gone.
     """
@@ -110,6 +117,7 @@ class Session:
         self.conversation = Conversation()
         self.notes: tuple[Note | None, ...] = ()
         self.chat = Chat()
+        self.earlier: Kept | None = None
         self.texts = texts
         self._turn = threading.Lock()
         self._changing = threading.Lock()  # a chat is never seen with the conversation of another one
@@ -132,6 +140,16 @@ class Session:
         """
         with self._next_turn():
             yield from self._answer(engine, self.conversation, Message("user", question), options)
+
+    def ask_anew(self, engine: Engine, question: tuple[Part, ...], options: Options) -> Iterator[Draft]:
+        """Answer a question in a chat of its own; `undo` brings back the one before it.
+
+        Raises:
+            OmniLMMError: The question cannot be answered; the conversation is as it was.
+        """
+        with self._next_turn():
+            empty = Conversation(system=self.conversation.system)
+            yield from self._answer(engine, empty, Message("user", question), options, is_anew=True)
 
     def again(self, engine: Engine, options: Options) -> Iterator[Draft]:
         """Answer the last question anew; the old answer stays until there is a new one.
@@ -169,6 +187,8 @@ class Session:
     def undo(self) -> Message:
         """Take back the last question with its answer; the running answer is stopped and put away first.
 
+        Of the first question of a chat before which there was an `earlier` one, that one is opened again.
+
         Returns:
             The question.
 
@@ -179,15 +199,28 @@ class Session:
             if not self.conversation.messages:
                 raise InputError(self.texts.nothing_to_undo)
             question = self.conversation.messages[-2]
-            self._become(self.conversation.without_last(2), self.notes[:-1], self.chat)
+            if self.reopens and self.earlier:
+                before = self.earlier
+                self._become(before.conversation, before.notes, before.chat, before.earlier)
+            else:
+                self._become(self.conversation.without_last(2), self.notes[:-1], self.chat, self.earlier)
             return question
 
+    @property
+    def reopens(self) -> bool:
+        """Whether `undo` opens the earlier chat again."""
+        return self.earlier is not None and len(self.conversation.messages) == 2
+
     def take_up(
-        self, conversation: Conversation, notes: tuple[Note | None, ...] | None = None, chat: Chat | None = None
+        self,
+        conversation: Conversation,
+        notes: tuple[Note | None, ...] | None = None,
+        chat: Chat | None = None,
+        earlier: Kept | None = None,
     ) -> None:
         """Go on with another conversation, e.g. an imported one; the running answer is stopped first."""
         with self._next_turn():
-            self._become(conversation, notes or (None,) * (len(conversation.messages) // 2), chat or Chat())
+            self._become(conversation, notes or (None,) * (len(conversation.messages) // 2), chat or Chat(), earlier)
 
     def set_system(self, system: str) -> None:
         """What the model should keep in mind from the next question on."""
@@ -202,11 +235,13 @@ class Session:
     def kept(self) -> Kept:
         """What is to be kept of it for a visitor who comes back."""
         with self._changing:
-            return Kept(self.conversation, self.notes, self.chat)
+            return Kept(self.conversation, self.notes, self.chat, self.earlier)
 
-    def _become(self, conversation: Conversation, notes: tuple[Note | None, ...], chat: Chat) -> None:
+    def _become(
+        self, conversation: Conversation, notes: tuple[Note | None, ...], chat: Chat, earlier: Kept | None = None
+    ) -> None:
         with self._changing:
-            self.conversation, self.notes, self.chat = conversation, notes, chat
+            self.conversation, self.notes, self.chat, self.earlier = conversation, notes, chat, earlier
 
     def stop(self) -> None:
         """Stop the running answer, if there is one, and keep what it has said."""
@@ -247,7 +282,9 @@ class Session:
             finally:
                 self._asking.discard(turn)
 
-    def _answer(self, engine: Engine, history: Conversation, question: Message, options: Options) -> Iterator[Draft]:
+    def _answer(
+        self, engine: Engine, history: Conversation, question: Message, options: Options, *, is_anew: bool = False
+    ) -> Iterator[Draft]:
         if self.closed:
             return
         seen = history.messages if engine.card.several_pictures else _about_one_picture(history.messages, question)
@@ -258,7 +295,8 @@ class Session:
         if engine is not self._engine:
             self._leave_engine()
         self._engine = engine
-        draft = Draft(history, question)
+        is_photo = engine.card.drawings_only and is_about_a_photo(asked)
+        draft = Draft(history, question, is_photo=is_photo, is_anew=is_anew and not is_untouched(self.conversation))
         painted_s = 0.0
         try:
             yield draft
@@ -278,13 +316,17 @@ class Session:
             draft = draft.stopped()
         if draft.state == "kept":
             is_set_aside = not seen and bool(history.messages)
-            note = replace(draft.note or Note(), set_aside=is_set_aside)
-            self.notes = (*self.notes[: len(history.messages) // 2], note)
+            note = replace(draft.note or Note(), set_aside=is_set_aside, is_photo=is_photo)
+            notes = (*self.notes[: len(history.messages) // 2], note)
             answer = Message("assistant", (draft.text,))
             system = self.conversation.system  # it may have been changed meanwhile
-            if self.chat.text_of:  # from here on it is one of its own
-                self.chat = replace(self.chat, text_of="")
-            self.conversation = Conversation((*history.messages, question, answer), system)
+            earlier = self.kept if draft.is_anew else self.earlier
+            chat = self.chat
+            if is_anew and self.conversation.messages:
+                chat = Chat()
+            elif chat.text_of:  # from here on it is one of its own
+                chat = replace(chat, text_of="")
+            self._become(Conversation((*history.messages, question, answer), system), notes, chat, earlier)
         yield draft
 
 

@@ -17,6 +17,7 @@ from omnilmm.errors import InputError, OmniLMMError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.archive import read_conversation_file
 from omnilmm.ui.note import Note
+from omnilmm.ui.photos import is_about_a_photo
 from omnilmm.ui.streams import can_show, one_line, require_text
 from omnilmm.ui.texts import ENGLISH
 
@@ -29,6 +30,11 @@ HELP = """Type a question. Commands:
   /save FILE      write the conversation as JSON, pictures included
   /load FILE      go on with a saved conversation
   /quit           leave (also Ctrl-D); Ctrl-C stops an answer"""
+
+PHOTO = (
+    "Note: this looks like a photo or a detailed picture, and this model ({model}) knows simple drawings only: what it "
+    "says may be made up. For photos choose another one with --model; --list-models says which fit here."
+)
 
 
 class DownloadBar:
@@ -69,6 +75,7 @@ class Terminal:
         pending: pictures for the next question.
         out: where answers go.
         notes: where everything else goes.
+        warnings: where it goes that an answer cannot be trusted.
     """
 
     engine: Engine
@@ -77,6 +84,7 @@ class Terminal:
     pending: list[Picture] = field(default_factory=list)
     out: TextIO = field(default_factory=lambda: sys.stdout)
     notes: TextIO = field(default_factory=lambda: sys.stderr)
+    warnings: TextIO = field(default_factory=lambda: sys.stderr)
     _line: int = field(default=0, init=False)  # characters of the line that says what is waited for
 
     def run(self, read: Callable[[str], str] = input) -> None:
@@ -147,6 +155,8 @@ class Terminal:
     def _turn(self, asked: Conversation) -> Finished | None:
         """Stream an answer; only a turn that gave at least some text changes the conversation."""
         shown, finished, asked_s = "", None, time.monotonic()
+        if self.engine.card.drawings_only and is_about_a_photo(asked):
+            print(PHOTO.format(model=self.engine.card.title), file=self.warnings, flush=True)
         with closing(self.engine.stream(asked, self.options, "terminal")) as events:
             try:
                 for event in events:

@@ -93,6 +93,7 @@ class Texts(BaseModel):
     nothing_to_undo: str
     nothing_to_continue: str
     withdrawn: str
+    stopped_early: str
     failed: str
     lost: str
     restored_text: str
@@ -112,6 +113,9 @@ class Texts(BaseModel):
     seen_slices: str
     seen_unknown: str
     seen_nothing: str
+    drawings_only: str
+    looks_like_photo: str
+    began_anew: str
     boxes_on_picture: str
     export: str
     export_json: str
@@ -177,6 +181,10 @@ class Texts(BaseModel):
         facts = [*size, self.context_tokens.format(count=card.context), licence]
         said = (self.told(card.note), " · ".join(facts), self.told(card.statement))
         return "\n\n".join(part for part in said if part)
+
+    def first_screen(self, card: ModelCard) -> str:
+        """What stands where nothing was asked yet, as Markdown; with what the model knows, where that is little."""
+        return f"{self.empty_chat}\n\n{self.drawings_only}" if card.drawings_only else self.empty_chat
 
     def picture_name(self, width: int, height: int) -> str:
         """What a picture is called where it cannot be seen."""

@@ -20,9 +20,11 @@ from omnilmm.errors import HardwareError
 from omnilmm.hardware import possible_dtypes
 from omnilmm.ui import texts
 from omnilmm.ui.offer import Offer
+from omnilmm.ui.photos import offer_label
 from omnilmm.ui.texts import ENGLISH
 from tests.engine.gate import Gate, provider_of
 from tests.engine.remote_model import LOADING, NOWHERE, on_the_hub
+from tests.images.real_photo import PHOTO
 from tests.pages.visitor import SAMPLES, Site, Visitor, serve
 from tests.ui.scripted import ScriptedEngine, capable, echo, finished
 
@@ -30,6 +32,7 @@ Visit = Callable[..., Visitor]
 
 CIRCLE = SAMPLES["circle"]
 OTHER, THIRD = "minicpm-v-2.6", "omnilmm-12b"
+BEST = find("minicpm-v-4.7")  # what is offered where all fit
 
 
 @pytest.fixture(scope="module")
@@ -316,5 +319,35 @@ def test_the_best_model_that_fits_is_one_click_away(visit: Visit, choosing: Site
     assert wish.fits == "int8", "it is loaded as it was offered"
 
 
+def test_a_photo_is_said_to_be_beyond_the_model_and_one_click_chooses_another(
+    visit: Visit, choosing: Site, gates: dict[str, Gate]
+) -> None:
+    visitor = visit(choosing.address)
+    lines = visitor.page.locator("#chat .photo-line")
+    visitor.ask("What is it?", PHOTO)
+    visitor.answered()
+    visitor.ask("And now?")
+    visitor.answered(2)
+    visitor.ask("And this?", CIRCLE.picture)
+    visitor.answered(3)
+    visitor.reload()
+    visitor.until(lambda: len(visitor.notes()) == 3)
+    assert lines.count() == 2 and ENGLISH.looks_like_photo in lines.first.inner_text(), "none for the drawing"
+    button = lines.first.get_by_role("button")
+    assert button.inner_text() == offer_label(BEST, ENGLISH)
+    button.click()
+    expect(header(visitor)).to_contain_text(ENGLISH.changes["done"].format(model=BEST.title))
+    visitor.until(lambda: button.count() == 0)
+    assert lines.count() == 2, "what the other model said stays as doubtful"
+    visitor.ask("Once more", PHOTO)
+    visitor.answered(4)
+    assert len(gates[BEST.name].make().asked) == 1  # type: ignore[attr-defined]
+    assert lines.count() == 2, "this one knows photos"
+
+
 def test_where_the_model_is_fixed_nobody_chooses(visitor: Visitor) -> None:
     assert not visitor.page.locator("#models").is_visible()
+    visitor.ask("What is it?", PHOTO)
+    visitor.answered()
+    line = visitor.page.locator("#chat .photo-line")
+    assert line.inner_text() == ENGLISH.looks_like_photo and line.get_by_role("button").count() == 0

@@ -21,7 +21,7 @@ from omnilmm.training.scoring import is_right
 from omnilmm.ui import texts
 from omnilmm.ui.archive import read_conversation_file
 from omnilmm.ui.controls import mode_controls
-from omnilmm.ui.texts import texts_for
+from omnilmm.ui.texts import ENGLISH, texts_for
 from tests.engine.gate import Gate, provider_of
 from tests.pages.together import at_once, everything, picture_tokens, regenerate
 from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
@@ -95,13 +95,39 @@ def test_a_sample_is_answered_truly_as_it_streams(site: Site, visitor: Visitor, 
 def test_every_sample_is_answered_truly(visit: Visit, tmp_path: Path, code: Code) -> None:
     visitor = visit(locale={"en": "en-GB", "zh": "zh-CN"}[code])
     for name, sample in SAMPLES.items():
-        visitor.sample(name, code)
-        visitor.until(lambda: len(visitor.notes()) == 1 and visitor.is_idle)
+        visitor.sample(name, code)  # one after the other: each begins a new chat
+        visitor.until(lambda: visitor.questions() == [sample.asked_in(code)] and visitor.is_idle)  # noqa: B023
+        visitor.until(lambda: len(visitor.notes()) == 1)
         visitor.export(tmp_path / "said.json")
         _, answer = read_conversation_file(tmp_path / "said.json").messages
         assert is_right(sample.answered_in(code), answer.text), (name, answer.text)
-        visitor.press("clear")
-        visitor.until(lambda: visitor.questions() == [])
+        if "<box>" in sample.answer:
+            drawn = visitor.page.locator(f"#chat .bot img[alt='{texts_for(code).boxes_on_picture}']")
+            visitor.until(lambda: drawn.count() == 1)  # noqa: B023
+    assert not visitor.notice.is_visible(), "nothing of the visitor's own was there"
+
+
+def test_a_sample_begins_a_new_chat_and_nothing_is_lost(visitor: Visitor) -> None:
+    visitor.ask("Is there a circle?", SAMPLES[CIRCLE].picture)
+    visitor.answered()
+    visitor.box.fill("half a thought")
+    visitor.sample(HEART)
+    visitor.until(lambda: visitor.questions() == [SAMPLES[HEART].question] and visitor.is_idle)
+    assert visitor.answered() == SAMPLES[HEART].answer
+    assert visitor.notice.inner_text() == ENGLISH.began_anew
+    assert visitor.box.input_value() == "half a thought"
+    visitor.press("undo")
+    visitor.until(lambda: visitor.questions() == ["Is there a circle?"])
+    assert visitor.pictures.count() == 1 and visitor.box.input_value() == "half a thought"
+    assert not visitor.notice.is_visible()
+    visitor.sample(STARS)
+    visitor.until(lambda: visitor.questions() == [SAMPLES[STARS].question] and visitor.is_idle)
+    visitor.reload()
+    visitor.until(lambda: visitor.questions() == [SAMPLES[STARS].question])
+    assert visitor.notice.inner_text() == ENGLISH.began_anew
+    visitor.press("undo")
+    visitor.until(lambda: visitor.questions() == ["Is there a circle?"])
+    assert visitor.box.input_value() == "" and visitor.attached.count() == 0, "a sample is not the visitor's question"
 
 
 def test_a_later_question_sees_the_picture_of_an_earlier_one(visitor: Visitor) -> None:
@@ -170,6 +196,15 @@ def test_stop_before_the_first_word_gives_the_question_back(visitor: Visitor, pa
     expect(visitor.box).to_have_value("Is there a heart?")
     expect(visitor.attached).to_have_count(1)
     visitor.until(lambda: visitor.questions() == [])
+    pace.closed.clear()
+    pace.hold()
+    visitor.sample(CIRCLE)
+    visitor.until(lambda: visitor.note.startswith("reading the prompt …"))
+    visitor.stop.click()
+    assert pace.was_closed()
+    pace.allow()
+    visitor.until(lambda: visitor.notice.all_inner_texts() == [ENGLISH.stopped_early])
+    expect(visitor.box).to_have_value("Is there a heart?")
 
 
 def test_regenerate_answers_the_last_question_anew(visitor: Visitor, pace: Pace) -> None:
@@ -555,6 +590,9 @@ def test_answers_are_markdown_questions_are_not_and_nothing_is_fetched_from_afar
 
 def test_it_fits_on_a_phone(visit: Visit) -> None:
     visitor = visit(viewport={"width": 390, "height": 844}, is_mobile=True)
+    said = visitor.page.locator("#chat").get_by_text(ENGLISH.drawings_only)
+    whole = said.bounding_box()
+    assert whole and whole["x"] >= 0 and whole["x"] + whole["width"] <= 390 and whole["y"] + whole["height"] <= 844
     visitor.sample(CIRCLE)
     visitor.answered()
     assert visitor.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

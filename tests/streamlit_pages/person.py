@@ -101,7 +101,7 @@ class Person:
 
     @property
     def notice(self) -> Locator:
-        return self.page.locator("[data-testid=stAlert]")
+        return self.page.locator("[data-testid=stAlert]:not([class*=st-key-photo-line-] *)")
 
     @property
     def pictures(self) -> Locator:

@@ -18,10 +18,12 @@ from omnilmm.engine.space import provide
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import possible_dtypes
 from omnilmm.ui.offer import Offer
+from omnilmm.ui.photos import offer_label
 from omnilmm.ui.streamlit_page import engines
 from omnilmm.ui.texts import ENGLISH
 from tests.engine.gate import Gate, provider_of
 from tests.engine.remote_model import LOADING, NOWHERE, on_the_hub
+from tests.images.real_photo import PHOTO
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Person, Site
 from tests.ui.scripted import ScriptedEngine, echo, finished
@@ -30,6 +32,7 @@ Visit = Callable[..., Person]
 
 CIRCLE = SAMPLES["circle"]
 OTHER = "minicpm-v-2.6"
+BEST = find("minicpm-v-4.7")  # what is offered where all fit
 
 
 def test_each_mode_shows_its_own_controls_and_they_reach_the_model(person: Person, scripted: ScriptedEngine) -> None:
@@ -204,6 +207,29 @@ def test_a_model_of_the_hub_takes_over(
         person.press("clear")
         person.sample("circle")
         assert person.answered() == CIRCLE.answer
+
+
+def test_a_photo_is_said_to_be_beyond_the_model_and_one_click_chooses_another(
+    choosing: dict[str, Gate], visit: Visit
+) -> None:
+    person = visit()
+    assert person.page.get_by_text(ENGLISH.drawings_only).is_visible()
+    lines = person.page.locator("[class*=st-key-photo-line-]")
+    person.ask("What is it?", PHOTO)
+    person.answered()
+    person.ask("And now?")
+    person.answered(2)
+    person.ask("And this?", CIRCLE.picture)
+    person.answered(3)
+    person.reload()
+    person.until(lambda: len(person.notes()) == 3)
+    assert lines.count() == 2 and ENGLISH.looks_like_photo in lines.first.inner_text(), "none for the drawing"
+    button = lines.first.get_by_role("button")
+    assert button.inner_text() == offer_label(BEST, ENGLISH)
+    button.click()
+    expect(header(person)).to_contain_text(ENGLISH.changes["done"].format(model=BEST.title))
+    person.until(lambda: button.count() == 0)
+    assert lines.count() == 2, "what the other model said stays as doubtful"
 
 
 def test_the_best_model_that_fits_is_one_click_away(choosing: dict[str, Gate], visit: Visit) -> None:

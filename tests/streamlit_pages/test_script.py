@@ -19,7 +19,7 @@ from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.controls import mode_controls
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.samples import samples
-from omnilmm.ui.streamlit_page import engines
+from omnilmm.ui.streamlit_page import engines, past
 from omnilmm.ui.streamlit_page.visitor import QUESTION, Visitor
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate, provider_of
@@ -34,6 +34,13 @@ def engine() -> ScriptedEngine:
     engine = ScriptedEngine()
     engines.serve(ModelProvider.holding(engine))
     return engine
+
+
+@pytest.fixture(autouse=True)
+def browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is none: somebody goes on looking at the page all the same, and has no cookies."""
+    monkeypatch.setattr(Visitor, "is_watched", lambda self: True)
+    monkeypatch.setattr(past, "account_in", lambda cookie: "")
 
 
 @pytest.fixture

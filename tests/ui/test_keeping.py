@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
@@ -55,6 +57,14 @@ def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
     assert [name for name in "abc" if keeper.get(name)] == ["b", "c"]
     keeper.keep("d", talk("d", pixels=60_000))
     assert keeper.get("d") is None and keeper.get("c") is not None
+
+
+def test_what_can_be_gone_back_to_is_kept_and_counts() -> None:
+    whole = replace(talk("b"), earlier=talk("a", pixels=60_000))
+    assert whole.size > talk("a", pixels=60_000).size
+    keeper = Keeper(most_bytes=100_000)
+    keeper.keep("a", whole)
+    assert keeper.get("a") is None
 
 
 def test_an_empty_conversation_takes_the_kept_one_away() -> None:

@@ -59,6 +59,18 @@ def test_a_growing_answer_follows_its_history() -> None:
     assert contents[1:] == ["one &#60;b&#62;", "**1**", '<small class="note">stopped</small>', "new", "2"]
 
 
+def test_above_an_answer_about_a_photo_stands_that_the_model_knows_drawings_only() -> None:
+    session = Session()
+    session.conversation = Conversation().with_message("user", "one").with_message("assistant", "1")
+    session.notes = (Note(is_photo=True),)
+    draft = Draft(session.conversation, Message("user", ("two",)), "2", None, is_photo=True)
+    contents = [bubble["content"] for bubble in markup.chat_messages(session, draft, "Use <b> instead")]
+    assert contents[1] == contents[-2] and contents[2] == "1" and contents[-1] == "2"
+    assert session.texts.looks_like_photo in contents[1]
+    assert '<button class="offer">Use &lt;b&gt; instead</button>' in contents[1]
+    assert "button" not in markup.chat_messages(session)[1]["content"], "where nothing can be offered"
+
+
 def marked_talk() -> Session:
     session = Session()
     session.conversation = (

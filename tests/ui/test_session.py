@@ -14,12 +14,15 @@ from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.errors import InputError
+from omnilmm.images.pixels import open_picture
 from omnilmm.ui import session as session_module
 from omnilmm.ui import texts
 from omnilmm.ui.note import Note
+from omnilmm.ui.samples import samples
 from omnilmm.ui.session import Draft, Session, Sessions
 from omnilmm.ui.texts import ENGLISH, texts_in
-from tests.ui.scripted import ScriptedEngine, finished
+from tests.images.real_photo import photo
+from tests.ui.scripted import ScriptedEngine, capable, finished
 
 OPTIONS = Sampling()
 ONE, SEVERAL = find("minicpm-v-2"), find("minicpm-v-2.6")  # pictures that they see at a time
@@ -417,3 +420,57 @@ def test_after_a_model_of_several_pictures_one_of_one_goes_on_with_the_newest() 
     assert one.asked[-1][0].pictures == (BLUE,)
     assert [message.text for message in one.asked[-1][0].messages] == ["both", "both", "and?", "and?", "plain"]
     assert len(session.conversation.pictures) == 2
+
+
+def sampled(session: Session, number: int, engine: ScriptedEngine | None = None) -> list[Draft]:
+    """Click a sample."""
+    parts = (open_picture(samples()[number].picture), samples()[number].question)
+    return list(session.ask_anew(engine or ScriptedEngine(), parts, OPTIONS))
+
+
+def test_a_sample_is_asked_in_a_new_chat_and_undo_brings_the_one_before_back() -> None:
+    engine, session = ScriptedEngine(), talked("mine")
+    before = session.kept
+    drafts = sampled(session, 0, engine)
+    assert all(draft.is_anew for draft in drafts) and session.reopens
+    assert len(engine.asked[0][0].messages) == 1, "the model sees the sample alone"
+    assert spoken(session) == [samples()[0].question] * 2
+    list(session.ask(engine, ("and?",), OPTIONS))
+    assert not session.reopens
+    session.undo()
+    assert session.reopens and not sampled(session, 1)[-1].is_anew, "nothing of the visitor's own was in the first one"
+    assert session.undo().text == samples()[1].question
+    assert session.kept == before and not session.reopens
+    sampled(session, 0)
+    session.clear()
+    assert session.earlier is None
+
+
+def test_a_sample_that_fails_or_is_stopped_leaves_the_chat_as_it_was() -> None:
+    def fails(_: Conversation) -> Iterator[Event]:
+        yield TextDelta("half")
+        raise RuntimeError("boom")
+
+    session = talked("mine")
+    before = session.kept
+    with pytest.raises(RuntimeError):
+        sampled(session, 0, ScriptedEngine(fails))
+    assert session.kept == before
+
+    def stopped(_: Conversation) -> Iterator[Event]:
+        session.stop()
+        yield Progress("reading")
+
+    assert sampled(session, 0, ScriptedEngine(stopped))[-1].state == "withdrawn"
+    assert session.kept == before
+
+
+def test_each_turn_about_a_photo_says_so_where_the_model_knows_drawings_only() -> None:
+    cat, drawing = photo(), open_picture(samples()[0].picture)
+    session, engine = Session(), ScriptedEngine(card=capable(drawings_only=True))
+    for parts in ((cat, "one"), ("two",), (drawing, "three"), ("four",), (drawing, cat, "five")):
+        first, *_ = list(session.ask(engine, parts, OPTIONS))
+        assert first.is_photo == (parts[-1] not in ("three", "four")), parts[-1]
+    assert [note.is_photo for note in session.notes if note] == [True, True, False, False, True]
+    list(session.ask(ScriptedEngine(card=SEVERAL), ("six",), OPTIONS))
+    assert session.notes[-1] and not session.notes[-1].is_photo, "this model knows photos"

@@ -9,9 +9,9 @@ from omnilmm.ui.session import Draft, Session
 from omnilmm.ui.texts import Texts
 
 
-def bubbles(session: Session, draft: Draft | None = None) -> list[Shown]:
+def bubbles(session: Session, draft: Draft | None = None, offer: str = "") -> list[Shown]:
     """See `markup.chat_messages`; the n-th pencil, from 0 on, is that of message 2n."""
-    flat = chat_messages(session, draft)
+    flat = chat_messages(session, draft, offer)
     roles = [*(bubble["role"] for bubble in flat[1:]), ""][: len(flat)]
     return [
         bubble | {"content": f"{bubble['content']}\n\n{_pencil(session.texts)}"}

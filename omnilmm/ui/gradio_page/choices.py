@@ -48,7 +48,7 @@ class Choices:
         before, line = visit.model, visit.line
         painted = self.shared.model(visit)
         if before != self.shared.state():
-            return merged(painted, self.settings(visit))
+            return merged(painted, self.settings(visit), self.shared.talk(visit))
         return painted if visit.line != line else gr.skip()
 
     def reset(self) -> Painted:

@@ -14,6 +14,7 @@ from omnilmm.ui import markup
 from omnilmm.ui.archive import read_conversation, to_markdown
 from omnilmm.ui.gradio_page.shared import EMPTY, NOT_EDITING, Painted, Shared
 from omnilmm.ui.gradio_page.visits import Question
+from omnilmm.ui.samples import is_sample
 
 
 class Conversations:
@@ -30,14 +31,19 @@ class Conversations:
         return self.shared.paint(visit, editing=NOT_EDITING)
 
     def undo(self, request: gr.Request, box: Question) -> Painted:
-        """Take back the last question; it comes into the box unless there is another one in it."""
+        """Take back the last question; it comes into the box unless there is another one in it.
+
+        That of a sample does not, where a chat before it is opened again.
+        """
         visit = self.shared.visit(request)
+        reopens = visit.session.reopens
         try:
             question = visit.session.undo()
         except OmniLMMError as error:
             return self.shared.paint(visit, notice=visit.session.texts.told(str(error)))
         self.shared.visits.keep(visit)
-        return self.shared.paint(visit, question=None if _holds(box) else _boxed(question), editing=NOT_EDITING)
+        is_left = _holds(box) or (reopens and is_sample(question))
+        return self.shared.paint(visit, question=None if is_left else _boxed(question), editing=NOT_EDITING)
 
     def edit(self, request: gr.Request, number: int, box: Question) -> Painted:
         """An earlier question comes into the box."""

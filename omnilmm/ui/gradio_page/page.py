@@ -102,7 +102,8 @@ class Page:
             button.click(handler, outputs=w.file, **at_once).then(None, w.file, js="omnilmm.save", **quiet)
         model = [*turn, w.picker, w.dtype, w.best, w.about, w.system, *(widget for _, _, widget in w.controls)]
         w.switch.click(self.choices.switch, [w.picker, w.dtype], model, **at_once)
-        w.best.click(self.choices.switch_to_best, outputs=model, **at_once)
+        for button in (w.best, w.take_offer):
+            button.click(self.choices.switch_to_best, outputs=model, **at_once)
         w.cancel_change.click(self.choices.cancel, outputs=turn, **at_once)
         said = list({widget: None for widget, _ in w.said} | dict.fromkeys([*turn, *model]))
         w.language.input(self.speak, w.language, said, js="omnilmm.choose", **at_once)

@@ -20,7 +20,8 @@ from omnilmm.ui.gradio_page.bubbles import bubbles
 from omnilmm.ui.gradio_page.visits import Question, Visit, Visits
 from omnilmm.ui.gradio_page.widgets import IDLE_S, TICK_S, Widgets
 from omnilmm.ui.offer import Offer
-from omnilmm.ui.session import Draft
+from omnilmm.ui.photos import offer_label, offered_for_photos
+from omnilmm.ui.session import Draft, Session
 from omnilmm.ui.status import status
 
 EMPTY: Question = {"text": "", "files": []}
@@ -68,11 +69,12 @@ class Shared:
         """The whole state of a session; the question box keeps its content unless there is a new one."""
         w, session = self.widgets, visit.session
         is_busy = session.busy
+        is_anew = draft.is_anew if draft else session.reopens
         box: dict[str, Any] = {"submit_btn": not is_busy, "stop_btn": session.texts.stop if is_busy else False}
         painted: Painted = {
-            w.chat: gr.update(value=bubbles(session, draft)),
+            w.chat: self._chat(session, draft),
             w.box: gr.update(**box if question is None else box | {"value": question}),
-            w.notice: markup.notice_html(notice),
+            w.notice: markup.notice_html(notice or (session.texts.began_anew if is_anew else "")),
             w.shown: len(session.conversation.messages),
             w.go_on: gr.update(visible=session.can_go_on and not is_busy),
         }
@@ -85,6 +87,17 @@ class Shared:
     def system(self, visit: Visit) -> Painted:
         """The system prompt of a conversation that was taken up."""
         return {self.widgets.system: gr.update(value=visit.session.conversation.system or "")}
+
+    def talk(self, visit: Visit) -> Painted:
+        """The conversation after a change of models, with what can be offered now; nothing while an answer grows."""
+        return {} if visit.session.busy else {self.widgets.chat: self._chat(visit.session)}
+
+    def _chat(self, session: Session, draft: Draft | None = None) -> dict[str, Any]:
+        best = offered_for_photos(self.offer, self.provider)
+        return gr.update(
+            value=bubbles(session, draft, offer_label(best, session.texts) if best else ""),
+            placeholder=session.texts.first_screen(self.provider.card),
+        )
 
     def model(self, visit: Visit) -> Painted:
         """What is said about the model, and how soon to ask for it again."""

@@ -49,14 +49,14 @@ class Turns:
         yield from self._turn(visit, (shown, memory), drafts, question, editing)
 
     def ask_sample(self, sample: Sample) -> Callable[..., Iterator[Painted]]:
-        """A handler that asks about a sample picture; what is in the box stays there."""
+        """A handler that asks about a sample picture in a new chat; what is in the box stays there."""
 
         def handler(request: gr.Request, shown: int, memory: str, *settings: Any) -> Iterator[Painted]:
             visit = self.shared.visit(request)
 
             def drafts() -> Iterator[Draft]:
                 parts = (open_picture(sample.picture), sample.asked_in(visit.session.texts.code))
-                return visit.session.ask(self.shared.provider, parts, self._options(visit, settings))
+                return visit.session.ask_anew(self.shared.provider, parts, self._options(visit, settings))
 
             yield from self._turn(visit, (shown, memory), drafts)
 
@@ -98,7 +98,9 @@ class Turns:
         if refusal := self._refusal(visit, *on_page):
             yield self.shared.paint(visit, notice=refusal, **back)
             return
-        answering = visit.answering = Answering(session, drafts, lambda: not session.closed)
+        answering = visit.answering = Answering(
+            session, drafts, lambda: not session.closed, gives_back=question is not None
+        )
         emptied: dict[str, Any] = {} if question is None else {"question": EMPTY, "editing": NOT_EDITING}
         painted: Draft | None = None
         while not answering.done.wait(LOOK_S):

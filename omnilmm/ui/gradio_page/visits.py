@@ -108,7 +108,7 @@ class Visits:
             if other is not visit and other.key == visit.key:
                 self._put_away(other, closes=False)
         if kept := self.keeper.get(visit.key):
-            visit.session.take_up(kept.conversation, kept.notes, kept.chat)
+            visit.session.take_up(kept.conversation, kept.notes, kept.chat, kept.earlier)
             return ""
         conversation = remembered.conversation(visit.session.texts.picture_lost)
         if not conversation.messages:

@@ -70,7 +70,7 @@ class Widgets:
     def _talk(self) -> None:
         self.chat = self._add(
             gr.Chatbot,
-            lambda texts: {"label": texts.title, "placeholder": texts.empty_chat},
+            lambda texts: {"label": texts.title},
             elem_id="chat",
             show_label=False,
             buttons=["copy"],
@@ -196,6 +196,7 @@ class Widgets:
         self.look = gr.Button(visible="hidden", elem_id="do-look")
         self.refuse = gr.Button(visible="hidden", elem_id="do-refuse")
         self.hush = gr.Button(visible="hidden", elem_id="do-hush")
+        self.take_offer = gr.Button(visible="hidden", elem_id="do-take-offer")
 
     # --- said anew ----------------------------------------------------------------------------------------------------
 

@@ -65,11 +65,11 @@ def _models(me: Visitor, engine: Engine) -> None:
     now = Wish(current) if provider.wish is None else provider.wish
     is_same = provider.is_ready and (name, dtype) == (current, now.dtype)
     is_late = is_same or provider.is_changing
-    st.button(me.texts.switch, key="switch", disabled=is_late, on_click=_switch, args=(me, name, dtype))
+    st.button(me.texts.switch, key="switch", disabled=is_late, on_click=switch, args=(me, name, dtype))
     best = offer.best(provider) or engine.card
     if current == BUILT_IN != best.name:
         label = me.texts.best_model.format(model=best.title, size=f"{best.download_gib:g} GiB")
-        st.button(label, key="best", on_click=_switch, args=(me, best.name, "auto"))
+        st.button(label, key="best", on_click=switch, args=(me, best.name, "auto"))
 
 
 def _title(entry: Listed | ModelCard) -> str:
@@ -86,8 +86,8 @@ def _facts(me: Visitor, entry: Listed) -> str:
     return " · ".join([*facts, ", ".join(card.languages[:LANGUAGES_SHOWN]), card.licence])
 
 
-def _switch(me: Visitor, name: str, dtype: str) -> None:
-    """Begin it; the line about the model tells everybody how it goes."""
+def switch(me: Visitor, name: str, dtype: str) -> None:
+    """Begin a change of models; the line about the model tells everybody how it goes."""
     provider, offer = engines.provider(), engines.SHARED.offer
     if offer is None:
         return

@@ -36,7 +36,7 @@ def draw() -> None:
         st.title(me.texts.title, anchor=False)
         st.fragment(_model_line, run_every=TICK_S if state[1] else IDLE_S)(me, state)
     if not me.history.messages and me.answering is None:
-        st.markdown(me.texts.empty_chat)
+        st.markdown(me.texts.first_screen(engine.card))
         _samples(me)
     talk.draw(me, engine)
     memory(me.memory, me.come_back)
@@ -55,8 +55,9 @@ def _bottom(me: Visitor, engine: Engine) -> None:
         language=me.texts.code,
         on_large=me.refuse_large,
     )
-    for notice in filter(None, (me.notice, me.unfit, me.refused)):
-        st.warning(notice, icon=":material/info:")
+    notice = me.notice or (me.texts.began_anew if me.is_anew else "")
+    for said in filter(None, (notice, me.unfit, me.refused)):
+        st.warning(said, icon=":material/info:")
     # Files from anywhere on the page come here at once, `assets/streamlit.js` brings them; the question box would give
     # them only with the question.
     st.file_uploader(me.texts.upload, key=FILES, accept_multiple_files=True, on_change=lambda: _uploaded(me))
@@ -112,7 +113,7 @@ def _samples(me: Visitor) -> None:
 
 
 def _ask(me: Visitor, sample: Sample) -> None:
-    me.ask_this(open_picture(sample.picture), sample.asked_in(me.texts.code))
+    me.ask_anew(open_picture(sample.picture), sample.asked_in(me.texts.code))
 
 
 def _pending(me: Visitor, engine: Engine) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
+from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Message, Picture
 from omnilmm.engine.events import Engine
 from omnilmm.ui import boxes, seen
 from omnilmm.ui.markup import encoded, plain_markdown, with_dollars
 from omnilmm.ui.note import Note
+from omnilmm.ui.photos import offer_label, offered_for_photos
+from omnilmm.ui.streamlit_page import beside, engines
 from omnilmm.ui.streamlit_page.browser import copy_button
 from omnilmm.ui.streamlit_page.visitor import Visitor
 
@@ -28,7 +33,10 @@ def draw(me: Visitor, engine: Engine) -> None:
             _question(me, engine, message, number)
         else:
             pictures = [picture for before in history.messages[:number] for picture in before.pictures]
-            _answer(me, message.text, number, me.session.notes[number // 2], pictures)
+            note = me.session.notes[number // 2]
+            if note and note.is_photo:
+                _photo_line(me, number, offered_for_photos(engines.SHARED.offer, engines.provider()))
+            _answer(me, message.text, number, note, pictures)
     is_running = me.answering is not None
     st.fragment(_growing, run_every=LOOK_S if is_running else None)(me, engine, len(history.messages))
     if history.messages and not is_running:
@@ -46,6 +54,8 @@ def _growing(me: Visitor, engine: Engine, number: int) -> None:
         if len(draft.history.messages) != number:
             st.rerun()  # an earlier question is answered anew: what followed it goes from the page
         _question(me, engine, draft.question, number, is_growing=True)
+        if draft.is_photo:
+            _photo_line(me, number + 1)
         _answer(me, draft.text, number + 1, draft.note, [], is_growing=True)
 
 
@@ -80,6 +90,15 @@ def _answer(
                 st.caption(plain_markdown(line))
         if not is_growing:
             copy_button(text, me.texts.copy_answer, f"copy-{number}")
+
+
+def _photo_line(me: Visitor, number: int, offer: ModelCard | None = None) -> None:
+    """Above an answer about a photo by a model that knows drawings only."""
+    with st.container(key=f"photo-line-{number}", gap="small"):
+        st.warning(me.texts.looks_like_photo, icon=":material/photo_camera:")
+        if offer:
+            switch = partial(beside.switch, me, offer.name, "auto")
+            st.button(offer_label(offer, me.texts), key=f"offer-{number}", on_click=switch)
 
 
 def _bubble(role: str, number: int) -> st.delta_generator.DeltaGenerator:

@@ -25,6 +25,7 @@ from omnilmm.ui.answering import PUT_AWAY_S, Answering
 from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.keeping import Keeper, Memory
 from omnilmm.ui.past import names_in, read_opened, sheet
+from omnilmm.ui.samples import is_sample
 from omnilmm.ui.session import Draft, Session
 from omnilmm.ui.streamlit_page import engines, side
 from omnilmm.ui.texts import Texts, texts_for
@@ -91,6 +92,11 @@ class Visitor:
         running = self.answering
         return running.draft if running and running.outcome == "growing" else None
 
+    @property
+    def is_anew(self) -> bool:
+        """Whether the visitor should know that a new chat has begun."""
+        return self.draft.is_anew if self.draft else self.session.reopens
+
     # --- what a click does --------------------------------------------------------------------------------------------
 
     def ask(self) -> None:
@@ -110,6 +116,10 @@ class Visitor:
         """Answer a question that is not from the box; what is in the box stays there."""
         self._answer(lambda engine, options: self.session.ask(engine, parts, options))
 
+    def ask_anew(self, *parts: Part) -> None:
+        """Answer a question that is not from the box in a new chat."""
+        self._answer(lambda engine, options: self.session.ask_anew(engine, parts, options))
+
     def again(self) -> None:
         """Answer the last question anew."""
         self._answer(self.session.again)
@@ -128,9 +138,11 @@ class Visitor:
         self.editing = number
 
     def undo(self) -> None:
-        """Take back the last question; it returns into the box."""
+        """Take back the last question; it returns into the box, but not a sample's, if a chat before it is opened."""
+        reopens = self.session.reopens
         try:
-            self._asked = self.session.undo().parts
+            question = self.session.undo()
+            self._asked = () if reopens and is_sample(question) else question.parts
         except OmniLMMError as error:
             self.notice = self.texts.told(str(error))
         self._give_back()
@@ -238,7 +250,7 @@ class Visitor:
             self.turns += 1
         elif kept := KEEPER.get(token):
             self.turns += 1
-            self.session.take_up(kept.conversation, kept.notes, kept.chat)
+            self.session.take_up(kept.conversation, kept.notes, kept.chat, kept.earlier)
         elif remembered.said:
             self.turns += 1
             self.session.take_up(remembered.conversation(self.texts.picture_lost), chat=remembered.lost_chat)
@@ -301,7 +313,7 @@ class Visitor:
             return
         self.notice, self.refused, self.editing = "", "", None
         self.turns += 1
-        self.answering = Answering(self.session, drafts, self.is_watched)
+        self.answering = Answering(self.session, drafts, self.is_watched, gives_back=bool(asked))
 
     def _give_back(self) -> None:
         self.pending = [part for part in self._asked if isinstance(part, Picture)] + self.pending
