@@ -132,7 +132,6 @@ class Texts(BaseModel):
     switched_off: str
     best_model: str
     fits_in: str
-    fits_not: str
     fits_unknown: str
     fits_needs: str
     words_per_s: str

@@ -83,7 +83,7 @@ def gates() -> dict[str, Gate]:
 @pytest.fixture
 def choosing(server: Site, gates: dict[str, Gate]) -> Iterator[dict[str, Gate]]:
     """The page on the built-in model, where all fit and none but that one is here."""
-    listed = [Listed(card, "int8", card.name == BUILT_IN) for card in cards().values()]
+    listed = [Listed(card, "int8", card.name == BUILT_IN, 12.0) for card in cards().values()]
     provider = provider_of(gates, BUILT_IN)
     provider.wait()
     engines.serve(provider, Offer(lambda _: listed, lambda: ["fp32", "int8"]))
@@ -236,7 +236,9 @@ def test_the_best_model_that_fits_is_one_click_away(choosing: dict[str, Gate], v
     best = find("minicpm-v-4.7")
     person = visit()
     person.page.get_by_text(ENGLISH.model, exact=True).first.click()
-    label = ENGLISH.best_model.format(model=best.title, size=f"{best.download_gib:g} GiB")
+    expect(person.page.get_by_text("1.6 B, 2.9 GiB to download, about 9 words a second here")).to_be_visible()
+    expect(person.page.get_by_text("6.2 M · fits in int8 · ~9 words/s · on this disk")).to_be_visible()
+    label = ENGLISH.best_model.format(model=best.title)
     person.page.get_by_role("button", name=label).click()
     person.until(lambda: best.title in person.page.locator(".st-key-header").inner_text())
     assert choosing[best.name].wishes[0][0].fits == "int8", "it is loaded as it was offered"

@@ -100,7 +100,16 @@ class Page:
             (w.export_markdown, self.conversations.export_markdown),
         ):
             button.click(handler, outputs=w.file, **at_once).then(None, w.file, js="omnilmm.save", **quiet)
-        model = [*turn, w.picker, w.dtype, w.best, w.about, w.system, *(widget for _, _, widget in w.controls)]
+        model = [
+            *turn,
+            w.picker,
+            w.dtype,
+            w.best,
+            w.best_reason,
+            w.about,
+            w.system,
+            *(widget for _, _, widget in w.controls),
+        ]
         w.switch.click(self.choices.switch, [w.picker, w.dtype], model, **at_once)
         for button in (w.best, w.take_offer):
             button.click(self.choices.switch_to_best, outputs=model, **at_once)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
 
-from omnilmm.catalog import ModelCard, cards
+from omnilmm.catalog import BUILT_IN, ModelCard, cards
 from omnilmm.engine.choosing import Listed
 from omnilmm.engine.options import Mode
 from omnilmm.images.formats import UPLOADS
+from omnilmm.ui import model_lines
 from omnilmm.ui.controls import Control, length_control, mode_controls
-from omnilmm.ui.listing import memory
 from omnilmm.ui.markup import past_chats
 from omnilmm.ui.offer import choosable
 from omnilmm.ui.samples import Sample, samples
@@ -145,6 +146,7 @@ class Widgets:
             gr.Accordion, lambda texts: {"label": texts.model}, elem_id="models", open=False, visible=switches
         ):
             self.best = gr.Button(visible=False, size="sm", elem_id="best-model")
+            self.best_reason = gr.HTML(visible=False, elem_id="best-reason")
             self.picker = self._add(gr.Dropdown, lambda texts: {"label": texts.model}, elem_id="picker")
             say: Say = lambda texts: {"label": texts.number_type}  # noqa: E731
             self.dtype = self._add(gr.Dropdown, say, elem_id="dtype", filterable=False)
@@ -217,15 +219,19 @@ class Widgets:
         """The picker, and the best model here, where that is another one."""
         known = choosable(listed, card)
         named = [
-            (_line(entry, texts) if isinstance(entry, Listed) else entry.title, name) for name, entry in known.items()
+            (_lines(entry, texts) if isinstance(entry, Listed) else entry.title, name) for name, entry in known.items()
         ]
-        best = best or card
-        offer = best.name != card.name in cards()  # of a folder nobody knows how good it is
-        label = texts.best_model.format(model=best.title, size=f"{best.download_gib:g} GiB")
-        return {
-            self.picker: gr.update(choices=named, value=shown),
-            self.best: gr.update(value=label, visible=offer),
-        }
+        offered = next((entry for entry in listed if best and entry.card.name == best.name), None)
+        is_known = card.name in cards()  # of a folder nobody knows how good it is
+        if offered is None or offered.card.name in (card.name, BUILT_IN) or not is_known:
+            offer = {self.best: gr.update(visible=False), self.best_reason: gr.update(visible=False)}
+        else:
+            label, reason = texts.best_model.format(model=offered.card.title), model_lines.reason(offered, texts)
+            offer = {
+                self.best: gr.update(value=label, visible=True),
+                self.best_reason: gr.update(value=html.escape(reason), visible=True),
+            }
+        return {self.picker: gr.update(choices=named, value=shown)} | offer
 
     def number_types(self, dtypes: Sequence[str], wished: str, texts: Texts) -> dict[Any, Any]:
         """In which number type it can be loaded."""
@@ -259,10 +265,6 @@ def _range(control: Control) -> dict[str, Any]:
     return {"minimum": limit.low, "maximum": limit.high, "value": control.default, "step": limit.step}
 
 
-def _line(entry: Listed, texts: Texts) -> str:
-    card = entry.card
-    fits = texts.fits_in.format(dtype=entry.fits) if entry.fits else texts.fits_not
-    here = texts.here if entry.is_here else texts.download_size.format(size=f"{card.download_gib:g}")
-    memory_line = f"{memory(card)} GiB" if card.memory_gib else texts.fits_unknown
-    facts = (memory_line, fits, here, ", ".join(card.languages[:3]), card.licence)
-    return f"{card.title}: " + " · ".join(facts)
+def _lines(entry: Listed, texts: Texts) -> str:
+    """Two of them; `assets/page.css` lets them be two."""
+    return f"{model_lines.title(entry, texts)} \n{model_lines.facts(entry, texts)}"

@@ -11,8 +11,8 @@ from omnilmm.engine.change import Wish
 from omnilmm.engine.choosing import Listed
 from omnilmm.engine.events import Engine
 from omnilmm.errors import OmniLMMError
+from omnilmm.ui import model_lines
 from omnilmm.ui.archive import to_markdown
-from omnilmm.ui.listing import LANGUAGES_SHOWN, memory
 from omnilmm.ui.offer import choosable
 from omnilmm.ui.streamlit_page import engines, past, side
 from omnilmm.ui.streamlit_page.visitor import LANGUAGE, SYSTEM, Visitor
@@ -56,7 +56,7 @@ def _models(me: Visitor, engine: Engine) -> None:
         st.session_state[SHOWN], st.session_state[MODEL], st.session_state[DTYPE] = state, wish.model, wish.dtype
     name = st.selectbox(me.texts.model, [*known], format_func=lambda name: _title(known[name]), key=MODEL)
     if isinstance(entry := known.get(name), Listed):
-        st.caption(_facts(me, entry))
+        st.caption(f"{model_lines.size(entry.card)} · {model_lines.facts(entry, me.texts)}")
     dtypes = [*dict.fromkeys((*offer.dtypes(provider), st.session_state[DTYPE]))]
     automatic = me.texts.automatic
     dtype = st.selectbox(
@@ -68,22 +68,14 @@ def _models(me: Visitor, engine: Engine) -> None:
     st.button(me.texts.switch, key="switch", disabled=is_late, on_click=switch, args=(me, name, dtype))
     best = offer.best(provider) or engine.card
     if current == BUILT_IN != best.name:
-        label = me.texts.best_model.format(model=best.title, size=f"{best.download_gib:g} GiB")
+        label = me.texts.best_model.format(model=best.title)
         st.button(label, key="best", on_click=switch, args=(me, best.name, "auto"))
+        if isinstance(entry := known.get(best.name), Listed):
+            st.caption(model_lines.reason(entry, me.texts))
 
 
 def _title(entry: Listed | ModelCard) -> str:
     return entry.card.title if isinstance(entry, Listed) else entry.title
-
-
-def _facts(me: Visitor, entry: Listed) -> str:
-    """What it takes, whether it fits and is here, its languages and licence."""
-    card, texts = entry.card, me.texts
-    fits = texts.fits_in.format(dtype=entry.fits) if entry.fits else texts.fits_not
-    facts = [fits if card.memory_gib else texts.fits_unknown]
-    facts += [f"{memory(card)} GiB"] if card.memory_gib else []
-    facts.append(texts.here if entry.is_here else texts.download_size.format(size=f"{card.download_gib:g}"))
-    return " · ".join([*facts, ", ".join(card.languages[:LANGUAGES_SHOWN]), card.licence])
 
 
 def switch(me: Visitor, name: str, dtype: str) -> None:
