@@ -41,4 +41,4 @@ def offered_for_photos(offer: Offer | None, provider: ModelProvider) -> ModelCar
 
 def offer_label(offer: ModelCard, texts: Texts) -> str:
     """What the button of an offer says."""
-    return texts.best_model.format(model=offer.title, size=f"{offer.download_gib:g} GiB")
+    return f"{texts.best_model.format(model=offer.title)} ({offer.download_gib:g} GiB)"

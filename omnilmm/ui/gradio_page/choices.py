@@ -43,13 +43,16 @@ class Choices:
         return self.shared.model(self.shared.visit(request))
 
     def show_model(self, request: gr.Request) -> Painted:
-        """Whatever there is to say about the model; after a change, whoever began it, also what the new one can."""
+        """Whatever there is to say about the model; after a change, whoever began it, also what the new one can.
+
+        Painted anew each time: what another handler painted may reach the browser after what is newer.
+        """
         visit = self.shared.visit(request)
-        before, line = visit.model, visit.line
+        before = visit.model
         painted = self.shared.model(visit)
-        if before != self.shared.state():
-            return merged(painted, self.settings(visit), self.shared.talk(visit))
-        return painted if visit.line != line else gr.skip()
+        if before == self.shared.state():
+            return painted
+        return merged(painted, self.settings(visit), self.shared.talk(visit))
 
     def reset(self) -> Painted:
         """Every setting as the makers of the model chose it."""

@@ -102,10 +102,9 @@ class Shared:
     def model(self, visit: Visit) -> Painted:
         """What is said about the model, and how soon to ask for it again."""
         w, texts, provider = self.widgets, visit.session.texts, self.provider
-        visit.line = markup.header_html(texts.title, *status(provider, texts))
         can_cancel = self.offer is not None and provider.change is not None and provider.change.can_be_cancelled
         return {
-            w.header: visit.line,
+            w.header: markup.header_html(texts.title, *status(provider, texts)),
             w.cancel_change: gr.update(visible=can_cancel),
             w.ticks: gr.Timer(TICK_S if provider.is_changing else IDLE_S),
         }

@@ -30,7 +30,7 @@ class Visit:
         answering: the newest turn.
         aside: what was in the question box when an earlier question came into it to be edited.
         camera: whether it is open.
-        model, card, line: what it was last shown of the model: its state, its card, and what is said about it.
+        model, card: what it was last shown of the model: its state, and its card.
         is_back: set once it has taken up what it had before it was loaded anew.
     """
 
@@ -42,7 +42,6 @@ class Visit:
     camera: bool = False
     model: tuple[int, bool] = (-1, False)
     card: ModelCard | None = None
-    line: str = ""
     is_back: threading.Event = field(default_factory=threading.Event)
 
     @property
