@@ -25,12 +25,15 @@ def facts(entry: Listed, texts: Texts) -> str:
         parts = [texts.fits_unknown if needs is None else texts.fits_needs.format(size=f"{needs:g}")]
     if entry.tokens_per_s:
         parts.append(texts.words_per_s.format(count=words_per_s(entry.tokens_per_s, texts)))
-    return " · ".join([*parts, _way(entry, texts)])
+    download = texts.download_short.format(size=f"{entry.card.download_gib:g}")
+    return " · ".join([*parts, texts.here_short if entry.is_here else download])
 
 
 def reason(entry: Listed, texts: Texts) -> str:
     """Why a model is offered: "1.3 B, 2.4 GiB to download, about 9 words a second here"."""
-    parts = [size(entry.card), _way(entry, texts)]
+    card = entry.card
+    download = texts.download_size.format(size=f"{card.download_gib:g}")
+    parts = [size(card), texts.here if entry.is_here else download]
     if entry.tokens_per_s:
         parts.append(texts.words_a_second.format(count=words_per_s(entry.tokens_per_s, texts)))
     return texts.comma.join(part for part in parts if part)
@@ -47,7 +50,3 @@ def size(card: ModelCard) -> str:
     if card.parameters is None:
         return ""
     return f"{card.parameters / 1e9:.1f} B" if card.parameters >= 1e9 else f"{card.parameters / 1e6:.1f} M"
-
-
-def _way(entry: Listed, texts: Texts) -> str:
-    return texts.here if entry.is_here else texts.download_size.format(size=f"{entry.card.download_gib:g}")

@@ -139,6 +139,8 @@ class Texts(BaseModel):
     comma: str
     download_size: str
     here: str
+    download_short: str
+    here_short: str
     you: str
     assistant: str
     sentences: dict[str, str]

@@ -236,7 +236,7 @@ def test_the_environment_is_read_by_a_program_too(hub: LocalHub, tmp_path: Path)
 def test_a_download_that_broke_off_goes_on_where_it_stopped(hub: LocalHub, repository: Path) -> None:
     message = break_off(hub)
     assert "broke off in model-1-of-2.safetensors" in message
-    assert "run the same command again, it goes on where it stopped" in message
+    assert "try again, it goes on where it stopped" in message
     partial = partial_of(hub, repository)
     assert partial.stat().st_size == 123_456
     folder = fetched()

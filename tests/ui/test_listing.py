@@ -69,12 +69,12 @@ def test_a_model_in_two_short_lines() -> None:
     english, chinese = (texts_in(code) for code in ("en", "zh"))
     small = entry("minicpm-v-4.6")
     assert model_lines.title(small, english) == "MiniCPM-V 4.6 · 1.3 B"
-    assert model_lines.facts(small, english) == "fits in bf16 · ~9 words/s · 2.4 GiB to download"
-    assert model_lines.facts(small, chinese) == "可用 bf16 运行 · 每秒约 18 字 · 需下载 2.4 GiB"
+    assert model_lines.facts(small, english) == "fits in bf16 · ~9 words/s · ↓ 2.4 GiB"
+    assert model_lines.facts(small, chinese) == "可用 bf16 运行 · 每秒约 18 字 · 下载 2.4 GiB"
     here = entry("built-in", is_here=True, tokens_per_s=None)
-    assert model_lines.facts(here, english) == f"fits in bf16 · {english.here}"
+    assert model_lines.facts(here, english) == f"fits in bf16 · {english.here_short}"
     large = entry("omnilmm-12b", None, tokens_per_s=None)
-    assert model_lines.facts(large, english) == "does not fit: needs 13 GiB · 21.6 GiB to download"
+    assert model_lines.facts(large, english) == "does not fit: needs 13 GiB · ↓ 21.6 GiB"
     for card in cards().values():
         for texts in (english, chinese):
             for fits, speed in (("bf16", 12.2), (None, None)):

@@ -183,7 +183,7 @@ class Download:
                 file.partial.unlink()
                 raise CheckpointError(
                     f"{file.name} of {self.title} came damaged: its checksum is not that of the hub. It was deleted; "
-                    "run the same command again to fetch it once more."
+                    "try again to fetch it once more."
                 )
             file.partial.replace(file.blob)
         file.pointer.unlink(missing_ok=True)
@@ -217,8 +217,8 @@ class Download:
                 raise HubError(
                     f"The download of {self.title} from {named(self.endpoint)}{through(proxy_for(self.endpoint))} "
                     f"broke off in {file.name} at "
-                    f"{gib(size_of(file.partial))} of {gib(file.size)} ({reason_of(cause)}): run the same command "
-                    "again, it goes on where it stopped."
+                    f"{gib(size_of(file.partial))} of {gib(file.size)} ({reason_of(cause)}): try again, it "
+                    "goes on where it stopped."
                 ) from cause
             if size_of(file.partial) < file.size:
                 self.stop.wait(PAUSE_S * 2**failures)
