@@ -26,7 +26,7 @@ from tests.engine.gate import Gate, provider_of
 from tests.engine.remote_model import LOADING, NOWHERE, on_the_hub
 from tests.images.real_photo import PHOTO
 from tests.pages.visitor import SAMPLES, Site, Visitor, serve
-from tests.ui.scripted import ScriptedEngine, capable, echo, finished
+from tests.ui.scripted import Held, ScriptedEngine, capable, echo, finished
 
 Visit = Callable[..., Visitor]
 
@@ -154,7 +154,7 @@ def test_the_picker_tells_what_each_model_takes(visit: Visit, choosing: Site) ->
     assert len(lines) == len(cards())
     line = next(line for line in lines if find(OTHER).title in line)
     name, facts = line.strip().splitlines()[-2:]
-    assert name.strip() == "MiniCPM-V 2.6 · 8.1 B" and facts == "fits in int8 · ~9 words/s · 15.1 GiB to download"
+    assert name.strip() == "MiniCPM-V 2.6 · 8.1 B" and facts == "fits in int8 · ~9 words/s · ↓ 15.1 GiB"
     for option in visitor.page.get_by_role("option").all():  # all of both lines can be read on a phone
         assert option.evaluate("option => option.scrollWidth <= option.clientWidth")
 
@@ -190,11 +190,16 @@ def test_a_change_of_models_is_told_to_everybody_and_takes_nothing_from_anybody(
         expect(header(visitor)).to_contain_text(downloading)
         expect(header(visitor)).to_contain_text("Built-in model on cpu")
     one.page.close()
-    other.ask("Still there?")
-    assert other.answered(2) == "Still there?"
     choose(other, THIRD)
     expect(other.notice).to_contain_text(f"{model} is on its way already")
+    answer = Held("Still", " there?")
+    gates[BUILT_IN].make().script = answer  # type: ignore[attr-defined]
+    other.ask("Still there?")
+    other.until(lambda: other.answer == "Still")
     gate.open.set()
+    expect(header(other)).to_contain_text(f"{model} takes over as soon as the running answers have ended")
+    answer.goes_on.set()
+    assert other.answered(2) == "Still there?"
     expect(header(other)).to_contain_text(f"{model} is being loaded")
     other.ask("And now?")
     other.until(lambda: other.note.startswith("loading the model …"))

@@ -26,7 +26,7 @@ from tests.engine.remote_model import LOADING, NOWHERE, on_the_hub
 from tests.images.real_photo import PHOTO
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Person, Site
-from tests.ui.scripted import ScriptedEngine, echo, finished
+from tests.ui.scripted import Held, ScriptedEngine, echo, finished
 
 Visit = Callable[..., Person]
 
@@ -126,9 +126,16 @@ def test_a_change_of_models_is_told_to_everybody_and_takes_nothing_from_anybody(
         expect(header(person)).to_contain_text(downloading)
         expect(header(person)).to_contain_text("Built-in model on cpu")
     one.page.close()
+    other.page.get_by_text(ENGLISH.model, exact=True).first.click()
+    expect(other.button("switch")).to_be_disabled()  # one change at a time
+    answer = Held("Still", " there?")
+    choosing[BUILT_IN].make().script = answer  # type: ignore[attr-defined]
     other.ask("Still there?")
-    assert other.answered(2) == "Still there?"
+    other.until(lambda: other.answer == "Still")
     gate.open.set()
+    expect(header(other)).to_contain_text(f"{model} takes over as soon as the running answers have ended")
+    answer.goes_on.set()
+    assert other.answered(2) == "Still there?"
     expect(header(other)).to_contain_text(f"{model} is being loaded")
     other.ask("And now?")
     other.until(lambda: other.note.startswith("loading the model …"))

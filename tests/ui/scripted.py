@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Hashable, Iterable
 
 from omnilmm.catalog import BUILT_IN, ModelCard, find
@@ -29,6 +30,24 @@ def echo(conversation: Conversation) -> Iterable[Event]:
 def saying(answer: str) -> Script:
     """Always the same answer."""
     return lambda _: (TextDelta(answer), finished(answer))
+
+
+class Held:
+    """Says the first part of an answer, and the rest when it is let go on.
+
+    Attributes:
+        goes_on: set by the test.
+    """
+
+    def __init__(self, first: str, rest: str) -> None:
+        self.first, self.rest, self.goes_on = first, rest, threading.Event()
+
+    def __call__(self, _: Conversation) -> Iterable[Event]:
+        """See `Script`."""
+        yield TextDelta(self.first)
+        assert self.goes_on.wait(60)
+        yield TextDelta(self.rest)
+        yield finished(self.first + self.rest)
 
 
 def capable(**more: object) -> ModelCard:
