@@ -17,7 +17,7 @@ demo-streamlit: $(VENV)/.demo  ## the same with the Streamlit page
 
 test: $(VENV)/.dev check  ## all checks and tests; needs a Chromium and finds or installs one
 	$(RUN) -m tests.browser
-	$(RUN) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(FLAGS)
+	$(RUN) -m pytest $(FLAGS)
 
 check: $(VENV)/.dev  ## lint, format, types
 	$(RUN) -m ruff check .

@@ -84,7 +84,7 @@ def hub(tmp_path: Path) -> Iterator[LocalHub]:
 
 def environment(clone: Path, hub: LocalHub, home: Path) -> dict[str, str]:
     """Of a new shell: nothing of this test's environment is on its PATH."""
-    mine = ("VIRTUAL_ENV", "PYTHONPATH", "HF_", "HUGGING")
+    mine = ("VIRTUAL_ENV", "PYTHONPATH", "HF_", "HUGGING", "MAKE", "MFLAGS", "FLAGS", "MODEL")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     base = str(Path(sys._base_executable).parent)  # type: ignore[attr-defined]
     kept["PATH"] = ":".join([base, *(part for part in os.environ["PATH"].split(":") if ".venv" not in part)])

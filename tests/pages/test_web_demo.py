@@ -384,7 +384,7 @@ def test_after_a_reload_everything_is_back_also_an_answer_that_was_growing(visit
     visitor.answered()
     before = pace.passes
     pace.hold()
-    visitor.sample(PICTURE)
+    visitor.ask(SAMPLES[PICTURE].question, SAMPLES[PICTURE].picture)
     pace.allow(5)
     visitor.until(lambda: len(visitor.answers()) == 2)
     assert pace.passes > before
@@ -402,7 +402,7 @@ def test_a_question_right_after_a_reload_comes_after_what_was_there(visitor: Vis
     visitor.sample(CIRCLE)
     visitor.answered()
     pace.hold()
-    visitor.sample(PICTURE)
+    visitor.ask(SAMPLES[PICTURE].question, SAMPLES[PICTURE].picture)
     pace.allow(4)
     visitor.until(lambda: len(visitor.answers()) == 2)
     visitor.page.reload()

@@ -1,13 +1,22 @@
 """Scenes, conversations and a small processor that many tests share."""
 
 import random
+from collections.abc import Iterator
 
 import pytest
+import torch
 
 from omnilmm.models.processor import MiniCPMVProcessor
 from omnilmm.training.scenes import Scene, random_scene
 from tests.training.small import small_processor
 from tests.training.truth import Talk, talk_about
+
+
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """Training has the processor take denormals for zero; other tests of this process need them."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
