@@ -47,7 +47,8 @@ class Pace:
 
 # On the CPU (Intel Xeon with AMX, 2 cores, torch 2.13): MiniCPM-V 2.0 in bf16 reached 0.49 of the bandwidth
 # (benchmarks/RESULTS.md), a Qwen2 of 1.5 B 0.33 to 0.43, one of 0.5 B 0.68, and 0.97 in fp32. A CPU without units for
-# bf16 computes it as it computes fp16. Quantised weights are unpacked for every token.
+# bf16 computes it as it computes fp16. Quantised weights are unpacked for every token. The figures of Qwen2 were
+# measured once by hand (random weights, 2026-11, beside other work): good for the order, not for the value.
 # GPUs have not been measured. 0.7 is what compiled code reaches there (gpt-fast: 94 tokens/s, 8 B, A100); beside it the
 # kernels of each layer are called one by one.
 PACES = {

@@ -88,10 +88,13 @@ def _read(source: str | Path | bytes | BinaryIO) -> bytes:
     if not content:
         raise ImageError("This picture file is empty (0 bytes).")
     if len(content) > MAX_FILE_BYTES:
-        raise ImageError(
-            f"This picture file is larger than {MAX_FILE_BYTES // 2**20} MB. Save it smaller and try again."
-        )
+        raise ImageError(too_large(MAX_FILE_BYTES // 2**20))
     return content
+
+
+def too_large(most_mib: int) -> str:
+    """What is said of a picture file of more bytes than are taken."""
+    return f"This picture file is larger than {most_mib} MB. Save it smaller and try again."
 
 
 def _read_file(source: str | Path) -> bytes:

@@ -88,10 +88,8 @@ class Texts(BaseModel):
     dropped: str
     nothing_to_regenerate: str
     editing: str
-    nothing_to_edit: str
     many_waiting: str
     nothing_to_undo: str
-    nothing_to_continue: str
     withdrawn: str
     stopped_early: str
     failed: str

@@ -100,27 +100,24 @@ class Page:
             (w.export_markdown, self.conversations.export_markdown),
         ):
             button.click(handler, outputs=w.file, **at_once).then(None, w.file, js="omnilmm.save", **quiet)
-        model = [
-            *turn,
-            w.picker,
-            w.dtype,
-            w.best,
-            w.best_reason,
-            w.about,
-            w.system,
-            *(widget for _, _, widget in w.controls),
-        ]
-        w.switch.click(self.choices.switch, [w.picker, w.dtype], model, **at_once)
-        for button in (w.best, w.take_offer):
-            button.click(self.choices.switch_to_best, outputs=model, **at_once)
-        w.cancel_change.click(self.choices.cancel, outputs=turn, **at_once)
+        model = [*turn, w.picker, w.dtype, w.best, w.best_reason, w.about, w.system]
+        model += [widget for _, _, widget in w.controls]
+        self._wire_models(turn, model, at_once, quiet)
         said = list({widget: None for widget, _ in w.said} | dict.fromkeys([*turn, *model]))
         w.language.input(self.speak, w.language, said, js="omnilmm.choose", **at_once)
-        w.ticks.tick(self.choices.show_model, outputs=model, queue=False, **quiet)
         self.demo.load(
             self.arrive, [w.memory, w.chosen_language], said, js="() => omnilmm.remembered()", **at_once
         ).then(None, w.language, js="omnilmm.speak", **quiet).then(**remember)
         self.demo.unload(self.leave)
+
+    def _wire_models(self, turn: list[Any], model: list[Any], at_once: Any, quiet: Any) -> None:
+        """Choosing another model, and hearing how that goes."""
+        w = self.widgets
+        w.switch.click(self.choices.switch, [w.picker, w.dtype], model, **at_once)
+        for button in (w.best, w.take_offer):
+            button.click(self.choices.switch_to_best, outputs=model, **at_once)
+        w.cancel_change.click(self.choices.cancel, outputs=turn, **at_once)
+        w.ticks.tick(self.choices.show_model, outputs=model, queue=False, **quiet)
 
     def _wire_past(self, painted: list[Any], at_once: Any, quiet: Any, remember: Any) -> None:
         """The chats that the browser keeps: emptied here once it has them, since Gradio would keep them, too."""

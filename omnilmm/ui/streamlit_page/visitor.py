@@ -20,7 +20,7 @@ from omnilmm.engine.change import Change
 from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options
 from omnilmm.errors import ImageError, OmniLMMError
-from omnilmm.images.pixels import open_picture
+from omnilmm.images.pixels import open_picture, too_large
 from omnilmm.ui.answering import PUT_AWAY_S, Answering
 from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.keeping import Keeper, Memory
@@ -189,8 +189,7 @@ class Visitor:
 
     def refuse_large(self, names: list[str], most_mib: int) -> None:
         """Say of files that they are too large to be uploaded."""
-        why = f"This picture file is larger than {most_mib} MB. Save it smaller and try again."
-        self.refused = "\n\n".join(self.texts.told(f"{name}: {why}") for name in names)
+        self.refused = "\n\n".join(self.texts.told(f"{name}: {too_large(most_mib)}") for name in names)
 
     def drop(self, picture: Picture) -> None:
         """Do not send a picture that waits."""
