@@ -94,12 +94,6 @@ def best(models: Sequence[Listed]) -> Listed | None:
     return max((entry for entry in models if entry.fits and entry.is_fast_enough), key=_rank, default=None)
 
 
-def best_fitting(models: Sequence[Listed]) -> ModelCard | None:
-    """The card of `best`."""
-    found = best(models)
-    return found.card if found else None
-
-
 def _fitting(card: ModelCard, device: str, free_gib: float) -> str | None:
     """What "auto" takes, if it fits; else the most exact smaller number type that does and is possible here."""
     possible = [found for kind in ("auto", *PREFERENCE) if (found := _resolved(kind, device, card))]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from omnilmm.catalog import ModelCard, cards
-from omnilmm.engine.choosing import Listed, best_fitting
+from omnilmm.engine.choosing import Listed, best
 from omnilmm.engine.provider import ModelProvider
 
 LOOKED_UP_S = 30.0  # what is free, and what is on the disk, changes
@@ -33,7 +33,7 @@ class Offer:
         self._lock = threading.Lock()
         self._found: tuple[Listed, ...] = ()
         self._possible: tuple[str, ...] = ()
-        self._best: ModelCard | None = None
+        self._best: Listed | None = None
         self._at: tuple[int, float] = (-1, 0.0)  # which model answered then, and when
 
     def models(self, provider: ModelProvider) -> tuple[Listed, ...]:
@@ -45,7 +45,7 @@ class Offer:
             if version != provider.version or time.monotonic() - looked_s > LOOKED_UP_S:
                 self._found = tuple(self._look(provider.memory_bytes or 0))
                 self._possible = ("auto", *self._dtypes())
-                self._best = best_fitting([entry for entry in self._found if self._can_be_here(entry)])
+                self._best = best([entry for entry in self._found if self._can_be_here(entry)])
                 self._at = (provider.version, time.monotonic())
             return self._found
 
@@ -53,9 +53,18 @@ class Offer:
         """What can be chosen, beginning with "auto"."""
         return self._possible if self.models(provider) else ("auto",)
 
-    def best(self, provider: ModelProvider) -> ModelCard | None:
+    def best(self, provider: ModelProvider) -> Listed | None:
         """What one click chooses: the best that fits and that nothing known stands in the way of."""
         return self._best if self.models(provider) else None
+
+    def better(self, provider: ModelProvider) -> Listed | None:
+        """The best, where it is another one than the model of now; None where there is nothing to offer in its place.
+
+        Of a folder nobody knows how good it is, and a model that knows drawings only takes no other one's place.
+        """
+        found, now = self.best(provider), provider.card.name
+        is_offered = found is not None and not found.card.drawings_only and now != found.card.name and now in cards()
+        return found if is_offered else None
 
     def fits(self, provider: ModelProvider, model: object) -> str | None:
         """The number type in which a model is offered."""

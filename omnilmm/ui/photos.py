@@ -35,8 +35,8 @@ def offered_for_photos(offer: Offer | None, provider: ModelProvider) -> ModelCar
     """
     if offer is None or provider.is_changing or not provider.card.drawings_only:
         return None
-    best = offer.best(provider)
-    return best if best is not None and not best.drawings_only else None
+    better = offer.better(provider)
+    return better.card if better else None
 
 
 def offer_label(offer: ModelCard, texts: Texts) -> str:

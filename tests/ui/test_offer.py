@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 import pytest
 
-from omnilmm.catalog import BUILT_IN, cards, find
+from omnilmm.catalog import BUILT_IN, ModelCard, cards, find
 from omnilmm.engine import provider as providing
 from omnilmm.engine.change import Change, Stage
 from omnilmm.engine.choosing import Listed, can_be_here
@@ -59,7 +59,7 @@ def test_no_click_is_offered_that_is_known_to_fail(monkeypatch: pytest.MonkeyPat
 
     def best(*, offline: bool = False, hub: Literal["huggingface", "modelscope"] = "huggingface") -> str:
         found = Offer(lambda _: listed, can_be_here=partial(can_be_here, hub=hub, offline=offline)).best(provider)
-        return found.name if found else ""
+        return found.card.name if found else ""
 
     assert best(offline=True) == BUILT_IN
     assert find_spec("modelscope") or best(hub="modelscope") == BUILT_IN
@@ -67,6 +67,21 @@ def test_no_click_is_offered_that_is_known_to_fail(monkeypatch: pytest.MonkeyPat
     assert best() != BUILT_IN
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
     assert best() == BUILT_IN
+
+
+def test_the_best_is_offered_in_place_of_others_but_not_of_itself_nor_of_a_folder() -> None:
+    offer, _ = listing()
+    best = offer.best(ModelProvider.holding(ScriptedEngine()))
+    assert best is not None
+
+    def offered(card: ModelCard) -> str:
+        better = offer.better(ModelProvider.holding(ScriptedEngine(card=card)))
+        return better.card.name if better else ""
+
+    assert offered(find(BUILT_IN)) == offered(OTHER) == best.card.name
+    assert offered(best.card) == "" == offered(OTHER.model_copy(update={"name": "/my/model"}))
+    alone = Offer(lambda _: [Listed(find(BUILT_IN), "int8", True)])
+    assert alone.better(ModelProvider.holding(ScriptedEngine(card=OTHER))) is None
 
 
 def test_nothing_is_looked_at_while_a_model_is_loaded_and_the_picker_is_not_empty() -> None:

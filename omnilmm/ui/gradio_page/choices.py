@@ -34,7 +34,7 @@ class Choices:
         """The best model that fits shall answer."""
         offer = self.shared.offer
         best = offer.best(self.shared.provider) if offer is not None else None
-        return self.switch(request, best.name if best else None, "auto")
+        return self.switch(request, best.card.name if best else None, "auto")
 
     def cancel(self, request: gr.Request) -> Painted:
         """The model of now stays."""
@@ -69,7 +69,7 @@ class Choices:
             return {}
         w, texts, wish = self.shared.widgets, visit.session.texts, provider.wish
         shown = wish.model if wish else provider.card.name  # what was chosen last, also while it is on its way
-        picker = w.choices(offer.models(provider), provider.card, shown, offer.best(provider), texts)
+        picker = w.choices(offer.models(provider), provider.card, shown, offer.better(provider), texts)
         return picker | w.number_types(offer.dtypes(provider), wish.dtype if wish else "auto", texts)
 
     def settings(self, visit: Visit) -> Painted:

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from omnilmm.catalog import BUILT_IN, ModelCard, cards
+from omnilmm.catalog import ModelCard
 from omnilmm.engine.choosing import Listed
 from omnilmm.engine.options import Mode
 from omnilmm.images.formats import UPLOADS
@@ -214,19 +214,17 @@ class Widgets:
         return {widget: gr.update(**_range(control)) for control, widget in self._controls(card, ENGLISH)}
 
     def choices(
-        self, listed: Sequence[Listed], card: ModelCard, shown: str, best: ModelCard | None, texts: Texts
+        self, listed: Sequence[Listed], card: ModelCard, shown: str, better: Listed | None, texts: Texts
     ) -> dict[Any, Any]:
-        """The picker, and the best model here, where that is another one."""
+        """The picker, and what is offered in place of the model of now."""
         known = choosable(listed, card)
         named = [
             (_lines(entry, texts) if isinstance(entry, Listed) else entry.title, name) for name, entry in known.items()
         ]
-        offered = next((entry for entry in listed if best and entry.card.name == best.name), None)
-        is_known = card.name in cards()  # of a folder nobody knows how good it is
-        if offered is None or offered.card.name in (card.name, BUILT_IN) or not is_known:
+        if better is None:
             offer = {self.best: gr.update(visible=False), self.best_reason: gr.update(visible=False)}
         else:
-            label, reason = texts.best_model.format(model=offered.card.title), model_lines.reason(offered, texts)
+            label, reason = texts.best_model.format(model=better.card.title), model_lines.reason(better, texts)
             offer = {
                 self.best: gr.update(value=label, visible=True),
                 self.best_reason: gr.update(value=html.escape(reason), visible=True),

@@ -6,7 +6,7 @@ from functools import partial
 
 import streamlit as st
 
-from omnilmm.catalog import BUILT_IN, ModelCard
+from omnilmm.catalog import ModelCard
 from omnilmm.engine.change import Wish
 from omnilmm.engine.choosing import Listed
 from omnilmm.engine.events import Engine
@@ -66,12 +66,10 @@ def _models(me: Visitor, engine: Engine) -> None:
     is_same = provider.is_ready and (name, dtype) == (current, now.dtype)
     is_late = is_same or provider.is_changing
     st.button(me.texts.switch, key="switch", disabled=is_late, on_click=switch, args=(me, name, dtype))
-    best = offer.best(provider) or engine.card
-    if current == BUILT_IN != best.name:
-        label = me.texts.best_model.format(model=best.title)
-        st.button(label, key="best", on_click=switch, args=(me, best.name, "auto"))
-        if isinstance(entry := known.get(best.name), Listed):
-            st.caption(model_lines.reason(entry, me.texts))
+    if better := offer.better(provider):
+        label = me.texts.best_model.format(model=better.card.title)
+        st.button(label, key="best", on_click=switch, args=(me, better.card.name, "auto"))
+        st.caption(model_lines.reason(better, me.texts))
 
 
 def _title(entry: Listed | ModelCard) -> str:
