@@ -84,7 +84,7 @@ class Person:
         person.page.on("requestfailed", person._forgive)
         person.page.on("pageerror", lambda error: person.broken.append(str(error)))
         person.page.goto(address)
-        person.box.wait_for()
+        person.settled()
         return person
 
     def _note(self, request: Request, address: str) -> None:

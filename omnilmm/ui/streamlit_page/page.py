@@ -28,6 +28,7 @@ def draw() -> None:
     st.set_page_config(page_title=me.texts.title, page_icon=ICON, layout="centered")
     st.html(STYLE)
     me.settle()
+    me.take_uploads()
     _tell_news(me)
     me.keep()
     with st.sidebar:
@@ -60,7 +61,7 @@ def _bottom(me: Visitor, engine: Engine) -> None:
         st.warning(said, icon=":material/info:")
     # Files from anywhere on the page come here at once, `assets/streamlit.js` brings them; the question box would give
     # them only with the question.
-    st.file_uploader(me.texts.upload, key=FILES, accept_multiple_files=True, on_change=lambda: _uploaded(me))
+    st.file_uploader(me.texts.upload, key=FILES, accept_multiple_files=True)
     _pending(me, engine)
     # Placed here by name: where Streamlit itself puts it at the bottom, the page jumps to its end when it is opened.
     st.chat_input(
@@ -130,10 +131,6 @@ def _pending(me: Visitor, engine: Engine) -> None:
         if me.answering is not None:
             st.space("stretch")
             st.button(me.texts.stop, icon=":material/stop_circle:", key="stop", on_click=me.stop)
-
-
-def _uploaded(me: Visitor) -> None:
-    me.take_uploads()
 
 
 def _photo(me: Visitor) -> None:
