@@ -21,15 +21,22 @@ from functools import partial
 
 from omnilmm.catalog import find
 from omnilmm.engine.choosing import can_be_here, listed
-from omnilmm.engine.space import provide
+from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import OmniLMMError
 from omnilmm.hardware import on_zero_gpu, possible_dtypes
 from omnilmm.network import prepare_proxies
 from omnilmm.ui import texts
 from omnilmm.ui.access import accounts
-from omnilmm.ui.flags import Parser, add_loading_flags, add_page_flags, check_wishes, loading_arguments, require
-from omnilmm.ui.server import find_port, launch
-from omnilmm.ui.space import flags_of_environment
+from omnilmm.ui.flags import (
+    Parser,
+    add_loading_flags,
+    add_page_flags,
+    check_wishes,
+    flags_of_environment,
+    loading_arguments,
+    require,
+)
+from omnilmm.ui.network import find_port
 from omnilmm.ui.streams import bear_any_text, one_line
 from omnilmm.ui.terminal import DownloadBar
 
@@ -69,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare_proxies()  # Gradio's own client reads them
         say(texts.loading(find(flags.model)))
         from omnilmm.ui.gradio_page.page import Page  # Gradio takes seconds, `--help` does without it
+        from omnilmm.ui.gradio_page.serving import launch
         from omnilmm.ui.offer import Offer
 
         with DownloadBar() as bar:

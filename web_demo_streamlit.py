@@ -27,14 +27,21 @@ from typing import Any
 from omnilmm.catalog import find
 from omnilmm.engine.choosing import can_be_here, listed
 from omnilmm.engine.provider import ModelProvider
-from omnilmm.engine.space import provide
+from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import OmniLMMError
 from omnilmm.hardware import possible_dtypes
 from omnilmm.ui import texts
 from omnilmm.ui.access import Guard, accounts
-from omnilmm.ui.flags import Parser, add_loading_flags, add_page_flags, check_wishes, loading_arguments, require
-from omnilmm.ui.server import find_port
-from omnilmm.ui.space import flags_of_environment
+from omnilmm.ui.flags import (
+    Parser,
+    add_loading_flags,
+    add_page_flags,
+    check_wishes,
+    flags_of_environment,
+    loading_arguments,
+    require,
+)
+from omnilmm.ui.network import find_port
 from omnilmm.ui.streams import bear_any_text, one_line
 from omnilmm.ui.terminal import DownloadBar
 

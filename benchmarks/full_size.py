@@ -35,11 +35,11 @@ import omnilmm  # registers the architectures
 from benchmarks.__main__ import ROOT, machine
 from omnilmm.catalog import cards
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.anatomy import quantised_modules
 from omnilmm.engine.events import Finished
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import Sampling
-from omnilmm.engine.quantisation import prepare_bitsandbytes
+from omnilmm.engine.placement.bitsandbytes import prepare_bitsandbytes
+from omnilmm.engine.placement.layers import quantised_modules
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import Choice
 from omnilmm.models.config import MiniCPMVConfig

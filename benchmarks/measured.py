@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks import limits, published
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.decoding import Decoder
+from omnilmm.engine.backends.decoder import Decoder
 from omnilmm.engine.events import Finished
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import BeamSearch, Sampling

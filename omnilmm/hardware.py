@@ -1,7 +1,7 @@
 """Which device and which number type, and why: every choice carries its reason.
 
 Nothing is detected at import. `auto` falls back and says so; an explicit wish that cannot be met is an error that says
-what can. "balanced" is no device of torch: one model spread over all CUDA GPUs and the CPU (`engine/placement.py`).
+what can. "balanced" is no device of torch: one model spread over all CUDA GPUs and the CPU (`engine/placement/`).
 
 What bitsandbytes can do is from its 0.50.2: int8 and int4 on CUDA from capability 6.0, on Metal and on every CPU.
 """

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import full_size
-from omnilmm.engine.anatomy import quantised_modules, skeleton
+from omnilmm.engine.placement.layers import quantised_modules, skeleton
 from omnilmm.errors import HardwareError
 
 

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,12 @@ LAYERS = (
     "ui",
 )
 BASE = {"__version__", "errors", "conversation", "catalog", "hardware", "network"}
-# A checkpoint is measured as the product loads it.
-TRAINING = BASE | {"images", "prompts", "models", "engine.loading"}
+BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.
 UI = BASE | {"images", "ui", "engine.change", "engine.choosing", "engine.events", "engine.options", "engine.provider"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
+BUILDING = sorted((ROOT / "built_in").rglob("*.py"))
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -65,39 +66,53 @@ def within(name: str, allowed: set[str]) -> bool:
 
 
 def name_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_point_one_way(path: Path) -> None:
+def allowed_in(path: Path) -> set[str]:
     part = path.relative_to(PACKAGE).with_suffix("").parts[0]
     if part == "__init__":
-        allowed = {"models.auto"}  # registers, once transformers is there
-    elif part == "training":
-        allowed = TRAINING | {"training"}
-    elif part == "ui":
-        allowed = UI
-    else:
-        assert part in LAYERS, f"{part} has no place in the order of the layers"
-        allowed = set(LAYERS[: LAYERS.index(part) + 1])
-    wrong = sorted(name for name in parts_used(path) if not within(name, allowed))
-    assert not wrong, f"{name_of(path)} may not import {', '.join(wrong)}"
+        return {"models.auto"}  # registers, once transformers is there
+    if part == "ui":
+        return UI
+    assert part in LAYERS, f"{part} has no place in the order of the layers"
+    return set(LAYERS[: LAYERS.index(part) + 1])
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if "training" not in path.parts], ids=name_of)
-def test_nobody_needs_the_training(path: Path) -> None:
-    assert not any(within(name, {"training"}) for name in parts_used(path))
+def test_imports_point_one_way() -> None:
+    wrong = [
+        (name_of(path), name) for path in MODULES for name in parts_used(path) if not within(name, allowed_in(path))
+    ]
+    assert not wrong
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_the_package_imports_no_file_of_the_top(path: Path) -> None:
-    top = {file.stem for file in ROOT.glob("*.py")} | {"tests", "benchmarks"}
-    assert not libraries_used(path) & top
+def test_no_imports_run_in_a_circle() -> None:
+    names = {name_of(path) for path in MODULES}
+    graph = {}
+    for path in MODULES:
+        used = {name if name in names else name.rpartition(".")[0] for name in imported(path)}
+        graph[name_of(path)] = used & names - {name_of(path)}
+    # Whoever imports a module runs its folder's `__init__` first; within the folder it is already running.
+    for module, used in graph.items():
+        folders = {folder for name in used if (folder := name.rpartition(".")[0]) in names}
+        used |= {folder for folder in folders if not module.startswith(f"{folder}.")} - {module}
+    tuple(TopologicalSorter(graph).static_order())  # else CycleError, which names the circle
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "ui").rglob("*.py")), ids=name_of)
-def test_what_pages_share_has_no_tensors(path: Path) -> None:
-    assert not libraries_used(path) & {"torch", "transformers"}
+def test_how_the_built_in_model_is_made_stands_apart() -> None:
+    """Nobody needs it, and it measures a checkpoint as the product loads it."""
+    assert not [name_of(path) for path in MODULES if "built_in" in libraries_used(path)]
+    assert not [(name_of(path), name) for path in BUILDING for name in parts_used(path) if not within(name, BUILT_IN)]
+
+
+def test_the_package_imports_no_file_of_the_top() -> None:
+    top = {file.stem for file in ROOT.glob("*.py")} | {"tests", "benchmarks", "built_in"}
+    assert not [name_of(path) for path in MODULES if libraries_used(path) & top]
+
+
+def test_what_pages_share_has_no_tensors() -> None:
+    pages = (PACKAGE / "ui").rglob("*.py")
+    assert not [name_of(path) for path in pages if libraries_used(path) & {"torch", "transformers"}]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -109,7 +124,8 @@ def test_programs_are_there(program: str) -> None:
 def test_programs_have_no_tensors(program: str) -> None:
     libraries = libraries_used(ROOT / f"{program}.py")
     assert not libraries & {"torch", "transformers"}
-    assert not any(within(name, {"models", "training"}) for name in parts_used(ROOT / f"{program}.py"))
+    assert not any(within(name, {"models"}) for name in parts_used(ROOT / f"{program}.py"))
+    assert "built_in" not in libraries
     others = {"chat": PAGES, "web_demo": ("web_demo_streamlit",), "web_demo_streamlit": ("web_demo",)}[program]
     assert not libraries & set(others)
 
@@ -120,11 +136,11 @@ def test_what_a_page_needs_at_its_start_loads_nothing_heavy() -> None:
         "engine.context",
         "engine.events",
         "engine.options",
-        "engine.prefix",
+        "engine.caches.prefix",
         "engine.provider",
-        "engine.space",
+        "engine.spaces.fallback",
         "engine.text",
-        "engine.turns",
+        "engine.scheduler",
     )
     parts = (
         "catalog",
@@ -150,7 +166,7 @@ def test_what_a_page_needs_at_its_start_loads_nothing_heavy() -> None:
 
 def test_importing_everything_registers_the_models_and_touches_no_network() -> None:
     """Not even a lookup of a name; here transformers comes first, elsewhere `omnilmm` does."""
-    modules = [name_of(path).removesuffix(".__init__") for path in MODULES if path.stem != "__main__"]
+    modules = [name_of(path) for path in [*MODULES, *BUILDING] if path.stem != "__main__"]
     script = (
         "import sys\n"
         "def refuse(event, arguments):\n"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import torch
 
+from omnilmm.engine.backends.base import Reader, Request, Step
 from omnilmm.engine.events import Progress
 from omnilmm.engine.options import BeamSearch, Options
-from omnilmm.engine.reading import Reader, Request, Step
 from omnilmm.errors import HardwareError
 
 HEARTBEAT_S = 0.3  # the longest that `next()` of a stream blocks

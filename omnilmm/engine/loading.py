@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from omnilmm.catalog import BUILT_IN, ModelCard, cards, find
-from omnilmm.engine.features import FEATURE_BYTES
+from omnilmm.engine.caches.features import FEATURE_BYTES
+from omnilmm.engine.caches.prefix import PREFIX_BYTES
 from omnilmm.engine.fetching import Hub, cached, fetch
 from omnilmm.engine.fetching.cache import Report
 from omnilmm.engine.local import LocalEngine
-from omnilmm.engine.prefix import PREFIX_BYTES
 from omnilmm.engine.runnable import check_runs
 from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError
 from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, resolve_device, resolve_dtype
@@ -187,7 +187,7 @@ def _count(card: ModelCard, shapes: Mapping[str, tuple[int, ...]]) -> int | None
 
 def _check_download(card: ModelCard, device: Choice, dtype: str, freed_bytes: int) -> None:
     """Refuse before gigabytes are fetched; "auto" may still choose a smaller type than this machine's best."""
-    from omnilmm.engine.memory import check_download
+    from omnilmm.engine.placement.memory import check_download
 
     choice = resolve_dtype(dtype, device.value, card.stored, card.parameters)
     least = Choice("bf16", choice.reason) if choice.value == "fp32" != dtype else choice
@@ -202,7 +202,7 @@ def _card_of(card: ModelCard, folder: Path) -> ModelCard:
 
 
 def _caps(max_memory: str | None) -> dict[int | str, int] | None:
-    from omnilmm.engine.placement import parse_max_memory
+    from omnilmm.engine.placement.device_map import parse_max_memory
 
     return None if max_memory is None else parse_max_memory(max_memory)
 
@@ -265,8 +265,8 @@ def _load(prepared: Prepared, dtype: Choice) -> Any:
     """The model."""
     card, folder = prepared.card, prepared.folder
     with _explained(card, folder):
-        from omnilmm.engine.placement import loading_arguments
-        from omnilmm.engine.quantisation import settle
+        from omnilmm.engine.placement.bitsandbytes import settle
+        from omnilmm.engine.placement.device_map import loading_arguments
         from omnilmm.models.library import load_model
 
         placement = loading_arguments(prepared.config, prepared.device.value, dtype.value, prepared.caps, card.context)
@@ -284,7 +284,7 @@ def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_
     Raises:
         HardwareError: It does not fit; the message says what does.
     """
-    from omnilmm.engine.memory import check_fit
+    from omnilmm.engine.placement.memory import check_fit
 
     try:
         warning = check_fit(card, config, device, dtype, freed_bytes=freed_bytes)

@@ -18,17 +18,18 @@ from PIL import Image
 
 from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.backends import reader_for
+from omnilmm.engine.backends.base import Request
+from omnilmm.engine.backends.stepwise import Ids, generate_arguments
+from omnilmm.engine.caches.features import FEATURE_BYTES
+from omnilmm.engine.caches.prefix import PREFIX_BYTES
 from omnilmm.engine.context import fit
 from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta, Timings, Usage, View
-from omnilmm.engine.features import FEATURE_BYTES
 from omnilmm.engine.generation import HEARTBEAT_S, Generation, seed_of
-from omnilmm.engine.memory import footprint
 from omnilmm.engine.options import BeamSearch, Options, options_for
-from omnilmm.engine.prefix import PREFIX_BYTES
-from omnilmm.engine.reading import Request, reader_for
-from omnilmm.engine.stepwise import Ids, generate_arguments
+from omnilmm.engine.placement.memory import footprint
+from omnilmm.engine.scheduler import AT_ONCE, Turns
 from omnilmm.engine.text import TextStream
-from omnilmm.engine.turns import AT_ONCE, Turns
 from omnilmm.errors import InputError
 from omnilmm.hardware import Choice
 

@@ -19,7 +19,7 @@ from threading import Lock
 from typing import Any
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.anatomy import number_bytes
+from omnilmm.engine.placement.layers import number_bytes
 from omnilmm.hardware import compute_dtype
 
 # So much is read to measure, more than the caches of a CPU or GPU hold; in parts, the fastest of which counts, since

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from omnilmm import __version__
 from omnilmm.catalog import BUILT_IN, find
-from omnilmm.errors import MissingPackageError
-from omnilmm.hardware import DEVICES, DTYPE_WISHES, prepare_environment, resolve_device, resolve_dtype
+from omnilmm.errors import MissingPackageError, OptionsError
+from omnilmm.hardware import DEVICES, DTYPE_WISHES, on_space, prepare_environment, resolve_device, resolve_dtype
 from omnilmm.images.pixels import MAX_FILE_BYTES
-from omnilmm.ui.server import HOST
+from omnilmm.ui.network import HOST
 
 HUBS = ("huggingface", "modelscope")
 LOADING = (
@@ -27,6 +29,10 @@ LOADING = (
 )
 # What `omnilmm.engine.loading.load_engine` takes where it is not told; importing it would load torch.
 FEATURE_CACHE_MIB, PREFIX_CACHE_MIB = 256, 1024
+# How a page is started where nobody gives it flags: on a Hugging Face Space, in a container.
+VARIABLE = "OMNILMM_FLAGS"
+# A container of its own: its address is reached through the service alone.
+SERVING = ("--host", "0.0.0.0", "--port", "7860")  # noqa: S104
 
 
 class Parser(argparse.ArgumentParser):
@@ -103,6 +109,21 @@ def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
 def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """What the flags say, as arguments of `load_engine` and `OmniLMMChat`."""
     return {name: getattr(args, name) for name in LOADING}
+
+
+def flags_of_environment() -> list[str]:
+    """Flags of the variable, on a Space after those it needs; flags that are given come after these and win.
+
+    Raises:
+        OptionsError: The variable cannot be read.
+    """
+    text = os.environ.get(VARIABLE, "")
+    try:
+        return [*(SERVING if on_space() else ()), *shlex.split(text)]
+    except ValueError as error:
+        raise OptionsError(
+            f"{VARIABLE} cannot be read ({error}). Expected flags as in a terminal: {text!r}."
+        ) from error
 
 
 def require(package: str, extra: str) -> None:

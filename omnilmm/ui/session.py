@@ -20,11 +20,11 @@ from omnilmm.conversation import Conversation, Message, Part
 from omnilmm.engine.events import Engine, Event, Finished, Preview, Progress, TextDelta
 from omnilmm.engine.options import Options
 from omnilmm.errors import InputError
-from omnilmm.ui.keeping import Kept
 from omnilmm.ui.note import Note
 from omnilmm.ui.past import Chat
 from omnilmm.ui.photos import is_about_a_photo
 from omnilmm.ui.samples import is_untouched
+from omnilmm.ui.session_store import Kept
 from omnilmm.ui.texts import ENGLISH, Texts
 
 REFRESH_S = 0.05  # a page is repainted at most this often: a fast model would outrun the browser

@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import constants
 
 from omnilmm.catalog import BUILT_IN, find
-from omnilmm.engine import memory
 from omnilmm.engine.fetching import download
+from omnilmm.engine.placement import memory
 from tests.engine.local_hub import LocalHub, serving
 
 NAME = "minicpm-v-2.6"

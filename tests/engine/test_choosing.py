@@ -9,8 +9,9 @@ import pytest
 
 from omnilmm import hardware
 from omnilmm.catalog import cards
-from omnilmm.engine import choosing, fetching, memory, speed
+from omnilmm.engine import choosing, fetching, speed
 from omnilmm.engine.choosing import LEAST_TOKENS_PER_S, Listed, best, listed
+from omnilmm.engine.placement import memory
 from omnilmm.hardware import Choice
 
 Machine = Callable[..., list[Listed]]

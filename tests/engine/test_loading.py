@@ -13,11 +13,11 @@ from transformers import BitsAndBytesConfig
 
 from omnilmm.catalog import ROOT, find
 from omnilmm.conversation import Conversation
-from omnilmm.engine import memory
 from omnilmm.engine.checking import check
 from omnilmm.engine.events import Finished
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.options import options_for
+from omnilmm.engine.placement import memory
 from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, OptionsError
 from omnilmm.images.pixels import open_picture
 from omnilmm.models.minicpmv import MiniCPMV

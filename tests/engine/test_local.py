@@ -64,7 +64,7 @@ def test_before_the_first_word_it_says_how_far_it_is(
     engine: LocalEngine, question: Conversation, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which picture of those that are new, and how much of what is not known from earlier turns is read."""
-    monkeypatch.setattr("omnilmm.engine.native.PREFILL_TOKENS", 8)
+    monkeypatch.setattr("omnilmm.engine.backends.native.PREFILL_TOKENS", 8)
     monkeypatch.setattr("omnilmm.engine.generation.HEARTBEAT_S", 60)  # nothing is said twice
     blue, red = Picture(Image.new("RGB", (40, 60), "blue")), question.pictures[0]
     asked = Conversation().with_message("user", red, blue, red, "Which?")

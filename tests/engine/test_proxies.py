@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from omnilmm.engine.fetching import download, fetch
-from omnilmm.engine.fetching.troubles import HubError
+from omnilmm.engine.fetching.errors import HubError
 from omnilmm.errors import OptionsError
 from omnilmm.network import prepare_proxies, proxy_for
 from tests.engine.local_hub import LocalHub, serving

@@ -17,13 +17,13 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 from omnilmm.conversation import Conversation, Message, Part, Picture
+from omnilmm.engine.backends.base import Request
+from omnilmm.engine.backends.native import NativeReader
+from omnilmm.engine.backends.transformers_backend import LibraryReader
+from omnilmm.engine.caches.prefix import common_length
 from omnilmm.engine.events import Finished, Preview, TextDelta
-from omnilmm.engine.library import LibraryReader
 from omnilmm.engine.local import LocalEngine
-from omnilmm.engine.native import NativeReader
 from omnilmm.engine.options import BeamSearch, Options, Sampling
-from omnilmm.engine.prefix import common_length
-from omnilmm.engine.reading import Request
 from omnilmm.hardware import Choice
 from omnilmm.models.library import load_processor
 from tests.engine.conftest import CARD, saying, watched
@@ -284,7 +284,7 @@ def test_what_is_read_in_parts_is_read_the_same(
 ) -> None:
     question = talk(RED, "What is it, and what else do you see in this picture?")
     whole = finished(either.forgetful, question, options)
-    monkeypatch.setattr("omnilmm.engine.native.PREFILL_TOKENS", 7)
+    monkeypatch.setattr("omnilmm.engine.backends.native.PREFILL_TOKENS", 7)
     parts = finished(either.forgetful, question, options)
     assert (parts.text, parts.usage) == (whole.text, whole.usage)
     said = either.anew(question, options).text
@@ -297,7 +297,7 @@ def test_stopped_anywhere_in_a_prompt(twins: Twins, monkeypatch: pytest.MonkeyPa
     question, options = talk(WIDE, "What is it?"), MODES["greedy"]
     for steps in range(1, 10):
         with monkeypatch.context() as patch:
-            patch.setattr("omnilmm.engine.native.PREFILL_TOKENS", 7)
+            patch.setattr("omnilmm.engine.backends.native.PREFILL_TOKENS", 7)
             answer = twins.engine.reader.answer(Request(question, options, 0, ME))
             for _ in range(steps):
                 next(answer)

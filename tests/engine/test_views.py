@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.native import NativeReader
+from omnilmm.engine.backends.native import NativeReader
 from tests.models.tiny import VERSIONS, tiny_model, tiny_processor
 
 SIZES = [(100, 80), (400, 400), (290, 60), (33, 170)]

@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from omnilmm.conversation import Conversation
-from omnilmm.engine.decoding import Decoder
+from omnilmm.engine.backends.decoder import Decoder
+from omnilmm.engine.backends.sampler import Sampler
 from omnilmm.engine.local import generate_arguments
 from omnilmm.engine.options import BeamSearch, Sampling
-from omnilmm.engine.sampling import Sampler
 from omnilmm.images.pixels import patch_strip
 from omnilmm.models.processor import TEMPLATES
 from omnilmm.models.resampler import Positions, Resampler

@@ -31,10 +31,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from built_in.lessons import lesson_of
 from omnilmm.errors import ImageError
 from omnilmm.images.photos import LEAST_BLENDS, figures, is_photo, shrunk
 from omnilmm.images.pixels import open_picture
-from omnilmm.training.lessons import lesson_of
 
 Kind = Literal["photo", "photo cut out", "simple drawing", "screenshot", "other drawing"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from built_in.lessons import lesson_of
 from omnilmm.images.photos import looks_like_photo
 from omnilmm.images.pixels import open_picture
-from omnilmm.training.lessons import lesson_of
 from omnilmm.ui.samples import samples
 
 PHOTOS = sorted((Path(__file__).parent / "data").glob("*.jpg"))

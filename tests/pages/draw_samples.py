@@ -7,10 +7,10 @@ right answer to each sample question is certain. What is asked stands in `assets
 import math
 from pathlib import Path
 
-from omnilmm.training.drawing import draw
-from omnilmm.training.palette import RGB, Background
-from omnilmm.training.printing import Label, printed_at
-from omnilmm.training.scenes import Scene, Shape
+from built_in.drawing import draw
+from built_in.palette import RGB, Background
+from built_in.printing import Label, printed_at
+from built_in.scenes import Scene, Shape
 
 FOLDER = Path(__file__).parents[2] / "assets" / "samples"
 WIDTH, HEIGHT = 186, 145  # small enough to be seen at one look

@@ -11,8 +11,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
+from built_in.language import Code
 from omnilmm.engine.loading import load_engine
-from omnilmm.training.language import Code
 from tests.browser import launch_arguments
 from tests.pages import visitor
 from tests.streamlit_pages import person

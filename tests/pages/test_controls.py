@@ -15,7 +15,7 @@ from omnilmm.conversation import Conversation
 from omnilmm.engine.choosing import Listed
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.options import Sampling
-from omnilmm.engine.space import provide
+from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import possible_dtypes
 from omnilmm.ui import texts

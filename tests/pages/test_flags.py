@@ -50,7 +50,7 @@ def test_help_imports_nothing_heavy() -> None:
         assert flag in done.stdout
 
 
-@pytest.mark.parametrize("module", ["web_demo", "omnilmm.ui.session", "omnilmm.ui.markup", "omnilmm.ui.server"])
+@pytest.mark.parametrize("module", ["web_demo", "omnilmm.ui.session", "omnilmm.ui.markup", "omnilmm.ui.network"])
 def test_the_page_needs_no_tensors(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

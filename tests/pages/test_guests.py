@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.gradio_page.page import Page as TalkPage
-from omnilmm.ui.server import launch
+from omnilmm.ui.gradio_page.serving import launch
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES, Pace, Site, Visitor, serve
 

@@ -10,7 +10,7 @@ import yaml
 from playwright.sync_api import Browser
 
 from deploy.space import main, pages
-from omnilmm.ui.space import flags_of_environment
+from omnilmm.ui.flags import flags_of_environment
 from tests.pages.visitor import SAMPLES, Visitor
 from tests.space import said, started
 
@@ -35,7 +35,7 @@ def test_a_space_gets_what_its_page_needs_and_no_more(folder: Callable[[str], Pa
     assert any(line.startswith(f"{page}==") for line in required)
     assert not any(line.startswith(other) for line in required)
     assert all("==" in line or "," in line for line in required)
-    for unwanted in ("tests", "omnilmm/training", "benchmarks", ".git"):
+    for unwanted in ("tests", "built_in", "benchmarks", ".git"):
         assert not (space / unwanted).exists()
     assert not list(space.rglob("__pycache__"))
 

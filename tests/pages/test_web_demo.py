@@ -11,13 +11,13 @@ import pytest
 from PIL import ExifTags, Image
 from playwright.sync_api import expect
 
+from built_in.language import CODES, Code
+from built_in.scoring import is_right
 from omnilmm.catalog import BUILT_IN
 from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.errors import HardwareError
-from omnilmm.training.language import CODES, Code
-from omnilmm.training.scoring import is_right
 from omnilmm.ui import texts
 from omnilmm.ui.archive import read_conversation_file
 from omnilmm.ui.controls import mode_controls

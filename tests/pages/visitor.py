@@ -17,9 +17,9 @@ from omnilmm.engine.events import Engine, Event, Finished
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.gradio_page.page import Page as TalkPage
+from omnilmm.ui.gradio_page.serving import launch
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.samples import samples
-from omnilmm.ui.server import launch
 
 PATIENCE_MS = 60_000  # a busy machine of two cores is slow, and a test that waits in vain is red anyway
 ANSWERED = "to first word"  # in the note under every whole answer

@@ -14,7 +14,7 @@ from omnilmm.engine.choosing import Listed
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.options import BeamSearch
 from omnilmm.engine.provider import ModelProvider
-from omnilmm.engine.space import provide
+from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import possible_dtypes
 from omnilmm.ui.offer import Offer

@@ -12,9 +12,9 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.options import Sampling
 from omnilmm.errors import InputError
 from omnilmm.ui.access import account_in
-from omnilmm.ui.keeping import Memory
 from omnilmm.ui.past import LOSSLESS_PIXELS, Chat, names_in, read_opened, sheet
 from omnilmm.ui.session import Session
+from omnilmm.ui.session_store import Memory
 from tests.ui.scripted import ScriptedEngine
 
 SMALL = Picture(Image.effect_noise((40, 30), 90).convert("RGB"))

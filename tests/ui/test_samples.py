@@ -8,11 +8,11 @@ from functools import cache
 import pytest
 from PIL import ImageChops
 
+from built_in.drawing import draw
+from built_in.facts import Facts
+from built_in.language import CODES, Code, language
+from built_in.lessons import ASKERS
 from omnilmm.images.pixels import open_picture
-from omnilmm.training.drawing import draw
-from omnilmm.training.facts import Facts
-from omnilmm.training.language import CODES, Code, language
-from omnilmm.training.lessons import ASKERS
 from omnilmm.ui.samples import Sample, samples
 from tests.pages.draw_samples import SCENES
 

@@ -18,7 +18,7 @@ from typing import Literal
 from omnilmm.engine.fetching import modelscope
 from omnilmm.engine.fetching.cache import Check, Report, missing, snapshot
 from omnilmm.engine.fetching.download import Download
-from omnilmm.engine.fetching.troubles import HubError
+from omnilmm.engine.fetching.errors import HubError
 from omnilmm.errors import CheckpointError, ModelNotFoundError
 
 Hub = Literal["huggingface", "modelscope"]

@@ -29,7 +29,7 @@ from omnilmm.engine.fetching.cache import (
     size_of,
     wanted,
 )
-from omnilmm.engine.fetching.troubles import HubError, explained, named, reason_of, status_of, through
+from omnilmm.engine.fetching.errors import HubError, explained, named, reason_of, status_of, through
 from omnilmm.errors import CheckpointError, OmniLMMError, OptionsError
 from omnilmm.hardware import gib
 from omnilmm.network import prepare_proxies, proxy_for

@@ -16,7 +16,7 @@ from omnilmm.engine.fetching.cache import (
     require_space,
     wanted,
 )
-from omnilmm.engine.fetching.troubles import HubError, reason_of
+from omnilmm.engine.fetching.errors import HubError, reason_of
 
 
 def snapshot(source: str, revision: str | None) -> Path | None:

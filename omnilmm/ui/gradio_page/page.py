@@ -16,13 +16,13 @@ from omnilmm.ui.gradio_page.choices import Choices
 from omnilmm.ui.gradio_page.conversations import Conversations
 from omnilmm.ui.gradio_page.past import Past
 from omnilmm.ui.gradio_page.pictures import Pictures
+from omnilmm.ui.gradio_page.serving import UPLOADS_CHECKED_S, UPLOADS_KEPT_S
 from omnilmm.ui.gradio_page.shared import Painted, Shared, merged
 from omnilmm.ui.gradio_page.turns import Turns
 from omnilmm.ui.gradio_page.visits import Visit, Visits
 from omnilmm.ui.gradio_page.widgets import Widgets
-from omnilmm.ui.keeping import Keeper
 from omnilmm.ui.offer import Offer
-from omnilmm.ui.server import UPLOADS_CHECKED_S, UPLOADS_KEPT_S
+from omnilmm.ui.session_store import Keeper
 from omnilmm.ui.texts import ENGLISH, texts_for
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from omnilmm.catalog import ModelCard
 from omnilmm.ui.answering import PUT_AWAY_S, Answering
-from omnilmm.ui.keeping import Keeper, Memory
 from omnilmm.ui.session import Session
+from omnilmm.ui.session_store import Keeper, Memory
 
 Question = dict[str, Any]  # the value of the question box: "text" and "files"
 

@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit import config
 
 from omnilmm.catalog import ROOT
-from omnilmm.ui.keeping import Memory
+from omnilmm.ui.session_store import Memory
 
 _COPY_HTML = """
 <button type="button"></button>

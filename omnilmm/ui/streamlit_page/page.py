@@ -9,10 +9,12 @@ from omnilmm.engine.events import Engine
 from omnilmm.images.formats import UPLOADS
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.markup import plain_markdown
+from omnilmm.ui.network import ICON
 from omnilmm.ui.samples import Sample, samples
-from omnilmm.ui.server import ICON
 from omnilmm.ui.status import change_line, status
-from omnilmm.ui.streamlit_page import beside, engines, past, talk
+from omnilmm.ui.streamlit_page import engines, past
+from omnilmm.ui.streamlit_page import messages as talk
+from omnilmm.ui.streamlit_page import sidebar as beside
 from omnilmm.ui.streamlit_page.browser import memory, script
 from omnilmm.ui.streamlit_page.visitor import FILES, QUESTION, Visitor, visitor
 

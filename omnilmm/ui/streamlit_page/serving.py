@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config
 
 from omnilmm.catalog import ROOT
-from omnilmm.ui.server import POLICY as IMAGES_POLICY
+from omnilmm.ui.network import POLICY as IMAGES_POLICY
 
 # What Streamlit itself needs besides: its socket, and components that stand in the page.
 POLICY = IMAGES_POLICY.replace("connect-src 'self'", "connect-src 'self' ws: wss: blob: data:")

@@ -23,11 +23,12 @@ from omnilmm.errors import ImageError, OmniLMMError
 from omnilmm.images.pixels import open_picture, too_large
 from omnilmm.ui.answering import PUT_AWAY_S, Answering
 from omnilmm.ui.archive import read_conversation
-from omnilmm.ui.keeping import Keeper, Memory
 from omnilmm.ui.past import names_in, read_opened, sheet
 from omnilmm.ui.samples import is_sample
 from omnilmm.ui.session import Draft, Session
-from omnilmm.ui.streamlit_page import engines, side
+from omnilmm.ui.session_store import Keeper, Memory
+from omnilmm.ui.streamlit_page import engines
+from omnilmm.ui.streamlit_page import settings as side
 from omnilmm.ui.texts import Texts, texts_for
 
 QUESTION = "question"  # key of the question box

@@ -1,0 +1,187 @@
+"""From an index to a training sample, and from samples to a batch.
+
+`B` conversations · `N` views (overviews and slices) of all their pictures · `L` patches of the longest view · `S`
+tokens of the longest conversation
+
+Sample `i` of a seed is always the same lesson, wherever and whenever it is made: training can stop and go on at any
+step with exactly the data it would have seen. The prompt is the product's own renderer, the views are cut by its own
+rules.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from built_in.cells import CELL_PRINT, about_cells, cells_of_patches, nothing_in_cells
+from built_in.labels import IGNORED, PATCH_LABELS, patch_labels, seen_through
+from built_in.lessons import Drawn, Lesson, random_lesson, random_sort
+from built_in.printing import Box
+from built_in.scenes import Scene
+from omnilmm.conversation import Conversation, Part, Picture
+from omnilmm.images.pixels import Floats, cut, patch_strip, stack_strips
+from omnilmm.images.slicing import SlicePlan, SlicingRules, plan_slices
+from omnilmm.prompts import chatml
+from omnilmm.prompts.pieces import PieceEncoder, Prompt
+
+# Beside what lies in a patch itself: what is printed in its cell, so that the resampler need only collect it.
+PATCH_PRINT = tuple(f"print_{number}" for number in range(CELL_PRINT))
+BOX_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class View:
+    """One look at a picture and everything the auxiliary losses know about it.
+
+    `grid` is its rows and columns of patches. Shapes: strip [3, P, P·n] for rows · columns = n patches, each of
+    `patches` [n, …], each of `cells` [Q, …].
+    """
+
+    strip: Floats
+    grid: tuple[int, int]
+    patches: dict[str, np.ndarray]
+    cells: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One lesson as the model takes it; `weights` say how much each token counts where it is to be learnt."""
+
+    views: tuple[View, ...]
+    prompt: Prompt
+    weights: tuple[float, ...]
+
+
+def spoken(lesson: Lesson) -> Conversation:
+    """The lesson as a conversation, true answers included."""
+    conversation, pictures = Conversation(), (Picture(drawn.image) for drawn in lesson.pictures)
+    for turn, given in zip(lesson.turns, lesson.given, strict=True):
+        parts: list[Part] = [*(next(pictures) for _ in range(given)), turn.question]
+        conversation = conversation.with_message("user", *parts).with_message("assistant", turn.answer)
+    return conversation
+
+
+class Lessons(Dataset[Sample]):
+    """Endless lessons: `self[i]` depends on the seed and `i` alone.
+
+    Args:
+        seed: of the whole stream.
+        encoder: of the checkpoint in training.
+        rules: its slicing rules.
+        count: how many there are, as far as a sampler asks.
+        group: so many in a row are of one sort, and of about equal length.
+    """
+
+    def __init__(
+        self, seed: int, encoder: PieceEncoder, rules: SlicingRules, count: int = 1 << 40, group: int = 16
+    ) -> None:
+        self.seed, self.encoder, self.rules, self.count, self.group = seed, encoder, rules, count, group
+
+    def __len__(self) -> int:
+        """How many a sampler may take."""
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        """Lesson number `index`; negative ones are never trained on."""
+        sort = random_sort(random.Random(f"{self.seed}/group {index // self.group}"))
+        lesson = random_lesson(random.Random(f"{self.seed}/{index}"), sort)
+        plans = [plan_slices(drawn.image.size, self.rules) for drawn in lesson.pictures]
+        views = [view for drawn, plan in zip(lesson.pictures, plans, strict=True) for view in self._views(drawn, plan)]
+        prompt = self.encoder.encode(chatml.render(spoken(lesson), [plan.grid for plan in plans]))
+        return Sample(tuple(views), prompt, self._weights(prompt))
+
+    def _weights(self, prompt: Prompt) -> tuple[float, ...]:
+        """Less in a box: its many digits are never quite certain, and would outweigh all else."""
+        weights, weight = [], 1.0
+        begin, end = (self.encoder.control_id(token) for token in ("<box>", "</box>"))
+        for token in prompt.input_ids:
+            weight = 1.0 if token == end else weight
+            weights.append(weight)
+            weight = BOX_WEIGHT if token == begin else weight
+        return tuple(weights)
+
+    def _views(self, drawn: Drawn, plan: SlicePlan) -> Iterator[View]:
+        for number, (view, region) in enumerate(zip(cut(drawn.image, plan), regions(drawn, plan), strict=True)):
+            rows, columns = view.height // self.rules.patch_size, view.width // self.rules.patch_size
+            strip = patch_strip(view, self.rules.patch_size)
+            if drawn.scene is None:
+                yield _nothing_in(strip, rows, columns)
+            else:
+                yield _labelled(strip, seen_through(drawn.scene, region), rows, columns, is_overview=number == 0)
+
+
+def regions(drawn: Drawn, plan: SlicePlan) -> list[Box]:
+    """Which part of the picture each view shows, in pixels."""
+    width, height = drawn.image.size
+    whole: list[Box] = [(0.0, 0.0, float(width), float(height))]
+    if plan.refined is None:
+        return whole
+    across, down = width / plan.refined[0], height / plan.refined[1]
+    return whole + [(box[0] * across, box[1] * down, box[2] * across, box[3] * down) for box in plan.boxes]
+
+
+def _labelled(strip: Floats, scene: Scene, rows: int, columns: int, *, is_overview: bool) -> View:
+    patches: dict[str, np.ndarray] = dict(patch_labels(scene, rows, columns, is_overview=is_overview))
+    cells = about_cells(scene, rows, columns, is_overview=is_overview)
+    printed = cells["print"][cells_of_patches(rows, columns)]
+    patches |= {"position": _positions(rows, columns), **dict(zip(PATCH_PRINT, printed.T, strict=True))}
+    return View(strip, (rows, columns), patches, cells)
+
+
+def _nothing_in(strip: Floats, rows: int, columns: int) -> View:
+    nothing = np.zeros(rows * columns, np.int64)
+    patches: dict[str, np.ndarray] = dict.fromkeys((*PATCH_LABELS, *PATCH_PRINT), nothing)
+    return View(strip, (rows, columns), patches | {"position": _positions(rows, columns)}, nothing_in_cells())
+
+
+def _positions(rows: int, columns: int) -> Floats:
+    """Where each patch is in its view, down and across, -1 to 1, [R*C, 2]."""
+    numbers = np.indices((rows, columns)).reshape(2, -1).T
+    return np.asarray(((numbers + 0.5) / (rows, columns) * 2 - 1).astype(np.float32))
+
+
+def collate(samples: list[Sample]) -> dict[str, Tensor]:
+    """A batch: model inputs, `labels` and their `weights`, and `patch_*`, `cell_*` for the auxiliary losses."""
+    width = max(len(sample.prompt) for sample in samples)
+    ids = torch.zeros(len(samples), width, dtype=torch.long)
+    labels = torch.full_like(ids, IGNORED)
+    slots = torch.zeros_like(ids, dtype=torch.bool)
+    mask = torch.zeros_like(ids)
+    weights = torch.zeros_like(ids, dtype=torch.float32)
+    for row, sample in enumerate(samples):
+        prompt, end = sample.prompt, len(sample.prompt)
+        ids[row, :end] = torch.tensor(prompt.input_ids)
+        slots[row, :end] = torch.tensor(prompt.image_slots)
+        mask[row, :end] = 1
+        weights[row, :end] = torch.tensor(sample.weights)
+        labels[row, :end] = torch.where(torch.tensor(prompt.learn), ids[row, :end], IGNORED)
+    views = [view for sample in samples for view in sample.views]
+    batch = {"input_ids": ids, "image_slots": slots, "attention_mask": mask, "labels": labels, "weights": weights}
+    return batch | _seen(views) if views else batch
+
+
+def _seen(views: list[View]) -> dict[str, Tensor]:
+    strips = stack_strips([view.strip for view in views])
+    length = strips.shape[-1] // strips.shape[-2]
+    seen = {
+        "pixel_values": torch.from_numpy(strips),
+        "target_sizes": torch.tensor([view.grid for view in views]),
+    }
+    for name in views[0].cells:
+        seen[f"cell_{name}"] = torch.from_numpy(np.stack([view.cells[name] for view in views]))
+    for name in (*PATCH_LABELS, *PATCH_PRINT):
+        padded = np.full((len(views), length), IGNORED)
+        for row, view in zip(padded, views, strict=True):
+            row[: len(view.patches[name])] = view.patches[name]
+        seen[f"patch_{name}"] = torch.from_numpy(padded)
+    positions = np.full((len(views), length, 2), np.nan, dtype=np.float32)
+    for place, view in zip(positions, views, strict=True):
+        place[: len(view.patches["position"])] = view.patches["position"]
+    seen["patch_position"] = torch.from_numpy(positions)
+    return seen

@@ -1,0 +1,217 @@
+"""What the built-in model can do, measured: greedy answers about pictures it has never seen.
+
+Each row of the table is one ability, half of it in English and half in Chinese. A lesson is one conversation in which
+the model's own answers stand as history, as on the page; its pictures come from a seed of their own, and the words and
+long numbers printed on them from a set that training never draws; months, days, titles of columns and short numbers are
+the same ones. An answer counts when it is equal to the true one to the letter;
+boxes count from an overlap of one half, and descriptions are also measured by the things they name.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from built_in.lessons import ASKERS, Lesson, lesson_of
+from built_in.questions.turn import Turn
+from built_in.scoring import character_error_rate, is_right, precision_and_recall, printed_in
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.images.pixels import cut, patch_strip, stack_strips
+from omnilmm.images.slicing import SlicePlan, plan_slices
+from omnilmm.models.minicpmv import MiniCPMV
+from omnilmm.models.processor import MiniCPMVProcessor
+from omnilmm.prompts import chatml
+from omnilmm.prompts.pieces import Prompt
+
+HELD_OUT_SEED = 20_260_101
+MAX_ANSWER_TOKENS = 140
+BATCH = 32  # lessons side by side, at most
+SHORT = 8  # characters: printed text up to this long has a goal of its own
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: of the ability.
+        kind: of the lessons that ask for it.
+        only: in scenes, the questions to ask; of pictures, whether they come "together" or "in turn".
+        abilities: of the turns that count.
+        slices: whether the model may use them.
+    """
+
+    name: str
+    kind: str
+    only: str | None
+    abilities: tuple[str, ...]
+    slices: bool = True
+
+
+ROWS: tuple[Row, ...] = (
+    *(Row(name, "scene", name, (name, "lines") if name == "reading" else (name,)) for name in ASKERS),
+    Row("follow_up", "scene", "follow_up", ("follow_up",)),
+    Row("small_print", "page", None, ("small print",)),
+    Row("small_print_without_slices", "page", None, ("small print",), slices=False),
+    Row("chart", "chart", None, ("chart",)),
+    Row("table", "table", None, ("table",)),
+    Row("pictures", "pictures", "together", ("pictures",)),
+    Row("again", "pictures", "in turn", ("pictures",)),
+    Row("series", "series", None, (*ASKERS, "follow_up")),
+    Row("photo", "photo", None, ("photo",)),
+    Row("chat", "talk", None, ("chat",)),
+)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One question with the true answer and the model's."""
+
+    row: Row
+    lesson: Lesson
+    number: int
+    answer: str
+
+    @property
+    def turn(self) -> Turn:
+        """The question."""
+        return self.lesson.turns[self.number]
+
+    @property
+    def is_right(self) -> bool:
+        """See `scoring.is_right`."""
+        return is_right(self.turn.answer, self.answer)
+
+    @property
+    def is_chinese(self) -> bool:
+        """Whether it is asked in Chinese."""
+        return any("\u4e00" <= character <= "\u9fff" for character in self.turn.question)
+
+
+def examine(
+    model: MiniCPMV, processor: MiniCPMVProcessor, *, questions: int = 500, only: Sequence[str] | None = None
+) -> Iterator[tuple[Row, list[Answered]]]:
+    """Ask so many questions of each row, or of some rows only."""
+    for row in ROWS:
+        if only is None or row.name in only:
+            yield row, _examine_row(model, processor, row, questions)
+
+
+def _examine_row(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, questions: int) -> list[Answered]:
+    answered: list[Answered] = []
+    numbers = iter(range(10**9))
+    while (missing := questions - len(answered)) > 0:
+        # Most lessons have about four questions that count: more at once would be asked for nothing.
+        lessons = [held_out(row, next(numbers)) for _ in range(min(BATCH, max(missing // 4, 4)))]
+        answered += ask(model, processor, row, lessons)
+    return answered[:questions]
+
+
+def held_out(row: Row, index: int) -> Lesson:
+    """The lesson number `index` of a row."""
+    return lesson_of(row.kind, random.Random(f"{HELD_OUT_SEED}/{row.kind}/{row.only}/{index}"), only=row.only)
+
+
+def table_line(row: Row, answered: Sequence[Answered]) -> str:
+    """A line of the Markdown table: name, questions, share right, the same by language."""
+
+    def share(items: Sequence[Answered]) -> str:
+        return f"{sum(item.is_right for item in items) / len(items):.3f}" if items else "–"
+
+    english = [item for item in answered if not item.is_chinese]
+    chinese = [item for item in answered if item.is_chinese]
+    return f"| {row.name} | {len(answered)} | {share(answered)} | {share(english)} | {share(chinese)} |"
+
+
+def details(answered: Sequence[Answered]) -> dict[str, float]:
+    """What is told beside the table: descriptions by the things they name, reading by its characters."""
+    told: dict[str, float] = {}
+    described = [(item.turn.answer, item.answer) for item in answered if item.row.name == "description"]
+    if described:
+        named, there = precision_and_recall(described)
+        told |= {"description: of what is named, is there": named, "description: of what is there, is named": there}
+    read = [(printed_in(item.turn.answer), printed_in(item.answer)) for item in answered if item.row.name == "reading"]
+    read = [(true, said) for true, said in read if true]
+    if read:
+        short = [true == said for true, said in read if len(true) <= SHORT]
+        told[f"reading: right, of up to {SHORT} characters"] = sum(short) / max(len(short), 1)
+        told["reading: character error rate"] = character_error_rate(read)
+    return told
+
+
+@torch.inference_mode()
+def ask(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, lessons: Sequence[Lesson]) -> list[Answered]:
+    """All questions of some lessons, side by side; those that count, lesson by lesson."""
+    rules = processor.config.slicing_rules
+    if not row.slices:
+        rules = replace(rules, max_slices=1)
+    plans = [[plan_slices(drawn.image.size, rules) for drawn in lesson.pictures] for lesson in lessons]
+    features = [_look(model, lesson, of, rules.patch_size) for lesson, of in zip(lessons, plans, strict=True)]
+    conversations = [Conversation() for _ in lessons]
+    answered: list[list[Answered]] = [[] for _ in lessons]
+    for number in range(max(len(lesson.turns) for lesson in lessons)):
+        asked = [place for place, lesson in enumerate(lessons) if number < len(lesson.turns)]
+        prompts, seen = [], []
+        for place in asked:
+            lesson, shown = lessons[place], sum(lessons[place].given[: number + 1])
+            new = [Picture(drawn.image) for drawn in lesson.pictures[shown - lesson.given[number] : shown]]
+            turn = lesson.turns[number]
+            conversations[place] = conversations[place].with_message("user", *new, turn.question)
+            grids = [plan.grid for plan in plans[place][:shown]]
+            prompts.append(processor.encoder.encode(chatml.render(conversations[place], grids)))
+            seen += features[place][:shown]
+        for place, answer in zip(asked, _answers(model, processor, prompts, seen), strict=True):
+            conversations[place] = conversations[place].with_message("assistant", answer)
+            if _counts(row, lessons[place], number):
+                answered[place].append(Answered(row, lessons[place], number, answer))
+    return [item for of_lesson in answered for item in of_lesson]
+
+
+def _counts(row: Row, lesson: Lesson, number: int) -> bool:
+    turn, shown = lesson.turns[number], sum(lesson.given[: number + 1])
+    if turn.ability not in row.abilities:
+        return False
+    if row.name == "again":
+        return turn.picture is not None and turn.picture < shown - 1
+    return row.name != "series" or shown > 1
+
+
+def _look(model: MiniCPMV, lesson: Lesson, plans: Sequence[SlicePlan], side: int) -> list[Tensor]:
+    """Features [N, Q, D] of each picture of a lesson."""
+    views = [cut(drawn.image, plan) for drawn, plan in zip(lesson.pictures, plans, strict=True)]
+    every = [view for of_picture in views for view in of_picture]
+    if not every:
+        return []
+    pixels = torch.from_numpy(stack_strips([patch_strip(view, side) for view in every]))
+    sizes = torch.tensor([(view.height // side, view.width // side) for view in every])
+    features = model.get_image_features(pixels.to(model.device), sizes.to(model.device))
+    return list(features.split([len(of_picture) for of_picture in views]))
+
+
+def _answers(
+    model: MiniCPMV, processor: MiniCPMVProcessor, prompts: Sequence[Prompt], seen: Sequence[Tensor]
+) -> list[str]:
+    """Greedy answers to prompts of different lengths, padded on the left; `seen` in the order of their slots."""
+    width = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    slots, mask = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt.input_ids)
+        slots[row, width - len(prompt) :] = torch.tensor(prompt.image_slots)
+        mask[row, width - len(prompt) :] = 1
+    stops, device = processor.stop_ids, model.device
+    features = torch.cat(list(seen)) if seen else None
+    output = model.generate(
+        inputs_embeds=model.merge(ids.to(device), slots.to(device), features),
+        attention_mask=mask.to(device),
+        max_new_tokens=MAX_ANSWER_TOKENS,
+        do_sample=False,
+        eos_token_id=stops,
+        pad_token_id=stops[-1],
+    )
+    kept = [[token for token in row if token not in stops] for row in output.tolist()]
+    return [str(text) for text in processor.tokenizer.batch_decode(kept)]

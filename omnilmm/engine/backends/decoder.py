@@ -1,0 +1,132 @@
+"""A native model reading on from where it is: keys and values of what it has read, in step with the keys of its tokens.
+
+`n` new tokens · `D` width · `V` vocabulary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from omnilmm.engine.backends.cuda_graph import Seat
+from omnilmm.models.picture_model import PictureModel
+
+# Few tokens of the built-in model (11 MiB of weights) are read a fifth faster on one of two cores than on both, and
+# many times where something else runs, too: there is less to do than to share out. Larger models are bound by how fast
+# their weights are read, which several cores do faster.
+SMALL_BYTES = 64 * 2**20
+FEW_TOKENS = 32
+
+
+@contextmanager
+def one_thread(is_wanted: bool) -> Iterator[None]:
+    """Compute on one core of the CPU within."""
+    threads = torch.get_num_threads()
+    if not is_wanted or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class Decoder:
+    """The language model with one conversation in mind; a `prefix.Memory`.
+
+    Attributes:
+        keys: of the tokens read, as far as they are known (see `prefix.py`).
+        length: of the tokens read.
+    """
+
+    def __init__(self, model: PictureModel) -> None:
+        self.model = model
+        self.cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+        self.keys: list[Hashable] = []
+        self.length = 0
+        self.is_whole = True
+        self.seat: Seat | None = None
+        weights = (parameter.nbytes for parameter in model.get_decoder().parameters())
+        self.is_small = model.device.type == "cpu" and sum(weights) < SMALL_BYTES
+
+    @property
+    def nbytes(self) -> int:
+        """Of keys and values, as they lie in memory."""
+        return sum(tensor.untyped_storage().nbytes() for layer in self._layers for tensor in (layer.keys, layer.values))
+
+    @property
+    def _layers(self) -> list[Any]:
+        return [layer for layer in self.cache.layers if layer.is_initialized]
+
+    def read(self, embeds: Tensor, keys: Sequence[Hashable] = ()) -> Tensor:
+        """Read on.
+
+        Args:
+            embeds: [1, n, D].
+            keys: of these tokens; those of tokens that are still on the device may be added later.
+
+        Returns:
+            Logits [1, V] of the token after the last one.
+        """
+        if self.seat is None:
+            with one_thread(self.is_small and embeds.shape[1] <= FEW_TOKENS):
+                logits: Tensor = self._pass(self.model, embeds, keys, logits_to_keep=1).logits[:, -1]
+            return logits
+        self.is_whole = False
+        logits = self.seat.step(embeds)
+        self._count(embeds, keys)
+        return logits
+
+    def read_only(self, embeds: Tensor, keys: Sequence[Hashable]) -> None:
+        """Read on where nobody asks what comes next."""
+        self._pass(self.model.get_decoder(), embeds, keys)
+
+    def _pass(self, part: nn.Module, embeds: Tensor, keys: Sequence[Hashable], **more: int) -> Any:
+        self.is_whole = False  # a pass that breaks off leaves some layers longer than others
+        output = part(inputs_embeds=embeds, past_key_values=self.cache, use_cache=True, **more)
+        self._count(embeds, keys)
+        return output
+
+    def _count(self, embeds: Tensor, keys: Sequence[Hashable]) -> None:
+        self.length += embeds.shape[1]
+        self.keys += keys
+        self.is_whole = True
+
+    def sit(self, seat: Seat) -> None:
+        """From here on read token by token in a seat, see `seats.py`."""
+        seat.load(self.cache, self.length)
+        self.seat = seat
+
+    def rise(self) -> None:
+        """Leave the seat, with what was read in it."""
+        if self.seat is not None and self.is_whole:
+            self.seat.unload(self.cache, self.length)
+        self.seat = None
+
+    def cut(self, length: int) -> bool:
+        """Forget all but the first tokens; False if that cannot be done, and nothing of this is of use any more."""
+        if not self.is_whole or any(_has_slid(layer) for layer in self._layers):
+            return False
+        if length < self.length:
+            self.cache.crop(length - self.length)
+        self.length = length
+        del self.keys[length:]
+        return True
+
+    def beams(self, count: int) -> DynamicCache:
+        """A copy for a beam search: the same in every row."""
+        copied = DynamicCache(config=self.model.config.get_text_config(decoder=True))
+        for number, layer in enumerate(self._layers):
+            copied.update(layer.keys.expand(count, -1, -1, -1), layer.values.expand(count, -1, -1, -1), number)
+        return copied
+
+
+def _has_slid(layer: Any) -> bool:
+    """Whether keys and values have left a sliding window: what is gone cannot come back."""
+    return bool(layer.is_sliding and layer.get_seq_length() >= layer.sliding_window)

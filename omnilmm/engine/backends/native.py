@@ -1,0 +1,244 @@
+"""Our own models, step by step: look at the pictures, read the prompt, draw tokens or search beams.
+
+`S` prompt length · `k` tokens remembered of an earlier turn · `n` slices of a picture · `Q` queries · `D` width
+
+    keys [S] ── the first k are remembered ──┐
+    pictures in k..S ── looked at, or known ─┴─> embeddings [1, S - k, D] ── read in parts ──> logits ──> ids
+
+Nothing generated is hidden: these models say no control token but the one that ends their answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Hashable, Iterator, Sequence, Set
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, StoppingCriteriaList
+
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.backends.base import Request, Step
+from omnilmm.engine.backends.cuda_graph import Seats
+from omnilmm.engine.backends.decoder import Decoder
+from omnilmm.engine.backends.sampler import Sampler
+from omnilmm.engine.backends.stepwise import Ids, generate_arguments, stepwise
+from omnilmm.engine.caches.features import FEATURE_BYTES, Eyes, Look
+from omnilmm.engine.caches.prefix import PREFIX_BYTES, PrefixCache
+from omnilmm.engine.events import Progress, View
+from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.engine.scheduler import AT_ONCE
+from omnilmm.models.picture_model import PictureModel
+from omnilmm.models.processor import MiniCPMVProcessor
+from omnilmm.prompts.pieces import Prompt
+
+PREFILL_TOKENS = 512  # read in one step; others wait meanwhile
+
+
+class NativeReader:
+    """A `reading.Reader` for our own models.
+
+    Args:
+        model: of this package.
+        processor: of the same checkpoint.
+        feature_bytes: of picture features that are kept.
+        prefix_bytes: of conversations that are kept.
+        seats: on a GPU, for as many answers as run at once.
+    """
+
+    silent_ids: Set[int] = frozenset()
+
+    def __init__(
+        self,
+        model: PictureModel,
+        processor: MiniCPMVProcessor,
+        feature_bytes: int = FEATURE_BYTES,
+        prefix_bytes: int = PREFIX_BYTES,
+        seats: int = AT_ONCE,
+    ) -> None:
+        self.model, self.processor = model, processor
+        self.tokenizer, self.stop_ids = processor.tokenizer, processor.stop_ids
+        self.prompts: WeakKeyDictionary[Conversation, Prompt] = WeakKeyDictionary()  # of conversations still held
+        self.eyes = Eyes(model, processor, feature_bytes)
+        self.prefixes = PrefixCache(prefix_bytes)
+        # A device of its own works while this program prepares its next step; a CPU is busy with both.
+        self.works_ahead = model.device.type in ("cuda", "mps")
+        # Passes are recorded on one GPU; spread over several devices they are not.
+        is_together = len({parameter.device for parameter in model.parameters()}) == 1
+        self.seats = Seats(model, seats if model.device.type == "cuda" and is_together else 0)
+
+    def length(self, conversation: Conversation) -> int:
+        """Tokens of its prompt."""
+        return len(self._prompt(conversation))
+
+    def views(self, picture: Picture) -> tuple[View, ...]:
+        """How the model looks at a picture: the overview, then the slices of the enlarged or shrunk picture."""
+        plan, tokens, (width, height) = (
+            self.processor.plan(picture),
+            self.processor.encoder.query_num,
+            picture.image.size,
+        )
+        wide, high = plan.refined or picture.image.size
+        boxes = [(0, 0, wide, high), *plan.boxes]
+        return tuple(
+            View((x0 * width / wide, y0 * height / high, x1 * width / wide, y1 * height / high), *size, tokens)
+            for (x0, y0, x1, y1), size in zip(boxes, plan.sizes, strict=True)
+        )
+
+    def forget(self, owner: Hashable) -> None:
+        """Keep nothing of an owner's conversation."""
+        self.prefixes.forget(owner)
+
+    def free(self) -> int:
+        """Give up all features and conversations that are kept, and the seats that are free."""
+        return self.eyes.kept.clear() + self.prefixes.clear() + self.seats.clear()
+
+    def answer(self, request: Request) -> Generator[Step]:
+        """See `reading.Reader`."""
+        prompt = self._prompt(request.conversation)
+        looks = self.eyes.looks(request.conversation.pictures)
+        keys = self.keys(prompt, looks)
+        lease = self.prefixes.borrow(request.owner, keys[:-1])  # the last token is read anew: its logits are needed
+        decoder = lease.memory if isinstance(lease.memory, Decoder) else Decoder(self.model)
+        request.picture_tokens = sum(prompt.image_slots)
+        request.text_tokens = len(prompt) - request.picture_tokens
+        request.reused = decoder.length
+        try:
+            embeds = yield from self._embed(request, prompt, looks, decoder.length)
+            if isinstance(request.options, BeamSearch):
+                yield from self._search(request.options, decoder, keys, embeds)
+            else:
+                yield from self._sample(request.options, request.seed, decoder, keys, embeds)
+        finally:
+            is_usable = decoder.cut(min(decoder.length, len(decoder.keys)))  # a pass begun ahead may be too much
+            lease.give_back(decoder if is_usable else None)
+
+    def _prompt(self, conversation: Conversation) -> Prompt:
+        """Made once, for its length and for its ids."""
+        prompt = self.prompts.get(conversation)
+        if prompt is None:
+            prompt = self.prompts[conversation] = self.processor.prompt(conversation)
+        return prompt
+
+    def keys(self, prompt: Prompt, looks: list[Look]) -> list[Hashable]:
+        """What a prompt is compared by, [S]: ids, and at slots how the picture is looked at."""
+        shown = (look for look in looks for _ in range(len(look.plan.sizes) * self.processor.encoder.query_num))
+        return [
+            next(shown) if is_slot else token
+            for token, is_slot in zip(prompt.input_ids, prompt.image_slots, strict=True)
+        ]
+
+    def _embed(self, request: Request, prompt: Prompt, looks: list[Look], begin: int) -> Generator[Step, None, Tensor]:
+        """Embeddings [1, S - k, D] of what is not remembered; only the pictures in there are looked at."""
+        needed = list(self._needed(request.conversation.pictures, looks, sum(prompt.image_slots[:begin])))
+        new = list(dict.fromkeys(look for _, look, _ in needed if look not in self.eyes.kept))
+        numbers = {look: number for number, look in enumerate(new, 1)}
+        seen = []
+        for picture, look, known in needed:
+            if number := numbers.pop(look, 0):
+                yield Progress("reading", number, len(new))
+            for features in self.eyes.see(picture, look):
+                if features is None:
+                    yield None
+                else:
+                    seen.append(features.flatten(0, 1)[known:])  # [slots, D]
+        device = self.model.device
+        ids = torch.tensor([prompt.input_ids[begin:]], device=device)
+        is_slot = torch.tensor([prompt.image_slots[begin:]], device=device)
+        return self.model.merge(ids, is_slot, torch.cat(seen)[None] if seen else None)
+
+    def _needed(
+        self, pictures: Sequence[Picture], looks: list[Look], known: int
+    ) -> Iterator[tuple[Picture, Look, int]]:
+        """The pictures whose features are needed after the first `known` slots, and how many of theirs are not."""
+        for picture, look in zip(pictures, looks, strict=True):
+            slots = len(look.plan.sizes) * self.processor.encoder.query_num
+            if known < slots:
+                yield picture, look, known
+            known = max(known - slots, 0)
+
+    def _read(self, decoder: Decoder, keys: list[Hashable], embeds: Tensor, end: int) -> Generator[Progress]:
+        """Read the prompt up to `end`, in parts between which it is the others' turn."""
+        first = decoder.length
+        total = len(keys) - first
+        yield Progress("prefill", 0, total)
+        for start in range(first, end, PREFILL_TOKENS):
+            stop = min(start + PREFILL_TOKENS, end)
+            decoder.read_only(embeds[:, start - first : stop - first], keys[start:stop])
+            yield Progress("prefill", stop - first, total)
+
+    def _sample(
+        self, options: Sampling, seed: int, decoder: Decoder, keys: list[Hashable], embeds: Tensor
+    ) -> Generator[Step]:
+        # The last part, of one token at least, says what comes next.
+        last = (len(keys) - decoder.length - 1) % PREFILL_TOKENS + 1
+        yield from self._read(decoder, keys, embeds, len(keys) - last)
+        logits = decoder.read(embeds[:, -last:], keys[-last:])
+        seat = self.seats.take(len(keys) + options.max_new_tokens)
+        if seat is not None:
+            decoder.sit(seat)
+        try:
+            yield from self._draw(Sampler(options, seed, logits.device), options.max_new_tokens, decoder, logits)
+        finally:
+            decoder.rise()
+            if seat is not None:
+                self.seats.give_back(seat)
+
+    def _draw(self, sampler: Sampler, most: int, decoder: Decoder, logits: Tensor) -> Generator[Ids]:
+        ids: Ids = []
+        embed = self.model.get_input_embeddings()
+        for left in reversed(range(most)):
+            drawn = sampler.draw(logits)
+            token = _Readback(drawn)
+            if self.works_ahead and left:
+                logits = decoder.read(embed(drawn))
+            ids.append(token.value())
+            yield list(ids)
+            if ids[-1] in self.stop_ids or not left:
+                return
+            if self.works_ahead:
+                decoder.keys.append(ids[-1])
+            else:
+                logits = decoder.read(embed(drawn), ids[-1:])
+
+    def _search(self, options: BeamSearch, decoder: Decoder, keys: list[Hashable], embeds: Tensor) -> Generator[Step]:
+        """Beams by `generate`, which reads the last token of the prompt itself; the owner keeps the prompt alone."""
+        first = decoder.length
+        yield from self._read(decoder, keys, embeds, len(keys) - 1)
+        # Of what was read `generate` looks at the number of tokens alone.
+        whole = torch.cat([embeds.new_zeros(1, first, embeds.shape[2]), embeds], dim=1)
+        arguments = GenerationConfig(**generate_arguments(options, self.stop_ids))
+
+        def generate(stopping: StoppingCriteriaList) -> Tensor:
+            found: Tensor = self.model.generate(
+                inputs_embeds=whole,
+                past_key_values=decoder.beams(options.beams) if decoder.length else None,
+                stopping_criteria=stopping,
+                generation_config=arguments,
+            )
+            return found
+
+        yield from stepwise(generate)
+
+
+class _Readback:
+    """A drawn token on its way from the device; later steps can be begun before it is here."""
+
+    def __init__(self, token: Tensor) -> None:
+        self.token = token
+        self.arrived: Any = None
+        if token.device.type == "cuda":
+            self.token = token.to("cpu", non_blocking=True)
+            self.arrived = torch.cuda.Event()
+            self.arrived.record(torch.cuda.current_stream(token.device))
+        elif token.device.type == "mps":  # unproven: no such machine was at hand
+            self.token = token.to("cpu", non_blocking=True)
+            self.arrived = torch.mps.event.Event()
+            self.arrived.record()
+
+    def value(self) -> int:
+        """Waits for it."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return int(self.token)

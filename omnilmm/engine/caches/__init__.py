@@ -1,0 +1,1 @@
+"""What is kept between questions: features of pictures, the KV cache of conversations; bounded in bytes."""

@@ -1,0 +1,102 @@
+"""Features of pictures, looked at once: kept by what is in the picture, whatever file it came from.
+
+`n` slices of one picture · `L` patches of a slice · `Q` queries · `D` width
+
+Every picture is an entry of its own, so one more picture is one more look. Slices of one shape go through the tower in
+one batch, without padding. Of MiniCPM-Llama3-V 2.5 the features of a slice depend on the longest slice of the whole
+prompt, to which it is padded (`models/vision.py`), so that length is a part of its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omnilmm.conversation import Picture
+from omnilmm.engine.caches.lru import BoundedStore
+from omnilmm.images.slicing import SlicePlan
+from omnilmm.models.picture_model import PictureModel
+from omnilmm.models.processor import MiniCPMVProcessor
+
+FEATURE_BYTES = 256 * 2**20
+SLICES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a picture is looked at; hashable: the key of its features.
+
+    Attributes:
+        digest: of its pixels.
+        plan: how it is cut.
+        padded: patches that every slice is padded to; None for each slice's own number.
+    """
+
+    digest: str
+    plan: SlicePlan
+    padded: int | None
+
+
+class Eyes:
+    """Tower and resampler of a model, with a memory for what they have seen.
+
+    Args:
+        model: looks.
+        processor: cuts.
+        limit_bytes: of the features that are kept.
+    """
+
+    def __init__(self, model: PictureModel, processor: MiniCPMVProcessor, limit_bytes: int = FEATURE_BYTES) -> None:
+        self.model, self.processor = model, processor
+        self.kept: BoundedStore[Hashable, Tensor] = BoundedStore(limit_bytes)
+
+    def looks(self, pictures: Sequence[Picture]) -> list[Look]:
+        """How the pictures of one prompt are looked at; no pixel is touched."""
+        plans = [self.processor.plan(picture) for picture in pictures]
+        padded = None
+        if getattr(self.model.config, "version", None) == "2.5":
+            padded = max((w * h // self._patch_area for plan in plans for w, h in plan.sizes), default=None)
+        return [Look(picture.digest, plan, padded) for picture, plan in zip(pictures, plans, strict=True)]
+
+    def see(self, picture: Picture, look: Look) -> Iterator[Tensor | None]:
+        """The features [n, Q, D] of a picture, at the end; None after every batch of slices before."""
+        features = self.kept.get(look)
+        if features is None:
+            batches = []
+            for batch in self._batches(picture, look):
+                yield None
+                batches.append(batch)
+            features = torch.cat(batches)
+            self.kept.put(look, features, features.nbytes)
+        yield features
+
+    def _batches(self, picture: Picture, look: Look) -> Iterator[Tensor]:
+        """Features of slices of one shape at a time, in the order of the slices."""
+        strips, sizes = self.processor.views([picture])  # [n, 3, P, P·L]
+        patch = strips.shape[-2]
+        for begin, end in _runs(look.plan):
+            length = look.padded or int(sizes[begin].prod())
+            batch = strips[begin:end, ..., : length * patch]
+            batch = F.pad(batch, (0, length * patch - batch.shape[-1]))
+            device = self.model.device
+            yield self.model.get_image_features(batch.to(device, self.model.dtype), sizes[begin:end].to(device))
+
+    @property
+    def _patch_area(self) -> int:
+        return int(self.model.config.vision_config.patch_size) ** 2
+
+
+def _runs(plan: SlicePlan) -> Iterator[tuple[int, int]]:
+    """Where slices of one shape begin and end: the overview, then those of the grid, `SLICES_AT_ONCE` at most."""
+    sizes = plan.sizes
+    begin = 0
+    while begin < len(sizes):
+        end = begin + 1
+        while end < len(sizes) and sizes[end] == sizes[begin] and end - begin < SLICES_AT_ONCE:
+            end += 1
+        yield begin, end
+        begin = end

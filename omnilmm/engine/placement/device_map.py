@@ -1,0 +1,211 @@
+"""Where the parts of a model go.
+
+"balanced" spreads one model over several devices. The library's own maps (`device_map="auto"`) fill device after device
+in the order of the modules, so that the head comes to lie on the last one and a tower may be cut; the published recipes
+for two GPUs repair that by hand and then no longer know what fits. Here everything but the decoder layers lies together
+on the first device, whole layers follow in their order, and every accelerator keeps the same room free. A layer's keys
+and values are counted with it, the working memory with the first device.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from omnilmm.engine.placement.bitsandbytes import prepare_bitsandbytes, quantisation
+from omnilmm.engine.placement.layers import decoder_layers, kept_modules, outside_layers, skeleton, tensor_sizes
+from omnilmm.engine.placement.memory import TOKENS, free_memory, need_of
+from omnilmm.errors import HardwareError, OptionsError
+from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, compute_dtype, gib
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+Device = int | str  # a CUDA GPU's number, "cpu" or "disk"
+UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+SPILL = ("cpu", "disk")  # used only for what the GPUs cannot take, in this order
+SHARE = 0.9  # of what is free: the rest is lost between blocks of memory
+
+
+def loading_arguments(
+    config: PreTrainedConfig,
+    device: str,
+    dtype: str,
+    max_memory: Mapping[Device, int | str] | None = None,
+    context: int = TOKENS,
+) -> dict[str, Any]:
+    """What `from_pretrained` needs to put a model where it shall be: `dtype`, `device_map`, `quantization_config`.
+
+    After loading, call `quantisation.settle` on it.
+
+    Args:
+        config: of the checkpoint.
+        device: as from `resolve_device`.
+        dtype: as from `resolve_dtype`.
+        max_memory: for "balanced", what the model may take of each device; by default what is free.
+        context: tokens of a conversation.
+
+    Raises:
+        HardwareError: It does not fit into the devices' memory, or `max_memory` names a GPU that is not there.
+        OptionsError: `max_memory` for another device than "balanced".
+    """
+    import torch
+
+    if max_memory and device != BALANCED:
+        raise OptionsError(f"A memory limit per device is for --device {BALANCED} only, got --device {device}.")
+    _check_gpus(max_memory or {})
+    compute = compute_dtype(dtype, device)
+    arguments: dict[str, Any] = {"dtype": getattr(torch, DTYPES[compute])}
+    stored_quantised = getattr(config, "quantization_config", None) is not None
+    if dtype in QUANTISED and not stored_quantised:
+        arguments["quantization_config"] = quantisation(dtype, compute, kept_modules(skeleton(config)))
+    elif stored_quantised:
+        prepare_bitsandbytes()
+    if device == BALANCED:
+        arguments["device_map"] = device_map(config, max_memory, dtype, context)
+    else:
+        arguments["device_map"] = {"": device}
+    return arguments
+
+
+def _check_gpus(max_memory: Mapping[Device, int | str]) -> None:
+    import torch
+
+    count = torch.cuda.device_count()
+    strange = [f"{device}" for device in max_memory if isinstance(device, int) and device >= count]
+    if strange:
+        raise HardwareError(f"--max-memory names GPU {', '.join(strange)}, but there are {count}, numbered from 0.")
+
+
+def parse_max_memory(text: str) -> dict[Device, int]:
+    """The flag --max-memory: "0=10GiB,1=10GiB,cpu=20GiB" -> bytes per device.
+
+    Raises:
+        OptionsError: All parts that cannot be read.
+    """
+    found: dict[Device, int] = {}
+    problems = []
+    for part in text.split(","):
+        name, equals, size = (piece.strip() for piece in part.partition("="))
+        if not equals or not (name.isdecimal() or name in SPILL):
+            problems.append(f"{part.strip()!r} is not DEVICE=SIZE, with the number of a GPU, cpu or disk")
+            continue
+        device = int(name) if name.isdecimal() else name
+        if device in found:
+            problems.append(f"{name} is there twice")
+        try:
+            found[device] = parse_size(size)
+        except OptionsError as error:
+            problems.append(str(error))
+    if problems:
+        raise OptionsError(f"--max-memory: {'; '.join(problems)}. Expected e.g. 0=10GiB,1=10GiB,cpu=20GiB.")
+    return found
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a text like "10GiB".
+
+    Raises:
+        OptionsError: No positive number with a unit.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B)", text.strip(), re.IGNORECASE)
+    units = {unit.lower(): size for unit, size in UNITS.items()}
+    size = int(float(match[1]) * units[match[2].lower()]) if match else 0
+    if not size:
+        raise OptionsError(f"{text!r} is no size above 0 in {', '.join(UNITS)}")
+    return size
+
+
+def device_map(
+    config: PreTrainedConfig,
+    max_memory: Mapping[Device, int | str] | None = None,
+    dtype: str = "bf16",
+    context: int = TOKENS,
+) -> dict[str, Device]:
+    """Which part of a model goes where, as transformers' and accelerate's `device_map`.
+
+    Args:
+        config: of the checkpoint, of any class whose decoder layers lie beside its token embeddings.
+        max_memory: what the model may take of each device, in bytes or as "10GiB"; by default nine tenths of what is
+            free on all CUDA GPUs and the CPU. With "disk", `from_pretrained` needs an `offload_folder`.
+        dtype: as from `resolve_dtype`. Quantised layers go to GPUs only.
+        context: tokens of a conversation.
+
+    Returns:
+        Module name -> device.
+
+    Raises:
+        HardwareError: It does not fit; the message has the numbers.
+    """
+    limits = _limits(max_memory)
+    if dtype in QUANTISED:
+        limits = {device: size for device, size in limits.items() if device not in SPILL} or limits
+    model = skeleton(config)
+    kind = "cpu" if set(limits) <= set(SPILL) else "cuda"
+    need, sizes = need_of(model, dtype, kind, context), tensor_sizes(model, dtype, kind)
+    name, layers = decoder_layers(model)
+    weights = [sum(size for key, size in sizes.items() if key.startswith(f"{name}.{i}.")) for i in range(len(layers))]
+    together = need.weights - sum(weights) + need.work
+    places = _spread(together, weights, need.cache, limits)
+    if places is None:
+        names = {key: f"cuda:{key}" if isinstance(key, int) else key for key in limits}
+        given = ", ".join(f"{gib(size)} on {names[key]}" for key, size in limits.items())
+        raise HardwareError(
+            f"{type(model).__name__} in {dtype} needs {gib(need.total)}, of which {gib(together)} must lie together on "
+            f"the first device. That does not fit into {given}: allow more with --max-memory, or try --dtype int4 or a "
+            "smaller model."
+        )
+    first = next(iter(limits))
+    return dict.fromkeys(outside_layers(model), first) | {f"{name}.{i}": place for i, place in enumerate(places)}
+
+
+def _limits(max_memory: Mapping[Device, int | str] | None) -> dict[Device, int]:
+    """Bytes per device: GPUs in their order, then the CPU, then the disk."""
+    import torch
+
+    if not max_memory:
+        gpus: list[Device] = list(range(torch.cuda.device_count()))
+        free: dict[Device, int] = {gpu: free_memory(f"cuda:{gpu}") or 0 for gpu in gpus}
+        free |= {"cpu": free_memory("cpu") or 0}
+        return {device: int(SHARE * size) for device, size in free.items()}
+    given = {device: parse_size(size) if isinstance(size, str) else size for device, size in max_memory.items()}
+    order = sorted(device for device in given if isinstance(device, int))
+    return {device: given[device] for device in (*order, *SPILL) if device in given}
+
+
+def _spread(together: int, weights: Sequence[int], cache: int, limits: Mapping[Device, int]) -> list[Device] | None:
+    """A device for each layer, None where they do not fit.
+
+    The accelerators get what they can take, with the same room left on each. What spills to the CPU or the disk is
+    computed on the first device all the same, so its keys and values, and one layer at a time, take room there.
+    """
+    first = next(iter(limits))
+    rooms = {device: size - (together if device == first else 0) for device, size in limits.items()}
+    layers = [size + cache // len(weights) for size in weights]
+    accelerators = {device: room for device, room in rooms.items() if device not in SPILL}
+    placed = _fill(layers, accelerators)
+    if len(placed) < len(layers):
+        rooms[first] -= cache + max(weights)
+        placed = _fill(layers, rooms)
+        return placed if len(placed) == len(layers) and rooms[first] >= 0 else None
+    low, high = 0, max(accelerators.values())
+    while low + 1 < high:  # the largest room that can be left on each
+        spare = (low + high) // 2
+        evenly = _fill(layers, {device: room - spare for device, room in accelerators.items()})
+        if len(evenly) == len(layers):
+            low, placed = spare, evenly
+        else:
+            high = spare
+    return placed if rooms[first] >= 0 else None
+
+
+def _fill(layers: Sequence[int], rooms: Mapping[Device, int]) -> list[Device]:
+    """A device for as many layers as fit, one device after the other."""
+    placed: list[Device] = []
+    for device, room in rooms.items():
+        used = 0
+        while len(placed) < len(layers) and used + layers[len(placed)] <= room:
+            used += layers[len(placed)]
+            placed.append(device)
+    return placed

@@ -1,0 +1,1 @@
+"""What a Hugging Face Space changes: a model that does not fit, and a GPU lent per answer."""

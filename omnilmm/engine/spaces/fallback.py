@@ -1,0 +1,107 @@
+"""The model of a page, wherever it runs.
+
+On a Hugging Face Space what does not fit gives way to the built-in model, and a GPU may be lent for each answer.
+Nothing heavy is imported before it is asked for, so that a page can be served first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from omnilmm.catalog import BUILT_IN, cards, find
+from omnilmm.engine.change import Report, Wish
+from omnilmm.engine.events import Engine
+from omnilmm.engine.provider import ModelProvider
+from omnilmm.errors import HardwareError
+from omnilmm.hardware import Choice, on_space, on_zero_gpu, prepare_environment
+
+if TYPE_CHECKING:
+    from omnilmm.engine.loading import Prepared
+
+SMALLER = Choice("", "a larger number type does not fit into the memory")
+
+logger = logging.getLogger(__name__)
+
+
+def provide(arguments: Mapping[str, Any], report: Report) -> ModelProvider:
+    """The model of a page, which is loaded in the background; on ZeroGPU at once and on this thread.
+
+    Args:
+        arguments: as for `load_engine`.
+        report: is told downloaded bytes, and all bytes.
+
+    Raises:
+        OmniLMMError: There is no such model; on ZeroGPU also why it cannot be loaded.
+    """
+    if on_zero_gpu():  # wants the model before the page is served
+        return ModelProvider.holding(load_page_engine(**arguments, report=report))
+    provider = ModelProvider(partial(_prepare, arguments, report), cards())
+    provider.begin(Wish(arguments["model"], arguments["dtype"], substitute=True))
+    return provider
+
+
+def _prepare(arguments: Mapping[str, Any], tell: Report, wish: Wish, freed_bytes: int, report: Report) -> Prepared:
+    """As `provider.Prepare`; the flag for the revision is meant for the model that was named beside it."""
+
+    def both(done: int, total: int) -> None:
+        tell(done, total)
+        report(done, total)
+
+    is_first = wish.model == find(arguments["model"]).name
+    given = {**arguments, "model": wish.model, "dtype": wish.dtype, "report": both, "freed_bytes": freed_bytes}
+    given |= {} if is_first else {"revision": None}
+    try:
+        return prepare_page_engine(substitute=wish.substitute, **given)
+    except HardwareError:
+        if wish.dtype != "auto" or wish.fits is None:
+            raise
+        smaller = prepare_page_engine(substitute=False, **given | {"dtype": wish.fits})
+        return replace(smaller, dtype=replace(SMALLER, value=smaller.dtype.value))
+
+
+def prepare_page_engine(*, substitute: bool = True, **arguments: Any) -> Prepared:
+    """As `loading.prepare`.
+
+    Args:
+        substitute: on a Space, a model that does not fit is replaced by the built-in one; the reason of its device then
+            says so.
+        **arguments: as for `loading.prepare`.
+
+    Raises:
+        OmniLMMError: As `loading.prepare`.
+    """
+    prepare_environment(arguments.get("device", "auto"))  # before torch is imported
+    from omnilmm.engine.loading import prepare
+
+    try:
+        return prepare(**arguments)
+    except HardwareError as error:
+        if not substitute or not on_space() or arguments.get("model", BUILT_IN) == BUILT_IN:
+            raise
+        logger.warning("The built-in model answers instead. %s", error)
+        own = {"model": BUILT_IN, "device": "auto", "dtype": "auto", "revision": None}
+        built_in = prepare(**{**arguments, **own})
+        missed = f"{find(arguments['model']).title} does not fit on this hardware"
+        return replace(built_in, device=replace(built_in.device, reason=f"{built_in.device.reason}; {missed}"))
+
+
+def load_page_engine(**arguments: Any) -> Engine:
+    """Load the model of a page; on ZeroGPU to be called before the page is served, on its thread.
+
+    Args:
+        **arguments: as for `load_engine`.
+
+    Raises:
+        OmniLMMError: As `load_engine`; see also `prepare_page_engine`.
+    """
+    if not on_zero_gpu():
+        return prepare_page_engine(**arguments).load()
+    import_module("spaces")  # before torch
+    from omnilmm.engine.spaces.zero_gpu import ZeroGpuEngine
+
+    return ZeroGpuEngine(prepare_page_engine(**arguments).load())

@@ -1,0 +1,119 @@
+"""Serves a Gradio page privately: on this machine alone, telling nobody, keeping nothing, loading nothing from afar.
+
+Gradio is imported only when a page is built, with its settings in place: it reads some of them when it is imported.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from omnilmm.catalog import ROOT
+from omnilmm.images.pixels import MAX_FILE_BYTES
+from omnilmm.ui.network import HOST, ICON, POLICY, find_port
+
+STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
+SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js"))
+# Uploads that were attached but never sent; what was sent is deleted when its turn is kept.
+UPLOADS_CHECKED_S, UPLOADS_KEPT_S = 600, 3600
+
+
+def load_gradio() -> ModuleType:
+    """Import gradio: without its telemetry, and with a private folder for uploads that goes with the program."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        os.environ["GRADIO_TEMP_DIR"] = folder = tempfile.mkdtemp(prefix="omnilmm-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    import gradio
+
+    return gradio
+
+
+def launch(
+    demo: Any,
+    *,
+    host: str = HOST,
+    port: int | None = None,
+    share: bool = False,
+    login: Mapping[str, str] | None = None,
+    root_path: str | None = None,
+    max_file_mib: int = MAX_FILE_BYTES // 2**20,
+) -> str:
+    """Serve a page in the background.
+
+    Args:
+        demo: the page, a `gradio.Blocks`.
+        host: address to listen on.
+        port: None for 7860 or the next free one, 0 for any free one.
+        share: also make a public link through Gradio's servers, `demo.share_url`.
+        login: names and passwords; nobody is asked for one if there are none.
+        root_path: where a proxy in front of it serves the page.
+        max_file_mib: of an upload.
+
+    Returns:
+        The local address.
+
+    Raises:
+        OSError: The port is taken, or this machine has no such address.
+    """
+    _bypass_proxy("localhost", "127.0.0.1", host)
+    demo.queue(max_size=None)  # who waits is the engine's
+    _, address, _ = demo.launch(
+        server_name=host,
+        server_port=find_port(host, port),
+        share=share,
+        prevent_thread_lock=True,
+        quiet=True,
+        theme=theme(),
+        css_paths=[*STYLES],
+        head=_head(),
+        favicon_path=ICON,
+        footer_links=[],
+        run_history=False,  # it would keep questions and answers in the browser's storage
+        enable_monitoring=False,
+        ssr_mode=False,
+        auth=list(login.items()) if login else None,
+        root_path=root_path,
+        max_file_size=min(max_file_mib * 2**20, MAX_FILE_BYTES),
+        state_session_capacity=256,  # what Gradio itself keeps of each visitor's widgets
+    )
+    return str(address)
+
+
+def _head() -> str:
+    scripts = "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in SCRIPTS)
+    return f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">{scripts}'
+
+
+def theme() -> Any:
+    """Calm colours for light and dark, fonts of the system; `assets/page.css` does the rest."""
+    themes = load_gradio().themes
+    return themes.Base(
+        primary_hue=themes.colors.teal,
+        secondary_hue=themes.colors.teal,
+        neutral_hue=themes.colors.slate,
+        radius_size=themes.sizes.radius_lg,
+        font=("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"),
+        font_mono=("ui-monospace", "Menlo", "Consolas", "monospace"),
+    ).set(
+        body_background_fill="*neutral_50",
+        block_radius="14px",
+        body_text_color="*neutral_800",
+        body_text_color_subdued="*neutral_500",
+        color_accent="*primary_700",
+        border_color_accent_subdued="*primary_100",
+        color_accent_soft="*primary_50",
+        slider_color="*primary_600",
+    )
+
+
+def _bypass_proxy(*hosts: str) -> None:
+    """Gradio asks its own server whether it is up, and would ask the proxy of a company for it."""
+    known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    names = dict.fromkeys([*filter(None, known.split(",")), *hosts])
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(names)

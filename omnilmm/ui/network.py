@@ -1,0 +1,28 @@
+"""Where a page is served, and what a browser may load for it: the same for both pages."""
+
+from __future__ import annotations
+
+import socket
+
+from omnilmm.catalog import ROOT
+from omnilmm.ui import texts
+
+HOST = "127.0.0.1"
+ICON = ROOT / "assets" / "icon.png"
+# A picture that an answer names by its address would tell that server who reads the answer.
+POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self'; font-src 'self' data:"
+
+
+def find_port(host: str, port: int | None) -> int | None:
+    """The port to listen on, None for Gradio's own choice.
+
+    Raises:
+        OSError: It is taken, or this machine has no such address.
+    """
+    if port is None:
+        return None
+    try:
+        with socket.create_server((host, port)) as server:
+            return int(server.getsockname()[1])
+    except OSError as error:
+        raise OSError(texts.cannot_listen(host, port, error.strerror or str(error))) from error

@@ -1,0 +1,160 @@
+"""The conversation: bubbles, the answer that grows, and what can be done with each."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from omnilmm.catalog import ModelCard
+from omnilmm.conversation import Message, Picture
+from omnilmm.engine.events import Engine
+from omnilmm.ui import boxes, seen
+from omnilmm.ui.markup import encoded, plain_markdown, with_dollars
+from omnilmm.ui.note import Note
+from omnilmm.ui.photos import offer_label, offered_for_photos
+from omnilmm.ui.streamlit_page import engines
+from omnilmm.ui.streamlit_page import sidebar as beside
+from omnilmm.ui.streamlit_page.browser import copy_button
+from omnilmm.ui.streamlit_page.visitor import Visitor
+
+LOOK_S = 0.15  # how often the page looks at a growing answer
+PICTURE_PIXELS, MARKED_PIXELS = 240, 420
+AVATARS = {"user": ":material/person:", "assistant": ":material/visibility:"}
+CHIPS = ("orange", "blue", "green", "violet", "yellow", "primary")  # near to boxes.COLOURS
+
+
+def draw(me: Visitor, engine: Engine) -> None:
+    """The whole conversation, the answer that is being given, and what can be done with them."""
+    history = me.history
+    for number, message in enumerate(history.messages):
+        if me.editing == number:
+            _edit_form(me, number, message)
+        elif message.role == "user":
+            _question(me, engine, message, number)
+        else:
+            pictures = [picture for before in history.messages[:number] for picture in before.pictures]
+            note = me.session.notes[number // 2]
+            if note and note.is_photo:
+                _photo_line(me, number, offered_for_photos(engines.SHARED.offer, engines.provider()))
+            _answer(me, message.text, number, note, pictures)
+    is_running = me.answering is not None
+    st.fragment(_growing, run_every=LOOK_S if is_running else None)(me, engine, len(history.messages))
+    if history.messages and not is_running:
+        _actions(me)
+
+
+def _growing(me: Visitor, engine: Engine, number: int) -> None:
+    """The newest turn; drawn by itself again and again until its answer has ended."""
+    running = me.answering
+    if running is None:
+        return
+    if running.done.is_set():
+        st.rerun()  # the whole page, once: the turn is history now
+    if draft := running.draft:
+        if len(draft.history.messages) != number:
+            st.rerun()  # an earlier question is answered anew: what followed it goes from the page
+        _question(me, engine, draft.question, number, is_growing=True)
+        if draft.is_photo:
+            _photo_line(me, number + 1)
+        _answer(me, draft.text, number + 1, draft.note, [], is_growing=True)
+
+
+def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_growing: bool = False) -> None:
+    with _bubble(message.role, number):
+        if message.pictures:
+            with st.container(horizontal=True, key=f"pictures-{number}"):
+                for picture in message.pictures:
+                    show_picture(picture, me, PICTURE_PIXELS)
+        st.markdown(plain_markdown(message.text))
+        with st.container(horizontal=True, gap="small", key=f"tools-{number}"):
+            if is_growing:  # in the place of what can be done later, so that nothing moves when the answer is there
+                st.button(me.texts.edit, key="edit-later", type="tertiary", disabled=True)
+                return
+            st.button(me.texts.edit, key=f"edit-{number}", type="tertiary", on_click=me.start_edit, args=(number,))
+            for count, picture in enumerate(message.pictures):
+                seen_button(picture, me, engine, f"seen-{number}-{count}")
+
+
+def _answer(
+    me: Visitor, text: str, number: int, note: Note | None, pictures: list[Picture], *, is_growing: bool = False
+) -> None:
+    with _bubble("assistant", number):
+        st.markdown(boxes.with_chips(with_dollars(text), _chip, is_growing=is_growing))
+        marked = boxes.regions(text)
+        if marked and pictures:
+            with st.container(key=f"boxes-{number}", width=MARKED_PIXELS):
+                marks = boxes.drawn(pictures[-1].image, marked)
+                st.image(marks, me.texts.boxes_on_picture, width="stretch", alt=me.texts.boxes_on_picture)
+        if line := me.texts.note(note):
+            with st.container(key=f"note-{number}"):
+                st.caption(plain_markdown(line))
+        if not is_growing:
+            copy_button(text, me.texts.copy_answer, f"copy-{number}")
+
+
+def _photo_line(me: Visitor, number: int, offer: ModelCard | None = None) -> None:
+    """Above an answer about a photo by a model that knows drawings only."""
+    with st.container(key=f"photo-line-{number}", gap="small"):
+        st.warning(me.texts.looks_like_photo, icon=":material/photo_camera:")
+        if offer:
+            switch = partial(beside.switch, me, offer.name, "auto")
+            st.button(offer_label(offer, me.texts), key=f"offer-{number}", on_click=switch)
+
+
+def _bubble(role: str, number: int) -> st.delta_generator.DeltaGenerator:
+    with st.container(key=f"message-{number}"):
+        return st.chat_message(role, avatar=AVATARS[role])
+
+
+def _edit_form(me: Visitor, number: int, message: Message) -> None:
+    key = f"edited-{number}"
+
+    def send() -> None:
+        me.edit(number, st.session_state[key])
+
+    with _bubble(message.role, number):
+        st.text_area(me.texts.edit, message.text, key=key, label_visibility="collapsed")
+        with st.container(horizontal=True, key="edit-form"):
+            st.button(me.texts.save, key="edit-save", type="primary", on_click=send)
+            st.button(me.texts.cancel, key="edit-cancel", on_click=me.start_edit, args=(None,))
+
+
+def _actions(me: Visitor) -> None:
+    with st.container(key="actions", horizontal=True, gap="small"):
+        if me.session.can_go_on:
+            st.button(me.texts.go_on, key="go-on", icon=":material/play_arrow:", type="tertiary", on_click=me.go_on)
+        for key, label, icon, act in (
+            ("regenerate", me.texts.regenerate, "refresh", me.again),
+            ("undo", me.texts.undo, "undo", me.undo),
+            ("clear", me.texts.clear, "add_comment", me.clear),
+        ):
+            st.button(label, key=key, icon=f":material/{icon}:", type="tertiary", on_click=act)
+
+
+def show_picture(picture: Picture, me: Visitor, pixels: int) -> None:
+    """A thumbnail; its button shows the picture at full size."""
+    width, height = picture.image.size
+    shown = min(pixels, width, max(1, pixels * width // height))
+    with st.container(width=shown):  # an image with a width of its own would stay as small at full size
+        st.image(encoded(picture), width="stretch", alt=me.texts.picture_name(width, height))
+
+
+def seen_button(picture: Picture, me: Visitor, engine: Engine, key: str) -> None:
+    """A button that shows how the model looks at a picture."""
+    if st.button(me.texts.seen, key=key, type="tertiary", icon=":material/grid_on:"):
+        _show_seen(picture, me, engine)
+
+
+def _show_seen(picture: Picture, me: Visitor, engine: Engine) -> None:
+    @st.dialog(me.texts.seen, width="medium")
+    def show() -> None:
+        views = engine.views(picture)
+        st.image(seen.drawn(picture, views), alt=me.texts.picture_name(*picture.image.size))
+        st.caption(me.texts.seen_line(views))
+
+    show()
+
+
+def _chip(name: str, colour: int) -> str:
+    return f":{CHIPS[colour]}-badge[{plain_markdown(name)}]"

@@ -1,0 +1,120 @@
+"""The column beside the conversation: language, settings, system prompt, files, and what to know about the model."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from omnilmm.catalog import ModelCard
+from omnilmm.engine.change import Wish
+from omnilmm.engine.choosing import Listed
+from omnilmm.engine.events import Engine
+from omnilmm.errors import OmniLMMError
+from omnilmm.ui import model_lines
+from omnilmm.ui.archive import to_markdown
+from omnilmm.ui.offer import choosable
+from omnilmm.ui.streamlit_page import engines, past
+from omnilmm.ui.streamlit_page import settings as side
+from omnilmm.ui.streamlit_page.visitor import LANGUAGE, SYSTEM, Visitor
+from omnilmm.ui.texts import CODES, texts_in
+
+IMPORT, MODEL, DTYPE, SHOWN = "import", "model", "dtype", "shown-model"  # keys
+
+
+def draw(me: Visitor, engine: Engine) -> None:
+    """Draw all of it."""
+    st.session_state.setdefault(LANGUAGE, me.texts.code)
+    with st.expander(me.texts.settings, expanded=True):
+        side.draw_settings(engine.card, me.texts, partial(me.is_put_right, engine))
+        if engine.card.system_prompt:
+            st.text_area(
+                me.texts.system_prompt,
+                key=SYSTEM,
+                help=me.texts.system_prompt_help,
+                on_change=lambda: me.session.set_system(st.session_state[SYSTEM]),
+            )
+    with st.expander(me.texts.export):
+        _files(me)
+    with st.expander(me.texts.past["title"]):
+        past.show_list(me.texts)
+    with st.expander(me.texts.model):
+        _models(me, engine)
+        st.markdown(me.texts.about(engine.card))
+    names = {code: texts_in(code).language for code in CODES}
+    st.radio(me.texts.language_label, CODES, format_func=lambda code: names[code], key=LANGUAGE, horizontal=True)
+
+
+def _models(me: Visitor, engine: Engine) -> None:
+    """Another model, where visitors may choose one; the best that fits in one click."""
+    provider, offer = engines.provider(), engines.SHARED.offer
+    if offer is None:
+        return
+    listed, current = offer.models(provider), engine.card.name
+    known = choosable(listed, engine.card)
+    if st.session_state.get(SHOWN) != (state := engines.state()):  # whoever chose it, the picker stands on it
+        wish = provider.wish or Wish(current)
+        st.session_state[SHOWN], st.session_state[MODEL], st.session_state[DTYPE] = state, wish.model, wish.dtype
+    name = st.selectbox(me.texts.model, [*known], format_func=lambda name: _title(known[name]), key=MODEL)
+    if isinstance(entry := known.get(name), Listed):
+        st.caption(f"{model_lines.size(entry.card)} · {model_lines.facts(entry, me.texts)}")
+    dtypes = [*dict.fromkeys((*offer.dtypes(provider), st.session_state[DTYPE]))]
+    automatic = me.texts.automatic
+    dtype = st.selectbox(
+        me.texts.number_type, dtypes, format_func=lambda dtype: automatic if dtype == "auto" else dtype, key=DTYPE
+    )
+    now = Wish(current) if provider.wish is None else provider.wish
+    is_same = provider.is_ready and (name, dtype) == (current, now.dtype)
+    is_late = is_same or provider.is_changing
+    st.button(me.texts.switch, key="switch", disabled=is_late, on_click=switch, args=(me, name, dtype))
+    if better := offer.better(provider):
+        label = me.texts.best_model.format(model=better.card.title)
+        st.button(label, key="best", on_click=switch, args=(me, better.card.name, "auto"))
+        st.caption(model_lines.reason(better, me.texts))
+
+
+def _title(entry: Listed | ModelCard) -> str:
+    return entry.card.title if isinstance(entry, Listed) else entry.title
+
+
+def switch(me: Visitor, name: str, dtype: str) -> None:
+    """Begin a change of models; the line about the model tells everybody how it goes."""
+    provider, offer = engines.provider(), engines.SHARED.offer
+    if offer is None:
+        return
+    me.notice = ""
+    try:
+        provider.switch(name, dtype, offer.fits(provider, name))
+    except OmniLMMError as error:
+        me.notice = me.texts.told(str(error))
+
+
+def _files(me: Visitor) -> None:
+    """The conversation as a file, and from one."""
+    conversation, is_empty = me.session.conversation, not me.session.conversation.messages
+    st.download_button(
+        me.texts.export_json,
+        conversation.to_json,  # made when it is asked for
+        "conversation.json",
+        "application/json",
+        key="export-json",
+        on_click="ignore",
+        disabled=is_empty,
+        width="stretch",
+    )
+    st.download_button(
+        me.texts.export_markdown,
+        lambda: to_markdown(conversation, me.texts),
+        "conversation.md",
+        "text/markdown",
+        key="export-markdown",
+        on_click="ignore",
+        disabled=is_empty,
+        width="stretch",
+    )
+    st.file_uploader(me.texts.import_chat, "json", key=IMPORT, on_change=lambda: _import(me))
+
+
+def _import(me: Visitor) -> None:
+    if file := st.session_state[IMPORT]:
+        me.take_up(file)

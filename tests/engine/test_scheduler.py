@@ -1,0 +1,205 @@
+"""Answers advance in turn; whoever joins or leaves, from wherever, does so between two steps."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omnilmm.engine.scheduler import Turn, Turns, is_on_model_thread
+
+
+class Steps:
+    """Work of so many steps, each written down; it stands still while `go_on` is not set."""
+
+    def __init__(self, name: Hashable, steps: int, log: list[Hashable], go_on: threading.Event | None = None) -> None:
+        self.name, self.left, self.log, self.go_on = name, steps, log, go_on
+        self.stepping, self.closed = threading.Event(), False
+
+    def step(self) -> bool:
+        self.stepping.set()
+        assert self.go_on is None or self.go_on.wait(30)
+        assert is_on_model_thread()
+        self.log.append(self.name)
+        self.left -= 1
+        return self.left > 0
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@contextmanager
+def held(turns: Turns, log: list[Hashable]) -> Iterator[None]:
+    """Nobody takes a step before the block is left: a first answer stands still in its own."""
+    go_on = threading.Event()
+    blocker = Steps("blocker", 1, log, go_on)
+    with turns.join(blocker):
+        assert blocker.stepping.wait(30)
+        yield
+        go_on.set()
+
+
+def run(turns: Turns, works: list[tuple[Hashable, Steps]]) -> None:
+    """All that join while nobody takes a step, to their ends."""
+    log = works[0][1].log
+    with ExitStack() as stack:
+        with held(turns, log):
+            places = [stack.enter_context(turns.join(work, owner)) for owner, work in works]
+        for place in places:
+            assert place.gone.wait(30)
+    log.remove("blocker")
+
+
+def test_steps_are_taken_in_turn() -> None:
+    log: list[Hashable] = []
+    run(Turns(), [(None, Steps(name, steps, log)) for name, steps in (("a", 3), ("b", 1), ("c", 2))])
+    assert log == ["a", "b", "c", "a", "c", "a"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(1, 4))
+def test_nobody_gets_two_steps_while_another_who_runs_waits_for_one(steps: list[int], at_once: int) -> None:
+    log: list[Hashable] = []
+    run(Turns(at_once + 1), [(None, Steps(number, count, log)) for number, count in enumerate(steps)])
+    assert Counter(log) == dict(enumerate(steps))
+    began = {name: log.index(name) for name in log}
+    ended = {name: len(log) - 1 - log[::-1].index(name) for name in log}
+    assert sorted(began, key=began.__getitem__) == sorted(began)  # first come, first served
+    for name in began:
+        own = [place for place, other in enumerate(log) if other == name]
+        for before, after in itertools.pairwise(own):
+            between = Counter(log[before + 1 : after])
+            assert all(count == 1 for count in between.values())  # nobody twice
+            assert all(
+                other in between for other in began if other != name and began[other] < before and ended[other] > after
+            )  # nobody left out
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=10))
+def test_nobodys_second_answer_comes_before_everybodys_first(owners: list[str]) -> None:
+    log: list[Hashable] = []
+    run(Turns(1), [(owner, Steps((owner, number), 1, log)) for number, owner in enumerate(owners)])
+    ranks = [Counter(owner for owner, _ in log[:place])[owner] for place, (owner, _) in enumerate(log)]
+    assert ranks == sorted(ranks)
+    for rank in set(ranks):
+        asked = [number for (_, number), its in zip(log, ranks, strict=True) if its == rank]
+        assert asked == sorted(asked)
+
+
+def test_without_an_owner_everybody_is_somebody_else() -> None:
+    log: list[Hashable] = []
+    run(Turns(1), [(None, Steps(number, 1, log)) for number in range(4)])
+    assert log == [0, 1, 2, 3]
+
+
+def test_everybody_knows_how_many_have_to_finish_first() -> None:
+    turns = Turns(at_once=1)
+    log: list[Hashable] = []
+    with ExitStack() as stack, held(turns, log):
+        first, second, third = (
+            stack.enter_context(turns.join(Steps(0, 1, log), owner)) for owner in ("me", "me", "you")
+        )
+        assert [turn.ahead() for turn in (first, second, third)] == [1, 3, 2]
+    assert not turns.count
+
+
+def test_leaving_the_queue_moves_those_behind_up() -> None:
+    turns = Turns(at_once=1)
+    log: list[Hashable] = []
+    with held(turns, log):
+        with ExitStack() as middle:
+            work = Steps("middle", 1, log)
+            middle.enter_context(turns.join(work))
+            with turns.join(Steps("last", 1, log)) as last:
+                assert last.ahead() == 2
+                middle.close()
+                assert last.ahead() == 1
+        assert turns.count == 1
+    assert log == ["blocker"] and not work.closed  # what never began needs no end
+
+
+def test_waiting_ends_as_soon_as_it_is_ones_turn() -> None:
+    turns, log = Turns(at_once=1), []  # type: ignore[var-annotated]
+    go_on = threading.Event()
+    with turns.join(Steps("first", 1, log, go_on)), turns.join(Steps("second", 1, log)) as second:
+        assert second.ahead(wait_s=0.01) == 1
+        threading.Timer(0.1, go_on.set).start()
+        began = time.monotonic()
+        assert second.ahead(wait_s=30) == 0
+        assert time.monotonic() - began < 10
+
+
+def test_leaving_ends_work_after_the_step_that_is_being_taken() -> None:
+    turns, log, go_on = Turns(), [], threading.Event()  # type: ignore[var-annotated]
+    work = Steps("stopped", 1000, log, go_on)
+    with ExitStack() as stack:
+        stack.enter_context(turns.join(work))
+        assert work.stepping.wait(30)
+        leaving = threading.Thread(target=stack.close)
+        leaving.start()
+        leaving.join(0.1)
+        assert leaving.is_alive() and not work.closed  # not in the midst of a step
+        go_on.set()
+        leaving.join(30)
+        assert work.closed and log == ["stopped"]
+
+
+def test_who_leaves_need_not_wait_for_the_others_turns() -> None:
+    turns, log, go_on = Turns(), [], threading.Event()  # type: ignore[var-annotated]
+    slow = Steps("slow", 3, log, go_on)
+    with turns.join(slow):
+        assert slow.stepping.wait(30)
+        with ExitStack() as stack:
+            works = [Steps(number, 10**6, log) for number in range(3)]
+            for work in works:
+                stack.enter_context(turns.join(work))
+            threading.Timer(0.1, go_on.set).start()
+        assert all(work.closed for work in works)
+
+
+class Broken(Steps):
+    def step(self) -> bool:
+        raise ZeroDivisionError
+
+    def close(self) -> None:
+        raise ZeroDivisionError
+
+
+def test_broken_work_is_put_away_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    log: list[Hashable] = []
+    turns = Turns()
+    run(turns, [(None, Broken("broken", 1, log)), (None, Steps("whole", 2, log))])
+    assert log == ["whole", "whole"] and not turns.count
+    assert "could not be ended" in caplog.text
+
+
+def test_work_that_is_collected_where_it_runs_does_not_wait_for_itself() -> None:
+    """A forgotten stream may be found by any garbage collection, that of the working thread too."""
+    turns, log = Turns(), []  # type: ignore[var-annotated]
+    other = Steps("forgotten", 10**6, log)
+    forgotten: list[Iterator[Turn]] = []
+
+    def stream() -> Iterator[Turn]:
+        with turns.join(other) as turn:
+            yield turn
+
+    class Collecting(Steps):
+        def step(self) -> bool:
+            forgotten.clear()
+            gc.collect()
+            return super().step()
+
+    forgotten.append(stream())
+    turn = next(forgotten[0])
+    with turns.join(Collecting("collecting", 1, log)) as collecting:
+        assert collecting.gone.wait(30) and turn.gone.wait(30)
+    assert other.closed and not turns.count
