@@ -157,6 +157,7 @@ def prepare(
     dtype_choice = resolve_dtype(dtype, device_choice.value, card.stored, card.parameters)
     with _explained(card, folder):
         config, processor = _parts(folder)
+        _check_tensors(config, shapes)
         dtype_choice = _fitting(card, config, device_choice, dtype_choice, freed_bytes)
     return Prepared(
         card,
@@ -178,6 +179,13 @@ def _shapes(name: str, folder: Path) -> dict[str, tuple[int, ...]]:
 
     check_runs(name, folder)
     return tensor_shapes(folder)
+
+
+def _check_tensors(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse tensors that do not fit, before anything is let go for them."""
+    from omnilmm.models.library import check_tensors
+
+    check_tensors(config, dict(shapes))
 
 
 def _count(card: ModelCard, shapes: Mapping[str, tuple[int, ...]]) -> int | None:

@@ -117,6 +117,39 @@ def state_dict(folder: Path) -> dict[str, Any] | None:
     return {names[name]: tensor for name, tensor in tensors.items()}
 
 
+def misfits(info: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Tensors that do not fit a model, by what is wrong with them: their names, and shapes where those are wrong.
+
+    Args:
+        info: what `from_pretrained` says of its loading.
+    """
+    shapes = (f"{name} (expected {list(expected)}, got {list(got)})" for name, got, expected in info["mismatched_keys"])
+    return {
+        "missing": sorted(info["missing_keys"]),
+        "unexpected": sorted(info["unexpected_keys"]),
+        "of another shape": sorted(shapes),
+    }
+
+
+def misfit_error(found: Mapping[str, list[str]], there: Collection[str]) -> CheckpointError:
+    """What is told of tensors that do not fit.
+
+    Args:
+        found: as from `misfits`.
+        there: names of all tensors of the checkpoint.
+    """
+    listed = [f"{len(names)} {kind}: {_some(names)}" for kind, names in found.items() if names]
+    owner = looks_like(there)
+    hint = f" They look like those of {owner}." if owner else ""
+    return CheckpointError(f"The weights do not fit the config.json beside them. Tensors {'; '.join(listed)}.{hint}")
+
+
+def _some(names: list[str], most: int = 12) -> str:
+    """The names, or the first of very many."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def source_of(folder: Path) -> dict[str, Any]:
     """Arguments of `from_pretrained` to load a folder: the folder itself, or else what was read of it here.
 

@@ -6,11 +6,13 @@ without torchvision they are put together with a stand-in for that part; picture
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from packaging.version import InvalidVersion, Version
 from transformers import (
@@ -31,7 +33,7 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AutoH
 from transformers.utils import is_torchvision_available
 
 from omnilmm.errors import CheckpointError
-from omnilmm.models.checkpoint import PLACE, source_of
+from omnilmm.models.checkpoint import PLACE, Shapes, misfit_error, misfits, source_of
 from omnilmm.models.picture_model import PictureModel
 
 # Where a checkpoint may name the class of its processor, in the order in which `AutoProcessor` looks.
@@ -157,6 +159,37 @@ def load_model(folder: Path, config: Any, **arguments: Any) -> tuple[Any, Any]:
         source.pop(PLACE), config=config, output_loading_info=True, **source, **arguments, **LOCAL
     )
     return loaded, info
+
+
+def check_tensors(config: Any, shapes: Shapes) -> None:
+    """Whether tensors fit a configuration, by transformers' own way of loading them: onto "meta", without their data.
+
+    So names are changed as they will be, in milliseconds and without memory. Left out are checkpoints that are
+    quantised, by bitsandbytes or otherwise: the shapes of packed weights are known to nobody before they are loaded.
+
+    Args:
+        config: of the checkpoint.
+        shapes: of its tensors, by their names.
+
+    Raises:
+        CheckpointError: Which tensors are missing or of another shape; of our own models also, which are left over.
+    """
+    if getattr(config, "quantization_config", None) or getattr(config.get_text_config(), "quantization_config", None):
+        return
+    kind: Any = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+    _, info = kind.from_pretrained(
+        None,
+        config=copy.deepcopy(config),  # models write into it
+        state_dict={name: torch.empty(shape, device="meta") for name, shape in shapes.items()},
+        device_map={"": "meta"},
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **LOCAL,
+    )
+    found = misfits(info) | {"unexpected": []}  # transformers' own models leave parts out that they do not use
+    if any(found.values()):
+        raise misfit_error(found, set(shapes))
 
 
 def load_processor(folder: Path) -> Any:

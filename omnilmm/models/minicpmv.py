@@ -7,6 +7,7 @@ the built-in model Qwen2.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from omnilmm.models.checkpoint import tensor_shapes
+from omnilmm.models.checkpoint import Shapes, tensor_shapes
 from omnilmm.models.config import VERSIONS, MiniCPMVConfig
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.resampler import Resampler
@@ -77,8 +78,8 @@ class MiniCPMV(PictureModel):
         """As `PictureModel.from_pretrained`; sizes that config.json leaves to timm's name are read off the tensors."""
         where = {key: kwargs[key] for key in WHERE if key in kwargs}
         config = copy.deepcopy(kwargs.get("config")) or MiniCPMVConfig.from_pretrained(folder_or_id, **where)
-        if isinstance(config.vision_config, ViTConfig) and Path(folder_or_id).is_dir():
-            measured = vit_sizes(tensor_shapes(Path(folder_or_id)))
+        if isinstance(config.vision_config, ViTConfig):
+            measured = vit_sizes(_shapes(folder_or_id, kwargs.get("state_dict")))
             config.vision_config = ViTConfig(**(config.vision_config.to_dict() | measured))
         kwargs["config"] = config
         return super().from_pretrained(folder_or_id, *args, output_loading_info=output_loading_info, **kwargs)
@@ -129,7 +130,15 @@ class MiniCPMV(PictureModel):
         return self.llm.generate(inputs_embeds=inputs_embeds, **kwargs)
 
 
-def vit_sizes(shapes: dict[str, tuple[int, ...]]) -> dict[str, int]:
+def _shapes(folder_or_id: str | PathLike[str] | None, given: Mapping[str, Tensor] | None) -> Shapes:
+    """Of the tensors that are given, or lie in a folder; none where they are still to be fetched."""
+    if given is not None:
+        return {name: tuple(tensor.shape) for name, tensor in given.items()}
+    is_folder = folder_or_id is not None and Path(folder_or_id).is_dir()
+    return tensor_shapes(Path(folder_or_id)) if folder_or_id is not None and is_folder else {}
+
+
+def vit_sizes(shapes: Shapes) -> dict[str, int]:
     """Sizes of timm's tower, as far as tensors tell: the number of heads they do not."""
     if not {"vpm.pos_embed", "vpm.blocks.0.mlp.fc1.weight", "vpm.patch_embed.proj.weight"} <= set(shapes):
         return {}  # another model's tensors; loading says so

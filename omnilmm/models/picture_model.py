@@ -22,8 +22,7 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from omnilmm.errors import CheckpointError
-from omnilmm.models.checkpoint import PLACE, looks_like, source_of
+from omnilmm.models.checkpoint import PLACE, misfit_error, misfits, source_of
 from omnilmm.models.resampler import Resampler
 
 # Arguments of `from_pretrained` by which the weights are others than those that lie openly in the folder.
@@ -75,19 +74,9 @@ class PictureModel(PreTrainedModel, GenerationMixin):
             *args, output_loading_info=True, **cls._source(folder_or_id, kwargs), **kwargs
         )
         model.config.name_or_path = str(folder_or_id)
-        problems = {
-            "missing": sorted(info["missing_keys"]),
-            "unexpected": sorted(info["unexpected_keys"]),
-            "of another shape": sorted(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]),
-        }
-        found = [f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names]
-        if found:
-            there = set(model.state_dict()) - set(problems["missing"]) | set(problems["unexpected"])
-            hint = looks_like(there)
-            hint = f" They look like those of {hint}." if hint else ""
-            raise CheckpointError(
-                f"The weights do not fit the config.json beside them. Tensors {'; '.join(found)}.{hint}"
-            )
+        found = misfits(info)
+        if any(found.values()):
+            raise misfit_error(found, set(model.state_dict()) - set(found["missing"]) | set(found["unexpected"]))
         return (model, info) if output_loading_info else model
 
     @classmethod
@@ -186,9 +175,3 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         if image_slots is None:
             image_slots = torch.zeros_like(input_ids, dtype=torch.bool)
         return self.merge(input_ids, image_slots, features)
-
-
-def _some(names: list[str], most: int = 12) -> str:
-    """The names, or the first of very many."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

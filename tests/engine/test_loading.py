@@ -15,7 +15,7 @@ from omnilmm.catalog import ROOT, find
 from omnilmm.conversation import Conversation
 from omnilmm.engine.checking import check
 from omnilmm.engine.events import Finished
-from omnilmm.engine.loading import load_engine
+from omnilmm.engine.loading import load_engine, prepare
 from omnilmm.engine.options import options_for
 from omnilmm.engine.placement import memory
 from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, OptionsError
@@ -140,6 +140,28 @@ def test_weights_of_another_family_than_the_config_are_recognised(folder: Path, 
         load_engine(str(folder))
 
 
+def change_shape(folder: Path) -> tuple[str, torch.Tensor]:
+    """One tensor gets a row more; its name in the file, and itself as it was."""
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "layers.1" in name and name.endswith(".weight") and weights[name].dim() > 1)
+    before = weights[name]
+    weights[name] = torch.zeros(len(before) + 1, *before.shape[1:])
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return name, before
+
+
+@pytest.mark.parametrize("kind", ["1.0", "2.0", "2.5", "2.6", "omnilmm", *MODELS])
+def test_a_tensor_of_another_shape_is_named_before_any_weights_are_loaded(tmp_path: Path, kind: str) -> None:
+    folder = save_library_model(tmp_path / "m", kind) if kind in MODELS else save_tiny(tmp_path / "m", kind)
+    assert prepare(str(folder)).folder == folder
+    name, before = change_shape(folder)
+    rows, *rest = before.shape
+    with pytest.raises(CheckpointError, match=r"config\.json beside them\. Tensors 1 of another shape: ") as error:
+        prepare(str(folder))
+    assert name.rpartition("layers.1")[2] in str(error.value)
+    assert f"(expected {[rows, *rest]}, got {[rows + 1, *rest]})." in str(error.value)
+
+
 def test_a_checkpoint_quantised_by_its_makers_is_loaded_as_it_is(tmp_path: Path) -> None:
     """With the settings of the published int4 checkpoint, which quantises the tower as well."""
     shutil.copytree(BUILT_IN, tmp_path / "int4")
@@ -188,7 +210,7 @@ def test_a_tensor_missing_in_a_model_of_transformers_is_named(tmp_path: Path) ->
     save_file(
         {key: tensor for key, tensor in weights.items() if key != lost}, folder / "model.safetensors", {"format": "pt"}
     )
-    with pytest.raises(CheckpointError, match="is not complete: 1 tensors are missing, such as"):
+    with pytest.raises(CheckpointError, match=rf"Tensors 1 missing: .*{lost.rpartition('layers.0')[2]}"):
         load_engine(str(folder))
 
 

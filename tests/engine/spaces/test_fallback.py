@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from safetensors.torch import load, save
 
 from omnilmm.catalog import BUILT_IN
 from omnilmm.conversation import Conversation
@@ -24,6 +26,7 @@ from tests.engine.remote_model import ENOUGH, LOADING, NAME, NOWHERE, on_the_hub
 from tests.engine.test_provider import ended
 
 CIRCLE = samples()[0]
+TENSOR = "resampler.query"
 
 
 @pytest.fixture
@@ -84,9 +87,15 @@ def test_broken_files_are_no_end_of_the_old_model(hub: LocalHub, provider: Model
     hub.cut_at = {}
     hub.files["config.json"] = json.dumps(json.loads(whole["config.json"]) | {"hidden_size": 128}).encode()
     hub.commit = "2" * 40
-    assert provider.switch(NAME) and ended(provider) == "restored"
-    assert "of another shape" in failure(provider)
-    assert provider._engine is not engine and answer(provider) == CIRCLE.answer
+    assert provider.switch(NAME) and ended(provider) == "failed"
+    assert "1 of another shape: " not in failure(provider) and " of another shape: " in failure(provider)
+    assert provider._engine is engine and answer(provider) == CIRCLE.answer
+    tensors = load(whole["model.safetensors"])
+    hub.files = whole | {"model.safetensors": save(tensors | {TENSOR: torch.zeros(3, 128)}, {"format": "pt"})}
+    hub.commit = "4" * 40
+    assert provider.switch(NAME) and ended(provider) == "failed"
+    assert f"1 of another shape: {TENSOR} (expected {list(tensors[TENSOR].shape)}, got [3, 128])." in failure(provider)
+    assert provider._engine is engine, "the running model was never let go"
     hub.files, hub.commit = whole, "3" * 40
     assert provider.switch(NAME) and ended(provider) == "done"
     assert (provider.card.name, answer(provider)) == (NAME, CIRCLE.answer)
