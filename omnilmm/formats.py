@@ -6,6 +6,7 @@ Nothing is loaded for it, so that many gigabytes need not be fetched before some
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ from omnilmm.errors import CheckpointError
 
 # What holds all weights or lists their files, in the order in which transformers looks for them.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+SHARD = re.compile(r"(model|pytorch_model)-(\d{1,5})-of-(\d{1,5})\.(safetensors|bin)")
 ORIGINAL = "Give the model that it was made from, in the safetensors of transformers."
 BY_NAME = {
     "adapter_config.json": "is an adapter (LoRA) without the model that it was trained for: merge the two with PEFT "
@@ -35,6 +37,25 @@ SPEECH = (
 )
 
 
+def shards(names: Iterable[str]) -> list[str]:
+    """All weight files of a checkpoint that was cut into several, by those of their names that are there.
+
+    A name says how many there are, so that no index is needed to know which one is missing.
+
+    Args:
+        names: of files, also of others.
+
+    Returns:
+        safetensors, or else pickles; none where nothing was cut.
+    """
+    found = [match for name in sorted(names) if (match := SHARD.fullmatch(name))]
+    first = next((match for match in found if match[4] == "safetensors"), found[0] if found else None)
+    if first is None:
+        return []
+    stem, number, count, ending = first.groups()
+    return [f"{stem}-{one:0{len(number)}}-of-{count}.{ending}" for one in range(1, int(count) + 1)]
+
+
 def check_files(name: str, files: Iterable[str]) -> None:
     """Refuse what is known to be of another program, where nothing of transformers lies beside it.
 
@@ -46,7 +67,7 @@ def check_files(name: str, files: Iterable[str]) -> None:
         CheckpointError: What it is, and what would run it.
     """
     found = set(files)
-    if not found.isdisjoint(WEIGHTS):
+    if not found.isdisjoint(WEIGHTS) or shards(found):
         return
     for file, what in BY_NAME.items():
         if file in found:

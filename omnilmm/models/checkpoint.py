@@ -21,11 +21,10 @@ from transformers import GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from omnilmm.errors import CheckpointError
-from omnilmm.formats import check_files, check_pointers
+from omnilmm.formats import check_files, check_pointers, shards
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
-SHARD = re.compile(r"(?:model|pytorch_model)-(\d+)-of-(\d+)\.(safetensors|bin)")
 # Under which a training program keeps the model's tensors beside its own state (Lightning, DeepSpeed, plain loops).
 NESTED = ("state_dict", "model_state_dict", "module", "model")
 # Before all names: of DistributedDataParallel, PEFT, Lightning.
@@ -49,9 +48,10 @@ def weight_files(folder: Path) -> list[Path]:
             return [folder / single]
         if (folder / index).is_file():
             return _indexed(folder / index)
-    if shards := _unlisted(folder):
-        return shards
-    check_files(str(folder), (file.name for file in folder.iterdir()))
+    names = [file.name for file in folder.iterdir()]
+    if unlisted := shards(names):
+        return _all_there(folder, unlisted)
+    check_files(str(folder), names)
     raise CheckpointError(f"{folder} has no weights: expected one of {', '.join(SINGLE_FILES + INDEXES)}.")
 
 
@@ -61,17 +61,6 @@ def _indexed(index: Path) -> list[Path]:
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{index} is no index of weights: {error}. Fetch it again.") from error
     return _all_there(index.parent, names)
-
-
-def _unlisted(folder: Path) -> list[Path]:
-    """Shards by their names, which say how many they are."""
-    found = [match for file in sorted(folder.iterdir()) if (match := SHARD.fullmatch(file.name))]
-    if not found:
-        return []
-    first = next((match for match in found if match[3] == "safetensors"), found[0])
-    stem, width = first[0].split("-")[0], len(first[1])
-    names = [f"{stem}-{number:0{width}}-of-{first[2]}.{first[3]}" for number in range(1, int(first[2]) + 1)]
-    return _all_there(folder, names)
 
 
 def _all_there(folder: Path, names: list[str]) -> list[Path]:

@@ -167,6 +167,27 @@ def test_pickles_are_fetched_where_there_is_nothing_else(hub: LocalHub) -> None:
     assert contents(fetched()) == hub.files
 
 
+def test_shards_are_fetched_without_an_index(hub: LocalHub, repository: Path) -> None:
+    """Their names say how many they are; pickles beside them are left."""
+    pickles = {"pytorch_model-1-of-1.bin": content(1_000, 6)}
+    hub.files = {name: hub.files[name] for name in ("config.json", *PARTS)} | pickles
+    hub.cut_at = {PARTS[1]: 1_000}
+    with pytest.raises(CheckpointError, match=r"broke off in model-2-of-2\.safetensors"):
+        fetched()
+    assert cached(SOURCE) is None, "one of two is not all"
+    hub.cut_at = {}
+    folder = fetched()
+    assert contents(folder) == {name: hub.files[name] for name in ("config.json", *PARTS)}
+    assert cached(SOURCE) == folder
+
+
+def test_a_shard_that_the_hub_does_not_have_is_said_before_the_others_come(hub: LocalHub) -> None:
+    hub.files = {name: hub.files[name] for name in ("config.json", PARTS[0])}
+    with pytest.raises(CheckpointError, match=r"it has no model-2-of-2\.safetensors of transformers") as error:
+        fetched()
+    assert one_line(error) and not hub.asked
+
+
 def test_a_newer_commit_takes_only_the_files_that_changed(hub: LocalHub) -> None:
     fetched()
     hub.requests.clear()
@@ -507,12 +528,11 @@ def test_offline_and_not_there(hub: LocalHub) -> None:
     assert "without --offline" in one_line(error)
 
 
-@pytest.mark.parametrize("absent", ["config.json", PARTS[1], "model.safetensors.index.json"])
+@pytest.mark.parametrize("absent", ["config.json", PARTS[1]])
 def test_offline_and_half_there_names_what_is_missing(hub: LocalHub, absent: str) -> None:
     folder = fetched()
     (folder / absent).unlink()
     assert cached(SOURCE) is None
-    absent = "model.safetensors" if "index" in absent else absent
     with pytest.raises(CheckpointError, match=f"is not whole on this disk: {absent} is missing") as error:
         fetched(offline=True)
     one_line(error)

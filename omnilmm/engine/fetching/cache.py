@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from omnilmm.errors import CheckpointError
-from omnilmm.formats import WEIGHTS, check_files
+from omnilmm.formats import WEIGHTS, check_files, shards
 from omnilmm.hardware import gib
 
 Report = Callable[[int, int], None]  # bytes on this disk, bytes in all
@@ -52,22 +52,36 @@ def missing(folder: Path) -> str:
     if not (folder / CONFIG).is_file():
         return CONFIG
     found = next((name for name in WEIGHTS if (folder / name).is_file()), None)
-    if found is None or not found.endswith(".index.json"):
-        return "" if found else WEIGHTS[0]
-    try:
-        parts = set(json.loads((folder / found).read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
+    if found is None:
+        parts = set(shards(file.name for file in folder.iterdir())) or {WEIGHTS[0]}
+    elif not found.endswith(".index.json"):
+        return ""
+    elif (listed := _listed(folder / found)) is None:
         return found
+    else:
+        parts = listed
     return next((name for name in sorted(parts) if not (folder / name).is_file()), "")
+
+
+def _listed(index: Path) -> set[str] | None:
+    """The files that an index names; None if it cannot be read."""
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def wanted(names: Iterable[str]) -> set[str]:
     """Which files to fetch. Only plain names: nothing of what a hub answers may lead out of the folder."""
     plain = {name for name in names if re.fullmatch(r"\w[\w.+ -]*", name)}
     useful = {name for name in plain if any(fnmatchcase(name, pattern) for pattern in CHECKPOINT_FILES)}
-    if useful.isdisjoint(WEIGHTS[:2]):
+    if useful.isdisjoint(WEIGHTS[:2]) and not (useful.isdisjoint(WEIGHTS) and _are_safe(shards(useful))):
         return useful
     return {name for name in useful if not name.endswith((".bin", ".bin.index.json"))}
+
+
+def _are_safe(parts: list[str]) -> bool:
+    return bool(parts) and parts[0].endswith(".safetensors")
 
 
 def require_checkpoint(source: str, names: Iterable[str]) -> None:
@@ -79,7 +93,9 @@ def require_checkpoint(source: str, names: Iterable[str]) -> None:
     """
     names = set(names)
     check_files(source, names)
-    absent = "weights" if names.isdisjoint(WEIGHTS) else "" if CONFIG in names else CONFIG
+    parts = shards(names) if names.isdisjoint(WEIGHTS) else []  # without an index their own names tell
+    lacking = [CONFIG, *parts] if parts or not names.isdisjoint(WEIGHTS) else ["weights"]
+    absent = next((name for name in lacking if name not in names), "")
     if absent:
         raise CheckpointError(f"{source} is no checkpoint that can be used here: it has no {absent} of transformers.")
 

@@ -76,7 +76,9 @@ def test_a_failed_change_is_said_and_the_old_model_answers_until_one_succeeds(
     monkeypatch.undo()
 
 
-def test_broken_files_are_no_end_of_the_old_model(hub: LocalHub, provider: ModelProvider) -> None:
+def test_broken_files_are_no_end_of_the_old_model_and_shards_without_index_load(
+    hub: LocalHub, provider: ModelProvider
+) -> None:
     whole, engine = dict(hub.files), provider._engine
     hub.spoilt = {"model.safetensors"}
     assert provider.switch(NAME) and ended(provider) == "failed"
@@ -96,7 +98,11 @@ def test_broken_files_are_no_end_of_the_old_model(hub: LocalHub, provider: Model
     assert provider.switch(NAME) and ended(provider) == "failed"
     assert f"1 of another shape: {TENSOR} (expected {list(tensors[TENSOR].shape)}, got [3, 128])." in failure(provider)
     assert provider._engine is engine, "the running model was never let go"
-    hub.files, hub.commit = whole, "3" * 40
+    names = sorted(tensors)
+    halves = {f"model-{i + 1}-of-2.safetensors": {name: tensors[name] for name in names[i::2]} for i in range(2)}
+    parts = {file: save(half, {"format": "pt"}) for file, half in halves.items()}
+    hub.files = {name: content for name, content in whole.items() if name != "model.safetensors"} | parts
+    hub.commit = "3" * 40
     assert provider.switch(NAME) and ended(provider) == "done"
     assert (provider.card.name, answer(provider)) == (NAME, CIRCLE.answer)
     assert provider.switch(BUILT_IN) and ended(provider) == "done"
