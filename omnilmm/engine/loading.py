@@ -73,7 +73,7 @@ class Prepared:
             torch.cuda.empty_cache()  # what a model that is gone has left
         dtype = self.dtype
         if self.freed_bytes:  # what was expected to be free may not be
-            dtype = _fitting(self.card, self.config, self.device, dtype)
+            dtype, _ = _fitting(self.card, self.config, self.device, dtype)
         model = _load(self, dtype)
         return LocalEngine(
             model,
@@ -149,7 +149,7 @@ def prepare(
             hub=hub,
             offline=offline,
             report=report,
-            check=partial(check_runs, card.source),
+            check=partial(_check_before_weights, card, device_choice, dtype, freed_bytes),
         )
         card = _card_of(card, folder)
     shapes = _shapes(card.source, folder)
@@ -158,7 +158,9 @@ def prepare(
     with _explained(card, folder):
         config, processor = _parts(folder)
         _check_tensors(config, shapes)
-        dtype_choice = _fitting(card, config, device_choice, dtype_choice, freed_bytes)
+        dtype_choice, warning = _fitting(card, config, device_choice, dtype_choice, freed_bytes)
+    if warning:
+        logger.warning(warning)
     return Prepared(
         card,
         folder,
@@ -200,6 +202,28 @@ def _check_download(card: ModelCard, device: Choice, dtype: str, freed_bytes: in
     choice = resolve_dtype(dtype, device.value, card.stored, card.parameters)
     least = Choice("bf16", choice.reason) if choice.value == "fp32" != dtype else choice
     check_download(card, device, least, freed_bytes)
+
+
+def _check_before_weights(card: ModelCard, device: Choice, dtype: str, freed_bytes: int, folder: Path) -> None:
+    """Refuse what its `config.json` alone tells: that it cannot run here, or what it takes is not free."""
+    check_runs(card.source, folder)
+    card = _card_of(card, folder)
+    with _explained(card, folder):
+        config = _config(folder)
+        parameters = card.parameters or _parameters(config)
+        card = card.model_copy(update={"parameters": parameters})
+        choice = resolve_dtype(dtype, device.value, card.stored, parameters)
+        try:
+            _fitting(card, config, device, choice, freed_bytes)
+        except HardwareError as error:
+            raise HardwareError(f"{error} Nothing was fetched.") from None
+
+
+def _parameters(config: Any) -> int:
+    """Of the model that a configuration describes."""
+    from omnilmm.engine.placement.layers import skeleton
+
+    return sum(parameter.numel() for parameter in skeleton(config).parameters())
 
 
 def _card_of(card: ModelCard, folder: Path) -> ModelCard:
@@ -257,16 +281,22 @@ def _too_large(card: ModelCard) -> HardwareError:
 
 def _parts(folder: Path) -> tuple[Any, Any]:
     """Configuration and processor: all of a checkpoint but its weights."""
+    from omnilmm.models.library import load_processor
+
+    return _config(folder), load_processor(folder)
+
+
+def _config(folder: Path) -> Any:
     from transformers import AutoConfig
 
-    from omnilmm.models.library import LOCAL, load_processor
+    from omnilmm.models.library import LOCAL
 
     config = AutoConfig.from_pretrained(folder, **LOCAL)
     wish = str(config._attn_implementation)
     if wish.startswith("flash_attention") and not find_spec("flash_attn"):
         logger.info("config.json asks for %s, which is not installed: torch's own attention is used", wish)
         config._attn_implementation = None
-    return config, load_processor(folder)
+    return config
 
 
 def _load(prepared: Prepared, dtype: Choice) -> Any:
@@ -286,8 +316,8 @@ def _load(prepared: Prepared, dtype: Choice) -> Any:
     return loaded.eval()
 
 
-def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_bytes: int = 0) -> Choice:
-    """The number type, or bf16 where "auto" chose fp32 and only bf16 fits; a warning where it is tight.
+def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_bytes: int = 0) -> tuple[Choice, str]:
+    """The number type, or bf16 where "auto" chose fp32 and only bf16 fits; and a warning where it is tight, else "".
 
     Raises:
         HardwareError: It does not fit; the message says what does.
@@ -301,9 +331,7 @@ def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_
             raise
         dtype = Choice("bf16", "fp32 does not fit into the memory")
         warning = check_fit(card, config, device, dtype, freed_bytes=freed_bytes)
-    if warning:
-        logger.warning(warning)
-    return dtype
+    return dtype, warning or ""
 
 
 def _first_line(error: Exception) -> str:

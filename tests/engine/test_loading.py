@@ -22,6 +22,7 @@ from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, O
 from omnilmm.images.pixels import open_picture
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.ui.samples import samples
+from tests.engine.remote_model import on_the_hub
 from tests.models.tiny import save_tiny
 from tests.models.tiny_library import MODELS, save_library_model
 
@@ -192,6 +193,24 @@ def test_what_cannot_fit_is_refused_before_it_is_fetched(monkeypatch: pytest.Mon
         load_engine("minicpm-llama3-v-2.5", dtype="bf16")
     with pytest.raises(HardwareError, match="Nothing was fetched"):
         load_engine("omnilmm-12b")
+
+
+def test_a_hub_id_outside_the_catalog_is_measured_by_its_config_before_it_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with on_the_hub(tmp_path, monkeypatch) as hub:
+        hub.source = "someone/drawings"
+        monkeypatch.setattr(memory, "free_memory", lambda _: 9_000_000)  # 22 MB in fp32, 11 MB in bf16
+        with pytest.raises(
+            HardwareError, match=r"^someone/drawings in bf16 needs .* are free on cpu: try .*was fetched\."
+        ):
+            prepare(hub.source)
+        with pytest.raises(HardwareError, match=r"in fp32 needs .*Nothing was fetched\."):
+            prepare(hub.source, dtype="fp32")
+        assert hub.asked == {"config.json"}
+        monkeypatch.setattr(memory, "free_memory", lambda _: 15_000_000)
+        assert str(prepare(hub.source).dtype) == "bf16 (fp32 does not fit into the memory)"
+        assert "model.safetensors" in hub.asked
 
 
 @pytest.mark.parametrize("name", MODELS)
