@@ -127,7 +127,7 @@ class Bench:
             single = self._median(lambda: self._timed(one_by_one))
             with published.attention(model, "eager"):
                 eager = self._median(lambda: self._timed(one_by_one))
-            weights = sum(p.numel() for part in (model.tower, model.condenser) for p in part.parameters())
+            weights = sum(p.numel() for part in (model.tower, model.resampler) for p in part.parameters())
             rate = limits.operations_per_s(self.device, model.dtype)
         goal = "≥ 4" if self.device.type == "cuda" else "≥ 2"
         detail = f"{_ms(batched)}; one by one {_ms(single)}, eager {_ms(eager)}"
@@ -180,7 +180,7 @@ class Bench:
         model = self.engine.model
         parts = [model.get_decoder(), model.get_output_embeddings()]
         left_out = {
-            id(p) for part in (model.tower, model.condenser, model.get_input_embeddings()) for p in part.parameters()
+            id(p) for part in (model.tower, model.resampler, model.get_input_embeddings()) for p in part.parameters()
         }
         left_out -= {id(p) for p in model.get_output_embeddings().parameters()}  # where head and table are one
         weights = {id(p): p.nbytes for part in parts for p in part.parameters() if id(p) not in left_out}
@@ -263,7 +263,7 @@ class Bench:
         return published.answer(self.engine, conversation, options, as_published=as_published)
 
     def _free(self) -> None:
-        self.engine.reader.free()
+        self.engine.backend.free()
 
     def _median(self, measure: Callable[[], float]) -> float:
         return statistics.median(measure() for _ in range(self.repeats))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from omnilmm.engine.backends.base import Reader, Request, Step
+from omnilmm.engine.backends.base import Backend, Request, Step
 from omnilmm.engine.events import Progress
 from omnilmm.engine.options import BeamSearch, Options
 from omnilmm.errors import HardwareError
@@ -19,19 +19,19 @@ GATHER_S = 0.02
 
 
 class Generation:
-    """An answer that is being given; a `turns.Work`.
+    """An answer that is being given; a `scheduler.Work`.
 
     Args:
-        reader: of the model.
+        backend: the model's.
         request: what to answer.
 
     Attributes:
         first_s, last_s: when the first and the last token so far were there, on the monotonic clock.
     """
 
-    def __init__(self, reader: Reader, request: Request) -> None:
-        self.reader, self.request = reader, request
-        self.answer = reader.answer(request)
+    def __init__(self, backend: Backend, request: Request) -> None:
+        self.backend, self.request = backend, request
+        self.answer = backend.generate(request)
         self.reports: queue.SimpleQueue[Step | BaseException] = queue.SimpleQueue()
         self.first_s = self.last_s = 0.0
         self.has_spoken = False
@@ -62,7 +62,7 @@ class Generation:
 
     @torch.inference_mode()
     def step(self) -> bool:
-        """See `turns.Work`; whatever goes wrong, who listens must hear of it instead of waiting for ever."""
+        """See `scheduler.Work`; whatever goes wrong, who listens must hear of it instead of waiting for ever."""
         try:
             said = next(self.answer)
         except StopIteration:
@@ -83,13 +83,13 @@ class Generation:
 
     @torch.inference_mode()
     def close(self) -> None:
-        """See `turns.Work`."""
+        """See `scheduler.Work`."""
         self.answer.close()
 
     def _has_room_again(self, error: torch.OutOfMemoryError) -> bool:
         """Begin anew without what was kept for later, if that helps and nothing was said yet."""
-        if not self.has_spoken and self.reader.free():
-            self.answer = self.reader.answer(self.request)
+        if not self.has_spoken and self.backend.free():
+            self.answer = self.backend.generate(self.request)
             return True
         shortage = HardwareError(
             "The device ran out of memory while answering. Try a smaller picture, a shorter conversation, a lower "

@@ -18,7 +18,7 @@ from PIL import Image
 
 from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.backends import reader_for
+from omnilmm.engine.backends import backend_for
 from omnilmm.engine.backends.base import Request
 from omnilmm.engine.backends.stepwise import Ids, generate_arguments
 from omnilmm.engine.caches.features import FEATURE_BYTES
@@ -28,7 +28,7 @@ from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta,
 from omnilmm.engine.generation import HEARTBEAT_S, Generation, seed_of
 from omnilmm.engine.options import BeamSearch, Options, options_for
 from omnilmm.engine.placement.memory import footprint
-from omnilmm.engine.scheduler import AT_ONCE, Turns
+from omnilmm.engine.scheduler import AT_ONCE, Scheduler
 from omnilmm.engine.text import TextStream
 from omnilmm.errors import InputError
 from omnilmm.hardware import Choice
@@ -37,17 +37,17 @@ __all__ = ["LocalEngine", "generate_arguments"]
 
 
 class LocalEngine:
-    """Answers conversations with a loaded model, several at once: their answers advance in turn.
+    """Answers conversations with a loaded model; several answers are generated concurrently.
 
     Args:
-        model: on its device, in its number type; one of ours, or any image-text-to-text model of transformers.
+        model: on its device, in its dtype; one of ours, or any image-text-to-text model of transformers.
         processor: of the same checkpoint.
         card: what is known about the model.
         device: where it runs, and why.
-        dtype: its number type, and why.
-        at_once: answers that are given together; further ones wait.
-        feature_bytes: of picture features that are kept, so that a picture is looked at once.
-        prefix_bytes: of conversations that are kept between their turns, so that they are read once.
+        dtype: in which it computes, and why.
+        at_once: answers generated concurrently; further ones are queued.
+        feature_bytes: of the feature cache: each picture is encoded once.
+        prefix_bytes: of the KV caches kept between turns: follow-ups prefill only what is new.
 
     Raises:
         CheckpointError: The checkpoint cannot hold a conversation, e.g. it has no chat template.
@@ -68,8 +68,8 @@ class LocalEngine:
         self.model, self.processor = model, processor
         self.card, self.device, self.dtype = card, device, dtype
         self.memory_bytes = footprint(model)
-        self.reader = reader_for(model, processor, feature_bytes, prefix_bytes, at_once)
-        self.turns = Turns(at_once)
+        self.backend = backend_for(model, processor, feature_bytes, prefix_bytes, at_once)
+        self.scheduler = Scheduler(at_once)
 
     def stream(
         self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
@@ -79,18 +79,18 @@ class LocalEngine:
         conversation.check_question()
         self._check_abilities(conversation)
         asked = time.monotonic()
-        fitting, dropped = fit(conversation, self.reader.length, self.card.context, options.max_new_tokens)
-        generation = Generation(self.reader, Request(fitting, options, seed_of(options), owner))
-        with self.turns.join(generation, owner) as turn:
-            ahead = turn.ahead()
-            while ahead:
-                yield Progress("waiting", total=ahead)
-                ahead = turn.ahead(wait_s=HEARTBEAT_S)
+        fitting, dropped = fit(conversation, self.backend.length, self.card.context, options.max_new_tokens)
+        generation = Generation(self.backend, Request(fitting, options, seed_of(options), owner))
+        with self.scheduler.submit(generation, owner) as job:
+            position = job.position()
+            while position:
+                yield Progress("waiting", total=position)
+                position = job.position(wait_s=HEARTBEAT_S)
             yield from self._answer(generation, dropped, waited_s=time.monotonic() - asked)
 
     def views(self, picture: Picture) -> tuple[View, ...] | None:
         """How the model looks at a picture; see `events.Engine`."""
-        return self.reader.views(picture)
+        return self.backend.views(picture)
 
     def warm_up(self) -> None:
         """Answer what nobody asked up to its second word, so that nobody waits for what is done only once.
@@ -105,7 +105,7 @@ class LocalEngine:
 
     def forget(self, owner: Hashable) -> None:
         """Keep nothing of an owner's conversations; see `events.Engine`."""
-        self.reader.forget(owner)
+        self.backend.forget(owner)
 
     def _check_abilities(self, conversation: Conversation) -> None:
         if conversation.system and not self.card.system_prompt:
@@ -117,7 +117,7 @@ class LocalEngine:
 
     def _answer(self, generation: Generation, dropped: int, waited_s: float) -> Iterator[Event]:
         request = generation.request
-        text = TextStream(self.reader.tokenizer)
+        text = TextStream(self.backend.tokenizer)
         began_s = time.monotonic()
         answer: Ids = []
         progress = Progress("reading", total=len(request.conversation.messages[-1].pictures))
@@ -149,14 +149,14 @@ class LocalEngine:
 
     def _end(self, ids: Ids) -> int | None:
         """Where the first end token is."""
-        return next((position for position, token in enumerate(ids) if token in self.reader.stop_ids), None)
+        return next((position for position, token in enumerate(ids) if token in self.backend.stop_ids), None)
 
     def _spoken(self, ids: Ids) -> Ids:
         """Ids up to the first end token, without those that are no text."""
-        return [token for token in ids[: self._end(ids)] if token not in self.reader.silent_ids]
+        return [token for token in ids[: self._end(ids)] if token not in self.backend.suppressed_ids]
 
     def _decode(self, ids: Ids) -> str:
-        text = TextStream(self.reader.tokenizer)
+        text = TextStream(self.backend.tokenizer)
         text.add(*ids)
         text.finish()
         return text.text

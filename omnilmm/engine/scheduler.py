@@ -1,10 +1,10 @@
-"""Whose turn it is: all answers advance together, one step of each after the other, on one thread.
+"""Schedules answers on the one model: round-robin, one step of each running job after the other, on one thread.
 
-    join() ── waits for a place ── runs: a step, then the others' steps, a step, … ── leaves
+    submit() ── queued ── running: a step, then the others' steps, a step, … ── done
 
-A step is short: a slice or two looked at, a part of the prompt read, one token. So nobody waits for somebody else's
-whole answer, a newcomer joins and a Stop leaves between two steps. Each answer is computed by itself, as if it were
-alone, so it is the same whoever else is there.
+A step is short: a batch of slices encoded, a chunk of the prompt prefilled, one token decoded. So nobody waits for
+somebody else's whole answer; a new job starts and a stopped one ends between two steps. Each answer is computed by
+itself, as if it were alone, so it is the same whoever else is there.
 
 One thread, since a thread of its own for every answer costs more than half again per token: torch then keeps a pool of
 workers for each, and they get in each other's way.
@@ -36,33 +36,33 @@ class Work(Protocol):
         """Nobody wants the rest."""
 
 
-class Turn:
-    """The place of one answer."""
+class Job:
+    """One answer in the queue or running."""
 
-    def __init__(self, turns: Turns, work: Work, owner: Hashable) -> None:
-        self._turns, self.work = turns, work
+    def __init__(self, scheduler: Scheduler, work: Work, owner: Hashable) -> None:
+        self._scheduler, self.work = scheduler, work
         self.owner = self if owner is None else owner
         self.rank = 0  # how many answers the owner was already waiting for
         self.leaving = False
         self.gone = threading.Event()
 
-    def ahead(self, wait_s: float = 0.0) -> int:
+    def position(self, wait_s: float = 0.0) -> int:
         """How many have to finish before this one begins; waits up to `wait_s` for that to change first."""
-        return self._turns.ahead(self, wait_s)
+        return self._scheduler.position(self, wait_s)
 
 
-class Turns:
-    """Shares the model out.
+class Scheduler:
+    """Runs jobs concurrently on one thread.
 
     Args:
-        at_once: answers that run together; the others wait, first come first served, but nobody's second answer
+        at_once: jobs that run concurrently; the others are queued, first come first served, but nobody's second answer
             before everybody's first.
     """
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self.at_once = at_once
-        self._waiting: list[Turn] = []
-        self._running: deque[Turn] = deque()
+        self._waiting: list[Job] = []
+        self._running: deque[Job] = deque()
         self._changed = threading.Condition()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._awake = False
@@ -73,87 +73,87 @@ class Turns:
         return len(self._running) + len(self._waiting)
 
     @contextmanager
-    def join(self, work: Work, owner: Hashable = None) -> Iterator[Turn]:
-        """A place, given up on leaving the block; the model is free of this work then.
+    def submit(self, work: Work, owner: Hashable = None) -> Iterator[Job]:
+        """A job, ended on leaving the block; the model is free of its work then.
 
         Args:
-            work: what to do when it is this one's turn.
+            work: what to do in its steps.
             owner: who asks; None for somebody who asks only once.
         """
-        turn = Turn(self, work, owner)
+        job = Job(self, work, owner)
         with self._changed:
-            turn.rank = sum(other.owner == turn.owner for other in (*self._running, *self._waiting))
-            self._waiting.append(turn)
+            job.rank = sum(other.owner == job.owner for other in (*self._running, *self._waiting))
+            self._waiting.append(job)
             self._admit()
         try:
-            yield turn
+            yield job
         finally:
-            self._leave(turn)
+            self._leave(job)
 
-    def ahead(self, turn: Turn, wait_s: float = 0.0) -> int:
-        """See `Turn.ahead`."""
+    def position(self, job: Job, wait_s: float = 0.0) -> int:
+        """See `Job.position`."""
         with self._changed:
-            ahead = self._ahead(turn)
-            if wait_s and ahead:
-                self._changed.wait_for(lambda: self._ahead(turn) < ahead, timeout=wait_s)
-            return self._ahead(turn)
+            position = self._position(job)
+            if wait_s and position:
+                self._changed.wait_for(lambda: self._position(job) < position, timeout=wait_s)
+            return self._position(job)
 
-    def _ahead(self, turn: Turn) -> int:
-        return self._in_order().index(turn) + 1 if turn in self._waiting else 0
+    def _position(self, job: Job) -> int:
+        return self._in_order().index(job) + 1 if job in self._waiting else 0
 
-    def _in_order(self) -> list[Turn]:
+    def _in_order(self) -> list[Job]:
         """Those who wait: everybody's first before anybody's second, then as they came."""
-        return sorted(self._waiting, key=lambda turn: turn.rank)
+        return sorted(self._waiting, key=lambda job: job.rank)
 
     def _admit(self) -> None:
         """Let in as many as there is room for, and see that somebody works; called with the lock held."""
         while self._waiting and len(self._running) < self.at_once:
-            turn = self._in_order()[0]
-            self._waiting.remove(turn)
-            self._running.append(turn)
+            job = self._in_order()[0]
+            self._waiting.remove(job)
+            self._running.append(job)
         self._changed.notify_all()
         if self._running and not self._awake:
             self._awake = True
             self._thread.submit(self._work)
 
-    def _leave(self, turn: Turn) -> None:
+    def _leave(self, job: Job) -> None:
         with self._changed:
-            turn.leaving = True
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-                turn.gone.set()
+            job.leaving = True
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.gone.set()
                 self._changed.notify_all()
         if not is_on_model_thread():  # a stream that is collected there cannot wait for itself
-            turn.gone.wait()
+            job.gone.wait()
 
     def _work(self) -> None:
         """Steps in turn, until there are none, or the program ends."""
         _inside.model = True
-        while (turn := self._next()) is not None:
-            goes_on = self._step(turn)
+        while (job := self._next()) is not None:
+            goes_on = self._step(job)
             with self._changed:
-                self._running.remove(turn)
+                self._running.remove(job)
                 if goes_on:
-                    self._running.append(turn)
+                    self._running.append(job)
                 else:
-                    turn.gone.set()
+                    job.gone.set()
                     self._admit()
 
-    def _next(self) -> Turn | None:
+    def _next(self) -> Job | None:
         """Whose step it is: those who leave first, so that nobody waits for others to be let go."""
         with self._changed:
             if threading.main_thread().is_alive() and self._running:
-                return next((turn for turn in self._running if turn.leaving), self._running[0])
-            for turn in self._running:
-                turn.gone.set()
+                return next((job for job in self._running if job.leaving), self._running[0])
+            for job in self._running:
+                job.gone.set()
             self._awake = False
             return None
 
-    def _step(self, turn: Turn) -> bool:
+    def _step(self, job: Job) -> bool:
         try:
-            if not turn.leaving:
-                return turn.work.step()
-            turn.work.close()
+            if not job.leaving:
+                return job.work.step()
+            job.work.close()
         except Exception:
             logger.exception("An answer could not be ended")
         return False

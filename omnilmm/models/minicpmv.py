@@ -89,11 +89,6 @@ class MiniCPMV(PictureModel):
         """The vision tower."""
         return cast(nn.Module, self.vpm)
 
-    @property
-    def condenser(self) -> Resampler:
-        """The resampler."""
-        return self.resampler
-
     def get_input_embeddings(self) -> nn.Module:
         """The language model's table of token embeddings."""
         return self.llm.get_input_embeddings()
@@ -122,7 +117,7 @@ class MiniCPMV(PictureModel):
         chunks = zip(pixel_values.split(size), target_sizes.split(size), strict=True)
         return torch.cat([super(MiniCPMV, self).get_image_features(strips, sizes) for strips, sizes in chunks])
 
-    def _speak(self, inputs_embeds: Tensor, **kwargs: Any) -> CausalLMOutputWithPast:
+    def _forward_text(self, inputs_embeds: Tensor, **kwargs: Any) -> CausalLMOutputWithPast:
         output: CausalLMOutputWithPast = self.llm(inputs_embeds=inputs_embeds, **kwargs)
         return output
 

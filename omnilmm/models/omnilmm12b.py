@@ -52,11 +52,11 @@ class OmniLMMForCausalLM(PictureModel, MistralForCausalLM):
         return self.model.vision_tower
 
     @property
-    def condenser(self) -> Resampler:
+    def resampler(self) -> Resampler:  # type: ignore[override]
         """The resampler."""
         return self.model.resampler
 
-    def _speak(self, inputs_embeds: Tensor, **kwargs: Any) -> CausalLMOutputWithPast:
+    def _forward_text(self, inputs_embeds: Tensor, **kwargs: Any) -> CausalLMOutputWithPast:
         output: CausalLMOutputWithPast = MistralForCausalLM.forward(self, inputs_embeds=inputs_embeds, **kwargs)
         return output
 

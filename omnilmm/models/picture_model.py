@@ -39,14 +39,11 @@ class PictureModel(PreTrainedModel, GenerationMixin):
     _supports_attention_backend = True
     _skip_keys_device_placement = ["past_key_values"]
 
+    resampler: Resampler
+
     @property
     def tower(self) -> nn.Module:
         """The vision tower."""
-        raise NotImplementedError
-
-    @property
-    def condenser(self) -> Resampler:
-        """The resampler."""
         raise NotImplementedError
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -99,7 +96,7 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         Returns:
             [N, Q, D] features in the order of the slices.
         """
-        return cast(Tensor, self.condenser(self.tower(pixel_values, target_sizes), target_sizes))
+        return cast(Tensor, self.resampler(self.tower(pixel_values, target_sizes), target_sizes))
 
     def merge(self, input_ids: Tensor, image_slots: Tensor, features: Tensor | None) -> Tensor:
         """Token embeddings with picture features in their slots.
@@ -132,7 +129,7 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         """Logits (and loss, given `labels`) of merged prompts; further arguments go to the language model."""
         if inputs_embeds is None:
             inputs_embeds = self._embed(input_ids, pixel_values, target_sizes, image_slots)
-        return self._speak(inputs_embeds, **kwargs)
+        return self._forward_text(inputs_embeds, **kwargs)
 
     @torch.no_grad()
     def generate(
@@ -152,7 +149,7 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         kwargs.setdefault("generation_config", self.generation_config)
         return self._generate(inputs_embeds, **kwargs)
 
-    def _speak(self, inputs_embeds: Tensor, **kwargs: Any) -> CausalLMOutputWithPast:
+    def _forward_text(self, inputs_embeds: Tensor, **kwargs: Any) -> CausalLMOutputWithPast:
         """The language model on [B, S, D]."""
         raise NotImplementedError
 

@@ -76,7 +76,7 @@ def watched(engine: LocalEngine, **behaviour: Any) -> Iterator[Passes]:
 @contextmanager
 def saying(engine: LocalEngine, ids: list[int]) -> Iterator[None]:
     """The model says these ids whatever it sees, then its end token."""
-    steps = iter([*ids, *[engine.reader.stop_ids[0]] * 100])
+    steps = iter([*ids, *[engine.backend.stop_ids[0]] * 100])
 
     def dictate(_: Any, __: Any, logits: Tensor) -> Tensor:
         dictated = torch.full_like(logits, -1e4)

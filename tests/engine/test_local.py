@@ -45,7 +45,7 @@ def until_it_speaks(stream: Any, times: int = 1) -> None:
 
 def is_free(engine: LocalEngine) -> bool:
     """Nobody runs or waits, and no `generate` is left standing in its thread."""
-    return not engine.turns.count and not any(thread.name == "generate" for thread in threading.enumerate())
+    return not engine.scheduler.count and not any(thread.name == "generate" for thread in threading.enumerate())
 
 
 # What an answer is
@@ -73,7 +73,7 @@ def test_before_the_first_word_it_says_how_far_it_is(
         events = list(engine.stream(conversation, options, "me"))
         return [(event.done, event.total) for event in events if isinstance(event, Progress) and event.stage == stage]
 
-    tokens = engine.reader.length(asked)
+    tokens = engine.backend.length(asked)
     assert told(asked, "reading") == [(0, 3), (1, 2), (2, 2)]
     engine.forget("me")
     end = [(tokens - 1, tokens)] if isinstance(options, BeamSearch) else []  # `generate` reads the last one itself
@@ -83,7 +83,7 @@ def test_before_the_first_word_it_says_how_far_it_is(
     engine.forget("me")
     list(engine.stream(asked, options, "me"))
     (begun, left), *_ = told(more, "prefill")
-    assert begun == 0 and 0 < left < engine.reader.length(more) - tokens + 12
+    assert begun == 0 and 0 < left < engine.backend.length(more) - tokens + 12
 
 
 @both_modes
@@ -266,7 +266,7 @@ def test_a_slow_start_does_not_block_the_listener(engine: LocalEngine, question:
         stream = engine.stream(question, SAMPLING)
         early = [next(stream) for _ in range(3)]
         stream.close()
-    tokens = engine.reader.length(question)
+    tokens = engine.backend.length(question)
     assert early == [Progress("reading", total=1), Progress("reading", 1, 1), Progress("prefill", 0, tokens)]
 
 
@@ -346,7 +346,7 @@ def test_a_second_answer_begins_while_the_first_is_given(engine: LocalEngine, qu
         first, second = engine.stream(question, SAMPLING), engine.stream(question, BEAM)
         until_it_speaks(first)
         until_it_speaks(second)
-        assert engine.turns.count == 2
+        assert engine.scheduler.count == 2
         ends = [finished(list(first)), finished(list(second))]
     assert [(end.text, end.usage) for end in ends] == [(end.text, end.usage) for end in alone]
     assert is_free(engine)
@@ -377,7 +377,7 @@ def test_who_stops_leaves_the_others_alone(engine: LocalEngine, question: Conver
         until_it_speaks(first)
         until_it_speaks(second)
         first.close()
-        assert engine.turns.count <= 1
+        assert engine.scheduler.count <= 1
         assert finished(list(second)).text == expected
 
 

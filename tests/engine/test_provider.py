@@ -122,7 +122,7 @@ def test_the_first_model_is_warmed_up_and_can_be_asked_meanwhile(engine: LocalEn
         while not passes.count:
             time.sleep(0.01)
         assert answer(provider, question)
-    while engine.turns.count:
+    while engine.scheduler.count:
         time.sleep(0.01)
     assert 4 < passes.count < 12, "more than a few words were said for nobody"
 
@@ -133,7 +133,7 @@ def test_a_first_model_whose_warm_up_fails_is_left_to_the_first_answer(
     with watched(engine, fail_at=1) as passes:
         provider = provider_of({BUILT_IN: Gate(lambda: engine)}, BUILT_IN)
         provider.wait()
-        while not passes.count or engine.turns.count:
+        while not passes.count or engine.scheduler.count:
             time.sleep(0.01)
     assert answer(provider, question) is not None and provider.is_ready
 

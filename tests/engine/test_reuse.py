@@ -18,8 +18,8 @@ from transformers import AutoModelForImageTextToText
 
 from omnilmm.conversation import Conversation, Message, Part, Picture
 from omnilmm.engine.backends.base import Request
-from omnilmm.engine.backends.native import NativeReader
-from omnilmm.engine.backends.transformers_backend import LibraryReader
+from omnilmm.engine.backends.native import NativeBackend
+from omnilmm.engine.backends.transformers_backend import TransformersBackend
 from omnilmm.engine.caches.prefix import common_length
 from omnilmm.engine.events import Finished, Preview, TextDelta
 from omnilmm.engine.local import LocalEngine
@@ -58,15 +58,15 @@ class Twins:
 
     @property
     def is_ours(self) -> bool:
-        return isinstance(self.engine.reader, NativeReader)
+        return isinstance(self.engine.backend, NativeBackend)
 
     def shown(self, conversation: Conversation) -> int:
         """Tokens of a prompt to the end of its last picture: what is kept of the library's models."""
-        reader = self.engine.reader
-        assert isinstance(reader, LibraryReader)
-        ids = reader.inputs(conversation)["input_ids"][0].tolist()
-        end = 1 + max(place for place, token in enumerate(ids) if token in reader.picture_ids)
-        return next(place for place in range(end, len(ids)) if ids[place] not in reader.silent_ids)
+        backend = self.engine.backend
+        assert isinstance(backend, TransformersBackend)
+        ids = backend.inputs(conversation)["input_ids"][0].tolist()
+        end = 1 + max(place for place, token in enumerate(ids) if token in backend.picture_ids)
+        return next(place for place in range(end, len(ids)) if ids[place] not in backend.suppressed_ids)
 
     def anew(self, conversation: Conversation, options: Options) -> Finished:
         """The answer of both, to the token, and all of the prompt is counted by both."""
@@ -188,7 +188,7 @@ def test_another_picture_is_not_taken_for_the_same(either: Twins, options: Optio
     other = Picture(Image.new("RGB", RED.image.size, "blue"))
     either.anew(talk(RED, "What is it?"), options)
     end = either.anew(talk(other, "What is it?"), options)
-    assert end.usage.reused < either.engine.reader.length(talk(RED, "What is it?")) - 5
+    assert end.usage.reused < either.engine.backend.length(talk(RED, "What is it?")) - 5
 
 
 @pytest.mark.parametrize("name", sorted(SEVERAL))
@@ -263,7 +263,7 @@ def test_after_a_failure_between_two_layers(loaded: Callable[[str], tuple[Any, A
 def test_after_the_oldest_turns_were_dropped(
     name: str, loaded: Callable[[str], tuple[Any, Any]], options: Options
 ) -> None:
-    room = twins_of(name, loaded).engine.reader.length(talk(RED, "And what else is there to be seen?")) + 150
+    room = twins_of(name, loaded).engine.backend.length(talk(RED, "And what else is there to be seen?")) + 150
     twins = twins_of(name, loaded, context=room)
     conversation, dropped = talk(RED, "What is it?"), 0
     for _ in range(5):
@@ -298,7 +298,7 @@ def test_stopped_anywhere_in_a_prompt(twins: Twins, monkeypatch: pytest.MonkeyPa
     for steps in range(1, 10):
         with monkeypatch.context() as patch:
             patch.setattr("omnilmm.engine.backends.native.PREFILL_TOKENS", 7)
-            answer = twins.engine.reader.answer(Request(question, options, 0, ME))
+            answer = twins.engine.backend.generate(Request(question, options, 0, ME))
             for _ in range(steps):
                 next(answer)
             answer.close()
@@ -312,26 +312,30 @@ def test_an_answer_is_not_read_again(
 ) -> None:
     """`ahead` is as on a GPU, where the next pass begins before the last token has been read."""
     twins = twins_of("2.6", loaded)
-    monkeypatch.setattr(twins.engine.reader, "works_ahead", ahead)
+    monkeypatch.setattr(twins.engine.backend, "works_ahead", ahead)
     question = talk(RED, "What is it?")
     ids = twins.engine.processor.tokenizer("Red.", add_special_tokens=False)["input_ids"]
     with saying(twins.engine, ids):
         assert finished(twins.engine, question, MODES["sampling"]).text == "Red."
     second = question.with_message("assistant", "Red.").with_message("user", "Where?")
-    assert twins.anew(second, MODES["sampling"]).usage.reused == twins.engine.reader.length(question) + len(ids)
+    assert twins.anew(second, MODES["sampling"]).usage.reused == twins.engine.backend.length(question) + len(ids)
 
 
-@pytest.mark.parametrize("seats", [0, 1])
+@pytest.mark.parametrize("static_slots", [0, 1])
 @pytest.mark.parametrize("name", [*VERSIONS, "omnilmm"])
 def test_as_on_a_gpu_it_is_the_same(
-    name: str, loaded: Callable[[str], tuple[Any, Any]], options: Options, monkeypatch: pytest.MonkeyPatch, seats: int
+    name: str,
+    loaded: Callable[[str], tuple[Any, Any]],
+    options: Options,
+    monkeypatch: pytest.MonkeyPatch,
+    static_slots: int,
 ) -> None:
     """With a pass begun ahead, and in keys and values of fixed length; only that nothing is recorded."""
     twins = twins_of(name, loaded)
-    reader = twins.engine.reader
-    assert isinstance(reader, NativeReader)
-    monkeypatch.setattr(reader, "works_ahead", True)
-    monkeypatch.setattr(reader.seats, "most", seats)
+    backend = twins.engine.backend
+    assert isinstance(backend, NativeBackend)
+    monkeypatch.setattr(backend, "works_ahead", True)
+    monkeypatch.setattr(backend.static_slots, "most", static_slots)
     question = talk(RED, "What is it?")
     said = twins.anew(question, options).text
     twins.anew(question.with_message("assistant", said).with_message("user", "Where?"), options)
@@ -410,11 +414,11 @@ def test_pictures_that_are_remembered_are_not_looked_at(loaded: Callable[[str], 
     twins = twins_of("2.6", loaded)
     question = talk(WIDE, "What is it?")
     twins.anew(question, MODES["greedy"])
-    reader = twins.engine.reader
-    assert isinstance(reader, NativeReader)
-    before = (reader.eyes.kept.hits, reader.eyes.kept.misses)
+    backend = twins.engine.backend
+    assert isinstance(backend, NativeBackend)
+    before = (backend.image_encoder.kept.hits, backend.image_encoder.kept.misses)
     twins.anew(question.with_message("assistant", "Red.").with_message("user", "Where?"), MODES["greedy"])
-    assert (reader.eyes.kept.hits, reader.eyes.kept.misses) == before
+    assert (backend.image_encoder.kept.hits, backend.image_encoder.kept.misses) == before
 
 
 def test_another_turn_from_a_message_on(twins: Twins) -> None:

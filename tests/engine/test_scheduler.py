@@ -1,4 +1,4 @@
-"""Answers advance in turn; whoever joins or leaves, from wherever, does so between two steps."""
+"""Answers advance in job; whoever joins or leaves, from wherever, does so between two steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnilmm.engine.scheduler import Turn, Turns, is_on_model_thread
+from omnilmm.engine.scheduler import Job, Scheduler, is_on_model_thread
 
 
 class Steps:
@@ -37,22 +37,22 @@ class Steps:
 
 
 @contextmanager
-def held(turns: Turns, log: list[Hashable]) -> Iterator[None]:
+def held(scheduler: Scheduler, log: list[Hashable]) -> Iterator[None]:
     """Nobody takes a step before the block is left: a first answer stands still in its own."""
     go_on = threading.Event()
     blocker = Steps("blocker", 1, log, go_on)
-    with turns.join(blocker):
+    with scheduler.submit(blocker):
         assert blocker.stepping.wait(30)
         yield
         go_on.set()
 
 
-def run(turns: Turns, works: list[tuple[Hashable, Steps]]) -> None:
+def run(scheduler: Scheduler, works: list[tuple[Hashable, Steps]]) -> None:
     """All that join while nobody takes a step, to their ends."""
     log = works[0][1].log
     with ExitStack() as stack:
-        with held(turns, log):
-            places = [stack.enter_context(turns.join(work, owner)) for owner, work in works]
+        with held(scheduler, log):
+            places = [stack.enter_context(scheduler.submit(work, owner)) for owner, work in works]
         for place in places:
             assert place.gone.wait(30)
     log.remove("blocker")
@@ -60,7 +60,7 @@ def run(turns: Turns, works: list[tuple[Hashable, Steps]]) -> None:
 
 def test_steps_are_taken_in_turn() -> None:
     log: list[Hashable] = []
-    run(Turns(), [(None, Steps(name, steps, log)) for name, steps in (("a", 3), ("b", 1), ("c", 2))])
+    run(Scheduler(), [(None, Steps(name, steps, log)) for name, steps in (("a", 3), ("b", 1), ("c", 2))])
     assert log == ["a", "b", "c", "a", "c", "a"]
 
 
@@ -68,7 +68,7 @@ def test_steps_are_taken_in_turn() -> None:
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(1, 4))
 def test_nobody_gets_two_steps_while_another_who_runs_waits_for_one(steps: list[int], at_once: int) -> None:
     log: list[Hashable] = []
-    run(Turns(at_once + 1), [(None, Steps(number, count, log)) for number, count in enumerate(steps)])
+    run(Scheduler(at_once + 1), [(None, Steps(number, count, log)) for number, count in enumerate(steps)])
     assert Counter(log) == dict(enumerate(steps))
     began = {name: log.index(name) for name in log}
     ended = {name: len(log) - 1 - log[::-1].index(name) for name in log}
@@ -87,7 +87,7 @@ def test_nobody_gets_two_steps_while_another_who_runs_waits_for_one(steps: list[
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=10))
 def test_nobodys_second_answer_comes_before_everybodys_first(owners: list[str]) -> None:
     log: list[Hashable] = []
-    run(Turns(1), [(owner, Steps((owner, number), 1, log)) for number, owner in enumerate(owners)])
+    run(Scheduler(1), [(owner, Steps((owner, number), 1, log)) for number, owner in enumerate(owners)])
     ranks = [Counter(owner for owner, _ in log[:place])[owner] for place, (owner, _) in enumerate(log)]
     assert ranks == sorted(ranks)
     for rank in set(ranks):
@@ -97,52 +97,52 @@ def test_nobodys_second_answer_comes_before_everybodys_first(owners: list[str]) 
 
 def test_without_an_owner_everybody_is_somebody_else() -> None:
     log: list[Hashable] = []
-    run(Turns(1), [(None, Steps(number, 1, log)) for number in range(4)])
+    run(Scheduler(1), [(None, Steps(number, 1, log)) for number in range(4)])
     assert log == [0, 1, 2, 3]
 
 
 def test_everybody_knows_how_many_have_to_finish_first() -> None:
-    turns = Turns(at_once=1)
+    scheduler = Scheduler(at_once=1)
     log: list[Hashable] = []
-    with ExitStack() as stack, held(turns, log):
+    with ExitStack() as stack, held(scheduler, log):
         first, second, third = (
-            stack.enter_context(turns.join(Steps(0, 1, log), owner)) for owner in ("me", "me", "you")
+            stack.enter_context(scheduler.submit(Steps(0, 1, log), owner)) for owner in ("me", "me", "you")
         )
-        assert [turn.ahead() for turn in (first, second, third)] == [1, 3, 2]
-    assert not turns.count
+        assert [job.position() for job in (first, second, third)] == [1, 3, 2]
+    assert not scheduler.count
 
 
 def test_leaving_the_queue_moves_those_behind_up() -> None:
-    turns = Turns(at_once=1)
+    scheduler = Scheduler(at_once=1)
     log: list[Hashable] = []
-    with held(turns, log):
+    with held(scheduler, log):
         with ExitStack() as middle:
             work = Steps("middle", 1, log)
-            middle.enter_context(turns.join(work))
-            with turns.join(Steps("last", 1, log)) as last:
-                assert last.ahead() == 2
+            middle.enter_context(scheduler.submit(work))
+            with scheduler.submit(Steps("last", 1, log)) as last:
+                assert last.position() == 2
                 middle.close()
-                assert last.ahead() == 1
-        assert turns.count == 1
+                assert last.position() == 1
+        assert scheduler.count == 1
     assert log == ["blocker"] and not work.closed  # what never began needs no end
 
 
 def test_waiting_ends_as_soon_as_it_is_ones_turn() -> None:
-    turns, log = Turns(at_once=1), []  # type: ignore[var-annotated]
+    scheduler, log = Scheduler(at_once=1), []  # type: ignore[var-annotated]
     go_on = threading.Event()
-    with turns.join(Steps("first", 1, log, go_on)), turns.join(Steps("second", 1, log)) as second:
-        assert second.ahead(wait_s=0.01) == 1
+    with scheduler.submit(Steps("first", 1, log, go_on)), scheduler.submit(Steps("second", 1, log)) as second:
+        assert second.position(wait_s=0.01) == 1
         threading.Timer(0.1, go_on.set).start()
         began = time.monotonic()
-        assert second.ahead(wait_s=30) == 0
+        assert second.position(wait_s=30) == 0
         assert time.monotonic() - began < 10
 
 
 def test_leaving_ends_work_after_the_step_that_is_being_taken() -> None:
-    turns, log, go_on = Turns(), [], threading.Event()  # type: ignore[var-annotated]
+    scheduler, log, go_on = Scheduler(), [], threading.Event()  # type: ignore[var-annotated]
     work = Steps("stopped", 1000, log, go_on)
     with ExitStack() as stack:
-        stack.enter_context(turns.join(work))
+        stack.enter_context(scheduler.submit(work))
         assert work.stepping.wait(30)
         leaving = threading.Thread(target=stack.close)
         leaving.start()
@@ -154,14 +154,14 @@ def test_leaving_ends_work_after_the_step_that_is_being_taken() -> None:
 
 
 def test_who_leaves_need_not_wait_for_the_others_turns() -> None:
-    turns, log, go_on = Turns(), [], threading.Event()  # type: ignore[var-annotated]
+    scheduler, log, go_on = Scheduler(), [], threading.Event()  # type: ignore[var-annotated]
     slow = Steps("slow", 3, log, go_on)
-    with turns.join(slow):
+    with scheduler.submit(slow):
         assert slow.stepping.wait(30)
         with ExitStack() as stack:
             works = [Steps(number, 10**6, log) for number in range(3)]
             for work in works:
-                stack.enter_context(turns.join(work))
+                stack.enter_context(scheduler.submit(work))
             threading.Timer(0.1, go_on.set).start()
         assert all(work.closed for work in works)
 
@@ -176,21 +176,21 @@ class Broken(Steps):
 
 def test_broken_work_is_put_away_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
     log: list[Hashable] = []
-    turns = Turns()
-    run(turns, [(None, Broken("broken", 1, log)), (None, Steps("whole", 2, log))])
-    assert log == ["whole", "whole"] and not turns.count
+    scheduler = Scheduler()
+    run(scheduler, [(None, Broken("broken", 1, log)), (None, Steps("whole", 2, log))])
+    assert log == ["whole", "whole"] and not scheduler.count
     assert "could not be ended" in caplog.text
 
 
 def test_work_that_is_collected_where_it_runs_does_not_wait_for_itself() -> None:
     """A forgotten stream may be found by any garbage collection, that of the working thread too."""
-    turns, log = Turns(), []  # type: ignore[var-annotated]
+    scheduler, log = Scheduler(), []  # type: ignore[var-annotated]
     other = Steps("forgotten", 10**6, log)
-    forgotten: list[Iterator[Turn]] = []
+    forgotten: list[Iterator[Job]] = []
 
-    def stream() -> Iterator[Turn]:
-        with turns.join(other) as turn:
-            yield turn
+    def stream() -> Iterator[Job]:
+        with scheduler.submit(other) as job:
+            yield job
 
     class Collecting(Steps):
         def step(self) -> bool:
@@ -199,7 +199,7 @@ def test_work_that_is_collected_where_it_runs_does_not_wait_for_itself() -> None
             return super().step()
 
     forgotten.append(stream())
-    turn = next(forgotten[0])
-    with turns.join(Collecting("collecting", 1, log)) as collecting:
-        assert collecting.gone.wait(30) and turn.gone.wait(30)
-    assert other.closed and not turns.count
+    job = next(forgotten[0])
+    with scheduler.submit(Collecting("collecting", 1, log)) as collecting:
+        assert collecting.gone.wait(30) and job.gone.wait(30)
+    assert other.closed and not scheduler.count

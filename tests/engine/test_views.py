@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.backends.native import NativeReader
+from omnilmm.engine.backends.native import NativeBackend
 from tests.models.tiny import VERSIONS, tiny_model, tiny_processor
 
 SIZES = [(100, 80), (400, 400), (290, 60), (33, 170)]
@@ -16,7 +16,7 @@ SIZES = [(100, 80), (400, 400), (290, 60), (33, 170)]
 @pytest.mark.parametrize("version", VERSIONS)
 def test_views_are_the_slices_that_the_model_is_given(version: str, size: tuple[int, int]) -> None:
     processor = tiny_processor(version)
-    reader = NativeReader(tiny_model(version), processor)
+    reader = NativeBackend(tiny_model(version), processor)
     picture = Picture(Image.new("RGB", size))
     views = reader.views(picture)
     _, patches = processor.views([picture])

@@ -134,7 +134,7 @@ HEADS = {"minicpm-v-1": 18, "minicpm-v-2": 18, "minicpm-llama3-v-2.5": 32, "mini
 
 @pytest.mark.parametrize("name", HEADS)
 def test_resampler_heads_are_128_wide(name: str) -> None:
-    assert skeleton(name).condenser.attn.num_heads == HEADS[name]
+    assert skeleton(name).resampler.attn.num_heads == HEADS[name]
 
 
 @pytest.mark.parametrize("name", ["minicpm-v-2", "minicpm-llama3-v-2.5", "minicpm-v-2.6"])

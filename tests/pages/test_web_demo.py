@@ -344,7 +344,7 @@ def test_answers_of_two_people_grow_together(visit: Visit, pace: Pace) -> None:
 def test_where_one_goes_at_a_time_the_second_sees_how_many_are_ahead(
     visit: Visit, pace: Pace, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine.turns, "at_once", 1)
+    monkeypatch.setattr(engine.scheduler, "at_once", 1)
     first, second = visit(), visit()
     first.sample(CIRCLE)
     pace.allow(3)

@@ -279,6 +279,6 @@ class Pace:
 def wait_until_free(engine: LocalEngine, seconds: float = PATIENCE_MS / 1000) -> None:
     """Fails unless the model is done with everybody, now or within so many seconds."""
     end = time.monotonic() + seconds
-    while engine.turns.count:
+    while engine.scheduler.count:
         assert time.monotonic() < end, "the model is still busy with an answer that nobody wants"
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""A model with its processor as the engine sees them: a conversation in, ids out, step by step.
+"""What the engine needs of a model with its processor: a conversation in, ids out, step by step.
 
 Two kinds of models, one protocol: of ours every step is the engine's own (`native`), those that transformers has itself
 answer through their own `generate` (`transformers_backend`).
@@ -39,7 +39,7 @@ class Request:
     reused: int = 0
 
 
-class Reader(Protocol):
+class Backend(Protocol):
     """A model with its processor."""
 
     @property
@@ -55,17 +55,17 @@ class Reader(Protocol):
         """Any of them ends an answer."""
 
     @property
-    def silent_ids(self) -> Set[int]:
+    def suppressed_ids(self) -> Set[int]:
         """Tokens that may be generated, but are no text."""
 
     def length(self, conversation: Conversation) -> int:
         """Tokens of its prompt; the model is not touched."""
 
     def views(self, picture: Picture) -> tuple[View, ...] | None:
-        """How the model looks at a picture; None where only its own processor knows."""
+        """How a picture is sliced for the model; None where only its own processor knows."""
 
-    def answer(self, request: Request) -> Generator[Step]:
-        """Answer step by step, where the model may be used.
+    def generate(self, request: Request) -> Generator[Step]:
+        """Generate an answer step by step, on the thread where the model may be used.
 
         Returns:
             All new ids so far after every token (with beam search those of the best beam, at the end the winner's),

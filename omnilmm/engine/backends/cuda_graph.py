@@ -1,13 +1,13 @@
-"""Decoding on a GPU: keys and values in one place of fixed length, so that a whole pass can be recorded and replayed.
+"""Decoding on a GPU with a static KV cache, so that a whole pass can be captured as a CUDA graph and replayed.
 
-`n` tokens read · `T` length of a seat · `D` width · `V` vocabulary
+`n` tokens prefilled · `T` length of a slot · `D` width · `V` vocabulary
 
-    decoder ── sits down: its keys and values are copied in ──> seat: one token per step ── rises: copied out ──>
+    decoder ── attach: keys and values are copied in ──> slot: one token per step ── detach: copied out ──>
 
 A replayed pass starts hundreds of kernels at once instead of one after the other from Python. What is kept between
 turns stays what it is everywhere else: keys and values just as long as they need to be.
 
-Unmeasured on CUDA: no such machine was at hand. The tests run the same code on the CPU, where nothing is recorded.
+Not tested on CUDA: no such machine was at hand. The tests run the same code on the CPU, where nothing is captured.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ WARM_UPS = 3  # passes before one is recorded, as torch asks for
 logger = logging.getLogger(__name__)
 
 
-class Seat:
-    """Room for one conversation of at most `length` tokens while it is answered."""
+class StaticCacheSlot:
+    """A static KV cache for one conversation of at most `length` tokens, lent while it is answered."""
 
     def __init__(self, model: PictureModel, length: int) -> None:
         self.model, self.length = model, length
@@ -109,42 +109,42 @@ class Seat:
             layer.cumulative_length.fill_(tokens)
 
 
-class Seats:
-    """The seats of a model, kept for the next answers.
+class StaticCacheSlots:
+    """The slots of a model, kept for the next answers.
 
     Args:
         model: on its device.
-        most: seats, as many as answers run at once.
+        most: slots, as many as answers run concurrently.
     """
 
     def __init__(self, model: PictureModel, most: int) -> None:
         self.model, self.most = model, most
-        self.free: list[Seat] = []
+        self.free: list[StaticCacheSlot] = []
         self.taken = 0
 
-    def take(self, tokens: int) -> Seat | None:
-        """A seat for so many tokens; None if there is none left."""
-        fitting = [seat for seat in self.free if seat.length >= tokens]
+    def take(self, tokens: int) -> StaticCacheSlot | None:
+        """A slot for so many tokens; None if there is none left."""
+        fitting = [slot for slot in self.free if slot.length >= tokens]
         if not fitting and self.taken + len(self.free) >= self.most and self.free:
-            self.free.remove(min(self.free, key=lambda seat: seat.length))  # makes room for a longer one
+            self.free.remove(min(self.free, key=lambda slot: slot.length))  # makes room for a longer one
         if fitting:
-            seat = min(fitting, key=lambda seat: seat.length)
-            self.free.remove(seat)
+            slot = min(fitting, key=lambda slot: slot.length)
+            self.free.remove(slot)
         elif self.taken < self.most:
-            seat = Seat(self.model, max(SHORTEST, 1 << (tokens - 1).bit_length()))
+            slot = StaticCacheSlot(self.model, max(SHORTEST, 1 << (tokens - 1).bit_length()))
         else:
             return None
         self.taken += 1
-        return seat
+        return slot
 
-    def give_back(self, seat: Seat) -> None:
+    def give_back(self, slot: StaticCacheSlot) -> None:
         """It is free again."""
         self.taken -= 1
-        self.free.append(seat)
+        self.free.append(slot)
 
     def clear(self) -> int:
         """Give up those that are free; returns how many bytes that were."""
-        tensors = (t for seat in self.free for layer in seat.cache.layers for t in (layer.keys, layer.values))
+        tensors = (t for slot in self.free for layer in slot.cache.layers for t in (layer.keys, layer.values))
         freed = sum(tensor.nbytes for tensor in tensors if tensor is not None)
         self.free.clear()
         return freed

@@ -1,4 +1,4 @@
-"""A native model reading on from where it is: keys and values of what it has read, in step with the keys of its tokens.
+"""A native model with its KV cache, in step with the keys of the tokens in it.
 
 `n` new tokens · `D` width · `V` vocabulary
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from omnilmm.engine.backends.cuda_graph import Seat
+from omnilmm.engine.backends.cuda_graph import StaticCacheSlot
 from omnilmm.models.picture_model import PictureModel
 
 # Few tokens of the built-in model (11 MiB of weights) are read a fifth faster on one of two cores than on both, and
@@ -38,7 +38,7 @@ def one_thread(is_wanted: bool) -> Iterator[None]:
 
 
 class Decoder:
-    """The language model with one conversation in mind; a `prefix.Memory`.
+    """The language model with the KV cache of one conversation; a `prefix.Memory`.
 
     Attributes:
         keys: of the tokens read, as far as they are known (see `prefix.py`).
@@ -51,7 +51,7 @@ class Decoder:
         self.keys: list[Hashable] = []
         self.length = 0
         self.is_whole = True
-        self.seat: Seat | None = None
+        self.slot: StaticCacheSlot | None = None
         weights = (parameter.nbytes for parameter in model.get_decoder().parameters())
         self.is_small = model.device.type == "cpu" and sum(weights) < SMALL_BYTES
 
@@ -74,17 +74,17 @@ class Decoder:
         Returns:
             Logits [1, V] of the token after the last one.
         """
-        if self.seat is None:
+        if self.slot is None:
             with one_thread(self.is_small and embeds.shape[1] <= FEW_TOKENS):
                 logits: Tensor = self._pass(self.model, embeds, keys, logits_to_keep=1).logits[:, -1]
             return logits
         self.is_whole = False
-        logits = self.seat.step(embeds)
+        logits = self.slot.step(embeds)
         self._count(embeds, keys)
         return logits
 
-    def read_only(self, embeds: Tensor, keys: Sequence[Hashable]) -> None:
-        """Read on where nobody asks what comes next."""
+    def prefill(self, embeds: Tensor, keys: Sequence[Hashable]) -> None:
+        """Process tokens without computing logits."""
         self._pass(self.model.get_decoder(), embeds, keys)
 
     def _pass(self, part: nn.Module, embeds: Tensor, keys: Sequence[Hashable], **more: int) -> Any:
@@ -98,16 +98,16 @@ class Decoder:
         self.keys += keys
         self.is_whole = True
 
-    def sit(self, seat: Seat) -> None:
-        """From here on read token by token in a seat, see `seats.py`."""
-        seat.load(self.cache, self.length)
-        self.seat = seat
+    def attach(self, slot: StaticCacheSlot) -> None:
+        """From here on decode token by token in a static cache slot, see `cuda_graph.py`."""
+        slot.load(self.cache, self.length)
+        self.slot = slot
 
-    def rise(self) -> None:
-        """Leave the seat, with what was read in it."""
-        if self.seat is not None and self.is_whole:
-            self.seat.unload(self.cache, self.length)
-        self.seat = None
+    def detach(self) -> None:
+        """Leave the slot, with the keys and values that were computed in it."""
+        if self.slot is not None and self.is_whole:
+            self.slot.unload(self.cache, self.length)
+        self.slot = None
 
     def cut(self, length: int) -> bool:
         """Forget all but the first tokens; False if that cannot be done, and nothing of this is of use any more."""

@@ -1,9 +1,9 @@
-"""Our own models, step by step: look at the pictures, read the prompt, draw tokens or search beams.
+"""Our own models, step by step: encode the pictures, prefill the prompt, sample tokens or search beams.
 
-`S` prompt length · `k` tokens remembered of an earlier turn · `n` slices of a picture · `Q` queries · `D` width
+`S` prompt length · `k` tokens whose keys and values are reused · `n` slices of a picture · `Q` queries · `D` width
 
-    keys [S] ── the first k are remembered ──┐
-    pictures in k..S ── looked at, or known ─┴─> embeddings [1, S - k, D] ── read in parts ──> logits ──> ids
+    keys [S] ── the first k are reused ──────────┐
+    pictures in k..S ── encoded, or from cache ──┴─> embeddings [1, S - k, D] ── prefilled in chunks ──> logits ──> ids
 
 Nothing generated is hidden: these models say no control token but the one that ends their answer.
 """
@@ -20,11 +20,11 @@ from transformers import GenerationConfig, StoppingCriteriaList
 
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.backends.base import Request, Step
-from omnilmm.engine.backends.cuda_graph import Seats
+from omnilmm.engine.backends.cuda_graph import StaticCacheSlots
 from omnilmm.engine.backends.decoder import Decoder
 from omnilmm.engine.backends.sampler import Sampler
 from omnilmm.engine.backends.stepwise import Ids, generate_arguments, stepwise
-from omnilmm.engine.caches.features import FEATURE_BYTES, Eyes, Look
+from omnilmm.engine.caches.features import FEATURE_BYTES, FeatureKey, ImageEncoder
 from omnilmm.engine.caches.prefix import PREFIX_BYTES, PrefixCache
 from omnilmm.engine.events import Progress, View
 from omnilmm.engine.options import BeamSearch, Sampling
@@ -36,18 +36,18 @@ from omnilmm.prompts.pieces import Prompt
 PREFILL_TOKENS = 512  # read in one step; others wait meanwhile
 
 
-class NativeReader:
-    """A `reading.Reader` for our own models.
+class NativeBackend:
+    """A `base.Backend` for our own models.
 
     Args:
         model: of this package.
         processor: of the same checkpoint.
         feature_bytes: of picture features that are kept.
         prefix_bytes: of conversations that are kept.
-        seats: on a GPU, for as many answers as run at once.
+        static_slots: static KV caches on a GPU, for as many answers as run concurrently.
     """
 
-    silent_ids: Set[int] = frozenset()
+    suppressed_ids: Set[int] = frozenset()
 
     def __init__(
         self,
@@ -55,25 +55,25 @@ class NativeReader:
         processor: MiniCPMVProcessor,
         feature_bytes: int = FEATURE_BYTES,
         prefix_bytes: int = PREFIX_BYTES,
-        seats: int = AT_ONCE,
+        static_slots: int = AT_ONCE,
     ) -> None:
         self.model, self.processor = model, processor
         self.tokenizer, self.stop_ids = processor.tokenizer, processor.stop_ids
         self.prompts: WeakKeyDictionary[Conversation, Prompt] = WeakKeyDictionary()  # of conversations still held
-        self.eyes = Eyes(model, processor, feature_bytes)
+        self.image_encoder = ImageEncoder(model, processor, feature_bytes)
         self.prefixes = PrefixCache(prefix_bytes)
         # A device of its own works while this program prepares its next step; a CPU is busy with both.
         self.works_ahead = model.device.type in ("cuda", "mps")
         # Passes are recorded on one GPU; spread over several devices they are not.
         is_together = len({parameter.device for parameter in model.parameters()}) == 1
-        self.seats = Seats(model, seats if model.device.type == "cuda" and is_together else 0)
+        self.static_slots = StaticCacheSlots(model, static_slots if model.device.type == "cuda" and is_together else 0)
 
     def length(self, conversation: Conversation) -> int:
         """Tokens of its prompt."""
         return len(self._prompt(conversation))
 
     def views(self, picture: Picture) -> tuple[View, ...]:
-        """How the model looks at a picture: the overview, then the slices of the enlarged or shrunk picture."""
+        """How a picture is sliced for the model: the overview, then the slices of the enlarged or shrunk picture."""
         plan, tokens, (width, height) = (
             self.processor.plan(picture),
             self.processor.encoder.query_num,
@@ -91,21 +91,21 @@ class NativeReader:
         self.prefixes.forget(owner)
 
     def free(self) -> int:
-        """Give up all features and conversations that are kept, and the seats that are free."""
-        return self.eyes.kept.clear() + self.prefixes.clear() + self.seats.clear()
+        """Give up all features and KV caches that are kept, and the slots that are free."""
+        return self.image_encoder.kept.clear() + self.prefixes.clear() + self.static_slots.clear()
 
-    def answer(self, request: Request) -> Generator[Step]:
-        """See `reading.Reader`."""
+    def generate(self, request: Request) -> Generator[Step]:
+        """See `base.Backend`."""
         prompt = self._prompt(request.conversation)
-        looks = self.eyes.looks(request.conversation.pictures)
-        keys = self.keys(prompt, looks)
+        feature_keys = self.image_encoder.keys(request.conversation.pictures)
+        keys = self.keys(prompt, feature_keys)
         lease = self.prefixes.borrow(request.owner, keys[:-1])  # the last token is read anew: its logits are needed
         decoder = lease.memory if isinstance(lease.memory, Decoder) else Decoder(self.model)
         request.picture_tokens = sum(prompt.image_slots)
         request.text_tokens = len(prompt) - request.picture_tokens
         request.reused = decoder.length
         try:
-            embeds = yield from self._embed(request, prompt, looks, decoder.length)
+            embeds = yield from self._embed(request, prompt, feature_keys, decoder.length)
             if isinstance(request.options, BeamSearch):
                 yield from self._search(request.options, decoder, keys, embeds)
             else:
@@ -121,24 +121,26 @@ class NativeReader:
             prompt = self.prompts[conversation] = self.processor.prompt(conversation)
         return prompt
 
-    def keys(self, prompt: Prompt, looks: list[Look]) -> list[Hashable]:
-        """What a prompt is compared by, [S]: ids, and at slots how the picture is looked at."""
-        shown = (look for look in looks for _ in range(len(look.plan.sizes) * self.processor.encoder.query_num))
+    def keys(self, prompt: Prompt, pictures: list[FeatureKey]) -> list[Hashable]:
+        """What a prompt is compared by, [S]: ids, and at picture slots the key of the features."""
+        shown = (key for key in pictures for _ in range(len(key.plan.sizes) * self.processor.encoder.query_num))
         return [
             next(shown) if is_slot else token
             for token, is_slot in zip(prompt.input_ids, prompt.image_slots, strict=True)
         ]
 
-    def _embed(self, request: Request, prompt: Prompt, looks: list[Look], begin: int) -> Generator[Step, None, Tensor]:
-        """Embeddings [1, S - k, D] of what is not remembered; only the pictures in there are looked at."""
-        needed = list(self._needed(request.conversation.pictures, looks, sum(prompt.image_slots[:begin])))
-        new = list(dict.fromkeys(look for _, look, _ in needed if look not in self.eyes.kept))
-        numbers = {look: number for number, look in enumerate(new, 1)}
+    def _embed(
+        self, request: Request, prompt: Prompt, feature_keys: list[FeatureKey], begin: int
+    ) -> Generator[Step, None, Tensor]:
+        """Embeddings [1, S - k, D] of what is not reused; only the pictures in there are encoded."""
+        needed = list(self._needed(request.conversation.pictures, feature_keys, sum(prompt.image_slots[:begin])))
+        new = list(dict.fromkeys(key for _, key, _ in needed if key not in self.image_encoder.kept))
+        numbers = {key: number for number, key in enumerate(new, 1)}
         seen = []
-        for picture, look, known in needed:
-            if number := numbers.pop(look, 0):
+        for picture, key, known in needed:
+            if number := numbers.pop(key, 0):
                 yield Progress("reading", number, len(new))
-            for features in self.eyes.see(picture, look):
+            for features in self.image_encoder.encode(picture, key):
                 if features is None:
                     yield None
                 else:
@@ -149,23 +151,23 @@ class NativeReader:
         return self.model.merge(ids, is_slot, torch.cat(seen)[None] if seen else None)
 
     def _needed(
-        self, pictures: Sequence[Picture], looks: list[Look], known: int
-    ) -> Iterator[tuple[Picture, Look, int]]:
+        self, pictures: Sequence[Picture], feature_keys: list[FeatureKey], known: int
+    ) -> Iterator[tuple[Picture, FeatureKey, int]]:
         """The pictures whose features are needed after the first `known` slots, and how many of theirs are not."""
-        for picture, look in zip(pictures, looks, strict=True):
-            slots = len(look.plan.sizes) * self.processor.encoder.query_num
+        for picture, key in zip(pictures, feature_keys, strict=True):
+            slots = len(key.plan.sizes) * self.processor.encoder.query_num
             if known < slots:
-                yield picture, look, known
+                yield picture, key, known
             known = max(known - slots, 0)
 
     def _read(self, decoder: Decoder, keys: list[Hashable], embeds: Tensor, end: int) -> Generator[Progress]:
-        """Read the prompt up to `end`, in parts between which it is the others' turn."""
+        """Prefill the prompt up to `end`, in chunks between which others get their steps."""
         first = decoder.length
         total = len(keys) - first
         yield Progress("prefill", 0, total)
         for start in range(first, end, PREFILL_TOKENS):
             stop = min(start + PREFILL_TOKENS, end)
-            decoder.read_only(embeds[:, start - first : stop - first], keys[start:stop])
+            decoder.prefill(embeds[:, start - first : stop - first], keys[start:stop])
             yield Progress("prefill", stop - first, total)
 
     def _sample(
@@ -175,15 +177,15 @@ class NativeReader:
         last = (len(keys) - decoder.length - 1) % PREFILL_TOKENS + 1
         yield from self._read(decoder, keys, embeds, len(keys) - last)
         logits = decoder.read(embeds[:, -last:], keys[-last:])
-        seat = self.seats.take(len(keys) + options.max_new_tokens)
-        if seat is not None:
-            decoder.sit(seat)
+        slot = self.static_slots.take(len(keys) + options.max_new_tokens)
+        if slot is not None:
+            decoder.attach(slot)
         try:
             yield from self._draw(Sampler(options, seed, logits.device), options.max_new_tokens, decoder, logits)
         finally:
-            decoder.rise()
-            if seat is not None:
-                self.seats.give_back(seat)
+            decoder.detach()
+            if slot is not None:
+                self.static_slots.give_back(slot)
 
     def _draw(self, sampler: Sampler, most: int, decoder: Decoder, logits: Tensor) -> Generator[Ids]:
         ids: Ids = []
@@ -203,10 +205,10 @@ class NativeReader:
                 logits = decoder.read(embed(drawn), ids[-1:])
 
     def _search(self, options: BeamSearch, decoder: Decoder, keys: list[Hashable], embeds: Tensor) -> Generator[Step]:
-        """Beams by `generate`, which reads the last token of the prompt itself; the owner keeps the prompt alone."""
+        """Beams by `generate`, which prefills the last token of the prompt itself; the owner keeps the prompt alone."""
         first = decoder.length
         yield from self._read(decoder, keys, embeds, len(keys) - 1)
-        # Of what was read `generate` looks at the number of tokens alone.
+        # Of what is in the cache `generate` needs the number of tokens alone.
         whole = torch.cat([embeds.new_zeros(1, first, embeds.shape[2]), embeds], dim=1)
         arguments = GenerationConfig(**generate_arguments(options, self.stop_ids))
 
@@ -232,7 +234,7 @@ class _Readback:
             self.token = token.to("cpu", non_blocking=True)
             self.arrived = torch.cuda.Event()
             self.arrived.record(torch.cuda.current_stream(token.device))
-        elif token.device.type == "mps":  # unproven: no such machine was at hand
+        elif token.device.type == "mps":  # not tested: no such machine was at hand
             self.token = token.to("cpu", non_blocking=True)
             self.arrived = torch.mps.event.Event()
             self.arrived.record()

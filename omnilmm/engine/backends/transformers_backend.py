@@ -32,7 +32,7 @@ from omnilmm.prompts.chat_template import ChatTemplate
 MEASURED_PICTURES = 4096
 
 
-class LibraryReader:
+class TransformersBackend:
     """An image-text-to-text model of transformers with its processor.
 
     Args:
@@ -48,7 +48,7 @@ class LibraryReader:
         self.model, self.processor, self.tokenizer = model, processor, processor.tokenizer
         self.template = ChatTemplate(processor)
         self.stop_ids = _stop_ids(model, self.tokenizer)
-        self.silent_ids = frozenset(self.tokenizer.convert_tokens_to_ids(sorted(self.template.control_tokens)))
+        self.suppressed_ids = frozenset(self.tokenizer.convert_tokens_to_ids(sorted(self.template.control_tokens)))
         self.picture_ids = _picture_ids(model, processor)
         self.prefixes = PrefixCache(prefix_bytes if model.config.model_type in REMEMBERING else 0)
         self.measured: dict[str, tuple[int, int]] = {}
@@ -67,8 +67,8 @@ class LibraryReader:
     def views(self, picture: Picture) -> None:
         """Only the model's own processor knows."""
 
-    def answer(self, request: Request) -> Generator[Step]:
-        """See `reading.Reader`."""
+    def generate(self, request: Request) -> Generator[Step]:
+        """See `base.Backend`."""
         inputs = dict(self.inputs(request.conversation))
         ids = inputs["input_ids"][0].tolist()
         request.picture_tokens = sum(token in self.picture_ids for token in ids)
@@ -130,7 +130,7 @@ class LibraryReader:
         for place, digest in zip(places, slots, strict=True):
             keys[place] = digest
         end = places[-1] + 1
-        while end < len(ids) - 1 and ids[end] in self.silent_ids:
+        while end < len(ids) - 1 and ids[end] in self.suppressed_ids:
             end += 1  # marks that close the picture have their place in it, too
         return keys[:end]
 

@@ -1,9 +1,9 @@
-"""Features of pictures, looked at once: kept by what is in the picture, whatever file it came from.
+"""Encodes each picture once: its features are kept under the hash of its pixels, whatever file it came from.
 
 `n` slices of one picture · `L` patches of a slice · `Q` queries · `D` width
 
-Every picture is an entry of its own, so one more picture is one more look. Slices of one shape go through the tower in
-one batch, without padding. Of MiniCPM-Llama3-V 2.5 the features of a slice depend on the longest slice of the whole
+Every picture is an entry of its own, so one more picture is one more encoding. Slices of one shape go through the tower
+in one batch, without padding. Of MiniCPM-Llama3-V 2.5 the features of a slice depend on the longest slice of the whole
 prompt, to which it is padded (`models/vision.py`), so that length is a part of its key.
 """
 
@@ -27,12 +27,12 @@ SLICES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a picture is looked at; hashable: the key of its features.
+class FeatureKey:
+    """The key of a picture's features: what they depend on.
 
     Attributes:
         digest: of its pixels.
-        plan: how it is cut.
+        plan: its slices.
         padded: patches that every slice is padded to; None for each slice's own number.
     """
 
@@ -41,12 +41,12 @@ class Look:
     padded: int | None
 
 
-class Eyes:
-    """Tower and resampler of a model, with a memory for what they have seen.
+class ImageEncoder:
+    """Tower and resampler of a model, with a cache of their features.
 
     Args:
-        model: looks.
-        processor: cuts.
+        model: whose tower and resampler.
+        processor: slices the pictures.
         limit_bytes: of the features that are kept.
     """
 
@@ -54,32 +54,32 @@ class Eyes:
         self.model, self.processor = model, processor
         self.kept: BoundedStore[Hashable, Tensor] = BoundedStore(limit_bytes)
 
-    def looks(self, pictures: Sequence[Picture]) -> list[Look]:
-        """How the pictures of one prompt are looked at; no pixel is touched."""
+    def keys(self, pictures: Sequence[Picture]) -> list[FeatureKey]:
+        """The keys of the pictures of one prompt; no pixel is touched."""
         plans = [self.processor.plan(picture) for picture in pictures]
         padded = None
         if getattr(self.model.config, "version", None) == "2.5":
             padded = max((w * h // self._patch_area for plan in plans for w, h in plan.sizes), default=None)
-        return [Look(picture.digest, plan, padded) for picture, plan in zip(pictures, plans, strict=True)]
+        return [FeatureKey(picture.digest, plan, padded) for picture, plan in zip(pictures, plans, strict=True)]
 
-    def see(self, picture: Picture, look: Look) -> Iterator[Tensor | None]:
+    def encode(self, picture: Picture, key: FeatureKey) -> Iterator[Tensor | None]:
         """The features [n, Q, D] of a picture, at the end; None after every batch of slices before."""
-        features = self.kept.get(look)
+        features = self.kept.get(key)
         if features is None:
             batches = []
-            for batch in self._batches(picture, look):
+            for batch in self._batches(picture, key):
                 yield None
                 batches.append(batch)
             features = torch.cat(batches)
-            self.kept.put(look, features, features.nbytes)
+            self.kept.put(key, features, features.nbytes)
         yield features
 
-    def _batches(self, picture: Picture, look: Look) -> Iterator[Tensor]:
+    def _batches(self, picture: Picture, key: FeatureKey) -> Iterator[Tensor]:
         """Features of slices of one shape at a time, in the order of the slices."""
         strips, sizes = self.processor.views([picture])  # [n, 3, P, P·L]
         patch = strips.shape[-2]
-        for begin, end in _runs(look.plan):
-            length = look.padded or int(sizes[begin].prod())
+        for begin, end in _runs(key.plan):
+            length = key.padded or int(sizes[begin].prod())
             batch = strips[begin:end, ..., : length * patch]
             batch = F.pad(batch, (0, length * patch - batch.shape[-1]))
             device = self.model.device

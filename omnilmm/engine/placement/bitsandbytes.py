@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from omnilmm.engine.placement.layers import is_odd
+from omnilmm.engine.placement.layers import is_unaligned
 from omnilmm.hardware import DTYPES, QUANTISED
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def quantisation(dtype: str, compute: str, skip_modules: Sequence[str]) -> BitsA
     Args:
         dtype: as from `resolve_dtype`.
         compute: as from `compute_dtype`.
-        skip_modules: what stays in half precision, as from `kept_modules`.
+        skip_modules: what stays in half precision, as from `modules_to_not_convert`.
     """
     if dtype not in QUANTISED:
         return None
@@ -96,7 +96,7 @@ def settle(model: PreTrainedModel) -> int:
     packed = [(name, module) for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"]
     for _, module in packed:
         module.compute_dtype = model.config.dtype
-    odd = [(name, module) for name, module in packed if is_odd(module) and module.weight.device.type == "cpu"]
+    odd = [(name, module) for name, module in packed if is_unaligned(module) and module.weight.device.type == "cpu"]
     for name, module in odd:
         model.set_submodule(name, _unpacked(module, model.config.dtype))
     return len(odd)

@@ -14,7 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omnilmm.engine.placement.bitsandbytes import prepare_bitsandbytes, quantisation
-from omnilmm.engine.placement.layers import decoder_layers, kept_modules, outside_layers, skeleton, tensor_sizes
+from omnilmm.engine.placement.layers import (
+    decoder_layers,
+    modules_to_not_convert,
+    outside_layers,
+    skeleton,
+    tensor_sizes,
+)
 from omnilmm.engine.placement.memory import TOKENS, free_memory, need_of
 from omnilmm.errors import HardwareError, OptionsError
 from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, compute_dtype, gib
@@ -59,7 +65,7 @@ def loading_arguments(
     arguments: dict[str, Any] = {"dtype": getattr(torch, DTYPES[compute])}
     stored_quantised = getattr(config, "quantization_config", None) is not None
     if dtype in QUANTISED and not stored_quantised:
-        arguments["quantization_config"] = quantisation(dtype, compute, kept_modules(skeleton(config)))
+        arguments["quantization_config"] = quantisation(dtype, compute, modules_to_not_convert(skeleton(config)))
     elif stored_quantised:
         prepare_bitsandbytes()
     if device == BALANCED:

@@ -70,14 +70,14 @@ def outside_layers(model: PreTrainedModel) -> list[str]:
     return found
 
 
-def kept_modules(model: PreTrainedModel) -> list[str]:
+def modules_to_not_convert(model: PreTrainedModel) -> list[str]:
     """What stays in half precision when the model is quantised, as bitsandbytes' configuration wants it.
 
-    That is everything outside the decoder layers, eyes and head above all, and linear layers within that int4 cannot
-    store in whole blocks (no published model has one).
+    That is everything outside the decoder layers, tower, resampler and head above all, and linear layers within that
+    int4 cannot store in whole blocks (no published model has one).
     """
     name, layers = decoder_layers(model)
-    odd = [f"{name}.{key}" for key, module in layers.named_modules() if _is_linear(module) and is_odd(module)]
+    odd = [f"{name}.{key}" for key, module in layers.named_modules() if _is_linear(module) and is_unaligned(module)]
     return outside_layers(model) + odd
 
 
@@ -93,12 +93,12 @@ def quantised_modules(model: PreTrainedModel, dtype: str, device: str) -> set[st
         return set()
     given = getattr(model.config, "quantization_config", None) or {}
     given = given if isinstance(given, dict) else given.to_dict()
-    kept = given.get("llm_int8_skip_modules") or kept_modules(model)
+    kept = given.get("llm_int8_skip_modules") or modules_to_not_convert(model)
     thawed = dtype == "int4" and device == "cpu"
     return {
         name
         for name, module in model.named_modules()
-        if _is_linear(module) and should_convert_module(name, kept) and not (thawed and is_odd(module))
+        if _is_linear(module) and should_convert_module(name, kept) and not (thawed and is_unaligned(module))
     }
 
 
@@ -120,7 +120,7 @@ def number_bytes(dtype: str, device: str) -> int:
     return NUMBER_BYTES[compute_dtype(dtype, device)]
 
 
-def is_odd(linear: Any) -> bool:
+def is_unaligned(linear: Any) -> bool:
     """Whether a linear layer's rows are no whole blocks, or its number of rows is not what the kernels take at once."""
     return bool(linear.in_features % BLOCK or linear.out_features % ROWS_AT_ONCE)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from omnilmm.conversation import Picture
-from omnilmm.engine.caches.features import Eyes
+from omnilmm.engine.caches.features import ImageEncoder
 from omnilmm.models.omnilmm12b import OmniLMMForCausalLM
 from omnilmm.models.processor import OmniLMMProcessor
 from tests.models.tiny import VERSIONS, save_tiny, tiny_model, tiny_processor
@@ -41,9 +41,9 @@ def looked_at(model: Any) -> Iterator[list[tuple[int, ...]]]:
 
 
 @torch.inference_mode()
-def see(eyes: Eyes, *pictures: Picture) -> list[Tensor]:
-    looks = eyes.looks(pictures)
-    found = [list(eyes.see(picture, look))[-1] for picture, look in zip(pictures, looks, strict=True)]
+def encode(encoder: ImageEncoder, *pictures: Picture) -> list[Tensor]:
+    keys = encoder.keys(pictures)
+    found = [list(encoder.encode(picture, key))[-1] for picture, key in zip(pictures, keys, strict=True)]
     assert all(features is not None for features in found)
     return [features for features in found if features is not None]
 
@@ -53,14 +53,16 @@ def test_features_are_the_models_own(parts: tuple[Any, Any]) -> None:
     model, processor = parts
     pictures = [SMALL, WIDE, TALL]
     expected = model.get_image_features(*processor.views(pictures))
-    torch.testing.assert_close(torch.cat(see(Eyes(model, processor), *pictures)), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.cat(encode(ImageEncoder(model, processor), *pictures)), expected, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_slices_of_one_shape_go_in_one_batch_without_padding(parts: tuple[Any, Any]) -> None:
     model, processor = parts
     plan = processor.plan(WIDE)
     with looked_at(model) as seen:
-        see(Eyes(model, processor), WIDE)
+        encode(ImageEncoder(model, processor), WIDE)
     assert [shape[0] for shape in seen] == ([1, len(plan.boxes)] if plan.boxes else [1])
     patch = seen[0][2]
     longest = max(w * h // patch**2 for w, h in plan.sizes)
@@ -71,38 +73,38 @@ def test_slices_of_one_shape_go_in_one_batch_without_padding(parts: tuple[Any, A
 
 def test_a_picture_is_looked_at_once(parts: tuple[Any, Any]) -> None:
     model, processor = parts
-    eyes = Eyes(model, processor)
-    first = see(eyes, WIDE)[0]
+    encoder = ImageEncoder(model, processor)
+    first = encode(encoder, WIDE)[0]
     with looked_at(model) as seen:
-        again = see(eyes, Picture(WIDE.image.copy()))[0]
+        again = encode(encoder, Picture(WIDE.image.copy()))[0]
     assert seen == [] and again is first
-    assert (eyes.kept.hits, eyes.kept.misses) == (1, 1) and eyes.kept.bytes == first.nbytes
+    assert (encoder.kept.hits, encoder.kept.misses) == (1, 1) and encoder.kept.bytes == first.nbytes
 
 
 def test_one_more_picture_is_one_more_look(parts: tuple[Any, Any]) -> None:
     model, processor = parts
-    eyes = Eyes(model, processor)
-    see(eyes, WIDE)
+    encoder = ImageEncoder(model, processor)
+    encode(encoder, WIDE)
     with looked_at(model) as seen:
-        see(eyes, WIDE, SMALL)
+        encode(encoder, WIDE, SMALL)
     assert len(seen) == 1 and seen[0][0] == 1
 
 
 def test_of_2_5_the_longest_slice_of_the_prompt_counts() -> None:
     model, processor = tiny_model("2.5"), tiny_processor("2.5")
-    eyes = Eyes(model, processor)
+    encoder = ImageEncoder(model, processor)
     shorter, longer = SMALL, Picture(Image.new("RGB", (4, 700), "red"))  # one slice of 53 patches
-    alone = see(eyes, shorter)[0]
-    beside = see(eyes, shorter, longer)[0]
+    alone = encode(encoder, shorter)[0]
+    beside = encode(encoder, shorter, longer)[0]
     assert not torch.allclose(alone, beside, atol=1e-3)
-    assert torch.equal(see(eyes, shorter)[0], alone)
-    assert len(eyes.kept) == 3
+    assert torch.equal(encode(encoder, shorter)[0], alone)
+    assert len(encoder.kept) == 3
 
 
 def test_what_does_not_fit_is_looked_at_again() -> None:
     model, processor = tiny_model(), tiny_processor()
-    eyes = Eyes(model, processor, limit_bytes=0)
-    first = see(eyes, WIDE)[0]
+    encoder = ImageEncoder(model, processor, limit_bytes=0)
+    first = encode(encoder, WIDE)[0]
     with looked_at(model) as seen:
-        assert torch.equal(see(eyes, WIDE)[0], first)
-    assert seen and not eyes.kept.bytes
+        assert torch.equal(encode(encoder, WIDE)[0], first)
+    assert seen and not encoder.kept.bytes

@@ -1,4 +1,4 @@
-"""Quantised models answer as before, take less, keep their eyes and head, and compute rightly on the CPU too."""
+"""Quantised models answer as before, take less, keep tower and head, and compute rightly on the CPU too."""
 
 from __future__ import annotations
 

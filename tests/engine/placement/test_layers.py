@@ -9,7 +9,7 @@ from transformers.models.minicpmv4_6.configuration_minicpmv4_6 import MiniCPMV4_
 
 from omnilmm.engine.placement.layers import (
     decoder_layers,
-    kept_modules,
+    modules_to_not_convert,
     outside_layers,
     quantised_modules,
     skeleton,
@@ -80,7 +80,7 @@ def test_a_model_without_such_layers_is_refused() -> None:
 def test_of_a_published_model_all_linear_layers_of_the_decoder_are_quantised(name: str) -> None:
     model = skeleton(full_size(name))
     path, layers = decoder_layers(model)
-    assert set(kept_modules(model)) == set(outside_layers(model))  # no odd one
+    assert set(modules_to_not_convert(model)) == set(outside_layers(model))  # no odd one
     of_each = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"}
     of_each |= {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}
     expected = {f"{path}.{index}.{part}" for index in range(len(layers)) for part in of_each}
@@ -91,7 +91,7 @@ def test_of_a_published_model_all_linear_layers_of_the_decoder_are_quantised(nam
 def test_layers_that_int4_cannot_store_in_whole_blocks_stay_as_they_are() -> None:
     model = skeleton(tiny_config(intermediate_size=96))
     odd = {f"llm.model.layers.{index}.mlp.down_proj" for index in range(2)}  # rows of 96 numbers: a block and a half
-    assert set(kept_modules(model)) - set(outside_layers(model)) == odd
+    assert set(modules_to_not_convert(model)) - set(outside_layers(model)) == odd
     assert not quantised_modules(model, "int4", "cuda") & odd
     assert "llm.model.layers.0.mlp.up_proj" in quantised_modules(model, "int4", "cuda")
 
