@@ -178,16 +178,21 @@ def _published_picture(image: Any) -> Picture:
 
 
 def _with_picture(conversation: Conversation, picture: Picture) -> Conversation:
-    """The picture stands where the first message says `<image>`, else before its text."""
+    """The picture stands where the first message says `<image>`, else before its text.
+
+    Every template puts a line break between a picture in front and its text: one that was typed there is not doubled.
+    """
     if not conversation.messages:
         return conversation
     first, *others = conversation.messages
     parts: list[Part] = [*first.parts]
     place = next((number for number, part in enumerate(parts) if isinstance(part, str)), len(parts))
     text = parts[place] if place < len(parts) else ""
-    before, _, after = text.rpartition(TYPED_PICTURE) if isinstance(text, str) else ("", "", "")
-    words = [said if said.strip() else "" for said in (before, after)]
-    parts[place : place + 1] = [part for part in (words[0], picture, words[1]) if part]
+    before, typed, after = text.rpartition(TYPED_PICTURE) if isinstance(text, str) else ("", "", "")
+    before, after = (said if said.strip() else "" for said in (before, after))
+    if typed and not before:
+        after = after.removeprefix("\n")
+    parts[place : place + 1] = [part for part in (before, picture, after) if part]
     return replace(conversation, messages=(replace(first, parts=tuple(parts)), *others))
 
 

@@ -20,13 +20,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from chat import MiniCPMVChat, OmniLMMChat, img2base64, main
+from chat import MiniCPMVChat, OmniLMMChat, _published_conversation, img2base64, main
 from omnilmm.conversation import Conversation, Message
 from omnilmm.engine.events import Finished, Preview, TextDelta
 from omnilmm.engine.options import options_for
 from omnilmm.errors import ImageError, InputError, OptionsError
 from omnilmm.images.pixels import open_picture
+from omnilmm.prompts import chatml, llama3, minicpm, zephyr
 from omnilmm.prompts.messages import conversation_from_dicts
+from omnilmm.prompts.pieces import as_text
 from omnilmm.ui.streams import read_piped
 from omnilmm.ui.terminal import Terminal
 from tests.images.real_photo import PHOTO
@@ -106,6 +108,22 @@ def test_published_form_carries_earlier_turns(chat: OmniLMMChat) -> None:
 
 def test_a_typed_image_marks_the_place_of_the_picture(chat: OmniLMMChat) -> None:
     assert chat.chat(asked(f"<image>\n{QUESTION}", image=img2base64(PICTURE))) == ANSWER
+
+
+@pytest.mark.parametrize("template", [zephyr, minicpm, llama3, chatml], ids=lambda template: template.__name__)
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("<image>\nRead the text.", "[picture]\nRead the text."),
+        ("Read the text.", "[picture]\nRead the text."),
+        ("\nRead the text.", "[picture]\n\nRead the text."),
+    ],
+)
+def test_a_typed_image_has_one_line_break_after_it(template: Any, typed: str, shown: str) -> None:
+    conversation = _published_conversation(asked(typed, image=img2base64(PICTURE)))
+    prompt = as_text(template.render(conversation, [None]), 0)
+    prompt = re.sub("(<image_id>0</image_id>)?<image></image>|<im_start><im_end>", "[picture]", prompt)
+    assert shown in prompt and shown.replace("]", "]\n") not in prompt
 
 
 def test_published_form_works_without_a_picture(chat: OmniLMMChat) -> None:
