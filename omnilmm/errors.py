@@ -11,12 +11,60 @@
     ├── MissingPackageError an optional package is not installed
     └── ContextLengthError  the question and its pictures alone are longer than the model's context
 
-A front end shows `str(error)` as one line and keeps the conversation; the traceback belongs in the log.
+A front end shows an error as one line and keeps the conversation; the traceback belongs in the log.
+
+The way out of an error depends on the door: a terminal has flags, a page has choices. So a message holds marks for it,
+as `way_out` makes them. `str(error)` has the flags; a page gives `error.message` its own words (`Texts.told`).
 """
+
+import re
+from collections.abc import Callable
+
+# What each way out is called in a terminal.
+FLAGS = {
+    "dtype": "--dtype {0}",
+    "device": "--device {0}",
+    "model": "--model {0}",
+    "model_in": "--model {0} --dtype {1}",
+    "smaller": "a smaller model",
+    "or": "or",
+    "more_memory": "allow more with --max-memory",
+    "copy": "give the folder of a copy with --model",
+    "online": "start once without --offline (HF_HUB_OFFLINE), or give the folder of a copy with --model",
+}
+_MARK = re.compile("⟦([a-z_]+)((?: [^ ⟦⟧]+)*)⟧")
+
+
+def way_out(kind: str, *values: str) -> str:
+    """A mark within a message, for which each door has words of its own.
+
+    Args:
+        kind: one of `FLAGS`.
+        values: of the flag, without blanks.
+    """
+    return f"⟦{' '.join((kind, *values))}⟧"
+
+
+def worded(message: str, words: Callable[..., str] = lambda kind, *values: FLAGS[kind].format(*values)) -> str:
+    """A message with words in place of its marks.
+
+    Args:
+        message: with marks or without.
+        words: of a door, given the kind and the values; by default a terminal's flags.
+    """
+    return _MARK.sub(lambda mark: words(mark[1], *mark[2].split()), message)
 
 
 class OmniLMMError(Exception):
     """Base of all errors that are meant for the reader."""
+
+    @property
+    def message(self) -> str:
+        """What happened, with marks for the ways out."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return worded(self.message)
 
 
 class InputError(OmniLMMError):

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from omnilmm.errors import HardwareError
+from omnilmm.errors import HardwareError, way_out
 
 DEVICES = "auto, cpu, cuda, cuda:N, mps or balanced (spread over all CUDA GPUs and the CPU)"
 BALANCED = "balanced"
@@ -101,7 +101,8 @@ def resolve_device(wish: str = "auto") -> Choice:
         raise HardwareError(f"Unknown device {wish!r}: expected {DEVICES}.")
     needs = ", which needs a CUDA GPU" if wish == BALANCED else ""
     raise HardwareError(
-        f"There is no {wish!r} on this machine{needs}: available are {', '.join(here)}. Try --device auto."
+        f"There is no {wish!r} on this machine{needs}: available are {', '.join(here)}. Try "
+        f"{way_out('device', 'auto')}."
     )
 
 
@@ -123,8 +124,8 @@ def resolve_dtype(
         raise HardwareError(f"Unknown number type {wish!r}: expected {DTYPE_WISHES}.")
     if stored in QUANTISED and wish not in ("auto", stored):
         raise HardwareError(
-            f"This checkpoint is quantised: its files are {stored} and cannot be loaded in {wish}. Use --dtype auto, "
-            "or the checkpoint that was not quantised."
+            f"This checkpoint is quantised: its files are {stored} and cannot be loaded in {wish}. Use "
+            f"{way_out('dtype', 'auto')}, or the checkpoint that was not quantised."
         )
     if wish == "auto" and stored not in QUANTISED:
         return _best_dtype(device, parameters)
@@ -197,16 +198,18 @@ def _check_dtype(dtype: str, device: str) -> None:
     if dtype == "bf16" and kind == "mps" and not _multiplies("bfloat16", "mps"):
         raise HardwareError(
             "bf16 is not supported on Metal (MPS) by this macOS and torch: a product of two small matrices failed. "
-            "Use --dtype fp16 or --dtype auto."
+            f"Use {way_out('dtype', 'fp16')} {way_out('or')} {way_out('dtype', 'auto')}."
         )
     if dtype not in QUANTISED:
         return
     if find_spec("bitsandbytes") is None:
-        raise HardwareError(f"{dtype} needs the package bitsandbytes: pip install bitsandbytes, or use --dtype auto.")
+        raise HardwareError(
+            f"{dtype} needs the package bitsandbytes: pip install bitsandbytes, or use {way_out('dtype', 'auto')}."
+        )
     if kind == "cuda" and (capability := _capability(device)) < QUANTISED_CAPABILITY:
         raise HardwareError(
             f"{dtype} needs a GPU of compute capability 6.0 or more, this one has {capability[0]}.{capability[1]}. Use "
-            "--dtype fp16 or --device cpu."
+            f"{way_out('dtype', 'fp16')} {way_out('or')} {way_out('device', 'cpu')}."
         )
 
 

@@ -216,7 +216,7 @@ def _check_before_weights(card: ModelCard, device: Choice, dtype: str, freed_byt
         try:
             _fitting(card, config, device, choice, freed_bytes)
         except HardwareError as error:
-            raise HardwareError(f"{error} Nothing was fetched.") from None
+            raise HardwareError(f"{error.message} Nothing was fetched.") from None
 
 
 def _parameters(config: Any) -> int:

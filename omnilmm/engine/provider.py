@@ -287,7 +287,7 @@ class ModelProvider:
         """Anew each time: a raised one keeps what was on the stack."""
         if self.failure is None:
             return SwitchError("No model answers: choose one first.")
-        return type(self.failure)(str(self.failure))
+        return type(self.failure)(self.failure.message)
 
     # --- the thread of a change ---------------------------------------------------------------------------------------
 
@@ -402,7 +402,7 @@ class ModelProvider:
         if isinstance(error, OmniLMMError):
             if self.change and self.change.before and not self._cancelled.is_set():
                 logger.warning("%s was not taken into use. %s", self.change.card.title, error)
-            return type(error)(str(error))
+            return type(error)(error.message)
         title = self.change.card.title if self.change else "The model"
         logger.error("%s could not be loaded", title, exc_info=error)
         return CheckpointError(f"{title} could not be loaded: {error}. The log has the details.")

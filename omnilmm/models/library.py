@@ -32,14 +32,17 @@ from transformers.models.auto.video_processing_auto import get_video_processor_c
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AutoHfQuantizer
 from transformers.utils import is_torchvision_available
 
-from omnilmm.errors import CheckpointError
+from omnilmm.errors import CheckpointError, way_out
 from omnilmm.models.checkpoint import PLACE, Shapes, misfit_error, misfits, source_of
 from omnilmm.models.picture_model import PictureModel
 
 # Where a checkpoint may name the class of its processor, in the order in which `AutoProcessor` looks.
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 EXPECTED = "Expected is one that takes pictures and text and gives text (image-text-to-text), as minicpmv or qwen2_vl."
-UNQUANTISED = "Here also the model before it was quantised can be taken, with --dtype int8 or int4."
+UNQUANTISED = (
+    "Here also the model before it was quantised can be taken, with "
+    f"{way_out('dtype', 'int8')} {way_out('or')} {way_out('dtype', 'int4')}."
+)
 # Of methods that take several, transformers names one package at a time.
 PACKAGES = {"awq": "gptqmodel", "gptq": "optimum gptqmodel"}
 # Looking whether these can run may fetch a kernel from the hub.

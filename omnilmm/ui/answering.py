@@ -64,7 +64,7 @@ class Answering:
                 self.notice = texts.withdrawn if self._gives_back else texts.stopped_early
         except OmniLMMError as error:
             log.info("A question was refused", exc_info=True)
-            outcome, self.notice = "failed", self._session.texts.told(str(error))
+            outcome, self.notice = "failed", self._session.texts.told(error)
         except Exception:
             log.exception("A turn failed")
             outcome, self.notice = "failed", self._session.texts.failed

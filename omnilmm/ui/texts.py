@@ -13,10 +13,11 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from omnilmm.catalog import ModelCard
+from omnilmm.catalog import ModelCard, cards
 from omnilmm.engine.change import Stage
 from omnilmm.engine.events import Engine, Finished, Preview, Progress, TextDelta, View
 from omnilmm.engine.options import Mode
+from omnilmm.errors import OmniLMMError, worded
 from omnilmm.hardware import QUANTISED
 from omnilmm.ui.note import Note
 
@@ -141,15 +142,24 @@ class Texts(BaseModel):
     here_short: str
     you: str
     assistant: str
+    ways_out: dict[str, str]
     sentences: dict[str, str]
 
-    def told(self, sentence: str) -> str:
-        """What the engine says, in this language; as it is where nobody has translated it."""
+    def told(self, said: str | Exception) -> str:
+        """What the engine says, in this language and with what a page has; as it is where nobody has translated it."""
+        return worded(self._translated(said.message if isinstance(said, OmniLMMError) else str(said)), self._way_out)
+
+    def _translated(self, sentence: str) -> str:
         for pattern, here in _patterns(self.code).items():
             if found := pattern.fullmatch(sentence):
-                return here.format(**{name: self.told(gap) for name, gap in found.groupdict().items()})
+                return here.format(**{name: self._translated(gap) for name, gap in found.groupdict().items()})
         before, colon, rest = sentence.partition(": ")  # the name of a file
-        return f"{before}{colon}{self.told(rest)}" if colon else sentence
+        return f"{before}{colon}{self._translated(rest)}" if colon else sentence
+
+    def _way_out(self, kind: str, *values: str) -> str:
+        """A way out of an error on a page: models by their titles, what only its owner can do said to be that."""
+        titles = {name: card.title for name, card in cards().items()} | {"auto": self.automatic}
+        return self.ways_out[kind].format(*(titles.get(value, value) for value in values))
 
     def model_line(self, engine: Engine) -> str:
         """Which model answers, on what, with which numbers, and why; what it really takes."""
@@ -168,7 +178,7 @@ class Texts(BaseModel):
     def starting_line(self, card: ModelCard, progress: Progress, failure: Exception | None) -> str:
         """In place of `model_line` while the model is not there yet."""
         if failure is not None:
-            return self.not_loaded.format(model=card.title, reason=self.told(str(failure)))
+            return self.not_loaded.format(model=card.title, reason=self.told(failure))
         if progress.stage == "downloading" and progress.total:
             return self.downloading.format(model=card.title, **sizes(progress.done, progress.total))
         return self.loading_line.format(model=card.title)

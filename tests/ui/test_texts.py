@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from string import Formatter
 
 import pytest
@@ -13,10 +14,14 @@ from omnilmm.catalog import cards
 from omnilmm.conversation import Conversation
 from omnilmm.engine.context import fit
 from omnilmm.engine.events import Progress
+from omnilmm.engine.fetching import fetch
 from omnilmm.engine.options import Sampling
-from omnilmm.errors import OmniLMMError
+from omnilmm.engine.placement import memory
+from omnilmm.engine.placement.memory import check_download
+from omnilmm.errors import FLAGS, HardwareError, OmniLMMError, way_out
 from omnilmm.hardware import Choice, resolve_device, resolve_dtype
 from omnilmm.images.pixels import open_picture
+from omnilmm.models.library import check_quantised
 from omnilmm.ui import texts
 from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.note import Note
@@ -117,10 +122,51 @@ def test_what_the_engine_says_is_told_in_the_visitors_language() -> None:
         chinese.told("holiday.png: This picture file is empty (0 bytes).")
         == "holiday.png: 这个图片文件是空的（0 字节）。"
     )
-    small = "X in bf16 needs more than 17.1 GiB, 15.0 GiB are free on cpu: try --dtype int8. Nothing was fetched."
-    there = "X 用 bf16 需要 17.1 GiB 以上，cpu 上可用 15.0 GiB：请尝试 --dtype int8。没有下载任何内容。"
-    assert chinese.told(small) == there
     assert chinese.told("nobody has translated this") == "nobody has translated this"
+
+
+SMALL = HardwareError(
+    "X in bf16 needs more than 17.1 GiB, 15.0 GiB are free on cpu: "
+    f"try {way_out('dtype', 'int8')} (9.4 GiB) {way_out('or')} {way_out('model_in', 'minicpm-v-2', 'int4')} "
+    f"{way_out('or')} {way_out('device', 'balanced')}. Nothing was fetched."
+)
+
+
+def test_the_way_out_of_an_error_is_what_its_door_has() -> None:
+    """Flags in the terminal; on a page its choices, and models by their titles."""
+    assert "try --dtype int8 (9.4 GiB) or --model minicpm-v-2 --dtype int4 or --device balanced. No" in str(SMALL)
+    assert texts.texts_in("en").told(SMALL) == (
+        "X in bf16 needs more than 17.1 GiB, 15.0 GiB are free on cpu: try the number type int8 (9.4 GiB) or the model "
+        "MiniCPM-V 2.0 with the number type int4 or the device balanced (whoever runs this page can choose it). "
+        "Nothing was fetched."
+    )
+    assert texts.texts_in("zh").told(SMALL) == (
+        "X 用 bf16 需要 17.1 GiB 以上，cpu 上可用 15.0 GiB：请尝试数值类型 int8 (9.4 GiB) 或 "
+        "模型 MiniCPM-V 2.0（数值类型 int4） 或 设备 balanced（由运行此页面的人选择）。没有下载任何内容。"
+    )
+    for code in texts.CODES:
+        assert set(texts.texts_in(code).ways_out) == set(FLAGS)
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        partial(resolve_dtype, "bf16", "cpu", "int4"),
+        partial(resolve_device, "cuda:7"),
+        partial(check_quantised, "X", {"quantization_config": {"quant_method": "who knows"}}),
+        partial(fetch, "nobody/has-this", title="X", offline=True),
+        partial(check_download, cards()["omnilmm-12b"], Choice("cpu", ""), Choice("bf16", "")),
+    ],
+)
+def test_no_page_names_a_flag(refused: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _: 2**30)
+    with pytest.raises(OmniLMMError) as error:
+        refused()
+    assert " --" in str(error.value), "as the terminal has it"
+    for code in texts.CODES:
+        told = texts.texts_in(code).told(error.value)
+        assert "--" not in told and "⟦" not in told
+    assert re.search("[\u4e00-\u9fff]", told)
 
 
 @pytest.mark.parametrize(

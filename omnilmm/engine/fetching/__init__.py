@@ -19,7 +19,7 @@ from omnilmm.engine.fetching import modelscope
 from omnilmm.engine.fetching.cache import Check, Report, missing, snapshot
 from omnilmm.engine.fetching.download import Download
 from omnilmm.engine.fetching.errors import HubError
-from omnilmm.errors import CheckpointError, ModelNotFoundError
+from omnilmm.errors import CheckpointError, ModelNotFoundError, way_out
 
 Hub = Literal["huggingface", "modelscope"]
 
@@ -68,8 +68,8 @@ def fetch(
             return folder
         state = f"is not whole on this disk: {absent} is missing" if folder else "is not on this disk"
         raise CheckpointError(
-            f"{title} ({source}{f' at {revision}' if revision else ''}) {state}, and nothing is fetched offline: start "
-            "once without --offline (HF_HUB_OFFLINE), or give the folder of a copy with --model."
+            f"{title} ({source}{f' at {revision}' if revision else ''}) {state}, and nothing is fetched offline: "
+            f"{way_out('online')}."
         )
     try:
         if hub == "modelscope":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omnilmm.errors import CheckpointError, ModelNotFoundError, OmniLMMError
+from omnilmm.errors import CheckpointError, ModelNotFoundError, OmniLMMError, way_out
 from omnilmm.network import proxy_for
 
 _STRANGER = "what answers there is no hub"
@@ -54,8 +54,8 @@ def explained(error: Exception, source: str, title: str, revision: str, endpoint
     first = "the network, HF_ENDPOINT" if "mirror" in hub and proxy else "the network"
     last = " and the proxy" if proxy else " and HF_ENDPOINT" if "mirror" in hub else ""
     return HubError(
-        f"{title} cannot be fetched from {hub} ({source}){through(proxy)}: {why}. Check {first}{last}, or give the "
-        "folder of a copy with --model."
+        f"{title} cannot be fetched from {hub} ({source}){through(proxy)}: {why}. Check {first}{last}, or "
+        f"{way_out('copy')}."
     )
 
 

@@ -22,7 +22,7 @@ from omnilmm.engine.placement.layers import (
     tensor_sizes,
 )
 from omnilmm.engine.placement.memory import TOKENS, free_memory, need_of
-from omnilmm.errors import HardwareError, OptionsError
+from omnilmm.errors import HardwareError, OptionsError, way_out
 from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, compute_dtype, gib
 
 if TYPE_CHECKING:
@@ -159,8 +159,8 @@ def device_map(
         given = ", ".join(f"{gib(size)} on {names[key]}" for key, size in limits.items())
         raise HardwareError(
             f"{type(model).__name__} in {dtype} needs {gib(need.total)}, of which {gib(together)} must lie together on "
-            f"the first device. That does not fit into {given}: allow more with --max-memory, or try --dtype int4 or a "
-            "smaller model."
+            f"the first device. That does not fit into {given}: {way_out('more_memory')}, or try "
+            f"{way_out('dtype', 'int4')} {way_out('or')} {way_out('smaller')}."
         )
     first = next(iter(limits))
     return dict.fromkeys(outside_layers(model), first) | {f"{name}.{i}": place for i, place in enumerate(places)}

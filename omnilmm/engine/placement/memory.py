@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from omnilmm.catalog import BUILT_IN, ModelCard, cards
 from omnilmm.engine.placement.layers import number_bytes, quantised_modules, skeleton, tensor_sizes
-from omnilmm.errors import HardwareError
+from omnilmm.errors import HardwareError, way_out, worded
 from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, Choice, gib, resolve_dtype
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def check_fit(
         freed_bytes: that another model takes now, and that will be free.
 
     Returns:
-        A warning if only a long conversation or a large picture may not fit, else None.
+        A warning for the log if only a long conversation or a large picture may not fit, else None.
 
     Raises:
         HardwareError: The weights alone are larger than what is free; the message says which settings fit.
@@ -139,10 +139,10 @@ def check_fit(
     ways += _spread(device.value, dtype.value, need)
     ways += _smaller_models(card, dtype.value, device.value, free)
     lacking = f"{card.title} in {dtype.value} needs {gib(need.total)}, {gib(free)} are free on {device.value}"
-    hint = f"try {' or '.join(ways)}."
+    hint = f"try {_either(ways)}."
     if need.weights > free:
         raise HardwareError(f"{lacking}: {hint}")
-    return (
+    return worded(
         f"{lacking}. The weights ({gib(need.weights)}) fit, but a long conversation or a large picture may not: "
         f"if it fails, {hint}"
     )
@@ -166,39 +166,41 @@ def check_download(card: ModelCard, device: Choice, dtype: Choice, freed_bytes: 
         return
     free += freed_bytes
     fitting = card.best_dtype(free / 2**30)
-    ways = [f"--dtype {fitting} ({card.memory_gib[fitting]:.1f} GiB)"] if fitting in card.memory_gib else []
+    ways = []
+    if fitting in card.memory_gib:
+        ways.append(f"{way_out('dtype', fitting)} ({card.memory_gib[fitting]:.1f} GiB)")
     ways += _smaller_models(card, dtype.value, device.value, free)
     raise HardwareError(
         f"{card.title} in {dtype.value} needs more than {gib(least)}, {gib(free)} are free on {device.value}: "
-        f"try {' or '.join(ways)}. Nothing was fetched."
+        f"try {_either(ways)}. Nothing was fetched."
     )
 
 
 def _smaller_dtypes(
     card: ModelCard, model: PreTrainedModel, device: str, need: Need, free: int, context: int
 ) -> list[str]:
-    """The largest number type of this model that fits, as a flag."""
+    """The largest number type of this model that fits."""
     found = []
     for dtype in (*DTYPES, *QUANTISED):
         if not _can(dtype, device, card.stored):
             continue
         other = need_of(model, dtype, device, context)
         if other.total <= free and other.weights < need.weights:
-            found.append((other.weights, f"--dtype {dtype} ({gib(other.total)})"))
+            found.append((other.weights, f"{way_out('dtype', dtype)} ({gib(other.total)})"))
     # Of bf16 and fp16, which are equal, the first.
     return [max(found, key=lambda item: item[0])[1]] if found else []
 
 
 def _spread(device: str, dtype: str, need: Need) -> list[str]:
-    """The GPUs and the CPU together, as a flag; quantised layers stay on GPUs."""
+    """The GPUs and the CPU together; quantised layers stay on GPUs."""
     if not device.startswith("cuda") or dtype in QUANTISED:
         return []
     together = free_memory(BALANCED)
-    return [f"--device {BALANCED}"] if together and need.total <= together else []
+    return [way_out("device", BALANCED)] if together and need.total <= together else []
 
 
 def _smaller_models(card: ModelCard, dtype: str, device: str, free: int) -> list[str]:
-    """The largest known model that fits, in this number type if possible, as a flag."""
+    """The largest known model that fits, in this number type if possible."""
     own_size = card.parameters or math.inf
     smaller = [c for c in cards().values() if c.name != card.name and (c.parameters or math.inf) < own_size]
     for others in ([c for c in reversed(smaller) if c.name != BUILT_IN], smaller):  # the built-in one is no substitute
@@ -206,9 +208,14 @@ def _smaller_models(card: ModelCard, dtype: str, device: str, free: int) -> list
             for other in others:
                 sizes: dict[str, float] = dict(other.memory_gib.items())
                 if sizes.get(wish, math.inf) * 2**30 <= free and _can(wish, device, other.stored):
-                    flags = f"--model {other.name}" + (f" --dtype {wish}" if wish not in (dtype, other.stored) else "")
-                    return [f"{flags} ({sizes[wish]:.1f} GiB)"]
-    return ["a smaller model"]
+                    is_same = wish in (dtype, other.stored)
+                    way = way_out("model", other.name) if is_same else way_out("model_in", other.name, wish)
+                    return [f"{way} ({sizes[wish]:.1f} GiB)"]
+    return [way_out("smaller")]
+
+
+def _either(ways: list[str]) -> str:
+    return f" {way_out('or')} ".join(ways)
 
 
 def _can(dtype: str, device: str, stored: str) -> bool:

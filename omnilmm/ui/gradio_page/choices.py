@@ -27,7 +27,7 @@ class Choices:
             try:
                 provider.switch(name, dtype, offer.fits(provider, name))
             except OmniLMMError as error:
-                notice = visit.session.texts.told(str(error))
+                notice = visit.session.texts.told(error)
         return self.shared.paint(visit, notice=notice)
 
     def switch_to_best(self, request: gr.Request) -> Painted:

@@ -40,7 +40,7 @@ class Conversations:
         try:
             question = visit.session.undo()
         except OmniLMMError as error:
-            return self.shared.paint(visit, notice=visit.session.texts.told(str(error)))
+            return self.shared.paint(visit, notice=visit.session.texts.told(error))
         self.shared.visits.keep(visit)
         is_left = _holds(box) or (reopens and is_sample(question))
         return self.shared.paint(visit, question=None if is_left else _boxed(question), editing=NOT_EDITING)
@@ -79,7 +79,7 @@ class Conversations:
             notice = visit.session.texts.imported
             self.shared.visits.keep(visit)
         except OmniLMMError as error:
-            notice = visit.session.texts.told(str(error))
+            notice = visit.session.texts.told(error)
         finally:
             Path(path).unlink(missing_ok=True)
         return self.shared.paint(visit, notice=notice) | self.shared.system(visit)

@@ -30,7 +30,7 @@ class Past:
         try:
             opened = read_opened(given)
         except OmniLMMError as error:
-            return self.shared.paint(visit, notice=session.texts.told(str(error)))
+            return self.shared.paint(visit, notice=session.texts.told(error))
         session.stop()
         if visit.answering is not None:
             visit.answering.done.wait(PUT_AWAY_S)

@@ -41,14 +41,14 @@ class Pictures:
                 pictures.append(open_upload(file))
             except OmniLMMError as error:
                 bad.append(number)
-                lines.append(visit.session.texts.told(str(error)))
+                lines.append(visit.session.texts.told(error))
         notice = markup.notice_html(" ".join(lines)) if lines else gr.skip()
         return {w.seen: self.shared.seen(visit, pictures), w.notice: notice, w.bad: {"of": len(files), "bad": bad}}
 
     def refuse(self, request: gr.Request, names: list[str]) -> str:
         """Say that these files, which were dropped, pasted or chosen, are no pictures; they never came here."""
         error = ImageError(f"{', '.join(names)}: This file is not a picture that can be read. {EXPECTED}")
-        return markup.notice_html(self.shared.visit(request).session.texts.told(str(error)))
+        return markup.notice_html(self.shared.visit(request).session.texts.told(error))
 
     def show_camera(self, request: gr.Request) -> Any:
         """Open or close the camera."""

@@ -86,7 +86,7 @@ def switch(me: Visitor, name: str, dtype: str) -> None:
     try:
         provider.switch(name, dtype, offer.fits(provider, name))
     except OmniLMMError as error:
-        me.notice = me.texts.told(str(error))
+        me.notice = me.texts.told(error)
 
 
 def _files(me: Visitor) -> None:

@@ -145,7 +145,7 @@ class Visitor:
             question = self.session.undo()
             self._asked = () if reopens and is_sample(question) else question.parts
         except OmniLMMError as error:
-            self.notice = self.texts.told(str(error))
+            self.notice = self.texts.told(error)
         self._give_back()
 
     def stop(self) -> None:
@@ -182,7 +182,7 @@ class Visitor:
             try:
                 picture = _open(file)
             except OmniLMMError as error:
-                refused.append(self.texts.told(str(error)))
+                refused.append(self.texts.told(error))
             else:
                 self.pending += [picture] if picture not in self.pending else []
         self.refused, self.refusals = "\n\n".join(refused), self.refusals + len(refused)
@@ -201,7 +201,7 @@ class Visitor:
         try:
             self.session.take_up(read_conversation(file.getvalue()))
         except OmniLMMError as error:
-            self.notice = self.texts.told(str(error))
+            self.notice = self.texts.told(error)
         else:
             self.notice, self.editing, self.turns = self.texts.imported, None, self.turns + 1
 
@@ -216,7 +216,7 @@ class Visitor:
         try:
             opened = read_opened(given)
         except OmniLMMError as error:
-            self.notice = self.texts.told(str(error))
+            self.notice = self.texts.told(error)
             return
         self.stop()
         if self.answering is not None:
@@ -298,7 +298,7 @@ class Visitor:
         try:
             options = side.options(engine.card)
         except OmniLMMError as error:
-            self.unfit = self.texts.told(str(error))
+            self.unfit = self.texts.told(error)
             return None
         self.unfit = ""
         return options

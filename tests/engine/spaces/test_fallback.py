@@ -19,6 +19,7 @@ from omnilmm.engine.options import options_for
 from omnilmm.engine.placement import memory
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.engine.spaces.fallback import provide
+from omnilmm.errors import way_out
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.samples import samples
 from tests.engine.local_hub import LocalHub
@@ -113,6 +114,8 @@ def test_what_is_offered_in_int8_is_loaded_in_int8(provider: ModelProvider, monk
     monkeypatch.setattr(memory, "free_memory", lambda _: 9 * 2**30)  # 16 GiB in bf16
     assert provider.switch(NAME, "bf16", "int8") and ended(provider) == "failed", "an explicit wish is not replaced"
     assert "in bf16 needs more than" in failure(provider) and provider.card.name == BUILT_IN
+    assert provider.change and provider.change.failure
+    assert way_out("dtype", "int4") in provider.change.failure.message, "each page puts it into its own words"
     assert provider.switch(NAME, "auto", "int8") and ended(provider) == "done"
     assert str(provider.dtype) == "int8 (a larger number type does not fit into the memory)"
     assert answer(provider)
