@@ -54,6 +54,22 @@ def open_image(content: bytes) -> Image.Image:
         raise ImageError(f"This file {what}. {EXPECTED}") from error
 
 
+def webp_size(content: bytes) -> tuple[int, int] | None:
+    """Width and height that a WebP claims; Pillow makes room for it before it says them. None for other files.
+
+    Source: RFC 9649, sections 2.5 to 2.7.
+    """
+    if content[:4] != b"RIFF" or content[8:12] != b"WEBP":
+        return None
+    kind, begin = content[12:16], content[20:30]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(begin[4:7], "little"), 1 + int.from_bytes(begin[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(begin[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return int.from_bytes(begin[6:8], "little") & 0x3FFF, int.from_bytes(begin[8:10], "little") & 0x3FFF
+
+
 def is_heic(content: bytes) -> bool:
     """Whether it is a HEIF container with what AVIF, which Pillow reads, is not."""
     brands = _brands(content)

@@ -4,8 +4,10 @@
 
     source --open_picture--> RGB picture --cut--> N views --patch_strip--> [3, P, P·n] each, in -1..1
 
-Decoding is defensive: bounded in bytes and pixels before anything is decoded, only picture formats, no external
-programs. Source of the resizing and normalisation: MiniCPM-V 2.0–2.6 (bicubic on 8-bit RGB, mean and std 0.5).
+Decoding is defensive: only picture formats, no external programs, bounded in bytes and pixels before anything is
+decoded, and files are decoded in a process that may use only so much memory and time (`decoder`).
+
+Source of the resizing and normalisation: MiniCPM-V 2.0–2.6 (bicubic on 8-bit RGB, mean and std 0.5).
 """
 
 from __future__ import annotations
@@ -16,25 +18,14 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import Image
 
 from omnilmm.conversation import Picture
 from omnilmm.errors import ImageError
-from omnilmm.images.formats import open_image
+from omnilmm.images.decoder_pool import decode
+from omnilmm.images.decoding import check_size, one_line, upright
+from omnilmm.images.limits import limits, too_large
 from omnilmm.images.slicing import Size, SlicePlan
-
-MAX_FILE_BYTES = 64 * 1024 * 1024
-MAX_PIXELS = 64_000_000  # a 50-megapixel phone photo fits; decoded it takes 192 MB
-
-TURNS = {  # EXIF orientation -> what makes it upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,51 +49,39 @@ def open_picture(source: str | Path | bytes | BinaryIO | Image.Image) -> Picture
         source: a path, the file's bytes, an open binary file, or a PIL image.
 
     Raises:
-        ImageError: Not a picture, damaged, or larger than `MAX_FILE_BYTES` or `MAX_PIXELS`.
+        ImageError: Not a picture, damaged, or more than is allowed of bytes, pixels, time or memory; see `limits`.
     """
-    try:
-        if isinstance(source, Image.Image):
-            _check_pixels(source)
-            return Picture(_to_rgb(source))
-        with open_image(_read(source)) as image:
-            _check_pixels(image)
-            image.load()
-            return Picture(_to_rgb(image))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(_too_many_pixels(None)) from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ImageError(f"This picture is damaged and cannot be decoded ({reason}). Try saving it again.") from error
+    bounds = limits()
+    if not isinstance(source, Image.Image):
+        return Picture(decode(_read(source, bounds.file_bytes), bounds))
+    with one_line(bounds):
+        check_size(source.size, bounds)
+        return Picture(upright(source))
 
 
-def _read(source: str | Path | bytes | BinaryIO) -> bytes:
-    """The file's bytes, never more than `MAX_FILE_BYTES`."""
+def _read(source: str | Path | bytes | BinaryIO, most_bytes: int) -> bytes:
+    """The file's bytes, never more than these."""
     if isinstance(source, str | Path):
-        content = _read_file(source)
+        content = _read_file(source, most_bytes)
     elif isinstance(source, bytes | bytearray | memoryview):
         content = bytes(source)
     elif hasattr(source, "read"):
-        content = source.read(MAX_FILE_BYTES + 1)
+        content = source.read(most_bytes + 1)
     else:
         raise ImageError(f"A picture is a path, bytes, an open file or a PIL image; got {type(source).__name__}.")
     if not content:
         raise ImageError("This picture file is empty (0 bytes).")
-    if len(content) > MAX_FILE_BYTES:
-        raise ImageError(too_large(MAX_FILE_BYTES // 2**20))
+    if len(content) > most_bytes:
+        raise ImageError(too_large(most_bytes // 2**20))
     return content
 
 
-def too_large(most_mib: int) -> str:
-    """What is said of a picture file of more bytes than are taken."""
-    return f"This picture file is larger than {most_mib} MB. Save it smaller and try again."
-
-
-def _read_file(source: str | Path) -> bytes:
+def _read_file(source: str | Path, most_bytes: int) -> bytes:
     try:
         path = Path(source).expanduser()
         if path.is_file():
             with path.open("rb") as file:
-                return file.read(MAX_FILE_BYTES + 1)
+                return file.read(most_bytes + 1)
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(f"No such picture file that can be read: {str(source)[:100]} ({reason}).") from error
@@ -110,43 +89,6 @@ def _read_file(source: str | Path) -> bytes:
         named = f"{path} is a folder" if str(source) else "The name of the picture file is empty"
         raise ImageError(f"{named}: give the path of a picture file.")
     raise ImageError(f"No such picture file: {path}.")
-
-
-def _check_pixels(image: Image.Image) -> None:
-    width, height = image.size
-    if width * height == 0:
-        raise ImageError(f"This picture has no pixels ({width}×{height}).")
-    if width * height > MAX_PIXELS:
-        raise ImageError(_too_many_pixels(image.size))
-
-
-def _too_many_pixels(size: tuple[int, int] | None) -> str:
-    of_size = f" ({size[0]}×{size[1]})" if size else ""
-    return (
-        f"This picture{of_size} has more than the allowed {MAX_PIXELS // 1_000_000} megapixels. "
-        "Save it smaller and try again."
-    )
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    image = _upright(image)
-    if image.mode.startswith(("I", "F")):  # 16- and 32-bit grey: Pillow's own conversion clips instead of scaling
-        values = np.asarray(image).astype(np.float64)
-        top = 65535.0 if image.mode.startswith("I") else max(float(values.max(initial=0.0)), 1.0)
-        image = Image.fromarray((values.clip(0, top) / top * 255).round().astype(np.uint8))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    rgb = image.convert("RGB")
-    rgb.info.clear()  # no EXIF place or name travels on with an export
-    return rgb
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """As the camera was held. Pillow's own `exif_transpose` rewrites all of the EXIF, and fails where it is odd."""
-    image.load()
-    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    return image.copy() if turn is None else image.transpose(turn)
 
 
 def _resize(image: Image.Image, size: Size) -> Image.Image:

@@ -12,7 +12,7 @@ from omnilmm import __version__
 from omnilmm.catalog import BUILT_IN, find
 from omnilmm.errors import MissingPackageError, OptionsError
 from omnilmm.hardware import DEVICES, DTYPE_WISHES, on_space, prepare_environment, resolve_device, resolve_dtype
-from omnilmm.images.pixels import MAX_FILE_BYTES
+from omnilmm.images.limits import PREFIX, limits
 from omnilmm.ui.network import HOST
 
 HUBS = ("huggingface", "modelscope")
@@ -97,9 +97,8 @@ def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
     )
     guests.add_argument("--fixed-model", action="store_true", help="visitors cannot choose another model")
     guests.add_argument("--root-path", metavar="/PATH", help="where a proxy in front of the page serves it")
-    most = MAX_FILE_BYTES // 2**20
     guests.add_argument(
-        "--max-file-size", type=int, default=most, metavar="MIB", help="of an upload (default: %(default)s)"
+        "--max-file-size", type=int, default=limits().file_mb, metavar="MIB", help="of an upload (default: %(default)s)"
     )
     guests.add_argument(
         "--queue-size", type=int, metavar="N", help="answers given and waited for at once; more are refused"
@@ -146,6 +145,8 @@ def check_wishes(args: argparse.Namespace) -> None:
         ModelNotFoundError: There is no such model.
         HardwareError: There is no such device here, or it cannot compute with that dtype.
     """
+    if args.max_file_size > limits().file_mb:  # what may be uploaded may be opened
+        os.environ[f"{PREFIX}FILE_MB"] = str(args.max_file_size)
     card = find(args.model)
     if args.device in ("auto", "cpu") and args.dtype == "auto":
         return  # cannot fail, and torch takes seconds to import

@@ -78,6 +78,7 @@ def test_what_a_heic_claims_is_checked_before_it_is_decoded(monkeypatch: pytest.
         open_picture(claiming(heic("ten-bit"), 20_000, 20_000))
     with pytest.raises(ImageError, match="Try saving it again"):  # it says less than it holds
         open_picture(claiming(heic("ten-bit"), 16, 16))
+    monkeypatch.setenv("OMNILMM_PICTURE_PROCESSES", "0")  # here, where it can be seen
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
     with pytest.raises(ImageError, match=r"9000×9000"):
         open_picture(claiming(heic("ten-bit"), 9_000, 9_000))
@@ -92,6 +93,7 @@ def test_a_heic_or_avif_that_is_cut_off_is_one_line(part: float) -> None:
 
 
 def test_without_its_package_a_heic_photo_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNILMM_PICTURE_PROCESSES", "0")
     monkeypatch.setitem(sys.modules, "pi_heif", None)
     with pytest.raises(ImageError, match=r"HEIC photo; .* pip install pi-heif, or save the photo as JPEG\.$"):
         open_picture(heic("turned"))

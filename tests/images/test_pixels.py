@@ -16,7 +16,8 @@ from PIL import Image
 
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import ImageError, InputError
-from omnilmm.images.pixels import MAX_FILE_BYTES, cut, open_picture, patch_strip, stack_strips
+from omnilmm.images.limits import limits
+from omnilmm.images.pixels import cut, open_picture, patch_strip, stack_strips
 from omnilmm.images.slicing import SlicePlan, SlicingRules, plan_slices
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -232,7 +233,7 @@ def test_too_many_bytes_are_refused_without_reading_them_all() -> None:
 
     with pytest.raises(ImageError, match="larger than 64 MB"):
         open_picture(Endless())
-    assert asked == [MAX_FILE_BYTES + 1]
+    assert asked == [limits().file_bytes + 1]
 
 
 @pytest.mark.parametrize("name", ["nowhere.png", "a\0b.png", "~nobody-of-that-name/a.png", "a" * 5000])

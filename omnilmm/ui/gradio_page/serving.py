@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from omnilmm.catalog import ROOT
-from omnilmm.images.pixels import MAX_FILE_BYTES
+from omnilmm.images.limits import limits
 from omnilmm.ui.network import HOST, ICON, POLICY, find_port
 
 STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
@@ -42,7 +42,7 @@ def launch(
     share: bool = False,
     login: Mapping[str, str] | None = None,
     root_path: str | None = None,
-    max_file_mib: int = MAX_FILE_BYTES // 2**20,
+    max_file_mib: int | None = None,
 ) -> str:
     """Serve a page in the background.
 
@@ -53,7 +53,7 @@ def launch(
         share: also make a public link through Gradio's servers, `demo.share_url`.
         login: names and passwords; nobody is asked for one if there are none.
         root_path: where a proxy in front of it serves the page.
-        max_file_mib: of an upload.
+        max_file_mib: of an upload; None for what a picture file may have.
 
     Returns:
         The local address.
@@ -79,7 +79,7 @@ def launch(
         ssr_mode=False,
         auth=list(login.items()) if login else None,
         root_path=root_path,
-        max_file_size=min(max_file_mib * 2**20, MAX_FILE_BYTES),
+        max_file_size=(max_file_mib or limits().file_mb) * 2**20,
         state_session_capacity=256,  # what Gradio itself keeps of each visitor's widgets
     )
     return str(address)

@@ -20,7 +20,8 @@ from omnilmm.engine.change import Change
 from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options
 from omnilmm.errors import ImageError, OmniLMMError
-from omnilmm.images.pixels import open_picture, too_large
+from omnilmm.images.limits import too_large
+from omnilmm.images.pixels import open_picture
 from omnilmm.ui.answering import PUT_AWAY_S, Answering
 from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.past import names_in, read_opened, sheet

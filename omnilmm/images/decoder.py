@@ -1,0 +1,129 @@
+r"""The program that decodes pictures, in a process of its own: it may use only so much memory and time.
+
+    stdin   {"bytes": n, "limits": {…}}\\n and n bytes, again and again; at its end, whyever it came, the program ends
+    stdout  {"ready": true}\\n once; then for each picture {"opened": [w, h]}\\n, {"size": [w, h]}\\n,
+            {"strip": [left, top, w, h]}\\n and 3·w·h bytes for each strip, {"done": true}\\n
+            or at any time in place of the rest {"error": why}\\n
+    stderr  what libraries say; for the log
+
+Time is CPU time, so that a busy machine refuses nothing; who started the program looks at the clock on the wall.
+Where the system does not bound memory (macOS, Windows) he looks at that, too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import traceback
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import AvifImagePlugin, Image
+
+from omnilmm.errors import ImageError
+from omnilmm.images.decoding import line, opened, orientation_of, strips, upright_size
+from omnilmm.images.formats import webp_size
+from omnilmm.images.limits import Limits
+
+MOST_THREADS = 4  # of one decoder: each takes memory for its stack
+MOST_GROWN = 64 * 2**20  # bytes that may be left behind by pictures before another process takes over
+
+_STATM = Path("/proc/self/statm")
+
+
+def main() -> None:
+    """Decode what comes until nobody asks any more."""
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no reply
+    _prepare()
+    base = used_bytes()
+    _say(replies, ready=True)
+    while header := requests.readline():
+        request = json.loads(header)
+        try:
+            last = _decode(requests.read(request["bytes"]), Limits(**request["limits"]), base, replies)
+            leaves = used_bytes() > base + MOST_GROWN
+            _say(replies, **last, leaves=leaves)
+        except BrokenPipeError:
+            return
+        if leaves:
+            return
+
+
+def _decode(content: bytes, limits: Limits, base: int, replies: BinaryIO) -> dict[str, Any]:
+    """Say all of a picture but the last reply, which is returned."""
+    pixels = math.prod(webp_size(content) or (0,))
+    try:
+        _allow(base + len(content), limits, pixels)
+        Image.MAX_IMAGE_PIXELS = limits.pixels
+        with opened(content, limits) as image:
+            pixels = image.width * image.height
+            _say(replies, opened=image.size)
+            _allow(base + len(content), limits, pixels)
+            image.load()
+            orientation = orientation_of(image)
+            _say(replies, size=upright_size(image, orientation))
+            for (left, top), strip in strips(image, orientation):
+                pixels_of_strip = strip.tobytes()
+                _say(replies, strip=(left, top, *strip.size))
+                replies.write(pixels_of_strip)
+        return {"done": True}
+    except BrokenPipeError:
+        raise
+    except ImageError as error:
+        return {"error": str(error)}
+    except Exception as error:
+        _free()
+        traceback.print_exc()
+        return {"error": line(error, limits, pixels)}
+    finally:
+        _free()
+
+
+def _say(replies: BinaryIO, **reply: Any) -> None:
+    replies.write(json.dumps(reply).encode() + b"\n")
+    replies.flush()
+
+
+def _prepare() -> None:
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is our own
+    AvifImagePlugin.DEFAULT_MAX_THREADS = MOST_THREADS
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, this ends, and not who asks
+
+
+def used_bytes() -> int:
+    """What `RLIMIT_DATA` counts, of this process; 0 where the system does not bound it."""
+    if not _STATM.exists():
+        return 0
+    return int(_STATM.read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _allow(base: int, limits: Limits, pixels: int) -> None:
+    """Bound what a picture of that many pixels may take from here on."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds(pixels))  # its signal ends the process, in C code too
+    if _STATM.exists():
+        _bound_memory(base + limits.memory_bytes(pixels))
+
+
+def _free() -> None:
+    """No bounds between pictures."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    if _STATM.exists():
+        _bound_memory(None)
+
+
+def _bound_memory(most: int | None) -> None:
+    import resource  # there where /proc is
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if most is None or (hard != resource.RLIM_INFINITY and most > hard):
+        most = hard
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))

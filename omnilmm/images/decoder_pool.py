@@ -1,0 +1,276 @@
+"""Decoding in processes that may use only so much memory and time: the side of who asks.
+
+    content ──> Pool ── one of a few `Decoder`s, kept warm ──> upright RGB picture, or one line why not
+
+A process is started when the first picture comes (a quarter of a second), as an ordinary program: nothing is asked of
+the script that uses it. It ends with the one that started it, however that ends, since its input is closed then.
+Waiting for it lets other threads run.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import IO, Any
+
+from PIL import Image
+
+from omnilmm.errors import ImageError
+from omnilmm.images.decoding import one_line, opened, upright
+from omnilmm.images.limits import PREFIX, Limits
+
+logger = logging.getLogger(__name__)
+
+WALL = 4  # seconds on the clock for each second of CPU time, on a busy machine
+START_S = 60.0
+LOOK_S = 0.05  # how often time and memory are looked at
+LOOKS_AT_MEMORY = not sys.platform.startswith("linux")  # where the process cannot bound its own
+MOST_LINE = 65_536  # bytes of one reply
+MOST_SAID = 500  # characters of one line of the log
+
+
+def decode(content: bytes, limits: Limits) -> Image.Image:
+    """The content of a picture file as upright RGB.
+
+    Raises:
+        ImageError: It cannot be decoded, or not within the limits.
+    """
+    if limits.processes:
+        return _pool.decode(content, limits)
+    with one_line(limits), opened(content, limits) as image:
+        return upright(image)
+
+
+class Decoder:
+    """One process.
+
+    Args:
+        program: what it runs.
+
+    Raises:
+        ImageError: It cannot be started.
+    """
+
+    def __init__(self, program: str = "from omnilmm.images.decoder import main; main()") -> None:
+        script = f"import sys; sys.path[:] = {sys.path!r}; {program}"
+        # Ctrl-C in a terminal goes to everybody; this one ends when nobody asks it any more.
+        apart: dict[str, Any] = {"creationflags": 0x200} if sys.platform == "win32" else {"process_group": 0}
+        self.pixels = 0
+        self._why = ""
+        try:
+            if not sys.executable or getattr(sys, "frozen", False):
+                raise OSError("there is no Python program to run")
+            self.process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-P", "-c", script],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                **apart,
+            )
+        except OSError as error:
+            raise ImageError(_cannot_start(str(error))) from error
+        self._requests, self._replies = _pipe(self.process.stdin), _pipe(self.process.stdout)
+        threading.Thread(target=_log, args=(_pipe(self.process.stderr),), name="decoder log", daemon=True).start()
+        with self._watched(None):
+            if not self._replies.readline(MOST_LINE):
+                self.end()
+                raise ImageError(_cannot_start(f"it ended with {self.process.returncode}"))
+        self._base = self._rss() if LOOKS_AT_MEMORY else 0
+
+    def decode(self, content: bytes, limits: Limits) -> Image.Image:
+        """One picture; after an error for which the process is to blame it is ended.
+
+        Raises:
+            ImageError: It cannot be decoded, or not within the limits.
+        """
+        self.pixels, self._why = 0, ""
+        try:
+            with self._watched(limits):
+                request = json.dumps({"bytes": len(content), "limits": asdict(limits)})
+                self._requests.write(request.encode() + b"\n")
+                self._requests.write(content)
+                self._requests.flush()
+                return self._picture(limits)
+        except ImageError:  # it goes on
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:  # it ended, or says what it should not
+            self.end()
+            raise ImageError(self._why or self._ended(limits)) from error
+        except BaseException:  # Ctrl-C: nobody would read the rest of its reply
+            self.end()
+            raise
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it waits for a picture."""
+        return self.process.poll() is None
+
+    def end(self) -> None:
+        """End it now; from any thread."""
+        self.process.kill()
+        self.process.wait()
+
+    def leave(self) -> None:
+        """Let go of it; it ends by itself, if nobody else holds it."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError, AttributeError):
+                pipe.close()  # type: ignore[union-attr]
+
+    def _picture(self, limits: Limits) -> Image.Image:
+        picture: Image.Image | None = None
+        while not (reply := self._reply()).keys() & {"done", "error"}:
+            if "opened" in reply:
+                width, height = reply["opened"]
+                self.pixels = width * height
+            elif "size" in reply:
+                width, height = reply["size"]
+                if not 0 < width * height <= limits.pixels:
+                    raise ValueError(f"a size that is not allowed: {width}×{height}")
+                picture = Image.new("RGB", (width, height))
+            elif picture is not None:
+                left, top, width, height = reply["strip"]
+                if not 0 < width * height <= limits.pixels:
+                    raise ValueError(f"a strip that is not allowed: {width}×{height}")
+                strip = Image.frombytes("RGB", (width, height), self._replies.read(3 * width * height))
+                picture.paste(strip, (left, top))
+        if reply["leaves"]:
+            self.end()
+        if "error" in reply:
+            raise ImageError(str(reply["error"]))
+        if picture is None:
+            raise ValueError("no picture")
+        return picture
+
+    def _reply(self) -> dict[str, Any]:
+        reply = json.loads(self._replies.readline(MOST_LINE))
+        if not isinstance(reply, dict):
+            raise TypeError(f"no reply: {reply!r:.80}")
+        return reply
+
+    def _ended(self, limits: Limits) -> str:
+        """Why it did, as far as its end says it."""
+        code = self.process.returncode
+        if hasattr(signal, "SIGPROF") and code == -signal.SIGPROF:
+            return limits.too_slow(self.pixels)
+        return (
+            f"The process that decodes pictures ended while it read this one ({code}). Try again, or save the picture "
+            "anew as JPEG or PNG."
+        )
+
+    def _rss(self) -> int:
+        import psutil  # type: ignore[import-untyped]  # only where the process cannot bound its memory
+
+        with suppress(psutil.Error):
+            return int(psutil.Process(self.process.pid).memory_info().rss)
+        return 0
+
+    @contextmanager
+    def _watched(self, limits: Limits | None) -> Iterator[None]:
+        """Kill it if it takes too much meanwhile; who reads its replies finds them ended."""
+        done = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(done, limits), name="decoder watch", daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watch.join()  # nobody is killed who has answered
+
+    def _watch(self, done: threading.Event, limits: Limits | None) -> None:
+        began_s = time.monotonic()
+        while not done.wait(LOOK_S):
+            if self._is_excessive(limits, time.monotonic() - began_s):
+                self.end()
+                return
+
+    def _is_excessive(self, limits: Limits | None, taken_s: float) -> bool:
+        """Whether it takes too much, and why."""
+        if limits is None:  # it starts
+            return taken_s > START_S
+        if LOOKS_AT_MEMORY and self._rss() - self._base > limits.memory_bytes(self.pixels):
+            self._why = limits.too_much_memory(self.pixels)
+        elif taken_s > WALL * limits.cpu_seconds(self.pixels):
+            self._why = limits.too_slow(self.pixels)
+        return bool(self._why)
+
+
+class Pool:
+    """A few processes, started when they are needed and kept for the next picture."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._idle: list[Decoder] = []
+        self._busy = 0
+
+    def decode(self, content: bytes, limits: Limits) -> Image.Image:
+        """One picture, once there is a process for it.
+
+        Raises:
+            ImageError: It cannot be decoded, or not within the limits.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._busy < limits.processes)
+            self._busy += 1
+            decoder = self._idle.pop() if self._idle else None
+        try:
+            if decoder is None or not decoder.is_there:
+                decoder = Decoder()  # the first one, or in place of one that something ended meanwhile
+            return decoder.decode(content, limits)
+        finally:
+            with self._changed:
+                self._busy -= 1
+                if decoder is not None:
+                    self._idle.append(decoder) if decoder.is_there else decoder.leave()
+                self._changed.notify()
+
+    def end(self) -> None:
+        """End the processes that wait for a picture."""
+        while self._idle:
+            self._idle.pop().end()
+
+    def leave(self) -> None:
+        """Let go of them: they are the parent's of this process, which was forked."""
+        for decoder in self._idle:
+            decoder.leave()
+            decoder.process.returncode = 0  # not ours to wait for
+
+
+def _forked() -> None:
+    global _pool
+    _pool.leave()
+    _pool = Pool()
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None  # noqa: S101  # it was asked for
+    return pipe
+
+
+def _log(errors: IO[bytes]) -> None:
+    with errors, suppress(OSError, ValueError):
+        while line := errors.readline(MOST_SAID):
+            logger.info("%s", line.decode("utf-8", "replace").rstrip())
+
+
+def _cannot_start(why: str) -> str:
+    return (
+        f"The process that decodes pictures cannot be started ({why}). {PREFIX}PROCESSES=0 decodes without it, with no "
+        "bounds of memory and time."
+    )
+
+
+_pool = Pool()
+atexit.register(lambda: _pool.end())
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,153 @@
+"""The content of a picture file becomes upright RGB, in strips: only the picture itself is in memory as a whole.
+
+    content --opened--> PIL image, size known --strips--> upright RGB strips, each with its place
+
+The first frame of an animation counts, 8 bits per colour, what is clear lies over white. Nothing here is bounded in
+time or memory; that is the work of the process that runs it (`decoder`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from PIL import ExifTags, Image
+
+from omnilmm.errors import ImageError
+from omnilmm.images.formats import open_image, webp_size
+from omnilmm.images.limits import Limits
+
+STRIP_PIXELS = 1 << 20
+TURNS = {  # EXIF orientation -> what makes it upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+FROM_THE_END = {3, 4, 6, 7}  # orientations whose first row is the last row or column of the upright picture
+SIDEWAYS = {5, 6, 7, 8}  # whose rows are columns
+
+Place = tuple[int, int]  # left, top
+
+
+def opened(content: bytes, limits: Limits) -> Image.Image:
+    """A picture that is not decoded yet, of a size that is allowed.
+
+    Raises:
+        ImageError: No picture that is read here, or of too many pixels.
+        Exception: Whatever Pillow raises of a damaged one.
+    """
+    if claimed := webp_size(content):
+        check_size(claimed, limits)
+    image = open_image(content)
+    check_size(image.size, limits)
+    return image
+
+
+def check_size(size: tuple[int, int], limits: Limits) -> None:
+    """Refuse a picture without pixels, or with too many.
+
+    Raises:
+        ImageError: It is one.
+    """
+    width, height = size
+    if width * height == 0:
+        raise ImageError(f"This picture has no pixels ({width}×{height}).")
+    if width * height > limits.pixels:
+        raise ImageError(limits.too_many_pixels(size))
+
+
+def line(error: Exception, limits: Limits, pixels: int = 0) -> str:
+    """What is said of a picture at which the decoder failed, whatever it raised.
+
+    Args:
+        error: that it raised.
+        limits: that held.
+        pixels: of the picture, as far as they were known.
+    """
+    if isinstance(error, ImageError):
+        return str(error)
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return limits.too_many_pixels()
+    if isinstance(error, MemoryError):
+        return limits.too_much_memory(pixels)
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"This picture is damaged and cannot be decoded ({said:.100}). Try saving it again."
+
+
+@contextmanager
+def one_line(limits: Limits) -> Iterator[None]:
+    """Whatever is raised within becomes an `ImageError` of one line."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # struct.error, KeyError, … whatever Pillow comes upon in damaged data
+        raise ImageError(line(error, limits)) from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture of any mode as upright RGB, a new one without EXIF: no place or name travels on with an export."""
+    image.load()
+    orientation = orientation_of(image)
+    whole = Image.new("RGB", upright_size(image, orientation))
+    for place, strip in strips(image, orientation):
+        whole.paste(strip, place)
+    return whole
+
+
+def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
+    """Width and height once it is turned."""
+    width, height = image.size
+    return (height, width) if orientation in SIDEWAYS else (width, height)
+
+
+def strips(image: Image.Image, orientation: int) -> Iterator[tuple[Place, Image.Image]]:
+    """A decoded picture piece by piece: upright RGB, and where in the whole it belongs."""
+    width, height = image.size
+    white = _white(image)
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = _rgb(image.crop((0, top, width, bottom)), white)
+        if orientation in TURNS:
+            strip = strip.transpose(TURNS[orientation])
+        offset = height - bottom if orientation in FROM_THE_END else top
+        yield (offset, 0) if orientation in SIDEWAYS else (0, offset), strip
+
+
+def orientation_of(image: Image.Image) -> int:
+    """How the camera was held, 1 to 8; 1 where the EXIF does not say it, or is damaged: the picture may be fine."""
+    try:
+        orientation: Any = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except MemoryError:
+        raise
+    except Exception:  # struct.error, KeyError, … of data from anywhere
+        return 1
+    return orientation if orientation in TURNS else 1
+
+
+def _white(image: Image.Image) -> float | None:
+    """The value that is white in 16- and 32-bit grey, which Pillow's own conversion clips; None for other modes."""
+    if image.mode.startswith("I"):
+        return 65535.0
+    if image.mode.startswith("F"):
+        _, most = image.getextrema()
+        return float(most) if isinstance(most, float) and 1.0 < most < float("inf") else 1.0
+    return None
+
+
+def _rgb(strip: Image.Image, white: float | None) -> Image.Image:
+    if white is not None:
+        import numpy as np  # rarely needed, and takes a while to import
+
+        values = np.nan_to_num(np.asarray(strip).astype(np.float64))
+        strip = Image.fromarray((values.clip(0, white) / white * 255).round().astype(np.uint8))
+    if strip.has_transparency_data:
+        rgba = strip.convert("RGBA")
+        strip = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return strip.convert("RGB")

@@ -1,0 +1,111 @@
+"""What one picture may cost: bytes of its file, pixels, memory and time of decoding.
+
+Each bound is raised or lowered by the environment variable of its name, `OMNILMM_PICTURE_` and the field in capitals:
+`OMNILMM_PICTURE_SECONDS=30 python web_demo.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, fields
+from typing import Any
+
+from omnilmm.errors import OptionsError
+
+PREFIX = "OMNILMM_PICTURE_"
+SMALLEST_SHARE = 0.2  # of time and memory: what the smallest picture gets; the rest grows with its pixels
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds of one picture.
+
+    Attributes:
+        file_mb: of its file, in MiB.
+        megapixels: of the picture; a 50-megapixel phone photo fits.
+        seconds: of CPU time to decode a picture of that many pixels; a small one gets a fifth.
+        memory_mb: MiB to decode it, over what the process takes anyway; a small one gets a fifth.
+        processes: that decode, so many pictures at once; 0 decodes without a process, so without these two bounds.
+    """
+
+    file_mb: int = 64
+    megapixels: int = 64
+    seconds: float = 10.0
+    memory_mb: int = 1250  # WebP takes 16 bytes per pixel
+    processes: int = 2
+
+    @property
+    def file_bytes(self) -> int:
+        """Of its file."""
+        return self.file_mb * 2**20
+
+    @property
+    def pixels(self) -> int:
+        """Of the picture."""
+        return self.megapixels * 1_000_000
+
+    def cpu_seconds(self, pixels: int = 0) -> float:
+        """What a picture of that many pixels may take; before they are known, of none."""
+        return self.seconds * self._share(pixels)
+
+    def memory_bytes(self, pixels: int = 0) -> int:
+        """What a picture of that many pixels may take; before they are known, of none."""
+        return int(self.memory_mb * 2**20 * self._share(pixels))
+
+    def _share(self, pixels: int) -> float:
+        return SMALLEST_SHARE + (1 - SMALLEST_SHARE) * min(pixels / self.pixels, 1.0)
+
+    def too_many_pixels(self, size: tuple[int, int] | None = None) -> str:
+        """What is said of a picture of more pixels."""
+        of_size = f" ({size[0]}×{size[1]})" if size else ""
+        return (
+            f"This picture{of_size} has more than the allowed {self.megapixels} megapixels. "
+            f"Save it smaller and try again; {PREFIX}MEGAPIXELS sets the limit."
+        )
+
+    def too_slow(self, pixels: int = 0) -> str:
+        """What is said of a picture that takes more time."""
+        return (
+            f"Decoding this picture takes longer than {self.cpu_seconds(pixels):.3g} seconds. Save it anew as JPEG or "
+            f"PNG and try again; {PREFIX}SECONDS (now {self.seconds:g}) allows more."
+        )
+
+    def too_much_memory(self, pixels: int = 0) -> str:
+        """What is said of a picture that takes more memory."""
+        return (
+            f"Decoding this picture takes more than {self.memory_bytes(pixels) >> 20} MB of memory. Save it anew as "
+            f"JPEG or PNG and try again; {PREFIX}MEMORY_MB (now {self.memory_mb}) allows more."
+        )
+
+
+def too_large(most_mib: int) -> str:
+    """What is said of a picture file of more bytes than are taken."""
+    return (
+        f"This picture file is larger than {most_mib} MB. Save it smaller and try again; --max-file-size or "
+        f"{PREFIX}FILE_MB sets the limit."
+    )
+
+
+def limits() -> Limits:
+    """The bounds as the environment has them now.
+
+    Raises:
+        OptionsError: A variable is no number above 0.
+    """
+    names = {field.name: PREFIX + field.name.upper() for field in fields(Limits)}
+    kinds = {field.name: type(field.default) for field in fields(Limits)}
+    given = {field: _read(name, kinds[field]) for field, name in names.items() if name in os.environ}
+    return Limits(**given)
+
+
+def _read(name: str, kind: type[Any]) -> Any:
+    text = os.environ[name]
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not (0 < value < math.inf or (value == 0 and name.endswith("PROCESSES"))):
+        what = "a whole number" if kind is int else "a number"
+        raise OptionsError(f"The environment variable {name} is {what} above 0; got {text!r}.")
+    return value
