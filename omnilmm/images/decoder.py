@@ -2,7 +2,7 @@ r"""The program that decodes pictures, in a process of its own: it may use only 
 
     stdin   {"bytes": n, "limits": {…}}\\n and n bytes, again and again; at its end, whyever it came, the program ends
     stdout  {"ready": true}\\n once; then for each picture {"opened": [w, h]}\\n, {"size": [w, h]}\\n,
-            {"strip": [left, top, w, h]}\\n and 3·w·h bytes for each strip, {"done": true}\\n
+            {"piece": [left, top, w, h]}\\n and 3·w·h bytes for each piece, {"done": true}\\n
             or at any time in place of the rest {"error": why}\\n
     stderr  what libraries say; for the log
 
@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 from PIL import AvifImagePlugin, Image
 
 from omnilmm.errors import ImageError
-from omnilmm.images.decoding import line, opened, orientation_of, strips, upright_size
+from omnilmm.images.decoding import line, opened, orientation_of, pieces, upright_size
 from omnilmm.images.formats import webp_size
 from omnilmm.images.limits import Limits
 
@@ -68,10 +68,10 @@ def _decode(content: bytes, limits: Limits, base: int, replies: BinaryIO) -> dic
             image.load()
             orientation = orientation_of(image)
             _say(replies, size=upright_size(image, orientation))
-            for (left, top), strip in strips(image, orientation):
-                pixels_of_strip = strip.tobytes()
-                _say(replies, strip=(left, top, *strip.size))
-                replies.write(pixels_of_strip)
+            for (left, top), piece in pieces(image, orientation):
+                data = piece.tobytes()
+                _say(replies, piece=(left, top, *piece.size))
+                replies.write(data)
         return {"done": True}
     except BrokenPipeError:
         raise

@@ -85,6 +85,7 @@ class Decoder:
         with self._watched(None):
             if not self._replies.readline(MOST_LINE):
                 self.end()
+                self.leave()
                 raise ImageError(_cannot_start(f"it ended with {self.process.returncode}"))
         self._base = self._rss() if LOOKS_AT_MEMORY else 0
 
@@ -138,12 +139,14 @@ class Decoder:
                 if not 0 < width * height <= limits.pixels:
                     raise ValueError(f"a size that is not allowed: {width}×{height}")
                 picture = Image.new("RGB", (width, height))
-            elif picture is not None:
-                left, top, width, height = reply["strip"]
+            else:
+                left, top, width, height = reply["piece"]
                 if not 0 < width * height <= limits.pixels:
-                    raise ValueError(f"a strip that is not allowed: {width}×{height}")
-                strip = Image.frombytes("RGB", (width, height), self._replies.read(3 * width * height))
-                picture.paste(strip, (left, top))
+                    raise ValueError(f"a piece that is not allowed: {width}×{height}")
+                piece = Image.frombytes("RGB", (width, height), self._replies.read(3 * width * height))
+                if picture is None:
+                    raise ValueError("a piece of no picture")
+                picture.paste(piece, (left, top))
         if reply["leaves"]:
             self.end()
         if "error" in reply:
@@ -222,22 +225,31 @@ class Pool:
         with self._changed:
             self._changed.wait_for(lambda: self._busy < limits.processes)
             self._busy += 1
-            decoder = self._idle.pop() if self._idle else None
+            decoder = self._take()
         try:
-            if decoder is None or not decoder.is_there:
-                decoder = Decoder()  # the first one, or in place of one that something ended meanwhile
+            decoder = decoder or Decoder()
             return decoder.decode(content, limits)
         finally:
             with self._changed:
                 self._busy -= 1
                 if decoder is not None:
-                    self._idle.append(decoder) if decoder.is_there else decoder.leave()
+                    self._idle.append(decoder)
                 self._changed.notify()
+
+    def _take(self) -> Decoder | None:
+        """One that waits; those that ended, or were ended by something, are let go of."""
+        while self._idle:
+            decoder = self._idle.pop()
+            if decoder.is_there:
+                return decoder
+            decoder.leave()
+        return None
 
     def end(self) -> None:
         """End the processes that wait for a picture."""
-        while self._idle:
-            self._idle.pop().end()
+        while decoder := self._take():
+            decoder.end()
+            decoder.leave()
 
     def leave(self) -> None:
         """Let go of them: they are the parent's of this process, which was forked."""

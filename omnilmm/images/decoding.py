@@ -1,6 +1,6 @@
-"""The content of a picture file becomes upright RGB, in strips: only the picture itself is in memory as a whole.
+"""The content of a picture file becomes upright RGB, in pieces: only the picture itself is in memory as a whole.
 
-    content --opened--> PIL image, size known --strips--> upright RGB strips, each with its place
+    content --opened--> PIL image, size known --pieces--> upright RGB pieces, each with its place
 
 The first frame of an animation counts, 8 bits per colour, what is clear lies over white. Nothing here is bounded in
 time or memory; that is the work of the process that runs it (`decoder`).
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from typing import Any
 
 from PIL import ExifTags, Image
@@ -18,7 +19,9 @@ from omnilmm.errors import ImageError
 from omnilmm.images.formats import open_image, webp_size
 from omnilmm.images.limits import Limits
 
-STRIP_PIXELS = 1 << 20
+PIECE_PIXELS = 1 << 20
+# A JPEG may come in many scans, each of which goes over the whole picture; encoders make ten or so.
+SCANNED_PIXELS_PER_S = 128_000_000
 TURNS = {  # EXIF orientation -> what makes it upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -28,8 +31,9 @@ TURNS = {  # EXIF orientation -> what makes it upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-FROM_THE_END = {3, 4, 6, 7}  # orientations whose first row is the last row or column of the upright picture
-SIDEWAYS = {5, 6, 7, 8}  # whose rows are columns
+SIDEWAYS = {5, 6, 7, 8}  # whose rows become columns
+ROWS_FROM_THE_END = {3, 4, 6, 7}  # whose first row becomes the last row or column
+COLUMNS_FROM_THE_END = {2, 3, 7, 8}
 
 Place = tuple[int, int]  # left, top
 
@@ -45,6 +49,9 @@ def opened(content: bytes, limits: Limits) -> Image.Image:
         check_size(claimed, limits)
     image = open_image(content)
     check_size(image.size, limits)
+    pixels = image.width * image.height
+    if image.format == "JPEG" and content.count(b"\xff\xda") * pixels > SCANNED_PIXELS_PER_S * limits.seconds:
+        raise ImageError(limits.too_slow(pixels))
     return image
 
 
@@ -95,8 +102,8 @@ def upright(image: Image.Image) -> Image.Image:
     image.load()
     orientation = orientation_of(image)
     whole = Image.new("RGB", upright_size(image, orientation))
-    for place, strip in strips(image, orientation):
-        whole.paste(strip, place)
+    for place, piece in pieces(image, orientation):
+        whole.paste(piece, place)
     return whole
 
 
@@ -106,18 +113,20 @@ def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
     return (height, width) if orientation in SIDEWAYS else (width, height)
 
 
-def strips(image: Image.Image, orientation: int) -> Iterator[tuple[Place, Image.Image]]:
+def pieces(image: Image.Image, orientation: int) -> Iterator[tuple[Place, Image.Image]]:
     """A decoded picture piece by piece: upright RGB, and where in the whole it belongs."""
     width, height = image.size
     white = _white(image)
-    rows = max(1, STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        strip = _rgb(image.crop((0, top, width, bottom)), white)
+    columns = min(width, PIECE_PIXELS)
+    rows = PIECE_PIXELS // columns
+    for top, left in product(range(0, height, rows), range(0, width, columns)):
+        right, bottom = min(left + columns, width), min(top + rows, height)
+        piece = _rgb(image.crop((left, top, right, bottom)), white)
         if orientation in TURNS:
-            strip = strip.transpose(TURNS[orientation])
-        offset = height - bottom if orientation in FROM_THE_END else top
-        yield (offset, 0) if orientation in SIDEWAYS else (0, offset), strip
+            piece = piece.transpose(TURNS[orientation])
+        x = width - right if orientation in COLUMNS_FROM_THE_END else left
+        y = height - bottom if orientation in ROWS_FROM_THE_END else top
+        yield (y, x) if orientation in SIDEWAYS else (x, y), piece
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -141,13 +150,13 @@ def _white(image: Image.Image) -> float | None:
     return None
 
 
-def _rgb(strip: Image.Image, white: float | None) -> Image.Image:
+def _rgb(piece: Image.Image, white: float | None) -> Image.Image:
     if white is not None:
         import numpy as np  # rarely needed, and takes a while to import
 
-        values = np.nan_to_num(np.asarray(strip).astype(np.float64))
-        strip = Image.fromarray((values.clip(0, white) / white * 255).round().astype(np.uint8))
-    if strip.has_transparency_data:
-        rgba = strip.convert("RGBA")
-        strip = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return strip.convert("RGB")
+        values = np.nan_to_num(np.asarray(piece).astype(np.float64))
+        piece = Image.fromarray((values.clip(0, white) / white * 255).round().astype(np.uint8))
+    if piece.has_transparency_data:
+        rgba = piece.convert("RGBA")
+        piece = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return piece.convert("RGB")

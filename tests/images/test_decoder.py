@@ -1,0 +1,337 @@
+"""Decoding is untrusted: bounded in memory and time, in processes that hurt nobody when they end."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image, ImageOps
+
+from omnilmm.errors import ImageError, OptionsError
+from omnilmm.images import decoder_pool, decoding
+from omnilmm.images.decoder_pool import Decoder, Pool
+from omnilmm.images.limits import Limits, limits
+from omnilmm.images.pixels import open_picture
+from tests.images import corpus
+
+ROOT = Path(__file__).parents[2]
+MEBIBYTE = 2**20
+GOOD = corpus.saved(corpus.drawing(), "PNG")
+needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    """Processes of this test alone."""
+    decoder_pool._pool.end()
+    pool = Pool()
+    monkeypatch.setattr(decoder_pool, "_pool", pool)
+    yield pool
+    pool.end()
+
+
+def decoders() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def until(is_so: Callable[[], object]) -> None:
+    end_s = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+def outcome(content: bytes) -> str:
+    try:
+        return str(open_picture(content).image)
+    except ImageError as error:
+        return str(error)
+
+
+def is_one_line(error: object) -> bool:
+    return "\n" not in str(error) and len(str(error)) < 300
+
+
+# What a picture may cost
+
+
+@needs_linux
+def test_many_tags_of_the_same_bytes_are_refused_for_their_memory_and_the_limit_can_be_lifted(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMNILMM_PICTURE_MEMORY_MB", "500")
+    for make in corpus.TAGGED.values():
+        content = make(corpus.tags(120))
+        with pytest.raises(ImageError, match=r"more than 100 MB .* OMNILMM_PICTURE_MEMORY_MB \(now 500\)") as refused:
+            open_picture(content)
+        assert is_one_line(refused.value)
+    assert open_picture(GOOD).image.size == (60, 40)
+    assert all(child.memory_info().rss < 100 * MEBIBYTE for child in decoders())
+    monkeypatch.setenv("OMNILMM_PICTURE_MEMORY_MB", "2000")
+    assert open_picture(content).image.mode == "RGB"
+
+
+def test_where_a_process_cannot_bound_its_memory_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder_pool, "LOOKS_AT_MEMORY", True)
+    unbounded = Decoder("import omnilmm.images.decoder as d; d._bound_memory = lambda _: None; d.main()")
+    with pytest.raises(ImageError, match="OMNILMM_PICTURE_MEMORY_MB"):
+        unbounded.decode(corpus.TAGGED["TIFF"](corpus.tags(3000)), Limits(memory_mb=500))
+    assert not unbounded.is_there
+    unbounded.leave()
+
+
+@needs_posix
+def test_what_takes_too_long_is_refused_and_the_limit_can_be_lifted(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"P3 300 300 255\n" + b"7 " * 270_000  # 0.2 s for each MB
+    monkeypatch.setenv("OMNILMM_PICTURE_SECONDS", "0.1")
+    with pytest.raises(
+        ImageError, match=r"longer than 0\.02\d* seconds.* OMNILMM_PICTURE_SECONDS \(now 0\.1\)"
+    ) as refused:
+        open_picture(content)
+    assert is_one_line(refused.value)
+    monkeypatch.delenv("OMNILMM_PICTURE_SECONDS")
+    assert open_picture(content).image.size == (300, 300)
+
+
+@needs_posix
+def test_a_process_that_stands_still_is_ended(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_picture(GOOD)
+    decoders()[0].suspend()
+    monkeypatch.setenv("OMNILMM_PICTURE_SECONDS", "0.5")
+    with pytest.raises(ImageError, match="OMNILMM_PICTURE_SECONDS"):
+        open_picture(GOOD)
+    assert decoders() == []
+
+
+def test_a_jpeg_of_absurdly_many_scans_is_refused_before_they_are_read() -> None:
+    assert open_picture(corpus.scans(20, 1000)).image.size == (1000, 1000)
+    with pytest.raises(ImageError, match="OMNILMM_PICTURE_SECONDS"):
+        decoding.opened(corpus.scans(1500, 1000), limits())
+
+
+def test_a_small_picture_may_take_a_fifth_and_the_largest_all() -> None:
+    bounds = Limits(seconds=10, memory_mb=1000)
+    assert bounds.cpu_seconds() == 2 and bounds.cpu_seconds(bounds.pixels) == 10
+    assert bounds.memory_bytes() == 200 * MEBIBYTE and bounds.memory_bytes(bounds.pixels // 2) == 600 * MEBIBYTE
+
+
+@pytest.mark.parametrize("given", ["", "much", "0", "-1", "nan", "inf", "1e999"])
+def test_a_limit_that_is_no_number_is_named(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNILMM_PICTURE_SECONDS", given)
+    with pytest.raises(OptionsError, match="OMNILMM_PICTURE_SECONDS is a number above 0; got"):
+        open_picture(GOOD)
+
+
+def test_pixels_and_bytes_are_limits_of_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNILMM_PICTURE_MEGAPIXELS", "1")
+    large = corpus.png(1001, 1000)
+    with pytest.raises(ImageError, match=r"1001×1000.* OMNILMM_PICTURE_MEGAPIXELS"):
+        open_picture(large)
+    monkeypatch.setenv("OMNILMM_PICTURE_FILE_MB", "1")
+    with pytest.raises(ImageError, match=r"larger than 1 MB.* OMNILMM_PICTURE_FILE_MB"):
+        open_picture(bytes(MEBIBYTE + 1))
+    monkeypatch.setenv("OMNILMM_PICTURE_MEGAPIXELS", "2")
+    assert open_picture(large).image.size == (1001, 1000)
+
+
+def test_what_a_webp_claims_is_checked_before_there_is_room_for_it() -> None:
+    for lossless in (False, True):
+        assert open_picture(corpus.saved(corpus.drawing(), "WEBP", lossless=lossless)).image.size == (60, 40)
+    with pytest.raises(ImageError, match="9001×9000"):
+        open_picture(dict(corpus.claims())["WebP of 9000×9000"]().replace(struct_of(9000), struct_of(9001), 1))
+
+
+def struct_of(width: int) -> bytes:
+    return (width - 1).to_bytes(3, "little")
+
+
+# Processes
+
+
+@needs_posix
+def test_a_process_that_is_killed_while_it_works_costs_one_picture(pool: Pool) -> None:
+    open_picture(GOOD)
+    (child,) = decoders()
+    child.suspend()  # it works as long as we like
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(open_picture, GOOD)
+        until(lambda: pool._busy)
+        child.kill()
+        with pytest.raises(ImageError, match=r"ended while it read this one \(-9\)") as told:
+            asked.result()
+    assert is_one_line(told.value)
+    assert open_picture(GOOD).image.size == (60, 40)
+
+
+def test_a_process_that_was_killed_meanwhile_is_replaced_without_a_word(pool: Pool) -> None:
+    open_picture(GOOD)
+    (child,) = decoders()
+    child.kill()
+    until(lambda: not decoders())
+    assert open_picture(GOOD).image.size == (60, 40)
+
+
+@needs_posix
+def test_two_are_decoded_at_once_and_no_third(pool: Pool) -> None:
+    open_picture(GOOD)
+    (first,) = decoders()
+    first.suspend()
+    with ThreadPoolExecutor() as threads:
+        slow = threads.submit(open_picture, GOOD)
+        until(lambda: pool._busy == 1)
+        assert open_picture(GOOD).image.size == (60, 40)
+        assert not slow.done() and len(decoders()) == 2
+        (second,) = [child for child in decoders() if child != first]
+        second.suspend()
+        others = [threads.submit(open_picture, GOOD) for _ in range(3)]
+        until(lambda: pool._busy == 2)
+        assert len(decoders()) == 2
+        first.resume()
+        second.resume()
+        assert {asked.result().image.size for asked in (slow, *others)} == {(60, 40)}
+    assert len(decoders()) == 2
+
+
+def test_who_interrupts_a_picture_gets_no_other_ones_pixels(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder_pool.Image, "frombytes", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            open_picture(GOOD)
+    assert open_picture(corpus.saved(Image.new("RGB", (7, 5)), "PNG")).image.size == (7, 5)
+
+
+def test_a_process_that_says_what_it_should_not_is_ended(pool: Pool) -> None:
+    for said in (b'{"size": [99999, 99999]}', b"[]", b"no json", b'{"done": true, "leaves": false}', b'{"piece": [0]}'):
+        liar = Decoder(
+            f"sys.stdout.buffer.write(b'ready\\n' + {said!r} + b'\\n'); sys.stdout.flush(); sys.stdin.read()"
+        )
+        with pytest.raises(ImageError, match="The process that decodes pictures ended"):
+            liar.decode(GOOD, Limits())
+        assert not liar.is_there
+        liar.leave()
+
+
+def test_where_no_process_can_be_started_that_is_said_with_the_way_out(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for executable in ("", "/nowhere/python", "/bin/false"):
+        monkeypatch.setattr(sys, "executable", executable)
+        with pytest.raises(ImageError, match=r"cannot be started \(.*\)\. OMNILMM_PICTURE_PROCESSES=0") as told:
+            open_picture(GOOD)
+        assert is_one_line(told.value)
+    monkeypatch.setenv("OMNILMM_PICTURE_PROCESSES", "0")
+    assert open_picture(GOOD).image.size == (60, 40)
+
+
+def test_a_pil_image_and_an_import_start_none() -> None:
+    script = (
+        "import psutil; from PIL import Image; from omnilmm.images.pixels import open_picture\n"
+        "open_picture(Image.new('L', (9, 9))); print(len(psutil.Process().children()))"
+    )
+    assert run(script) == "0"
+
+
+SAYS_PID = (
+    "import os, psutil, signal, sys\nfrom omnilmm.images.pixels import open_picture\n"
+    f"GOOD = {GOOD!r}\nopen_picture(GOOD)\nprint(psutil.Process().children()[0].pid, flush=True)\n"
+)
+
+
+@needs_posix
+@pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), signal.SIGKILL)", "raise KeyboardInterrupt", "os._exit(3)"])
+def test_none_outlives_the_program(end: str) -> None:
+    pid = int(run(SAYS_PID + end, is_well=not end))
+    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+@needs_posix
+def test_a_program_that_was_forked_has_its_own() -> None:
+    forked = (
+        "if os.fork():\n    os.wait(); open_picture(GOOD); print(psutil.Process().children()[0].pid)\n"
+        "else:\n    open_picture(GOOD); print(psutil.Process().children()[0].pid)"
+    )
+    of_parent, of_child, of_parent_again = run(SAYS_PID + forked).split()
+    assert of_parent == of_parent_again != of_child
+
+
+def run(script: str, *, is_well: bool = True) -> str:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode == 0 and not done.stderr) or not is_well, done.stderr
+    return done.stdout.strip()
+
+
+# What comes out
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_of_a_picture_of_several_pieces(
+    orientation: int, processes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMNILMM_PICTURE_PROCESSES", processes)
+    monkeypatch.setattr(decoding, "PIECE_PIXELS", 500)
+    size = (1100, 960) if processes == "2" else (700, 90)  # rows are cut, too
+    exif = corpus.exif({0x0112: orientation})
+    content = corpus.saved(corpus.drawing(size=size), "PNG", exif=exif, compress_level=0)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    assert np.array_equal(open_picture(content).image, expected)
+
+
+def test_grey_of_many_bits_has_one_white_for_all_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "PIECE_PIXELS", 2)
+    values = np.array([[0, 1, 2], [4, 8, np.nan]], np.float32)
+    shown = np.asarray(open_picture(Image.fromarray(np.nan_to_num(values))).image)[..., 0]
+    assert shown.tolist() == [[0, 32, 64], [128, 255, 0]]
+    assert open_picture(Image.fromarray(values)).image.getpixel((2, 1)) == (0, 0, 0)
+
+
+def test_a_good_picture_with_damaged_camera_data_is_a_good_picture() -> None:
+    for name, make in corpus.metadata():
+        if name.startswith("EXIF"):
+            assert open_picture(make()).image.size == (60, 40), name
+
+
+def test_every_file_of_the_corpus_is_a_picture_or_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    said = {name: outcome(make()) for name, make in corpus.files()}
+    assert len(said) >= 400
+    assert [(name, line) for name, line in said.items() if not is_one_line(line) or "The process" in line] == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_libraries_say_of_a_picture_goes_to_the_log(
+    pool: Pool, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO, "omnilmm")
+    content = corpus.saved(corpus.drawing(), "TIFF", compression="tiff_lzw")
+    with pytest.raises(ImageError, match="damaged"):
+        open_picture(content[:200] + bytes(99) + content[299:])
+    until(lambda: "Traceback" in caplog.text)
+    assert capfd.readouterr() == ("", "")
+
+
+@needs_posix
+@pytest.mark.parametrize("make", ["fifo", "device", "link"])
+def test_a_path_that_is_no_file_is_not_waited_for(make: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    if make == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if make == "device" else path)
+    with pytest.raises(ImageError, match="No such picture file"):
+        open_picture(path)
