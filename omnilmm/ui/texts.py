@@ -94,6 +94,7 @@ class Texts(BaseModel):
     withdrawn: str
     stopped_early: str
     failed: str
+    unexpected: str
     lost: str
     restored_text: str
     picture_lost: str

@@ -249,6 +249,32 @@ def test_a_file_that_is_no_picture_loses_nothing(site: Site, person: Person, tmp
     assert person.questions() == [SAMPLES[CIRCLE].question]
 
 
+def test_what_nobody_expected_loses_neither_question_nor_picture(
+    scripted: ScriptedEngine, person: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("nobody expected it")
+
+    person.box.fill("What is this?")
+    upload = person.page.locator("[data-testid=stChatInput] input[type=file]").first
+    upload.set_input_files(str(SAMPLES[HEART].picture))
+    expect(person.attached).to_have_count(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(visitors, "open_picture", fail)
+        upload.set_input_files(str(SAMPLES[STARS].picture))
+        expect(person.notice).to_contain_text(f"{SAMPLES[STARS].picture.name}: {ENGLISH.unexpected}")
+        assert "nobody expected it" in caplog.text
+    with monkeypatch.context() as patch:
+        patch.setattr(visitors.Visitor, "_options", fail)
+        person.box.press("Enter")
+        expect(person.notice.first).to_contain_text(ENGLISH.unexpected)
+        expect(person.box).to_have_value("What is this?")
+        expect(person.attached).to_have_count(1)
+    person.box.press("Enter")
+    person.answered()
+    expect(person.pictures).to_have_count(1)
+
+
 def test_a_phone_photo_is_answered_upright(site: Site, person: Person, tmp_path: Path) -> None:
     photo, path = Image.new("RGB", (4000, 3000), "#2050c0"), tmp_path / "IMG_1.jpg"
     exif = Image.Exif()

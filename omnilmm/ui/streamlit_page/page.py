@@ -16,7 +16,7 @@ from omnilmm.ui.streamlit_page import engines, past
 from omnilmm.ui.streamlit_page import messages as talk
 from omnilmm.ui.streamlit_page import sidebar as beside
 from omnilmm.ui.streamlit_page.browser import memory, script
-from omnilmm.ui.streamlit_page.visitor import FILES, QUESTION, Visitor, visitor
+from omnilmm.ui.streamlit_page.visitor import FILES, QUESTION, Visitor, told, visitor
 
 STYLE = ROOT / "assets" / "streamlit.css"
 TICK_S, IDLE_S = 0.5, 3.0  # how often the page looks for news of the model: while it changes, and else
@@ -115,6 +115,7 @@ def _samples(me: Visitor) -> None:
                 st.button(question, key=f"ask-{number}", width="stretch", on_click=_ask, args=(me, sample))
 
 
+@told
 def _ask(me: Visitor, sample: Sample) -> None:
     me.ask_anew(open_picture(sample.picture), sample.asked_in(me.texts.code))
 

@@ -6,8 +6,10 @@ again, for whatever reason, only looks.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 from weakref import WeakValueDictionary
 
 import streamlit as st
@@ -38,6 +40,23 @@ LANGUAGE = "language"  # key of the choice of the language
 SYSTEM = "system"  # key of the system prompt
 
 KEEPER = Keeper()
+
+log = logging.getLogger("omnilmm.page")
+
+P = ParamSpec("P")
+
+
+def told(act: Callable[Concatenate[Visitor, P], None]) -> Callable[Concatenate[Visitor, P], None]:
+    """A click with which anything may go wrong: the visitor gets a line, and back what was in the question box."""
+
+    @wraps(act)
+    def safely(me: Visitor, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            act(me, *args, **kwargs)
+        except Exception as error:
+            me.fail(error)
+
+    return safely
 
 
 class Visitor:
@@ -101,36 +120,42 @@ class Visitor:
 
     # --- what a click does --------------------------------------------------------------------------------------------
 
+    @told
     def ask(self) -> None:
         """Answer what is in the question box, with the pictures that wait."""
         given, engine = st.session_state[QUESTION], engines.provider()
+        self._asked = (given.text,)
         are_pictures = self.take_uploads() and (not given.files or self.add(*given.files))
         asked: tuple[Part, ...] = (*self.pending, given.text)
-        self.pending = []
+        self._asked, self.pending = asked, []
         options = self._options(engine)
         if options is None or not are_pictures:
-            self._asked = asked
             self._give_back()
             return
         self._start(lambda: self.session.ask(engine, asked, options), asked)
 
+    @told
     def ask_this(self, *parts: Part) -> None:
         """Answer a question that is not from the box; what is in the box stays there."""
         self._answer(lambda engine, options: self.session.ask(engine, parts, options))
 
+    @told
     def ask_anew(self, *parts: Part) -> None:
         """Answer a question that is not from the box in a new chat."""
         self._answer(lambda engine, options: self.session.ask_anew(engine, parts, options))
 
+    @told
     def again(self) -> None:
         """Answer the last question anew."""
         self._answer(self.session.again)
 
+    @told
     def edit(self, number: int, text: str) -> None:
         """Answer another text in place of a question, about the same pictures."""
         pictures = self.session.conversation.messages[number].pictures
         self._answer(lambda engine, options: self.session.edit(engine, number, (*pictures, text), options))
 
+    @told
     def go_on(self) -> None:
         """Ask for the rest of an answer that was cut off."""
         self.ask_this(self.texts.go_on_question)
@@ -139,6 +164,7 @@ class Visitor:
         """Show a question as a text field, or none."""
         self.editing = number
 
+    @told
     def undo(self) -> None:
         """Take back the last question; it returns into the box, but not a sample's, if a chat before it is opened."""
         reopens = self.session.reopens
@@ -153,6 +179,7 @@ class Visitor:
         """Stop the running answer and keep what it has said."""
         self.session.stop()
 
+    @told
     def clear(self) -> None:
         """Start over."""
         self.session.clear()
@@ -182,12 +209,23 @@ class Visitor:
         for file in files:
             try:
                 picture = _open(file)
-            except OmniLMMError as error:
-                refused.append(self.texts.told(error))
+            except Exception as error:
+                refused.append(self._line(error, f"{file.name}: "))
             else:
                 self.pending += [picture] if picture not in self.pending else []
         self.refused, self.refusals = "\n\n".join(refused), self.refusals + len(refused)
         return not refused
+
+    def fail(self, error: Exception) -> None:
+        """Say what went wrong with a click, and give back what was asked with it."""
+        self.notice = self._line(error)
+        self._give_back()
+
+    def _line(self, error: Exception, about: str = "") -> str:
+        if isinstance(error, OmniLMMError):
+            return self.texts.told(error)
+        log.error("A click failed", exc_info=error)
+        return about + self.texts.unexpected
 
     def refuse_large(self, names: list[str], most_mib: int) -> None:
         """Say of files that they are too large to be uploaded."""
@@ -197,6 +235,7 @@ class Visitor:
         """Do not send a picture that waits."""
         self.pending, self.refused = [other for other in self.pending if other != picture], ""
 
+    @told
     def take_up(self, file: Any) -> None:
         """Go on with a conversation from a file."""
         try:
@@ -211,6 +250,7 @@ class Visitor:
         kept = self.session.kept
         self.sheet = sheet(kept.chat, kept.conversation, names_in(has))
 
+    @told
     def open_past(self, given: object) -> None:
         """Go on with a past chat; the one before is given to the browser first, as far as it is."""
         self.is_replaced, self.notice, self.editing = True, "", None
