@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 from omnilmm.errors import InputError
@@ -54,6 +55,8 @@ def require_text(text: str, what: str) -> str:
 
 def prompted(prompt: str) -> str:
     """A typed line, as `input` reads it; the prompt never stands in a file that takes the answers."""
+    with suppress(ImportError):  # not on Windows, whose console edits lines itself
+        import readline  # noqa: F401, imported, it gives `input` editing and a history of this chat
     if not sys.stdout.isatty():
         sys.stderr.write(prompt)
         sys.stderr.flush()
