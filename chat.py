@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnilmm.ui.flags import Parser, add_loading_flags, loading_arguments
-from omnilmm.ui.streams import bear_any_text, can_show, is_piped, one_line, prompted, read_piped, require_text
+from omnilmm.ui.streams import can_encode, configure_streams, is_piped, one_line, read_line, read_piped, require_text
 
 if TYPE_CHECKING:
     from omnilmm.conversation import Conversation, Part, Picture
@@ -226,7 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 answered, 1 an error or a stopped answer, 2 flags that cannot be used.
     """
-    bear_any_text()
+    configure_streams()
     args = parser().parse_args(arguments)
     if args.json and args.question is None and not is_piped():
         parser().error("--json needs a question")
@@ -252,7 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _print_json(document: Mapping[str, Any]) -> None:
     """One line, of ASCII alone where the output could not show the rest."""
     line = json.dumps(document, ensure_ascii=False)
-    print(line if can_show(line, sys.stdout) else json.dumps(document))
+    print(line if can_encode(line, sys.stdout) else json.dumps(document))
 
 
 def _question(args: argparse.Namespace) -> str | None:
@@ -300,7 +300,7 @@ def _run(args: argparse.Namespace) -> int:
         terminal.out = terminal.notes = io.StringIO()
     if question is None:
         terminal.note(model_line(engine))
-        terminal.run(prompted)
+        terminal.run(read_line)
         return 0
     finished = terminal.ask(question)
     if args.json and finished:

@@ -37,7 +37,7 @@ from omnilmm.ui.flags import (
     require,
 )
 from omnilmm.ui.network import find_port
-from omnilmm.ui.streams import bear_any_text, one_line
+from omnilmm.ui.streams import configure_streams, one_line
 from omnilmm.ui.terminal import DownloadBar
 
 
@@ -64,7 +64,7 @@ def say(line: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page, load the model meanwhile, and wait for Ctrl-C."""
     started = time.monotonic()
-    bear_any_text()
+    configure_streams()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, _leave)
     try:
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 provider.wait()
             except OmniLMMError as error:
-                if is_fixed or not page.visits.were_any:
+                if is_fixed or not page.visitors.had_visitors:
                     raise
                 sys.stderr.write(f"Error: {one_line(error)}\n")  # another one can be chosen on the page
             finally:

@@ -42,7 +42,7 @@ from omnilmm.ui.flags import (
     require,
 )
 from omnilmm.ui.network import find_port
-from omnilmm.ui.streams import bear_any_text, one_line
+from omnilmm.ui.streams import configure_streams, one_line
 from omnilmm.ui.terminal import DownloadBar
 
 Make = Callable[[], ModelProvider]
@@ -68,7 +68,7 @@ def build(make: Make, flags: argparse.Namespace) -> Any:
     from streamlit.starlette import App
 
     from omnilmm.ui.offer import Offer
-    from omnilmm.ui.streamlit_page import engines, serving
+    from omnilmm.ui.streamlit_page import server_state, serving
 
     @asynccontextmanager
     async def lifespan(_: App) -> AsyncIterator[None]:
@@ -77,14 +77,14 @@ def build(make: Make, flags: argparse.Namespace) -> Any:
             partial(possible_dtypes, flags.device),
             partial(can_be_here, hub=flags.hub, offline=flags.offline),
         )
-        engines.serve(make(), None if flags.fixed_model else offer, flags.queue_size)
+        server_state.serve(make(), None if flags.fixed_model else offer, flags.queue_size)
         print(texts.served(serving.address(), time.monotonic() - STARTED_S), flush=True)
         if flags.open:
             webbrowser.open(serving.address())
         try:
             yield
         finally:
-            engines.stop()
+            server_state.stop()
 
     guards = [Middleware(Guard, accounts=accounts(flags.auth))] if flags.auth else []
     # `streamlit run` finds this line by the name and the class in it, and then asks this module for `app`.
@@ -103,7 +103,7 @@ def __getattr__(name: str) -> Any:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page, load the model meanwhile, until Ctrl-C."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    bear_any_text()
+    configure_streams()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     failures: list[Exception] = []
     is_loaded = threading.Event()
@@ -135,13 +135,13 @@ def _watched(make: Make, is_fixed: bool, failures: list[Exception], is_loaded: t
 
     Without it there is no program, unless somebody looks at the page already, where another one can be chosen.
     """
-    from omnilmm.ui.streamlit_page import engines
+    from omnilmm.ui.streamlit_page import server_state
 
     def tell(provider: ModelProvider) -> None:
         try:
             provider.wait()
         except OmniLMMError as error:
-            if is_fixed or not engines.SHARED.were_any:
+            if is_fixed or not server_state.SERVER.had_visitors:
                 failures.append(error)
                 os.kill(os.getpid(), signal.SIGINT)
                 return

@@ -127,10 +127,10 @@ window.omnilmm = (() => {
   document.addEventListener("click", guard, true);
 
   /* What was said about the last question goes when the next one is begun. */
-  const hush = () => { if (document.querySelector("#notice .notice:not(.stays)")) press("do-hush"); };
-  document.addEventListener("input", (event) => { if (event.target === typed()) hush(); });
+  const dismiss = () => { if (document.querySelector("#notice .notice:not(.stays)")) press("do-dismiss"); };
+  document.addEventListener("input", (event) => { if (event.target === typed()) dismiss(); });
   document.addEventListener("click", (event) => {
-    if (event.isTrusted && event.target.closest?.("#question .delete-button")) hush();
+    if (event.isTrusted && event.target.closest?.("#question .delete-button")) dismiss();
   }, true);
 
   /* Pictures dropped or pasted anywhere come into the question box, as if they were chosen there. */
@@ -141,7 +141,7 @@ window.omnilmm = (() => {
       : kind.endsWith("/*") ? file.type.startsWith(kind.slice(0, -1)) : file.type === kind);
   const attach = (files) => {
     const input = document.querySelector(PICKER), pictures = new DataTransfer();
-    hush();
+    dismiss();
     refused = files.filter((file) => !isPicture(file)).map((file) => file.name);
     if (refused.length) press("do-refuse");
     for (const file of files) if (isPicture(file)) pictures.items.add(file);
@@ -168,7 +168,7 @@ window.omnilmm = (() => {
   document.addEventListener("change", (event) => {
     if (!event.target.matches?.(PICKER)) return;
     const files = [...event.target.files];
-    if (files.every(isPicture)) return event.isTrusted && hush();
+    if (files.every(isPicture)) return event.isTrusted && dismiss();
     event.stopImmediatePropagation();
     attach(files);
   }, true);

@@ -53,7 +53,7 @@ function start() {
   const upload = (given) => {
     const input = find(".st-key-uploads input[type=file]")
     if (!input || !given.length) return false  // then Streamlit's own way
-    const files = given.filter((file) => file.size <= told.most_bytes)
+    const files = given.filter((file) => file.size <= told.max_bytes)
     if (files.length < given.length) report("large", given.filter((file) => !files.includes(file)).map((file) => file.name))
     if (!files.length) return true
     sent = { at: Date.now(), looked: told.looked, refused: told.refused }

@@ -14,7 +14,7 @@
 A front end shows an error as one line and keeps the conversation; the traceback belongs in the log.
 
 The way out of an error depends on the door: a terminal has flags, a page has choices. So a message holds marks for it,
-as `way_out` makes them. `str(error)` has the flags; a page gives `error.message` its own words (`Texts.told`).
+as `way_out` makes them. `str(error)` has the flags; a page gives `error.message` its own words (`Texts.translate`).
 """
 
 import re

@@ -16,7 +16,7 @@ from omnilmm.ui.session import Draft, Session, State
 
 log = logging.getLogger("omnilmm.page")
 
-PUT_AWAY_S = 10.0  # the longest that a stopped answer needs to be put away
+FINALIZE_S = 10.0  # the longest that a stopped answer needs to end
 
 Outcome = State | Literal["failed"]
 
@@ -28,11 +28,11 @@ class Answering:
         session: whose turn.
         drafts: gives the drafts: `Session.ask` or another of its kind, with its arguments.
         is_watched: whether anybody still looks; when nobody does, the answer is stopped. Called on the thread.
-        gives_back: the question comes back into the box if nothing comes of it; that of a sample does not.
+        restores_question: the question comes back into the box if nothing comes of it; that of a sample does not.
 
     Attributes:
         draft: the newest one; None before the first.
-        outcome: "growing", then the state of the last draft, or "failed".
+        outcome: "generating", then the state of the last draft, or "failed".
         notice: why there is no answer, in the visitor's language; empty where there is one.
         done: set once the outcome is there.
     """
@@ -43,28 +43,28 @@ class Answering:
         drafts: Callable[[], Iterator[Draft]],
         is_watched: Callable[[], bool] = lambda: True,
         *,
-        gives_back: bool = True,
+        restores_question: bool = True,
     ) -> None:
-        self._session, self._drafts, self._is_watched, self._gives_back = session, drafts, is_watched, gives_back
+        self._session, self._drafts, self._is_watched, self._gives_back = session, drafts, is_watched, restores_question
         self.draft: Draft | None = None
-        self.outcome: Outcome = "growing"
+        self.outcome: Outcome = "generating"
         self.notice = ""
         self.done = threading.Event()
         threading.Thread(target=self._run, name="answering", daemon=True).start()
 
     def _run(self) -> None:
-        outcome: Outcome = "withdrawn"
+        outcome: Outcome = "cancelled"
         try:
             for draft in self._drafts():
                 self.draft, outcome = draft, draft.state
                 if not self._is_watched():
                     self._session.stop()
-            if outcome == "withdrawn":
+            if outcome == "cancelled":
                 texts = self._session.texts
                 self.notice = texts.withdrawn if self._gives_back else texts.stopped_early
         except OmniLMMError as error:
             log.info("A question was refused", exc_info=True)
-            outcome, self.notice = "failed", self._session.texts.told(error)
+            outcome, self.notice = "failed", self._session.texts.translate(error)
         except Exception:
             log.exception("A turn failed")
             outcome, self.notice = "failed", self._session.texts.failed

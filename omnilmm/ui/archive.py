@@ -19,10 +19,10 @@ from omnilmm.images.pixels import open_picture
 from omnilmm.ui.embedding import data_address
 from omnilmm.ui.texts import Texts
 
-MOST_BYTES = 200 * 2**20
-_MOST_MESSAGES = 1000
-_MOST_PARTS = 100  # of one message
-MOST_PIXELS = 150_000_000  # of all pictures together: a small file can hold many large ones
+MAX_BYTES = 200 * 2**20
+_MAX_MESSAGES = 1000
+_MAX_PARTS = 100  # of one message
+MAX_PIXELS = 150_000_000  # of all pictures together: a small file can hold many large ones
 _PREVIEW_PIXELS = 640  # longer side of a picture in Markdown
 
 
@@ -42,13 +42,13 @@ class _ImagePart(_Strict):
 
 class _Message(_Strict):
     role: Literal["user", "assistant"]
-    content: list[_TextPart | _ImagePart] = Field(max_length=_MOST_PARTS)
+    content: list[_TextPart | _ImagePart] = Field(max_length=_MAX_PARTS)
 
 
 class _Document(_Strict):
     format: str
     system: str | None = None
-    messages: list[_Message] = Field(max_length=_MOST_MESSAGES)
+    messages: list[_Message] = Field(max_length=_MAX_MESSAGES)
 
 
 def read_conversation(data: str | bytes) -> Conversation:
@@ -57,9 +57,9 @@ def read_conversation(data: str | bytes) -> Conversation:
     Raises:
         InputError: It is no such file, or too large; says where and what was expected.
     """
-    if len(data) > MOST_BYTES:
+    if len(data) > MAX_BYTES:
         raise InputError(
-            f"This file has {len(data) / 2**20:.0f} MiB; a conversation may have {MOST_BYTES // 2**20} MiB."
+            f"This file has {len(data) / 2**20:.0f} MiB; a conversation may have {MAX_BYTES // 2**20} MiB."
         )
     try:
         document = _Document.model_validate(_parsed(data))
@@ -76,8 +76,8 @@ def read_conversation(data: str | bytes) -> Conversation:
         for given in message.content:
             parts.append(part := _part(given, number))
             pixels += part.image.width * part.image.height if isinstance(part, Picture) else 0
-            if pixels > MOST_PIXELS:
-                most = MOST_PIXELS // 1_000_000
+            if pixels > MAX_PIXELS:
+                most = MAX_PIXELS // 1_000_000
                 raise InputError(
                     f"Message {number}: the pictures up to here have more than {most} megapixels together."
                 )
@@ -95,7 +95,7 @@ def read_conversation_file(path: Path) -> Conversation:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         raise InputError(
             f"No conversation can be read from {path} ({getattr(error, 'strerror', None) or error})."

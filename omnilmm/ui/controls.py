@@ -48,7 +48,7 @@ def length_control(card: ModelCard, texts: Texts = ENGLISH) -> Control:
     return _control(LENGTH, limit, min(card.max_new_tokens, limit.high), texts)
 
 
-def chosen_options(card: ModelCard, mode: Mode, values: Mapping[str, Any]) -> Options:
+def options_from_controls(card: ModelCard, mode: Mode, values: Mapping[str, Any]) -> Options:
     """Options from the values of a mode's controls and of the length control; an empty text is the default.
 
     Raises:

@@ -28,6 +28,6 @@ class Note:
     is_photo: bool = False
 
     @property
-    def can_go_on(self) -> bool:
+    def can_continue(self) -> bool:
         """Whether the answer was cut off, by the length limit, by the visitor, or by a change of models."""
         return self.stopped or (isinstance(self.event, Finished) and self.event.reason != "end")

@@ -1,8 +1,8 @@
 """Past chats: what a browser keeps of its conversations, if its owner wishes, and how one of them comes back.
 
-The server keeps nothing of it. After a turn the browser says which pictures of this conversation it has; `sheet` is
-what it is sent: the export (`Conversation.to_json`) with a name in place of each picture, and the pictures that it
-lacks. To go on with a chat the browser puts the pictures in their places again and sends the whole, which is read as
+The server stores nothing of it. After a turn the browser says which pictures of this conversation it has; it is sent a
+`chat_record`: the export (`Conversation.to_json`) with a name in place of each picture, and the pictures that it lacks.
+To continue a chat the browser puts the pictures in their places again and sends the whole, which is validated as
 strictly as an imported file. See `assets/history.js`.
 """
 
@@ -25,8 +25,8 @@ from omnilmm.ui.embedding import data_address
 LOSSLESS_PIXELS = 1_500_000  # up to here a picture is kept as PNG; a photo of 12 megapixels would take 20 MB
 _JPEG_QUALITY = 95
 _THUMBNAIL_PIXELS = 96
-_MOST_NAMES = 100_000
-MOST_BYTES = 100_000_000  # of the pictures of one chat, encoded; `assets/history.js` keeps no more either
+_MAX_NAMES = 100_000
+MAX_BYTES = 100_000_000  # of the pictures of one chat, encoded; `assets/history.js` keeps no more either
 
 
 def _new_id() -> str:
@@ -54,7 +54,7 @@ class Chat:
         return self.names.get(picture.digest, picture.digest)
 
 
-def sheet(chat: Chat, conversation: Conversation, has: Collection[str] = ()) -> dict[str, Any]:
+def chat_record(chat: Chat, conversation: Conversation, has: Collection[str] = ()) -> dict[str, Any]:
     """What a browser keeps of a conversation; without its "document" if that is too large, empty if it is to keep none.
 
     Args:
@@ -66,7 +66,7 @@ def sheet(chat: Chat, conversation: Conversation, has: Collection[str] = ()) -> 
         return {}
     named = {chat.name(picture): picture for picture in conversation.pictures}
     pictures = {name: _kept(picture) for name, picture in named.items() if name not in has}
-    if sum(len(picture["image"]) for picture in pictures.values()) > MOST_BYTES:
+    if sum(len(picture["image"]) for picture in pictures.values()) > MAX_BYTES:
         return {"chat": chat.id}
     return {"chat": chat.id, "document": conversation.to_document(chat.name), "pictures": pictures}
 
@@ -86,8 +86,8 @@ class _Opened(BaseModel):
 
     chat: str = Field(pattern=r"^[\w-]{1,64}$")
     document: str
-    names: list[str] = Field(max_length=_MOST_NAMES)
-    has: list[str] = Field(default=[], max_length=_MOST_NAMES)
+    names: list[str] = Field(max_length=_MAX_NAMES)
+    has: list[str] = Field(default=[], max_length=_MAX_NAMES)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One visitor's chat: the conversation, and the answer that is being given. Free of any page framework.
 
-    ask() / again() / edit() ── Draft, Draft, … ──> the page shows them
-          └── at the end the turn is kept: whole, or as far as it was when stopped; a failed turn leaves no trace
+    ask() / regenerate() / edit() ── Draft, Draft, … ──> the page shows them
+          └── at the end the turn joins the conversation, also a stopped answer; a failed turn leaves no trace
 
 Stopping is a flag that the loop looks at after every event of the engine, which comes at least every third of a second.
 Nobody closes the engine's iterator from another thread: a generator that is running cannot be closed from outside.
@@ -24,15 +24,15 @@ from omnilmm.ui.note import Note
 from omnilmm.ui.past import Chat
 from omnilmm.ui.photos import is_about_a_photo
 from omnilmm.ui.samples import is_untouched
-from omnilmm.ui.session_store import Kept
+from omnilmm.ui.session_store import SavedSession
 from omnilmm.ui.texts import ENGLISH, Texts
 
-REFRESH_S = 0.05  # a page is repainted at most this often: a fast model would outrun the browser
+REFRESH_S = 0.05  # a page is rendered at most this often: a fast model would outrun the browser
 SPEED_AFTER_S = 0.5  # of an answer: before that its speed is a guess
 
 THINKING = Note()
 
-State = Literal["growing", "kept", "withdrawn", "forgotten"]
+State = Literal["generating", "completed", "cancelled", "discarded"]
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,23 @@ class Draft:
         question: what was asked.
         text: the answer so far.
         note: for the small line under it.
-        state: "growing", and at the end: "kept" in the conversation, "withdrawn" since it was stopped before the first
-            word, or "forgotten" with the whole conversation.
+        state: "generating", and at the end: "completed" and part of the conversation, "cancelled" where it was stopped
+            before the first word, or "discarded" with the whole conversation.
         asked_s: when it was asked, on the monotonic clock.
         first: when the first words came, and of how many tokens they were.
         is_photo: the newest picture is a photo, and the model that answers knows drawings only.
-        is_anew: it begins a new chat, and there is an earlier one.
+        starts_new_chat: it begins a new chat, and there is an earlier one.
     """
 
     history: Conversation
     question: Message
     text: str = ""
     note: Note | None = THINKING
-    state: State = "growing"
+    state: State = "generating"
     asked_s: float = field(default_factory=time.monotonic, compare=False)
     first: tuple[float, int] | None = field(default=None, compare=False)
     is_photo: bool = False
-    is_anew: bool = False
+    starts_new_chat: bool = False
 
     def after(self, event: Event, now_s: float | None = None) -> Draft:
         """The draft after one more event of the engine.
@@ -79,12 +79,12 @@ class Draft:
                 first = self.first or (now_s, event.new_tokens)
                 return replace(self, text=text, note=Note(event, tokens_per_s=_speed(first, event, now_s)), first=first)
             case Finished():
-                return replace(self, text=event.text, note=Note(event), state="kept")
+                return replace(self, text=event.text, note=Note(event), state="completed")
 
     def stopped(self) -> Draft:
         """The draft as it is when the visitor does not want more of it."""
         note = Note(stopped=True)
-        return replace(self, note=note, state="kept") if self.text else replace(self, state="withdrawn")
+        return replace(self, note=note, state="completed") if self.text else replace(self, state="cancelled")
 
 
 def _speed(first: tuple[float, int], event: TextDelta | Preview, now_s: float) -> float:
@@ -105,7 +105,7 @@ class Session:
     """One visitor's conversation; its turns follow each other, whoever asks for them.
 
     Attributes:
-        conversation: the turns that are kept.
+        conversation: the completed turns.
         notes: for the small line under each answer of it.
         chat: which of the visitor's past chats it is, or will be.
         earlier: the chat that `undo` opens again in place of this one's first question, where there is one.
@@ -117,7 +117,7 @@ class Session:
         self.conversation = Conversation()
         self.notes: tuple[Note | None, ...] = ()
         self.chat = Chat()
-        self.earlier: Kept | None = None
+        self.earlier: SavedSession | None = None
         self.texts = texts
         self._turn = threading.Lock()
         self._changing = threading.Lock()  # a chat is never seen with the conversation of another one
@@ -141,7 +141,7 @@ class Session:
         with self._next_turn():
             yield from self._answer(engine, self.conversation, Message("user", question), options)
 
-    def ask_anew(self, engine: Engine, question: tuple[Part, ...], options: Options) -> Iterator[Draft]:
+    def ask_in_new_chat(self, engine: Engine, question: tuple[Part, ...], options: Options) -> Iterator[Draft]:
         """Answer a question in a chat of its own; `undo` brings back the one before it.
 
         Raises:
@@ -149,9 +149,9 @@ class Session:
         """
         with self._next_turn():
             empty = Conversation(system=self.conversation.system)
-            yield from self._answer(engine, empty, Message("user", question), options, is_anew=True)
+            yield from self._answer(engine, empty, Message("user", question), options, starts_new_chat=True)
 
-    def again(self, engine: Engine, options: Options) -> Iterator[Draft]:
+    def regenerate(self, engine: Engine, options: Options) -> Iterator[Draft]:
         """Answer the last question anew; the old answer stays until there is a new one.
 
         Raises:
@@ -211,12 +211,12 @@ class Session:
         """Whether `undo` opens the earlier chat again."""
         return self.earlier is not None and len(self.conversation.messages) == 2
 
-    def take_up(
+    def load(
         self,
         conversation: Conversation,
         notes: tuple[Note | None, ...] | None = None,
         chat: Chat | None = None,
-        earlier: Kept | None = None,
+        earlier: SavedSession | None = None,
     ) -> None:
         """Go on with another conversation, e.g. an imported one; the running answer is stopped first."""
         with self._next_turn():
@@ -227,18 +227,22 @@ class Session:
         self.conversation = replace(self.conversation, system=system.strip() or None)
 
     @property
-    def can_go_on(self) -> bool:
+    def can_continue(self) -> bool:
         """Whether the last answer was cut off."""
-        return bool(self.notes and self.notes[-1] and self.notes[-1].can_go_on)
+        return bool(self.notes and self.notes[-1] and self.notes[-1].can_continue)
 
     @property
-    def kept(self) -> Kept:
-        """What is to be kept of it for a visitor who comes back."""
+    def snapshot(self) -> SavedSession:
+        """What to store for a visitor who comes back."""
         with self._changing:
-            return Kept(self.conversation, self.notes, self.chat, self.earlier)
+            return SavedSession(self.conversation, self.notes, self.chat, self.earlier)
 
     def _become(
-        self, conversation: Conversation, notes: tuple[Note | None, ...], chat: Chat, earlier: Kept | None = None
+        self,
+        conversation: Conversation,
+        notes: tuple[Note | None, ...],
+        chat: Chat,
+        earlier: SavedSession | None = None,
     ) -> None:
         with self._changing:
             self.conversation, self.notes, self.chat, self.earlier = conversation, notes, chat, earlier
@@ -252,7 +256,7 @@ class Session:
         """Stop the running answer and forget everything; returns when the model is free."""
         if running := self._running:
             running.forget = True
-        self._forget()  # at once, so that the running answer cannot paint it once more
+        self._forget()  # at once, so that the running answer cannot render it once more
         self.stop()
         with self._turn:
             self._forget()
@@ -283,7 +287,13 @@ class Session:
                 self._asking.discard(turn)
 
     def _answer(
-        self, engine: Engine, history: Conversation, question: Message, options: Options, *, is_anew: bool = False
+        self,
+        engine: Engine,
+        history: Conversation,
+        question: Message,
+        options: Options,
+        *,
+        starts_new_chat: bool = False,
     ) -> Iterator[Draft]:
         if self.closed:
             return
@@ -296,33 +306,38 @@ class Session:
             self._leave_engine()
         self._engine = engine
         is_photo = engine.card.drawings_only and is_about_a_photo(asked)
-        draft = Draft(history, question, is_photo=is_photo, is_anew=is_anew and not is_untouched(self.conversation))
-        painted_s = 0.0
+        draft = Draft(
+            history,
+            question,
+            is_photo=is_photo,
+            starts_new_chat=starts_new_chat and not is_untouched(self.conversation),
+        )
+        shown_s = 0.0
         try:
             yield draft
             with closing(engine.stream(asked, options, self._owner)) as events:
                 for event in events:
                     draft = draft.after(event)
-                    if draft.state == "kept" or running.stop.is_set():
+                    if draft.state == "completed" or running.stop.is_set():
                         break
-                    if time.monotonic() - painted_s >= REFRESH_S:  # also where nothing is new: is anybody there?
+                    if time.monotonic() - shown_s >= REFRESH_S:  # also where nothing is new: is anybody there?
                         yield draft
-                        painted_s = time.monotonic()
+                        shown_s = time.monotonic()
         finally:
             self._running = None
         if running.forget or self.closed:
-            draft = replace(draft, state="forgotten")
-        elif draft.state != "kept":
+            draft = replace(draft, state="discarded")
+        elif draft.state != "completed":
             draft = draft.stopped()
-        if draft.state == "kept":
+        if draft.state == "completed":
             is_set_aside = not seen and bool(history.messages)
             note = replace(draft.note or Note(), set_aside=is_set_aside, is_photo=is_photo)
             notes = (*self.notes[: len(history.messages) // 2], note)
             answer = Message("assistant", (draft.text,))
             system = self.conversation.system  # it may have been changed meanwhile
-            earlier = self.kept if draft.is_anew else self.earlier
+            earlier = self.snapshot if draft.starts_new_chat else self.earlier
             chat = self.chat
-            if is_anew and self.conversation.messages:
+            if starts_new_chat and self.conversation.messages:
                 chat = Chat()
             elif chat.text_of:  # from here on it is one of its own
                 chat = replace(chat, text_of="")

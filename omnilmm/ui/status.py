@@ -25,7 +25,7 @@ def change_line(change: Change | None, texts: Texts) -> str:
     return texts.changes[change.stage].format(
         model=change.card.title,
         before=change.before.title,
-        reason=texts.told(change.failure) if change.failure else "",
+        reason=texts.translate(change.failure) if change.failure else "",
         seconds=f"{FINISH_S:.0f}",
         **sizes(done, total),
     )

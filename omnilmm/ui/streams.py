@@ -14,12 +14,12 @@ from typing import TextIO
 
 from omnilmm.errors import InputError
 
-MOST_BYTES = 16 * 2**20  # of a question that is piped in
+MAX_BYTES = 16 * 2**20  # of a question that is piped in
 # So Python hands over a byte that is no text in the encoding of the terminal (PEP 383).
 _UNDECODED = range(0xDC80, 0xDD00)
 
 
-def bear_any_text() -> None:
+def configure_streams() -> None:
     """From here on what an encoding cannot show is written as an escape, where the output is in cp1252, say."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -28,7 +28,7 @@ def bear_any_text() -> None:
         sys.stdin.reconfigure(errors="surrogateescape")
 
 
-def can_show(text: str, stream: TextIO) -> bool:
+def can_encode(text: str, stream: TextIO) -> bool:
     """Whether a stream's encoding has every character of a text."""
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")
@@ -53,7 +53,7 @@ def require_text(text: str, what: str) -> str:
     return text
 
 
-def prompted(prompt: str) -> str:
+def read_line(prompt: str) -> str:
     """A typed line, as `input` reads it; the prompt never stands in a file that takes the answers."""
     with suppress(ImportError):  # not on Windows, whose console edits lines itself
         import readline  # noqa: F401, imported, it gives `input` editing and a history of this chat
@@ -75,9 +75,9 @@ def read_piped() -> str:
     Raises:
         InputError: It is empty, too long, or no text.
     """
-    content = b"" if sys.stdin is None else sys.stdin.buffer.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise InputError(f"More than {MOST_BYTES // 2**20} MiB came on standard input; expected a question.")
+    content = b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise InputError(f"More than {MAX_BYTES // 2**20} MiB came on standard input; expected a question.")
     text = _text(content).strip()
     if not text:
         raise InputError("There is no question: give one as an argument, or pipe one in.")

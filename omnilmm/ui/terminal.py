@@ -18,7 +18,7 @@ from omnilmm.images.pixels import open_picture
 from omnilmm.ui.archive import read_conversation_file
 from omnilmm.ui.note import Note
 from omnilmm.ui.photos import is_about_a_photo
-from omnilmm.ui.streams import can_show, one_line, require_text
+from omnilmm.ui.streams import can_encode, one_line, require_text
 from omnilmm.ui.texts import ENGLISH
 
 HELP = """Type a question. Commands:
@@ -177,7 +177,7 @@ class Terminal:
                 self.note("(stopped)")
         if shown:
             self.conversation = asked.with_message("assistant", shown)
-        if shown and not can_show(shown, self.out):
+        if shown and not can_encode(shown, self.out):
             self.note(
                 f"(Some characters are written as escapes: the output is in {self.out.encoding}, which does not have "
                 "them. Set PYTHONIOENCODING=utf-8 for all characters.)"

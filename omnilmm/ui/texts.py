@@ -48,8 +48,8 @@ class Texts(BaseModel):
     upload: str
     undo: str
     edit: str
-    go_on: str
-    go_on_question: str
+    continue_answer: str
+    continue_question: str
     save: str
     cancel: str
     copy_answer: str
@@ -146,7 +146,7 @@ class Texts(BaseModel):
     ways_out: dict[str, str]
     sentences: dict[str, str]
 
-    def told(self, said: str | Exception) -> str:
+    def translate(self, said: str | Exception) -> str:
         """What the engine says, in this language and with what a page has; as it is where nobody has translated it."""
         return worded(self._translated(said.message if isinstance(said, OmniLMMError) else str(said)), self._way_out)
 
@@ -166,11 +166,11 @@ class Texts(BaseModel):
         """Which model answers, on what, with which numbers, and why; what it really takes."""
         device, dtype = engine.device, engine.dtype
         memory = self.of_memory.format(size=_size(engine.memory_bytes)) if engine.memory_bytes else ""
-        why = self.told(dtype.reason)
+        why = self.translate(dtype.reason)
         return self.on_device.format(
             model=engine.card.title,
             device=device.value,
-            device_reason=self.told(device.reason),
+            device_reason=self.translate(device.reason),
             dtype=dtype.value,
             dtype_reason=f"{why}; {self.slower}" if dtype.value in QUANTISED else why,
             memory=memory,
@@ -179,7 +179,7 @@ class Texts(BaseModel):
     def starting_line(self, card: ModelCard, progress: Progress, failure: Exception | None) -> str:
         """In place of `model_line` while the model is not there yet."""
         if failure is not None:
-            return self.not_loaded.format(model=card.title, reason=self.told(failure))
+            return self.not_loaded.format(model=card.title, reason=self.translate(failure))
         if progress.stage == "downloading" and progress.total:
             return self.downloading.format(model=card.title, **sizes(progress.done, progress.total))
         return self.loading_line.format(model=card.title)
@@ -189,7 +189,7 @@ class Texts(BaseModel):
         size = [self.parameters.format(count=self._count(card.parameters))] if card.parameters else []
         licence = f"[{card.licence}]({card.licence_url})" if card.licence_url else card.licence
         facts = [*size, self.context_tokens.format(count=card.context), licence]
-        said = (self.told(card.note), " · ".join(facts), self.told(card.statement))
+        said = (self.translate(card.note), " · ".join(facts), self.translate(card.statement))
         return "\n\n".join(part for part in said if part)
 
     def first_screen(self, card: ModelCard) -> str:
@@ -204,10 +204,10 @@ class Texts(BaseModel):
         """The small line under an answer; empty for none."""
         if note is None:
             return ""
-        parts = [self.stopped] if note.stopped else self._told(note)
+        parts = [self.stopped] if note.stopped else self._note_parts(note)
         return " · ".join([*parts, self.set_aside] if note.set_aside else parts)
 
-    def _told(self, note: Note) -> list[str]:
+    def _note_parts(self, note: Note) -> list[str]:
         match note.event:
             case Finished():
                 return [self._finished(note.event)]
@@ -243,8 +243,8 @@ class Texts(BaseModel):
 
     def _growing(self, event: TextDelta | Preview, tokens_per_s: float) -> list[str]:
         """How long an answer is so far, and how fast it grows."""
-        told = [self.grown.format(count=event.new_tokens)] if event.new_tokens else []
-        return [*told, self.speed.format(tokens=_figures(tokens_per_s))] if tokens_per_s else told
+        parts = [self.grown.format(count=event.new_tokens)] if event.new_tokens else []
+        return [*parts, self.speed.format(tokens=_figures(tokens_per_s))] if tokens_per_s else parts
 
     def _finished(self, event: Finished) -> str:
         """What an answer took, and what went differently than wished."""

@@ -76,7 +76,7 @@ def refusal(model: str) -> str:
         load_engine(model, device="cpu")
     line = str(refused.value)
     assert "\n" not in line
-    assert texts.texts_in("zh").told(line) != line
+    assert texts.texts_in("zh").translate(line) != line
     return line
 
 

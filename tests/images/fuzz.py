@@ -25,7 +25,7 @@ from omnilmm.images.pixels import open_picture
 from tests.images import corpus
 
 MOST_CHARACTERS = 300
-LOOK_S = 0.005
+POLL_S = 0.005
 SHOWN = 15
 
 
@@ -65,7 +65,7 @@ class _Decoders:
         done = threading.Event()
 
         def run() -> None:
-            while not done.wait(LOOK_S):
+            while not done.wait(POLL_S):
                 self.look()
 
         thread = threading.Thread(target=run)

@@ -108,9 +108,9 @@ def test_an_answer_that_was_cut_off_can_be_continued(visit: Visit, able: Site) -
     visitor.answered()
     visitor.until(lambda: ENGLISH.length_limit in visitor.note)
     able.engine.script = echo
-    visitor.page.locator("#go-on").click()
-    assert visitor.answered(2) == ENGLISH.go_on_question
-    expect(visitor.page.locator("#go-on")).to_be_hidden()
+    visitor.page.locator("#continue-answer").click()
+    assert visitor.answered(2) == ENGLISH.continue_question
+    expect(visitor.page.locator("#continue-answer")).to_be_hidden()
 
 
 def test_the_conversation_for_reading(visitor: Visitor, tmp_path: Path) -> None:

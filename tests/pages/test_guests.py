@@ -72,7 +72,7 @@ def test_a_file_that_is_too_large_is_refused(visit: Visit, tmp_path: Path, engin
 def test_beyond_the_queue_people_are_told_and_keep_their_question(
     visit: Visit, engine: LocalEngine, pace: Pace
 ) -> None:
-    page = TalkPage(ModelProvider.holding(engine), most_answers=1)
+    page = TalkPage(ModelProvider.holding(engine), max_answers=1)
     address = launch(page.demo, port=0)
     try:
         first, second = visit(address), visit(address)

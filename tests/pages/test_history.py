@@ -44,14 +44,14 @@ Open = Callable[..., Page]
 
 def test_past_chats_are_kept_opened_and_deleted(visit: Callable[..., Visitor], site: Site) -> None:
     def restart(_: Any) -> None:
-        for other in site.page.visits:
-            site.page.visits.keeper.forget(other.key)
-        site.page.visits._visits.clear()
+        for other in site.page.visitors:
+            site.page.visitors.store.delete(other.key)
+        site.page.visitors._visitors.clear()
 
     keep_open_and_delete(visit(), visit(), restart, SAMPLES["circle"], SAMPLES["stars"])
     shown = [state.config_values for state in site.page.demo.state_holder.session_data.values()]
     widgets = site.page.widgets
-    kept = [values.get(widget._id) for values in shown for widget in (widgets.sheet, widgets.sheet_before)]
+    kept = [values.get(widget._id) for values in shown for widget in (widgets.record, widgets.previous_record)]
     assert any(kept), "the browser was given something"
     assert all(not value["props"].get("value") for value in kept if value), "Gradio still has what the browser keeps"
 

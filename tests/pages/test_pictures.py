@@ -57,7 +57,7 @@ def test_pictures_dropped_or_pasted_anywhere_are_attached_and_what_is_none_is_sa
         expect(visitor.attached).to_have_count(count)
     drop(visitor.page, visitor.page.locator("#chat"), tmp_path / "notes.txt")
     expect(visitor.notice).to_have_text(
-        ENGLISH.told(f"notes.txt: This file is not a picture that can be read. {EXPECTED}")
+        ENGLISH.translate(f"notes.txt: This file is not a picture that can be read. {EXPECTED}")
     )
     expect(visitor.page.locator("[data-dropping]")).to_have_count(0)
     visitor.box.press("End")

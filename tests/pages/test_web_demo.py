@@ -359,7 +359,7 @@ def test_closing_the_tab_frees_the_model(visitor: Visitor, site: Site, pace: Pac
     visitor.sample(PICTURE)
     pace.allow(4)
     visitor.until(lambda: bool(visitor.answer))
-    people = len(site.page.visits)
+    people = len(site.page.visitors)
     visitor.page.close()
     assert pace.was_closed()
     passes = pace.passes
@@ -370,7 +370,7 @@ def test_closing_the_tab_frees_the_model(visitor: Visitor, site: Site, pace: Pac
     def is_open() -> bool:
         states = list(site.page.demo.state_holder.session_data.values())  # Gradio's own
         chats = [str(state.config_values.get(site.page.widgets.chat._id)) for state in states]
-        return len(site.page.visits) >= people or any(SAMPLES[PICTURE].question in chat for chat in chats)
+        return len(site.page.visitors) >= people or any(SAMPLES[PICTURE].question in chat for chat in chats)
 
     end = time.monotonic() + PATIENCE_MS / 1000
     while is_open() and time.monotonic() < end:
@@ -394,7 +394,7 @@ def test_after_a_reload_everything_is_back_also_an_answer_that_was_growing(visit
     visitor.until(lambda: visitor.note.startswith(texts.STOPPED))
     visitor.until(lambda: visitor.questions() == [SAMPLES[CIRCLE].question, SAMPLES[PICTURE].question])
     expect(visitor.pictures).to_have_count(2)
-    expect(visitor.page.locator("#go-on")).to_be_visible()
+    expect(visitor.page.locator("#continue-answer")).to_be_visible()
 
 
 def test_a_question_right_after_a_reload_comes_after_what_was_there(visitor: Visitor, pace: Pace) -> None:
@@ -453,9 +453,9 @@ def test_somebodys_upload_of_a_sample_leaves_the_sample(visit: Visit) -> None:
 def test_a_server_started_anew_says_so_and_goes_on_with_the_text(visitor: Visitor, site: Site) -> None:
     visitor.sample(CIRCLE)
     visitor.answered()
-    for visit in site.page.visits:
-        site.page.visits.keeper.forget(visit.key)
-    site.page.visits._visits.clear()
+    for visit in site.page.visitors:
+        site.page.visitors.store.delete(visit.key)
+    site.page.visitors._visitors.clear()
     visitor.ask("Where is it?")
     visitor.until(lambda: visitor.notice.all_inner_texts() == [texts.RESTORED_TEXT])
     expect(visitor.box).to_have_value("Where is it?")

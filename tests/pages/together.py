@@ -64,7 +64,7 @@ def everything(person: Any, mine: Sample, other: Sample, folder: Path, pace: Pac
     person.press("clear")
     yield
     person.until(lambda: person.questions() == [] and person.pictures.count() == 0)
-    person.take_up(folder / f"{mine.picture.stem}.json")
+    person.load(folder / f"{mine.picture.stem}.json")
     yield
     person.until(lambda: person.answers() == said and person.pictures.count() == 1)
     person.reload()

@@ -163,7 +163,7 @@ class Visitor:
             self.page.locator("#export-json").click()
         download.value.save_as(path)
 
-    def take_up(self, path: Path) -> None:
+    def load(self, path: Path) -> None:
         """Go on with a saved conversation."""
         self.unfold("files")
         self.page.locator("input[type=file][accept='.json']").set_input_files(str(path))

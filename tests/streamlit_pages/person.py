@@ -19,7 +19,7 @@ from streamlit.web.bootstrap import load_config_options
 import web_demo_streamlit
 from omnilmm.engine.events import Engine
 from omnilmm.engine.provider import ModelProvider
-from omnilmm.ui.streamlit_page import engines, serving
+from omnilmm.ui.streamlit_page import server_state, serving
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, drop
 
@@ -36,7 +36,7 @@ class Site:
     def use(self, engine: Engine) -> None:
         """From now on this engine answers everybody."""
         self.engine = engine
-        engines.serve(held(engine))
+        server_state.serve(held(engine))
 
 
 def held(engine: Engine) -> ModelProvider:
@@ -210,7 +210,7 @@ class Person:
             self.button("export-json").click()
         download.value.save_as(path)
 
-    def take_up(self, path: Path) -> None:
+    def load(self, path: Path) -> None:
         """Go on with a saved conversation."""
         self.unfold()
         self.page.locator(".st-key-import input[type=file]").set_input_files(str(path))

@@ -19,7 +19,7 @@ from omnilmm.errors import HardwareError
 from omnilmm.hardware import possible_dtypes
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.photos import offer_label
-from omnilmm.ui.streamlit_page import engines
+from omnilmm.ui.streamlit_page import server_state
 from omnilmm.ui.texts import ENGLISH
 from tests.engine.gate import Gate, provider_of
 from tests.engine.remote_model import LOADING, NOWHERE, on_the_hub
@@ -64,9 +64,9 @@ def test_an_answer_that_was_cut_off_can_be_continued(person: Person, scripted: S
     person.answered()
     person.until(lambda: ENGLISH.length_limit in person.note)
     scripted.script = echo
-    person.press("go-on")
-    assert person.answered(2) == ENGLISH.go_on_question
-    expect(person.button("go-on")).to_have_count(0)
+    person.press("continue-answer")
+    assert person.answered(2) == ENGLISH.continue_question
+    expect(person.button("continue-answer")).to_have_count(0)
 
 
 @pytest.fixture
@@ -86,9 +86,9 @@ def choosing(server: Site, gates: dict[str, Gate]) -> Iterator[dict[str, Gate]]:
     listed = [Listed(card, "int8", card.name == BUILT_IN, 12.0) for card in cards().values()]
     provider = provider_of(gates, BUILT_IN)
     provider.wait()
-    engines.serve(provider, Offer(lambda _: listed, lambda: ["fp32", "int8"]))
+    server_state.serve(provider, Offer(lambda _: listed, lambda: ["fp32", "int8"]))
     yield gates
-    engines.serve(ModelProvider.holding(gates[BUILT_IN].make()))
+    server_state.serve(ModelProvider.holding(gates[BUILT_IN].make()))
 
 
 def select(person: Person, label: str, option: str) -> None:
@@ -181,7 +181,7 @@ def test_a_first_model_that_cannot_be_loaded_leaves_a_page_with_others_to_choose
 ) -> None:
     gates[BUILT_IN].refusal = HardwareError("needs 17.1 GiB, 8.0 GiB are free.")
     listed = [Listed(card, "bf16", True) for card in cards().values()]
-    engines.serve(provider_of(gates, BUILT_IN), Offer(lambda _: listed))
+    server_state.serve(provider_of(gates, BUILT_IN), Offer(lambda _: listed))
     person = visit()
     expect(header(person)).to_contain_text("could not be loaded: needs 17.1 GiB")
     person.ask("Hello")
@@ -199,7 +199,7 @@ def test_a_model_of_the_hub_takes_over(
     """For real: network off, then on, then an answer."""
     listed = [Listed(card, "bf16", False) for card in cards().values()]
     with on_the_hub(tmp_path, monkeypatch) as hub:
-        engines.serve(provide(LOADING, lambda done, total: None), Offer(lambda _: listed, possible_dtypes))
+        server_state.serve(provide(LOADING, lambda done, total: None), Offer(lambda _: listed, possible_dtypes))
         person = visit()
         expect(header(person)).to_contain_text("Built-in model on cpu")
         monkeypatch.setenv("HF_ENDPOINT", NOWHERE)

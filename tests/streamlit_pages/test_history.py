@@ -13,7 +13,7 @@ from tests.streamlit_pages.person import Person, Site
 
 def test_past_chats_are_kept_opened_and_deleted(site: Site, visit: Callable[..., Person]) -> None:
     def restart(person: Person) -> None:
-        visitors.KEEPER.forget(json.loads(person.remembered())["token"])
-        visitors._OPEN.clear()
+        visitors.SESSION_STORE.delete(json.loads(person.remembered())["token"])
+        visitors._VISITORS.clear()
 
     keep_open_and_delete(visit(), visit(), restart, SAMPLES["circle"], SAMPLES["stars"])

@@ -19,7 +19,7 @@ from omnilmm.errors import HardwareError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.streamlit_page import visitor as visitors
-from omnilmm.ui.streamlit_page.visitor import KEEPER
+from omnilmm.ui.streamlit_page.visitor import SESSION_STORE
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate, provider_of
 from tests.pages.together import at_once, everything, picture_tokens, regenerate
@@ -376,8 +376,8 @@ def test_after_a_restart_of_the_server_the_text_is_back(site: Site, person: Pers
     person.sample(CIRCLE)
     person.answered()
     person.until(lambda: SAMPLES[CIRCLE].answer in person.remembered())
-    KEEPER.forget(json.loads(person.remembered())["token"])  # what a new server knows
-    visitors._OPEN.clear()
+    SESSION_STORE.delete(json.loads(person.remembered())["token"])  # what a new server knows
+    visitors._VISITORS.clear()
     person.page.reload()
     person.until(lambda: person.answers() == [SAMPLES[CIRCLE].answer])
     expect(person.notice).to_contain_text(ENGLISH.restored_text)

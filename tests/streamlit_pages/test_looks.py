@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event, TextDelta
-from omnilmm.ui.streamlit_page import engines
+from omnilmm.ui.streamlit_page import server_state
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.looks import LOOKS, RICH, serious
 from tests.pages.visitor import SAMPLES
@@ -86,7 +86,7 @@ def test_beyond_the_queue_people_are_told_and_keep_their_question(
         yield finished("Wait")
 
     server.use(ScriptedEngine(held, capable()))
-    monkeypatch.setattr(engines.SHARED, "most_answers", 1)
+    monkeypatch.setattr(server_state.SERVER, "max_answers", 1)
     first, second = visit(), visit()
     first.ask("Hello")
     first.until(lambda: first.answer == "Wait")

@@ -19,7 +19,7 @@ from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.controls import mode_controls
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.samples import samples
-from omnilmm.ui.streamlit_page import engines, past
+from omnilmm.ui.streamlit_page import past, server_state
 from omnilmm.ui.streamlit_page.visitor import QUESTION, Visitor
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate, provider_of
@@ -32,7 +32,7 @@ PATIENCE_S = 60
 @pytest.fixture
 def engine() -> ScriptedEngine:
     engine = ScriptedEngine()
-    engines.serve(ModelProvider.holding(engine))
+    server_state.serve(ModelProvider.holding(engine))
     return engine
 
 
@@ -124,8 +124,8 @@ def test_stop_keeps_the_part_and_offers_to_go_on(page: AppTest, engine: Scripted
     assert said(page)[1] == "half"
     assert engine.closed == 1
     engine.script = lambda _: [TextDelta("rest"), finished("rest")]
-    answered(page.button(key="go-on").click().run())
-    assert said(page)[2:] == [ENGLISH.go_on_question, "rest"]
+    answered(page.button(key="continue-answer").click().run())
+    assert said(page)[2:] == [ENGLISH.continue_question, "rest"]
 
 
 def test_each_mode_has_its_own_controls_and_they_reach_the_engine(page: AppTest, engine: ScriptedEngine) -> None:
@@ -179,7 +179,7 @@ def test_boxes_are_drawn_and_named(page: AppTest, engine: ScriptedEngine) -> Non
 def test_another_model_takes_over_and_the_conversation_stays(page: AppTest, engine: ScriptedEngine) -> None:
     ask_sample(page)
     other = ScriptedEngine(card=engine.card.model_copy(update={"name": "other", "title": "The other"}))
-    engines.serve(ModelProvider.holding(other))
+    server_state.serve(ModelProvider.holding(other))
     drawn(page.run())
     assert any("The other" in caption.value for caption in page.caption)
     answered(page.button(key="regenerate").click().run())
@@ -192,7 +192,7 @@ def test_the_number_type_is_chosen_with_the_model() -> None:
     provider = provider_of(gates, BUILT_IN)
     provider.wait()
     listed = [Listed(card, "int8", True) for card in cards().values()]
-    engines.serve(provider, Offer(lambda _: listed, lambda: ["fp32", "int8"]))
+    server_state.serve(provider, Offer(lambda _: listed, lambda: ["fp32", "int8"]))
     page = drawn(AppTest.from_file(PROGRAM, default_timeout=PATIENCE_S).run())
     assert page.selectbox(key="dtype").options == [ENGLISH.automatic, "fp32", "int8"]
     assert page.button(key="switch").disabled, "it answers already"

@@ -10,7 +10,7 @@ from omnilmm.ui.texts import ENGLISH
 from tests.ui.scripted import ScriptedEngine
 
 
-def stopped_early(*, gives_back: bool) -> Answering:
+def stopped_early(*, restores_question: bool) -> Answering:
     session = Session()
 
     def waits(_: object) -> list[Progress]:
@@ -18,14 +18,14 @@ def stopped_early(*, gives_back: bool) -> Answering:
         return [Progress("waiting", total=1)] * 9
 
     drafts = session.ask(ScriptedEngine(waits), ("?",), Sampling())
-    answering = Answering(session, lambda: drafts, gives_back=gives_back)
+    answering = Answering(session, lambda: drafts, restores_question=restores_question)
     assert answering.done.wait(10)
     return answering
 
 
 def test_only_a_question_from_the_box_is_said_to_be_back_in_it() -> None:
-    assert [stopped_early(gives_back=back).outcome for back in (True, False)] == ["withdrawn"] * 2
-    assert [stopped_early(gives_back=back).notice for back in (True, False)] == [
+    assert [stopped_early(restores_question=back).outcome for back in (True, False)] == ["cancelled"] * 2
+    assert [stopped_early(restores_question=back).notice for back in (True, False)] == [
         ENGLISH.withdrawn,
         ENGLISH.stopped_early,
     ]

@@ -87,7 +87,7 @@ def test_an_answer_cannot_hold_a_picture() -> None:
 
 
 def test_a_file_that_is_too_large_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MOST_BYTES", 10)
+    monkeypatch.setattr(archive, "MAX_BYTES", 10)
     with pytest.raises(InputError, match="may have"):
         read_conversation(document())
 
@@ -102,7 +102,7 @@ def test_markdown_is_one_file_to_read() -> None:
 
 
 def test_pictures_of_too_many_pixels_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MOST_PIXELS", 150)
+    monkeypatch.setattr(archive, "MAX_PIXELS", 150)
     conversation = Conversation()
     for colour in ("red", "blue"):
         conversation = conversation.with_message("user", Picture(Image.new("RGB", (10, 10), colour)))

@@ -7,7 +7,7 @@ import pytest
 from omnilmm.catalog import cards
 from omnilmm.engine.options import BeamSearch, Mode, Sampling
 from omnilmm.errors import OptionsError
-from omnilmm.ui.controls import chosen_options, length_control, mode_controls
+from omnilmm.ui.controls import length_control, mode_controls, options_from_controls
 
 CARDS = list(cards().values())
 
@@ -19,7 +19,7 @@ def test_both_ends_and_the_default_of_every_control_work(card, mode: Mode) -> No
     for control in (*mode_controls(card, mode), length):
         for value in (control.limit.low, control.limit.high, control.default):
             chosen = int(value) if control.limit.whole and value is not None else value
-            assert chosen_options(card, mode, {control.name: chosen})
+            assert options_from_controls(card, mode, {control.name: chosen})
     assert length.limit.high < card.context
     assert length.default is not None
     assert length.default <= length.limit.high
@@ -39,9 +39,9 @@ def test_defaults_are_the_models() -> None:
 
 def test_a_text_field_is_a_number_or_nothing() -> None:
     card = CARDS[0]
-    assert chosen_options(card, "sampling", {"seed": " 7 "}).seed == 7  # type: ignore[union-attr]
-    assert chosen_options(card, "sampling", {"seed": " "}).seed is None  # type: ignore[union-attr]
+    assert options_from_controls(card, "sampling", {"seed": " 7 "}).seed == 7  # type: ignore[union-attr]
+    assert options_from_controls(card, "sampling", {"seed": " "}).seed is None  # type: ignore[union-attr]
     with pytest.raises(OptionsError, match="seed"):
-        chosen_options(card, "sampling", {"seed": "seven"})
-    assert isinstance(chosen_options(card, "sampling", {}), Sampling)
-    assert isinstance(chosen_options(card, "beam", {"beams": 5}), BeamSearch)
+        options_from_controls(card, "sampling", {"seed": "seven"})
+    assert isinstance(options_from_controls(card, "sampling", {}), Sampling)
+    assert isinstance(options_from_controls(card, "beam", {"beams": 5}), BeamSearch)

@@ -12,9 +12,9 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.options import Sampling
 from omnilmm.errors import InputError
 from omnilmm.ui.access import account_in
-from omnilmm.ui.past import LOSSLESS_PIXELS, Chat, names_in, read_opened, sheet
+from omnilmm.ui.past import LOSSLESS_PIXELS, Chat, chat_record, names_in, read_opened
 from omnilmm.ui.session import Session
-from omnilmm.ui.session_store import Memory
+from omnilmm.ui.session_store import BrowserState
 from tests.ui.scripted import ScriptedEngine
 
 SMALL = Picture(Image.effect_noise((40, 30), 90).convert("RGB"))
@@ -29,7 +29,7 @@ TALK = (
 
 
 def given(kept: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """What `assets/history.js` makes of a sheet when the chat is opened."""
+    """What `assets/history.js` makes of a chat_record when the chat is opened."""
     document = json.loads(json.dumps(kept["document"]))
     names = []
     for part in (part for message in document["messages"] for part in message["content"]):
@@ -40,22 +40,22 @@ def given(kept: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def test_a_chat_comes_back_as_it_was() -> None:
-    kept = sheet(Chat("one"), TALK)
+    kept = chat_record(Chat("one"), TALK)
     assert len(kept["pictures"]) == 2, "a picture that was shown twice is sent once"
     opened = read_opened(given(kept, has=["x"]))
     back = opened.conversation
     assert (opened.chat.id, opened.has, back.system) == ("one", ("x",), "Be brief.")
     assert [message.text for message in back.messages] == [message.text for message in TALK.messages]
     assert back.pictures[0] == SMALL and back.pictures[2].image.size == LARGE.image.size
-    again = sheet(opened.chat, back, has=kept["pictures"])
+    again = chat_record(opened.chat, back, has=kept["pictures"])
     assert again["document"] == kept["document"] and again["pictures"] == {}, "a photo was sent once more"
 
 
 def test_only_what_the_browser_lacks_is_sent() -> None:
-    kept = sheet(Chat("one"), TALK, has=[SMALL.digest])
+    kept = chat_record(Chat("one"), TALK, has=[SMALL.digest])
     assert list(kept["pictures"]) == [LARGE.digest]
     assert len(kept["pictures"][LARGE.digest]["thumbnail"]) < 10_000
-    nothing = sheet(Chat("one"), TALK, has=[SMALL.digest, LARGE.digest])
+    nothing = chat_record(Chat("one"), TALK, has=[SMALL.digest, LARGE.digest])
     assert len(json.dumps(nothing)) < 1500
 
 
@@ -82,28 +82,28 @@ def test_a_new_chat_is_another_one_and_a_turn_is_not() -> None:
     session, engine = Session(), ScriptedEngine()
     first = session.chat.id
     list(session.ask(engine, ("Hello",), Sampling()))
-    list(session.again(engine, Sampling()))
+    list(session.regenerate(engine, Sampling()))
     session.undo()
-    assert session.chat.id == session.kept.chat.id == first
+    assert session.chat.id == session.snapshot.chat.id == first
     session.clear()
     second = session.chat.id
     assert second != first
-    session.take_up(TALK)
+    session.load(TALK)
     assert session.chat.id not in (first, second)
-    session.take_up(TALK, chat=Chat("one"))
+    session.load(TALK, chat=Chat("one"))
     assert session.chat.id == "one"
 
 
 def test_the_text_alone_never_takes_the_place_of_the_whole() -> None:
-    memory = Memory.read(Memory.of("token", "en", TALK, Chat("one")).model_dump_json())
+    memory = BrowserState.read(BrowserState.of("token", "en", TALK, Chat("one")).model_dump_json())
     session = Session()
-    session.take_up(memory.conversation("[gone]"), chat=memory.lost_chat)
-    kept = session.kept
-    assert kept.chat.id != "one" and kept.chat.text_of == "one" and sheet(kept.chat, kept.conversation) == {}
-    again = Memory.read(Memory.of("token", "en", kept.conversation, kept.chat).model_dump_json())
-    assert again.lost_chat.text_of == "one", "the server was started anew once more"
+    session.load(memory.conversation("[gone]"), chat=memory.text_only_chat)
+    kept = session.snapshot
+    assert kept.chat.id != "one" and kept.chat.text_of == "one" and chat_record(kept.chat, kept.conversation) == {}
+    again = BrowserState.read(BrowserState.of("token", "en", kept.conversation, kept.chat).model_dump_json())
+    assert again.text_only_chat.text_of == "one", "the server was started anew once more"
     list(session.ask(ScriptedEngine(), ("And now?",), Sampling()))
-    assert sheet(session.chat, session.conversation) and session.chat.text_of == ""
+    assert chat_record(session.chat, session.conversation) and session.chat.text_of == ""
 
 
 def test_whose_cookie_it_is() -> None:
@@ -112,6 +112,6 @@ def test_whose_cookie_it_is() -> None:
 
 
 def test_a_chat_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnilmm.ui.past.MOST_BYTES", 1000)
-    assert sheet(Chat("one"), TALK) == {"chat": "one"}
-    assert "document" in sheet(Chat("one"), TALK, has=[SMALL.digest, LARGE.digest])
+    monkeypatch.setattr("omnilmm.ui.past.MAX_BYTES", 1000)
+    assert chat_record(Chat("one"), TALK) == {"chat": "one"}
+    assert "document" in chat_record(Chat("one"), TALK, has=[SMALL.digest, LARGE.digest])

@@ -55,7 +55,7 @@ def test_a_turn_is_shown_as_it_grows_and_kept() -> None:
     session = Session()
     drafts = list(session.ask(ScriptedEngine(), ("one two three",), OPTIONS))
     assert [draft.text for draft in drafts] == ["", "one", "one two", "one two three", "one two three"]
-    assert [draft.state for draft in drafts] == ["growing"] * 4 + ["kept"]
+    assert [draft.state for draft in drafts] == ["generating"] * 4 + ["completed"]
     assert spoken(session) == ["one two three", "one two three"]
     assert said(session.notes) == ["0.5 s to first word · 4 tokens/s · 10 text tokens · 25 picture tokens"]
     assert not session.busy
@@ -79,8 +79,8 @@ def test_a_model_of_one_picture_sees_the_newest_and_says_so() -> None:
     assert [len(conversation.messages) for conversation, _ in engine.asked] == [1, 3, 1, 3]
     assert [texts.SET_ASIDE in note for note in said(session.notes)] == [False, False, True, False]
     assert len(session.conversation.messages) == 8
-    list(session.again(engine, OPTIONS))
-    list(session.again(engine, OPTIONS))
+    list(session.regenerate(engine, OPTIONS))
+    list(session.regenerate(engine, OPTIONS))
     assert len(engine.asked[-1][0].messages) == 3
     assert len(session.conversation.messages) == 8
 
@@ -141,7 +141,7 @@ def test_stop_keeps_what_was_said_and_closes_the_engine() -> None:
     drafts = session.ask(engine, ("?",), OPTIONS)
     assert [next(drafts).text for _ in range(3)] == ["", "a", "ab"]
     session.stop()
-    assert [draft.state for draft in drafts] == ["kept"]
+    assert [draft.state for draft in drafts] == ["completed"]
     assert engine.closed == 1
     assert spoken(session) == ["?", "abc"]  # the word that was on its way when Stop came
     assert said(session.notes) == [texts.STOPPED]
@@ -152,7 +152,7 @@ def test_stop_before_the_first_word_withdraws_the_question() -> None:
     drafts = session.ask(ScriptedEngine(lambda _: [Progress("waiting", total=1)] * 9), ("?",), OPTIONS)
     next(drafts)
     session.stop()
-    assert [draft.state for draft in drafts] == ["withdrawn"]
+    assert [draft.state for draft in drafts] == ["cancelled"]
     assert spoken(session) == []
 
 
@@ -165,7 +165,7 @@ def test_a_failure_leaves_the_conversation_as_it_was() -> None:
     list(session.ask(engine, ("one",), OPTIONS))
     before = session.conversation
     engine.script = fail
-    for turn in (session.ask(engine, ("two",), OPTIONS), session.again(engine, OPTIONS)):
+    for turn in (session.ask(engine, ("two",), OPTIONS), session.regenerate(engine, OPTIONS)):
         with pytest.raises(RuntimeError, match="fire"):
             list(turn)
         assert session.conversation is before
@@ -178,11 +178,11 @@ def test_a_failure_leaves_the_conversation_as_it_was() -> None:
 def test_again_replaces_the_last_answer_alone() -> None:
     engine, session = ScriptedEngine(), Session()
     with pytest.raises(InputError, match="regenerate"):
-        list(session.again(engine, OPTIONS))
+        list(session.regenerate(engine, OPTIONS))
     list(session.ask(engine, ("one",), OPTIONS))
     list(session.ask(engine, ("two",), OPTIONS))
     engine.script = lambda _: [TextDelta("new"), finished("new")]
-    list(session.again(engine, OPTIONS))
+    list(session.regenerate(engine, OPTIONS))
     assert spoken(session) == ["one", "one", "two", "new"]
     assert len(session.notes) == 2
 
@@ -234,7 +234,7 @@ def test_clear_forgets_the_running_answer_too() -> None:
     session.clear()
     assert slow.engine.closed == 1
     slow.thread.join(5)
-    assert slow.drafts[-1].state == "forgotten"
+    assert slow.drafts[-1].state == "discarded"
     assert spoken(session) == []
 
 
@@ -340,9 +340,9 @@ def test_a_cut_answer_can_go_on_and_a_whole_one_cannot() -> None:
         yield finished("half", reason="length")
 
     session = talked("one")
-    assert not session.can_go_on and not Session().can_go_on
+    assert not session.can_continue and not Session().can_continue
     list(session.ask(ScriptedEngine(cut), ("two",), OPTIONS))
-    assert session.can_go_on
+    assert session.can_continue
 
 
 def test_the_system_prompt_counts_from_the_next_question_and_outlives_a_new_chat() -> None:
@@ -362,7 +362,7 @@ def test_the_system_prompt_counts_from_the_next_question_and_outlives_a_new_chat
 def test_a_conversation_can_be_taken_up_and_another_model_goes_on_with_it() -> None:
     first, second, session = ScriptedEngine(), ScriptedEngine(), talked("old")
     imported = Conversation().with_message("user", RED, "one").with_message("assistant", "1")
-    session.take_up(imported)
+    session.load(imported)
     assert session.conversation == imported and session.notes == (None,)
     list(session.ask(first, ("two",), OPTIONS))
     list(session.ask(second, ("three",), OPTIONS))
@@ -390,7 +390,7 @@ def asked_after(change: str) -> Conversation:
         list(session.edit(engine, 2, ("other",), OPTIONS))
     elif change == "import":
         turns = Conversation().with_message("user", BLUE, "a").with_message("assistant", "1")
-        session.take_up(turns.with_message("user", "b").with_message("assistant", "2"))
+        session.load(turns.with_message("user", "b").with_message("assistant", "2"))
     list(session.ask(engine, ("three",), OPTIONS))
     return engine.asked[-1][0]
 
@@ -425,22 +425,24 @@ def test_after_a_model_of_several_pictures_one_of_one_goes_on_with_the_newest() 
 def sampled(session: Session, number: int, engine: ScriptedEngine | None = None) -> list[Draft]:
     """Click a sample."""
     parts = (open_picture(samples()[number].picture), samples()[number].question)
-    return list(session.ask_anew(engine or ScriptedEngine(), parts, OPTIONS))
+    return list(session.ask_in_new_chat(engine or ScriptedEngine(), parts, OPTIONS))
 
 
 def test_a_sample_is_asked_in_a_new_chat_and_undo_brings_the_one_before_back() -> None:
     engine, session = ScriptedEngine(), talked("mine")
-    before = session.kept
+    before = session.snapshot
     drafts = sampled(session, 0, engine)
-    assert all(draft.is_anew for draft in drafts) and session.reopens
+    assert all(draft.starts_new_chat for draft in drafts) and session.reopens
     assert len(engine.asked[0][0].messages) == 1, "the model sees the sample alone"
     assert spoken(session) == [samples()[0].question] * 2
     list(session.ask(engine, ("and?",), OPTIONS))
     assert not session.reopens
     session.undo()
-    assert session.reopens and not sampled(session, 1)[-1].is_anew, "nothing of the visitor's own was in the first one"
+    assert session.reopens and not sampled(session, 1)[-1].starts_new_chat, (
+        "nothing of the visitor's own was in the first one"
+    )
     assert session.undo().text == samples()[1].question
-    assert session.kept == before and not session.reopens
+    assert session.snapshot == before and not session.reopens
     sampled(session, 0)
     session.clear()
     assert session.earlier is None
@@ -452,17 +454,17 @@ def test_a_sample_that_fails_or_is_stopped_leaves_the_chat_as_it_was() -> None:
         raise RuntimeError("boom")
 
     session = talked("mine")
-    before = session.kept
+    before = session.snapshot
     with pytest.raises(RuntimeError):
         sampled(session, 0, ScriptedEngine(fails))
-    assert session.kept == before
+    assert session.snapshot == before
 
     def stopped(_: Conversation) -> Iterator[Event]:
         session.stop()
         yield Progress("reading")
 
-    assert sampled(session, 0, ScriptedEngine(stopped))[-1].state == "withdrawn"
-    assert session.kept == before
+    assert sampled(session, 0, ScriptedEngine(stopped))[-1].state == "cancelled"
+    assert session.snapshot == before
 
 
 def test_each_turn_about_a_photo_says_so_where_the_model_knows_drawings_only() -> None:

@@ -57,7 +57,7 @@ def test_while_it_starts_the_download_is_shown_in_sizes() -> None:
 
 def test_an_answer_that_a_change_of_models_cut_off_says_so_and_can_go_on() -> None:
     note = Note(finished("half", reason="switched"))
-    assert texts.note(note) == "stopped: another model takes over" and note.can_go_on
+    assert texts.note(note) == "stopped: another model takes over" and note.can_continue
 
 
 def gaps(value: object) -> object:
@@ -115,14 +115,14 @@ def refusals() -> Iterator[str]:
 def test_what_the_engine_says_is_told_in_the_visitors_language() -> None:
     chinese = texts.texts_in("zh")
     for sentence in refusals():
-        told = chinese.told(sentence)
+        told = chinese.translate(sentence)
         assert re.search("[\u4e00-\u9fff]", told), told
-        assert texts.texts_in("en").told(sentence) == sentence
+        assert texts.texts_in("en").translate(sentence) == sentence
     assert (
-        chinese.told("holiday.png: This picture file is empty (0 bytes).")
+        chinese.translate("holiday.png: This picture file is empty (0 bytes).")
         == "holiday.png: 这个图片文件是空的（0 字节）。"
     )
-    assert chinese.told("nobody has translated this") == "nobody has translated this"
+    assert chinese.translate("nobody has translated this") == "nobody has translated this"
 
 
 SMALL = HardwareError(
@@ -135,12 +135,12 @@ SMALL = HardwareError(
 def test_the_way_out_of_an_error_is_what_its_door_has() -> None:
     """Flags in the terminal; on a page its choices, and models by their titles."""
     assert "try --dtype int8 (9.4 GiB) or --model minicpm-v-2 --dtype int4 or --device balanced. No" in str(SMALL)
-    assert texts.texts_in("en").told(SMALL) == (
+    assert texts.texts_in("en").translate(SMALL) == (
         "X in bf16 needs more than 17.1 GiB, 15.0 GiB are free on cpu: try the number type int8 (9.4 GiB) or the model "
         "MiniCPM-V 2.0 with the number type int4 or the device balanced (whoever runs this page can choose it). "
         "Nothing was fetched."
     )
-    assert texts.texts_in("zh").told(SMALL) == (
+    assert texts.texts_in("zh").translate(SMALL) == (
         "X 用 bf16 需要 17.1 GiB 以上，cpu 上可用 15.0 GiB：请尝试数值类型 int8 (9.4 GiB) 或 "
         "模型 MiniCPM-V 2.0（数值类型 int4） 或 设备 balanced（由运行此页面的人选择）。没有下载任何内容。"
     )
@@ -164,7 +164,7 @@ def test_no_page_names_a_flag(refused: Callable[[], object], monkeypatch: pytest
         refused()
     assert " --" in str(error.value), "as the terminal has it"
     for code in texts.CODES:
-        told = texts.texts_in(code).told(error.value)
+        told = texts.texts_in(code).translate(error.value)
         assert "--" not in told and "⟦" not in told
     assert re.search("[\u4e00-\u9fff]", told)
 

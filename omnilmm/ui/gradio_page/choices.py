@@ -8,76 +8,76 @@ import gradio as gr
 
 from omnilmm.engine.options import Mode
 from omnilmm.errors import OmniLMMError
-from omnilmm.ui.gradio_page.shared import Painted, Shared, merged
-from omnilmm.ui.gradio_page.visits import Visit
+from omnilmm.ui.gradio_page.context import PageContext, Updates, merged
+from omnilmm.ui.gradio_page.visitors import Visitor
 from omnilmm.ui.gradio_page.widgets import MODES
 
 
 class Choices:
     """Handlers; see their wiring in `page.Page`."""
 
-    def __init__(self, shared: Shared) -> None:
-        self.shared = shared
+    def __init__(self, context: PageContext) -> None:
+        self.context = context
 
-    def switch(self, request: gr.Request, name: Any, dtype: Any) -> Painted:
+    def switch(self, request: gr.Request, name: Any, dtype: Any) -> Updates:
         """Another model shall answer, for everybody: begins it, `show_model` tells how it goes."""
-        visit, notice = self.shared.visit(request), ""
-        provider, offer = self.shared.provider, self.shared.offer
+        visitor, notice = self.context.visitor(request), ""
+        provider, offer = self.context.provider, self.context.offer
         if offer is not None:
             try:
                 provider.switch(name, dtype, offer.fits(provider, name))
             except OmniLMMError as error:
-                notice = visit.session.texts.told(error)
-        return self.shared.paint(visit, notice=notice)
+                notice = visitor.session.texts.translate(error)
+        return self.context.render(visitor, notice=notice)
 
-    def switch_to_best(self, request: gr.Request) -> Painted:
+    def switch_to_best(self, request: gr.Request) -> Updates:
         """The best model that fits shall answer."""
-        offer = self.shared.offer
-        best = offer.best(self.shared.provider) if offer is not None else None
+        offer = self.context.offer
+        best = offer.best(self.context.provider) if offer is not None else None
         return self.switch(request, best.card.name if best else None, "auto")
 
-    def cancel(self, request: gr.Request) -> Painted:
+    def cancel(self, request: gr.Request) -> Updates:
         """The model of now stays."""
-        if self.shared.offer is not None:
-            self.shared.provider.cancel()
-        return self.shared.model(self.shared.visit(request))
+        if self.context.offer is not None:
+            self.context.provider.cancel()
+        return self.context.model(self.context.visitor(request))
 
-    def show_model(self, request: gr.Request) -> Painted:
+    def show_model(self, request: gr.Request) -> Updates:
         """Whatever there is to say about the model; after a change, whoever began it, also what the new one can.
 
-        Painted anew each time: what another handler painted may reach the browser after what is newer.
+        Rendered again each time: what another handler renders may reach the browser after what is newer.
         """
-        visit = self.shared.visit(request)
-        before = visit.model
-        painted = self.shared.model(visit)
-        if before == self.shared.state():
-            return painted
-        return merged(painted, self.settings(visit), self.shared.talk(visit))
+        visitor = self.context.visitor(request)
+        before = visitor.model
+        updates = self.context.model(visitor)
+        if before == self.context.state():
+            return updates
+        return merged(updates, self.settings(visitor), self.context.conversation_update(visitor))
 
-    def reset(self) -> Painted:
+    def reset(self) -> Updates:
         """Every setting as the makers of the model chose it."""
-        return self.shared.widgets.defaults(self.shared.provider.card)
+        return self.context.widgets.defaults(self.context.provider.card)
 
     def show_controls(self, mode: Mode) -> list[Any]:
         """Show the controls of a mode alone."""
         return [gr.Column(visible=mode == shown) for shown in MODES]
 
-    def picker(self, visit: Visit) -> Painted:
+    def picker(self, visitor: Visitor) -> Updates:
         """What can be chosen."""
-        provider, offer = self.shared.provider, self.shared.offer
+        provider, offer = self.context.provider, self.context.offer
         if offer is None:
             return {}
-        w, texts, wish = self.shared.widgets, visit.session.texts, provider.wish
+        w, texts, wish = self.context.widgets, visitor.session.texts, provider.wish
         shown = wish.model if wish else provider.card.name  # what was chosen last, also while it is on its way
         picker = w.choices(offer.models(provider), provider.card, shown, offer.better(provider), texts)
         return picker | w.number_types(offer.dtypes(provider), wish.dtype if wish else "auto", texts)
 
-    def settings(self, visit: Visit) -> Painted:
+    def settings(self, visitor: Visitor) -> Updates:
         """What depends on which model answers; the settings at its defaults, unless they are its own already."""
-        w, card = self.shared.widgets, self.shared.provider.card
-        visit.model = self.shared.state()
-        system = gr.update(visible=card.system_prompt, value=visit.session.conversation.system or "")
+        w, card = self.context.widgets, self.context.provider.card
+        visitor.model = self.context.state()
+        system = gr.update(visible=card.system_prompt, value=visitor.session.conversation.system or "")
         known = card.model_copy(update={"parameters": None})  # of a folder they are counted when it is loaded
-        defaults = {} if visit.card == known else w.defaults(card)
-        visit.card = known
-        return merged(defaults, self.picker(visit), {w.system: system, w.about: visit.session.texts.about(card)})
+        defaults = {} if visitor.card == known else w.defaults(card)
+        visitor.card = known
+        return merged(defaults, self.picker(visitor), {w.system: system, w.about: visitor.session.texts.about(card)})

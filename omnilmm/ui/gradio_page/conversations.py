@@ -12,58 +12,58 @@ from omnilmm.conversation import Message
 from omnilmm.errors import OmniLMMError
 from omnilmm.ui import markup
 from omnilmm.ui.archive import read_conversation, to_markdown
-from omnilmm.ui.gradio_page.shared import EMPTY, NOT_EDITING, Painted, Shared
-from omnilmm.ui.gradio_page.visits import Question
+from omnilmm.ui.gradio_page.context import EMPTY, NOT_EDITING, PageContext, Updates
+from omnilmm.ui.gradio_page.visitors import Question
 from omnilmm.ui.samples import is_sample
 
 
 class Conversations:
     """Handlers; see their wiring in `page.Page`."""
 
-    def __init__(self, shared: Shared) -> None:
-        self.shared = shared
+    def __init__(self, context: PageContext) -> None:
+        self.context = context
 
-    def forget(self, request: gr.Request) -> Painted:
+    def forget(self, request: gr.Request) -> Updates:
         """Start over."""
-        visit = self.shared.visit(request)
-        visit.session.clear()
-        self.shared.visits.keep(visit)
-        return self.shared.paint(visit, editing=NOT_EDITING)
+        visitor = self.context.visitor(request)
+        visitor.session.clear()
+        self.context.visitors.save(visitor)
+        return self.context.render(visitor, editing=NOT_EDITING)
 
-    def undo(self, request: gr.Request, box: Question) -> Painted:
+    def undo(self, request: gr.Request, box: Question) -> Updates:
         """Take back the last question; it comes into the box unless there is another one in it.
 
         That of a sample does not, where a chat before it is opened again.
         """
-        visit = self.shared.visit(request)
-        reopens = visit.session.reopens
+        visitor = self.context.visitor(request)
+        reopens = visitor.session.reopens
         try:
-            question = visit.session.undo()
+            question = visitor.session.undo()
         except OmniLMMError as error:
-            return self.shared.paint(visit, notice=visit.session.texts.told(error))
-        self.shared.visits.keep(visit)
+            return self.context.render(visitor, notice=visitor.session.texts.translate(error))
+        self.context.visitors.save(visitor)
         is_left = _holds(box) or (reopens and is_sample(question))
-        return self.shared.paint(visit, question=None if is_left else _boxed(question), editing=NOT_EDITING)
+        return self.context.render(visitor, question=None if is_left else _boxed(question), editing=NOT_EDITING)
 
-    def edit(self, request: gr.Request, number: int, box: Question) -> Painted:
+    def edit(self, request: gr.Request, number: int, box: Question) -> Updates:
         """An earlier question comes into the box."""
-        visit, w = self.shared.visit(request), self.shared.widgets
-        messages = visit.session.conversation.messages
+        visitor, w = self.context.visitor(request), self.context.widgets
+        messages = visitor.session.conversation.messages
         if not 0 <= 2 * number < len(messages):
             return {w.editing: NOT_EDITING}
-        if _holds(box) and visit.aside is None:
-            visit.aside = box
+        if _holds(box) and visitor.stashed is None:
+            visitor.stashed = box
         return {
             w.box: gr.update(value=_boxed(messages[2 * number])),
             w.editing: 2 * number,
-            w.notice: markup.notice_html(visit.session.texts.editing.format(number=number + 1), stays=True),
+            w.notice: markup.notice_html(visitor.session.texts.editing.format(number=number + 1), stays=True),
             w.cancel: gr.update(visible=True),
         }
 
-    def cancel(self, request: gr.Request) -> Painted:
+    def cancel(self, request: gr.Request) -> Updates:
         """No earlier question is edited."""
-        visit, w = self.shared.visit(request), self.shared.widgets
-        question, visit.aside = visit.aside or EMPTY, None
+        visitor, w = self.context.visitor(request), self.context.widgets
+        question, visitor.stashed = visitor.stashed or EMPTY, None
         return {
             w.box: gr.update(value=question),
             w.editing: NOT_EDITING,
@@ -71,30 +71,30 @@ class Conversations:
             w.cancel: gr.update(visible=False),
         }
 
-    def take_up(self, request: gr.Request, path: str) -> Painted:
+    def load(self, request: gr.Request, path: str) -> Updates:
         """Go on with a conversation from a file."""
-        visit = self.shared.visit(request)
+        visitor = self.context.visitor(request)
         try:
-            visit.session.take_up(read_conversation(Path(path).read_bytes()))
-            notice = visit.session.texts.imported
-            self.shared.visits.keep(visit)
+            visitor.session.load(read_conversation(Path(path).read_bytes()))
+            notice = visitor.session.texts.imported
+            self.context.visitors.save(visitor)
         except OmniLMMError as error:
-            notice = visit.session.texts.told(error)
+            notice = visitor.session.texts.translate(error)
         finally:
             Path(path).unlink(missing_ok=True)
-        return self.shared.paint(visit, notice=notice) | self.shared.system(visit)
+        return self.context.render(visitor, notice=notice) | self.context.system(visitor)
 
-    def export_json(self, request: gr.Request) -> Painted:
+    def export_json(self, request: gr.Request) -> Updates:
         """The conversation with its pictures."""
-        conversation = self.shared.visit(request).session.conversation
+        conversation = self.context.visitor(request).session.conversation
         content = {"name": "conversation.json", "type": "application/json", "content": conversation.to_json()}
-        return {self.shared.widgets.file: content}
+        return {self.context.widgets.file: content}
 
-    def export_markdown(self, request: gr.Request) -> Painted:
+    def export_markdown(self, request: gr.Request) -> Updates:
         """The conversation for reading."""
-        session = self.shared.visit(request).session
+        session = self.context.visitor(request).session
         markdown = to_markdown(session.conversation, session.texts)
-        return {self.shared.widgets.file: {"name": "conversation.md", "type": "text/markdown", "content": markdown}}
+        return {self.context.widgets.file: {"name": "conversation.md", "type": "text/markdown", "content": markdown}}
 
 
 def _holds(box: Question | None) -> bool:

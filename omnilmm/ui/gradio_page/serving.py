@@ -19,7 +19,7 @@ from omnilmm.ui.network import HOST, ICON, POLICY, find_port
 
 STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
 SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js"))
-# Uploads that were attached but never sent; what was sent is deleted when its turn is kept.
+# Uploads that were attached but never sent; what was sent is deleted when its turn is saved.
 UPLOADS_CHECKED_S, UPLOADS_KEPT_S = 600, 3600
 
 

@@ -1,4 +1,4 @@
-"""What stands on the Gradio page. Each widget is told what it says by a language, so that it can be told anew."""
+"""The widgets of the Gradio page. Each comes with a function that gives its words in a language: `localize`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.texts import CODES, ENGLISH, Texts, texts_in
 
 MODES: tuple[Mode, ...] = ("sampling", "beam")
-TICK_S, IDLE_S = 0.5, 3.0  # how often a page asks for news of the model: while it changes, and else
+CHANGING_POLL_S, IDLE_POLL_S = 0.5, 3.0  # how often a page asks for news of the model: while it changes, and else
 LATEX = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 ]  # no single $: prices are more frequent in answers than formulas between two of them
 
-Say = Callable[[Texts], dict[str, Any]]
+Localize = Callable[[Texts], dict[str, Any]]
 
 
 class Widgets:
@@ -41,7 +41,7 @@ class Widgets:
     def __init__(self, card: ModelCard, *, switches: bool) -> None:
         # Served from where they are: a copy among the uploads would go with somebody's upload of the same picture.
         gr.set_static_paths([sample.picture for sample in samples()])
-        self.said: list[tuple[Any, Say]] = []
+        self.localized: list[tuple[Any, Localize]] = []
         with gr.Row(elem_id="top"):
             with gr.Column(elem_id="head"):
                 self.header = gr.HTML(elem_id="header")
@@ -55,7 +55,7 @@ class Widgets:
                 show_label=False,
                 container=False,
             )
-        self.ticks = gr.Timer(TICK_S)  # everybody's page, since anybody may choose another model
+        self.timer = gr.Timer(CHANGING_POLL_S)  # everybody's page, since anybody may choose another model
         with gr.Row(elem_id="page"):
             with gr.Column(scale=3, min_width=340, elem_id="talk"):
                 self._talk()
@@ -63,9 +63,9 @@ class Widgets:
                 self._side(card, switches)
         self._hidden()
 
-    def _add(self, kind: Any, say: Say, **fixed: Any) -> Any:
-        widget = kind(**say(ENGLISH), **fixed)
-        self.said.append((widget, say))
+    def _add(self, kind: Any, localize: Localize, **fixed: Any) -> Any:
+        widget = kind(**localize(ENGLISH), **fixed)
+        self.localized.append((widget, localize))
         return widget
 
     def _talk(self) -> None:
@@ -98,7 +98,7 @@ class Widgets:
         )
         with gr.Row(elem_id="actions"):
             self.cancel = self._button("cancel", visible=False)
-            self.go_on = self._button("go_on", visible=False)
+            self.continue_answer = self._button("continue_answer", visible=False)
             self.regenerate = self._button("regenerate")
             self.undo = self._button("undo")
             self.camera = self._button("camera")
@@ -118,12 +118,12 @@ class Widgets:
             self.samples = [(sample, self._sample(sample)) for sample in samples()]
 
     def _button(self, name: str, **more: Any) -> Any:
-        say = lambda texts: {"value": getattr(texts, name)}  # noqa: E731
-        return self._add(gr.Button, say, size="sm", elem_id=name.replace("_", "-"), **more)
+        localize = lambda texts: {"value": getattr(texts, name)}  # noqa: E731
+        return self._add(gr.Button, localize, size="sm", elem_id=name.replace("_", "-"), **more)
 
     def _sample(self, sample: Sample) -> Any:
-        say = lambda texts: {"value": sample.asked_in(texts.code)}  # noqa: E731
-        return self._add(gr.Button, say, icon=sample.picture, elem_classes="sample")
+        localize = lambda texts: {"value": sample.asked_in(texts.code)}  # noqa: E731
+        return self._add(gr.Button, localize, icon=sample.picture, elem_classes="sample")
 
     def _side(self, card: ModelCard, switches: bool) -> None:
         with self._add(gr.Accordion, lambda texts: {"label": texts.settings}, elem_id="settings"):
@@ -148,15 +148,15 @@ class Widgets:
             self.best = gr.Button(visible=False, size="sm", elem_id="best-model")
             self.best_reason = gr.HTML(visible=False, elem_id="best-reason")
             self.picker = self._add(gr.Dropdown, lambda texts: {"label": texts.model}, elem_id="picker")
-            say: Say = lambda texts: {"label": texts.number_type}  # noqa: E731
-            self.dtype = self._add(gr.Dropdown, say, elem_id="dtype", filterable=False)
+            localize: Localize = lambda texts: {"label": texts.number_type}  # noqa: E731
+            self.dtype = self._add(gr.Dropdown, localize, elem_id="dtype", filterable=False)
             self.switch = self._button("switch")
         with self._add(gr.Accordion, lambda texts: {"label": texts.about_model}, elem_id="about", open=False):
             self.about = gr.Markdown(ENGLISH.about(card))
 
     def _settings(self, card: ModelCard) -> None:
-        say: Say = lambda texts: {"label": texts.system_prompt, "info": texts.system_prompt_help}  # noqa: E731
-        self.system = self._add(gr.Textbox, say, elem_id="system", lines=2, visible=card.system_prompt)
+        localize: Localize = lambda texts: {"label": texts.system_prompt, "info": texts.system_prompt_help}  # noqa: E731
+        self.system = self._add(gr.Textbox, localize, elem_id="system", lines=2, visible=card.system_prompt)
         self.mode = self._add(
             gr.Radio,
             lambda texts: {
@@ -181,14 +181,17 @@ class Widgets:
         """What goes between the page's script and the handlers; see `assets/page.js`."""
         self.shown = gr.Number(0, visible=False)  # messages on the page: the server may have lost them
         self.editing = gr.Number(-1, visible=False, precision=0)  # message that the next question takes the place of
-        self.memory = gr.Textbox(visible=False)  # what the browser keeps
+        self.browser_state = gr.Textbox(visible=False)  # what the browser keeps
         self.chosen_language = gr.Textbox(visible=False)
         self.number = gr.Number(0, visible=False, precision=0)  # of the picture or pencil that was clicked
         self.file = gr.JSON(visible=False)  # on its way to the visitor's disk
         self.full = gr.Textbox(visible=False)  # a picture at full size
         self.refused = gr.JSON(visible=False)  # names of files that are no pictures
         self.bad = gr.JSON(visible=False)  # which files in the question box cannot be used
-        self.sheet, self.sheet_before = gr.JSON(visible=False), gr.JSON(visible=False)  # chats for the browser to keep
+        self.record, self.previous_record = (
+            gr.JSON(visible=False),
+            gr.JSON(visible=False),
+        )  # chats for the browser to keep
         self.has = gr.JSON(visible=False)  # which pictures of it the browser has
         self.opened = gr.JSON(visible=False)  # a chat that it kept
         self.keep = gr.Button(visible="hidden", elem_id="do-keep")
@@ -197,14 +200,14 @@ class Widgets:
         self.open = gr.Button(visible="hidden", elem_id="do-open")
         self.look = gr.Button(visible="hidden", elem_id="do-look")
         self.refuse = gr.Button(visible="hidden", elem_id="do-refuse")
-        self.hush = gr.Button(visible="hidden", elem_id="do-hush")
+        self.dismiss = gr.Button(visible="hidden", elem_id="do-dismiss")
         self.take_offer = gr.Button(visible="hidden", elem_id="do-take-offer")
 
     # --- said anew ----------------------------------------------------------------------------------------------------
 
-    def spoken(self, texts: Texts, card: ModelCard) -> dict[Any, Any]:
+    def localize(self, texts: Texts, card: ModelCard) -> dict[Any, Any]:
         """Every widget in another language; values stay."""
-        updates = {widget: gr.update(**say(texts)) for widget, say in self.said}
+        updates = {widget: gr.update(**localize(texts)) for widget, localize in self.localized}
         for control, widget in self._controls(card, texts):
             updates[widget] = gr.update(label=control.label, info=control.help, **_placeholder(control, texts))
         return updates | {self.about: texts.about(card)}

@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit import config
 
 from omnilmm.catalog import ROOT
-from omnilmm.ui.session_store import Memory
+from omnilmm.ui.session_store import BrowserState
 
 _COPY_HTML = """
 <button type="button"></button>
@@ -46,25 +46,25 @@ def copy_button(text: str, label: str, key: str) -> None:
 
 
 # Of a tab, not of the browser: two tabs are two conversations, and what is in one survives F5.
-_MEMORY_JS = """
+_STATE_JS = """
 export default function ({ data, setTriggerValue }) {
   const place = "omnilmm-chat"
   if (data.asks) {
     setTriggerValue("kept", sessionStorage.getItem(place) || "{}")
   } else {
     try {
-      sessionStorage.setItem(place, data.memory)
+      sessionStorage.setItem(place, data.state)
     } catch {  // no room for so long a text: the server alone keeps it
       sessionStorage.removeItem(place)
     }
   }
 }
 """
-_MEMORY = "memory"
-_memory = st.components.v2.component("omnilmm_memory", js=_MEMORY_JS)
+_STATE = "browser-state"
+_state = st.components.v2.component("omnilmm_memory", js=_STATE_JS)
 
 
-def memory(remembered: Memory, on_return: Callable[[Memory], None]) -> None:
+def sync_browser_state(remembered: BrowserState, on_return: Callable[[BrowserState], None]) -> None:
     """Let the browser remember something for this tab, or ask it what it remembers.
 
     Args:
@@ -73,11 +73,11 @@ def memory(remembered: Memory, on_return: Callable[[Memory], None]) -> None:
     """
 
     def returned() -> None:
-        on_return(Memory.read(str(st.session_state[_MEMORY].kept)))
+        on_return(BrowserState.read(str(st.session_state[_STATE].kept)))
 
-    data = {"asks": not remembered.token, "memory": remembered.model_dump_json()}
-    with st.container(key="memory-place"):
-        _memory(key=_MEMORY, data=data, on_kept_change=returned, height="content")
+    data = {"asks": not remembered.token, "state": remembered.model_dump_json()}
+    with st.container(key="browser-state-place"):
+        _state(key=_STATE, data=data, on_kept_change=returned, height="content")
 
 
 _SCRIPT = ROOT / "assets" / "streamlit.js"
@@ -117,5 +117,5 @@ def script(
         on_large([str(name) for name in st.session_state[_SCRIPT_KEY].large or ()], most_mib)
 
     with st.container(key="newest"):
-        sizes = {"most_bytes": most_mib * 2**20}
+        sizes = {"max_bytes": most_mib * 2**20}
         _script(key=_SCRIPT_KEY, data=data | sizes, on_large_change=report, height="content")

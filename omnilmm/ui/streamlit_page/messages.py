@@ -13,12 +13,11 @@ from omnilmm.ui import boxes, seen
 from omnilmm.ui.markup import encoded, plain_markdown, with_dollars
 from omnilmm.ui.note import Note
 from omnilmm.ui.photos import offer_label, offered_for_photos
-from omnilmm.ui.streamlit_page import engines
-from omnilmm.ui.streamlit_page import sidebar as beside
+from omnilmm.ui.streamlit_page import server_state, sidebar
 from omnilmm.ui.streamlit_page.browser import copy_button
 from omnilmm.ui.streamlit_page.visitor import Visitor
 
-LOOK_S = 0.15  # how often the page looks at a growing answer
+POLL_S = 0.15  # how often the page looks at a growing answer
 PICTURE_PIXELS, MARKED_PIXELS = 240, 420
 AVATARS = {"user": ":material/person:", "assistant": ":material/visibility:"}
 CHIPS = ("orange", "blue", "green", "violet", "yellow", "primary")  # near to boxes.COLOURS
@@ -36,10 +35,10 @@ def draw(me: Visitor, engine: Engine) -> None:
             pictures = [picture for before in history.messages[:number] for picture in before.pictures]
             note = me.session.notes[number // 2]
             if note and note.is_photo:
-                _photo_line(me, number, offered_for_photos(engines.SHARED.offer, engines.provider()))
+                _photo_line(me, number, offered_for_photos(server_state.SERVER.offer, server_state.provider()))
             _answer(me, message.text, number, note, pictures)
     is_running = me.answering is not None
-    st.fragment(_growing, run_every=LOOK_S if is_running else None)(me, engine, len(history.messages))
+    st.fragment(_growing, run_every=POLL_S if is_running else None)(me, engine, len(history.messages))
     if history.messages and not is_running:
         _actions(me)
 
@@ -98,7 +97,7 @@ def _photo_line(me: Visitor, number: int, offer: ModelCard | None = None) -> Non
     with st.container(key=f"photo-line-{number}", gap="small"):
         st.warning(me.texts.looks_like_photo, icon=":material/photo_camera:")
         if offer:
-            switch = partial(beside.switch, me, offer.name, "auto")
+            switch = partial(sidebar.switch, me, offer.name, "auto")
             st.button(offer_label(offer, me.texts), key=f"offer-{number}", on_click=switch)
 
 
@@ -122,10 +121,16 @@ def _edit_form(me: Visitor, number: int, message: Message) -> None:
 
 def _actions(me: Visitor) -> None:
     with st.container(key="actions", horizontal=True, gap="small"):
-        if me.session.can_go_on:
-            st.button(me.texts.go_on, key="go-on", icon=":material/play_arrow:", type="tertiary", on_click=me.go_on)
+        if me.session.can_continue:
+            st.button(
+                me.texts.continue_answer,
+                key="continue-answer",
+                icon=":material/play_arrow:",
+                type="tertiary",
+                on_click=me.continue_,
+            )
         for key, label, icon, act in (
-            ("regenerate", me.texts.regenerate, "refresh", me.again),
+            ("regenerate", me.texts.regenerate, "refresh", me.regenerate),
             ("undo", me.texts.undo, "undo", me.undo),
             ("clear", me.texts.clear, "add_comment", me.clear),
         ):

@@ -12,37 +12,35 @@ from omnilmm.ui.markup import plain_markdown
 from omnilmm.ui.network import ICON
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.status import change_line, status
-from omnilmm.ui.streamlit_page import engines, past
-from omnilmm.ui.streamlit_page import messages as talk
-from omnilmm.ui.streamlit_page import sidebar as beside
-from omnilmm.ui.streamlit_page.browser import memory, script
+from omnilmm.ui.streamlit_page import messages, past, server_state, sidebar
+from omnilmm.ui.streamlit_page.browser import script, sync_browser_state
 from omnilmm.ui.streamlit_page.visitor import FILES, QUESTION, Visitor, told, visitor
 
 STYLE = ROOT / "assets" / "streamlit.css"
-TICK_S, IDLE_S = 0.5, 3.0  # how often the page looks for news of the model: while it changes, and else
+CHANGING_POLL_S, IDLE_POLL_S = 0.5, 3.0  # how often the page looks for news of the model: while it changes, and else
 
 
 def draw() -> None:
     """Draw the page for whoever looks at it."""
-    state = engines.state()  # before anything is drawn: what changes meanwhile is drawn anew
-    me, engine = visitor(), engines.provider()
-    engines.SHARED.were_any = True
+    state = server_state.state()  # before anything is drawn: what changes meanwhile is drawn anew
+    me, engine = visitor(), server_state.provider()
+    server_state.SERVER.had_visitors = True
     st.set_page_config(page_title=me.texts.title, page_icon=ICON, layout="centered")
     st.html(STYLE)
-    me.settle()
+    me.finalize_turn()
     me.take_uploads()
-    _tell_news(me)
-    me.keep()
+    _announce_change(me)
+    me.save()
     with st.sidebar:
-        beside.draw(me, engine)
+        sidebar.draw(me, engine)
     with st.container(key="header"):
         st.title(me.texts.title, anchor=False)
-        st.fragment(_model_line, run_every=TICK_S if state[1] else IDLE_S)(me, state)
+        st.fragment(_model_line, run_every=CHANGING_POLL_S if state[1] else IDLE_POLL_S)(me, state)
     if not me.history.messages and me.answering is None:
         st.markdown(me.texts.first_screen(engine.card))
         _samples(me)
-    talk.draw(me, engine)
-    memory(me.memory, me.come_back)
+    messages.draw(me, engine)
+    sync_browser_state(me.browser_state, me.restore)
     past.keep()
     with st.bottom:
         _bottom(me, engine)
@@ -58,8 +56,8 @@ def _bottom(me: Visitor, engine: Engine) -> None:
         language=me.texts.code,
         on_large=me.refuse_large,
     )
-    notice = me.notice or (me.texts.began_anew if me.is_anew else "")
-    for said in filter(None, (notice, me.unfit, me.refused)):
+    notice = me.notice or (me.texts.began_anew if me.starts_new_chat else "")
+    for said in filter(None, (notice, me.options_error, me.refused)):
         st.warning(said, icon=":material/info:")
     # Files from anywhere on the page come here at once, `assets/streamlit.js` brings them; the question box would give
     # them only with the question.
@@ -82,19 +80,19 @@ def _model_line(me: Visitor, drawn: tuple[int, bool]) -> None:
         me: who looks.
         drawn: for which state of the model the rest of the page was drawn.
     """
-    provider = engines.provider()
-    if engines.state() != drawn:
+    provider = server_state.provider()
+    if server_state.state() != drawn:
         st.rerun()  # the whole page, once: what can be set, and how often to look, is another now
     with st.container(gap="xsmall"):
         for line in filter(None, status(provider, me.texts)):
             st.caption(plain_markdown(line))
-    if engines.SHARED.offer and provider.change and provider.change.can_be_cancelled:
+    if server_state.SERVER.offer and provider.change and provider.change.can_be_cancelled:
         st.button(me.texts.cancel_change, key="cancel-change", on_click=_cancel)
 
 
-def _tell_news(me: Visitor) -> None:
+def _announce_change(me: Visitor) -> None:
     """How a change of models ended, wherever on the page one is."""
-    news = engines.provider().news
+    news = server_state.provider().news
     is_new = news is not None and news.is_over and news is not me.news and me.is_drawn
     if is_new and (line := change_line(news, me.texts)):
         st.toast(plain_markdown(line), duration="long")
@@ -102,7 +100,7 @@ def _tell_news(me: Visitor) -> None:
 
 
 def _cancel() -> None:
-    engines.provider().cancel()
+    server_state.provider().cancel()
 
 
 def _samples(me: Visitor) -> None:
@@ -117,7 +115,7 @@ def _samples(me: Visitor) -> None:
 
 @told
 def _ask(me: Visitor, sample: Sample) -> None:
-    me.ask_anew(open_picture(sample.picture), sample.asked_in(me.texts.code))
+    me.ask_in_new_chat(open_picture(sample.picture), sample.asked_in(me.texts.code))
 
 
 def _pending(me: Visitor, engine: Engine) -> None:
@@ -125,9 +123,9 @@ def _pending(me: Visitor, engine: Engine) -> None:
     with st.container(key="pending", horizontal=True, gap="small", vertical_alignment="bottom"):
         for number, picture in enumerate(me.pending):
             with st.container(width="content", gap=None):
-                talk.show_picture(picture, me, 100)
+                messages.show_picture(picture, me, 100)
                 with st.container(horizontal=True, gap="small"):
-                    talk.seen_button(picture, me, engine, f"pending-seen-{number}")
+                    messages.seen_button(picture, me, engine, f"pending-seen-{number}")
                     st.button("✕", key=f"drop-{number}", type="tertiary", on_click=me.drop, args=(picture,))
         with st.popover(me.texts.camera, icon=":material/photo_camera:", type="tertiary", key="camera-open"):
             st.camera_input(me.texts.take_photo, key="camera", on_change=lambda: _photo(me))

@@ -20,7 +20,7 @@ export default function ({ data, setTriggerValue }) {
   shown = data
   const ask = (names) => setTriggerValue("asked", names), open = (past) => setTriggerValue("opened", past)
   history.connect({ chat: data.chat, restore: data.restore, account: data.account, ask, open })
-  if (data.sheet) history.store(data.sheet).then(history.kept)
+  if (data.record) history.store(data.record).then(history.kept)
   if (data.state === before.state) return  // drawn anew, for whatever reason
   if (data.empty && data.chat !== before.chat) return  // nothing was said yet
   history.changed()
@@ -59,20 +59,20 @@ def keep() -> None:
 
 
 def _data(me: Visitor) -> dict[str, Any]:
-    kept, sheet, me.sheet = me.session.kept, me.sheet, None  # given once
-    messages = kept.conversation.messages
+    saved, record, me.record = me.session.snapshot, me.record, None  # given once
+    messages = saved.conversation.messages
     return {
         "account": account_in(st.context.cookies.get(COOKIE)),
-        "chat": kept.chat.id,
-        "restore": kept.chat.text_of,
-        "state": f"{kept.chat.id} {hash(messages)}",
+        "chat": saved.chat.id,
+        "restore": saved.chat.text_of,
+        "state": f"{saved.chat.id} {hash(messages)}",
         "empty": not messages,
-        "sheet": sheet,
+        "record": record,
     }
 
 
 def _asked() -> None:
-    visitor().give_sheet(st.session_state[_KEEP].asked)
+    visitor().send_record(st.session_state[_KEEP].asked)
 
 
 def _opened() -> None:

@@ -12,7 +12,7 @@ import streamlit as st
 
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.options import Mode, Options
-from omnilmm.ui.controls import Control, chosen_options, length_control, mode_controls
+from omnilmm.ui.controls import Control, length_control, mode_controls, options_from_controls
 from omnilmm.ui.texts import ENGLISH, Texts
 
 MODE = "mode"  # key of the choice between the modes
@@ -20,13 +20,13 @@ MODES: tuple[Mode, ...] = ("sampling", "beam")
 
 
 @st.fragment
-def draw_settings(card: ModelCard, texts: Texts, is_put_right: Callable[[], bool]) -> None:
+def draw_settings(card: ModelCard, texts: Texts, is_corrected: Callable[[], bool]) -> None:
     """The controls of the chosen mode, and a way back to the defaults.
 
     Args:
         card: of the model.
         texts: in the visitor's language.
-        is_put_right: whether what the page says about a wrong setting is no longer true.
+        is_corrected: whether what the page says about a wrong setting is no longer true.
     """
     st.session_state.setdefault(MODE, MODES[0])
     st.radio(
@@ -40,7 +40,7 @@ def draw_settings(card: ModelCard, texts: Texts, is_put_right: Callable[[], bool
     for key, control in _controls(card, st.session_state[MODE], texts):
         _widget(control, key, texts)
     st.button(texts.reset, key="reset", type="tertiary", icon=":material/restart_alt:", on_click=reset, args=(card,))
-    if is_put_right():
+    if is_corrected():
         st.rerun()  # the whole page, without the notice
 
 
@@ -54,7 +54,7 @@ def options(card: ModelCard) -> Options:
     chosen = {
         control.name: st.session_state.get(key, control.default) for key, control in _controls(card, mode, ENGLISH)
     }
-    return chosen_options(card, mode, chosen)
+    return options_from_controls(card, mode, chosen)
 
 
 def reset(card: ModelCard) -> None:

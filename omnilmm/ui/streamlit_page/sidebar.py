@@ -14,8 +14,7 @@ from omnilmm.errors import OmniLMMError
 from omnilmm.ui import model_lines
 from omnilmm.ui.archive import to_markdown
 from omnilmm.ui.offer import choosable
-from omnilmm.ui.streamlit_page import engines, past
-from omnilmm.ui.streamlit_page import settings as side
+from omnilmm.ui.streamlit_page import past, server_state, settings
 from omnilmm.ui.streamlit_page.visitor import LANGUAGE, SYSTEM, Visitor
 from omnilmm.ui.texts import CODES, texts_in
 
@@ -26,7 +25,7 @@ def draw(me: Visitor, engine: Engine) -> None:
     """Draw all of it."""
     st.session_state.setdefault(LANGUAGE, me.texts.code)
     with st.expander(me.texts.settings, expanded=True):
-        side.draw_settings(engine.card, me.texts, partial(me.is_put_right, engine))
+        settings.draw_settings(engine.card, me.texts, partial(me.is_corrected, engine))
         if engine.card.system_prompt:
             st.text_area(
                 me.texts.system_prompt,
@@ -47,12 +46,12 @@ def draw(me: Visitor, engine: Engine) -> None:
 
 def _models(me: Visitor, engine: Engine) -> None:
     """Another model, where visitors may choose one; the best that fits in one click."""
-    provider, offer = engines.provider(), engines.SHARED.offer
+    provider, offer = server_state.provider(), server_state.SERVER.offer
     if offer is None:
         return
     listed, current = offer.models(provider), engine.card.name
     known = choosable(listed, engine.card)
-    if st.session_state.get(SHOWN) != (state := engines.state()):  # whoever chose it, the picker stands on it
+    if st.session_state.get(SHOWN) != (state := server_state.state()):  # whoever chose it, the picker stands on it
         wish = provider.wish or Wish(current)
         st.session_state[SHOWN], st.session_state[MODEL], st.session_state[DTYPE] = state, wish.model, wish.dtype
     name = st.selectbox(me.texts.model, [*known], format_func=lambda name: _title(known[name]), key=MODEL)
@@ -79,14 +78,14 @@ def _title(entry: Listed | ModelCard) -> str:
 
 def switch(me: Visitor, name: str, dtype: str) -> None:
     """Begin a change of models; the line about the model tells everybody how it goes."""
-    provider, offer = engines.provider(), engines.SHARED.offer
+    provider, offer = server_state.provider(), server_state.SERVER.offer
     if offer is None:
         return
     me.notice = ""
     try:
         provider.switch(name, dtype, offer.fits(provider, name))
     except OmniLMMError as error:
-        me.notice = me.texts.told(error)
+        me.notice = me.texts.translate(error)
 
 
 def _files(me: Visitor) -> None:
@@ -117,4 +116,4 @@ def _files(me: Visitor) -> None:
 
 def _import(me: Visitor) -> None:
     if file := st.session_state[IMPORT]:
-        me.take_up(file)
+        me.load(file)

@@ -24,14 +24,13 @@ from omnilmm.engine.options import Options
 from omnilmm.errors import ImageError, OmniLMMError
 from omnilmm.images.limits import too_large
 from omnilmm.images.pixels import open_picture
-from omnilmm.ui.answering import PUT_AWAY_S, Answering
+from omnilmm.ui.answering import FINALIZE_S, Answering
 from omnilmm.ui.archive import read_conversation
-from omnilmm.ui.past import names_in, read_opened, sheet
+from omnilmm.ui.past import chat_record, names_in, read_opened
 from omnilmm.ui.samples import is_sample
 from omnilmm.ui.session import Draft, Session
-from omnilmm.ui.session_store import Keeper, Memory
-from omnilmm.ui.streamlit_page import engines
-from omnilmm.ui.streamlit_page import settings as side
+from omnilmm.ui.session_store import BrowserState, SessionStore
+from omnilmm.ui.streamlit_page import server_state, settings
 from omnilmm.ui.texts import Texts, texts_for
 
 QUESTION = "question"  # key of the question box
@@ -39,7 +38,7 @@ FILES = "uploads"  # key of what takes files
 LANGUAGE = "language"  # key of the choice of the language
 SYSTEM = "system"  # key of the system prompt
 
-KEEPER = Keeper()
+SESSION_STORE = SessionStore()
 
 log = logging.getLogger("omnilmm.page")
 
@@ -69,13 +68,13 @@ class Visitor:
         editing: number of the question that is being edited, None for none.
         notice: what the visitor should know of the last turn.
         refused: of which files he should know that they are no pictures; goes with the next file or question.
-        unfit: why nothing can be asked with what is set; goes when that is put right.
+        options_error: why nothing can be asked with what is set; goes when that is put right.
         turns: how many began here or came back, each of which should come into view.
         looked: ids of the uploads that were looked at.
         refusals: how many of them were no picture.
         news: of the model, that the visitor was told last.
         is_drawn: whether the page was drawn before.
-        sheet: what the browser is to keep of a conversation, once; see `past.sheet`.
+        record: what the browser is to keep of a conversation, once; see `past.chat_record`.
         is_replaced: the conversation became another one, and the page has to be drawn anew.
         token: under which the conversation is kept; empty until the browser has answered.
     """
@@ -85,12 +84,12 @@ class Visitor:
         self.answering: Answering | None = None
         self.pending: list[Picture] = []
         self.editing: int | None = None
-        self.notice, self.refused, self.unfit = "", "", ""
+        self.notice, self.refused, self.options_error = "", "", ""
         self.turns, self.refusals = 0, 0
         self.looked: set[str] = set()
         self.news: Change | None = None
         self.is_drawn = False
-        self.sheet: dict[str, Any] | None = None
+        self.record: dict[str, Any] | None = None
         self.is_replaced = False
         self.token = ""
         self.page = ""  # which open page shows it
@@ -111,26 +110,26 @@ class Visitor:
     def draft(self) -> Draft | None:
         """The turn that is being answered."""
         running = self.answering
-        return running.draft if running and running.outcome == "growing" else None
+        return running.draft if running and running.outcome == "generating" else None
 
     @property
-    def is_anew(self) -> bool:
+    def starts_new_chat(self) -> bool:
         """Whether the visitor should know that a new chat has begun."""
-        return self.draft.is_anew if self.draft else self.session.reopens
+        return self.draft.starts_new_chat if self.draft else self.session.reopens
 
     # --- what a click does --------------------------------------------------------------------------------------------
 
     @told
     def ask(self) -> None:
         """Answer what is in the question box, with the pictures that wait."""
-        given, engine = st.session_state[QUESTION], engines.provider()
+        given, engine = st.session_state[QUESTION], server_state.provider()
         self._asked = (given.text,)
         are_pictures = self.take_uploads() and (not given.files or self.add(*given.files))
         asked: tuple[Part, ...] = (*self.pending, given.text)
         self._asked, self.pending = asked, []
         options = self._options(engine)
         if options is None or not are_pictures:
-            self._give_back()
+            self._restore_question()
             return
         self._start(lambda: self.session.ask(engine, asked, options), asked)
 
@@ -140,14 +139,14 @@ class Visitor:
         self._answer(lambda engine, options: self.session.ask(engine, parts, options))
 
     @told
-    def ask_anew(self, *parts: Part) -> None:
+    def ask_in_new_chat(self, *parts: Part) -> None:
         """Answer a question that is not from the box in a new chat."""
-        self._answer(lambda engine, options: self.session.ask_anew(engine, parts, options))
+        self._answer(lambda engine, options: self.session.ask_in_new_chat(engine, parts, options))
 
     @told
-    def again(self) -> None:
+    def regenerate(self) -> None:
         """Answer the last question anew."""
-        self._answer(self.session.again)
+        self._answer(self.session.regenerate)
 
     @told
     def edit(self, number: int, text: str) -> None:
@@ -156,9 +155,9 @@ class Visitor:
         self._answer(lambda engine, options: self.session.edit(engine, number, (*pictures, text), options))
 
     @told
-    def go_on(self) -> None:
+    def continue_(self) -> None:
         """Ask for the rest of an answer that was cut off."""
-        self.ask_this(self.texts.go_on_question)
+        self.ask_this(self.texts.continue_question)
 
     def start_edit(self, number: int | None) -> None:
         """Show a question as a text field, or none."""
@@ -172,8 +171,8 @@ class Visitor:
             question = self.session.undo()
             self._asked = () if reopens and is_sample(question) else question.parts
         except OmniLMMError as error:
-            self.notice = self.texts.told(error)
-        self._give_back()
+            self.notice = self.texts.translate(error)
+        self._restore_question()
 
     def stop(self) -> None:
         """Stop the running answer and keep what it has said."""
@@ -219,36 +218,36 @@ class Visitor:
     def fail(self, error: Exception) -> None:
         """Say what went wrong with a click, and give back what was asked with it."""
         self.notice = self._line(error)
-        self._give_back()
+        self._restore_question()
 
     def _line(self, error: Exception, about: str = "") -> str:
         if isinstance(error, OmniLMMError):
-            return self.texts.told(error)
+            return self.texts.translate(error)
         log.error("A click failed", exc_info=error)
         return about + self.texts.unexpected
 
     def refuse_large(self, names: list[str], most_mib: int) -> None:
         """Say of files that they are too large to be uploaded."""
-        self.refused = "\n\n".join(self.texts.told(f"{name}: {too_large(most_mib)}") for name in names)
+        self.refused = "\n\n".join(self.texts.translate(f"{name}: {too_large(most_mib)}") for name in names)
 
     def drop(self, picture: Picture) -> None:
         """Do not send a picture that waits."""
         self.pending, self.refused = [other for other in self.pending if other != picture], ""
 
     @told
-    def take_up(self, file: Any) -> None:
+    def load(self, file: Any) -> None:
         """Go on with a conversation from a file."""
         try:
-            self.session.take_up(read_conversation(file.getvalue()))
+            self.session.load(read_conversation(file.getvalue()))
         except OmniLMMError as error:
-            self.notice = self.texts.told(error)
+            self.notice = self.texts.translate(error)
         else:
             self.notice, self.editing, self.turns = self.texts.imported, None, self.turns + 1
 
-    def give_sheet(self, has: object) -> None:
+    def send_record(self, has: object) -> None:
         """Give the browser the conversation to keep, without the pictures that it has."""
-        kept = self.session.kept
-        self.sheet = sheet(kept.chat, kept.conversation, names_in(has))
+        saved = self.session.snapshot
+        self.record = chat_record(saved.chat, saved.conversation, names_in(has))
 
     @told
     def open_past(self, given: object) -> None:
@@ -257,18 +256,18 @@ class Visitor:
         try:
             opened = read_opened(given)
         except OmniLMMError as error:
-            self.notice = self.texts.told(error)
+            self.notice = self.texts.translate(error)
             return
         self.stop()
         if self.answering is not None:
-            self.answering.done.wait(PUT_AWAY_S)
-        self.settle()
-        self.give_sheet(list(opened.has))
-        self.session.take_up(opened.conversation, chat=opened.chat)
+            self.answering.done.wait(FINALIZE_S)
+        self.finalize_turn()
+        self.send_record(list(opened.has))
+        self.session.load(opened.conversation, chat=opened.chat)
         self.turns += 1
         st.session_state[SYSTEM] = opened.conversation.system or ""
 
-    def come_back(self, remembered: Memory) -> None:
+    def restore(self, remembered: BrowserState) -> None:
         """Go on where this browser left off.
 
         Args:
@@ -277,9 +276,9 @@ class Visitor:
         if self.token:
             return
         token = remembered.token
-        before = _OPEN.get(token)
+        before = _VISITORS.get(token)
         is_elsewhere = before is not None and before.is_watched()  # a tab that was duplicated
-        self.token = token if token and not is_elsewhere else KEEPER.new_token()
+        self.token = token if token and not is_elsewhere else SESSION_STORE.new_token()
         if remembered.language:
             st.session_state[LANGUAGE] = remembered.language
         current = self
@@ -289,81 +288,85 @@ class Visitor:
             before.page, current = self.page, before  # with what it was doing when the page went away
             before.stop()
             self.turns += 1
-        elif kept := KEEPER.get(token):
+        elif saved := SESSION_STORE.get(token):
             self.turns += 1
-            self.session.take_up(kept.conversation, kept.notes, kept.chat, kept.earlier)
-        elif remembered.said:
+            self.session.load(saved.conversation, saved.notes, saved.chat, saved.earlier)
+        elif remembered.messages:
             self.turns += 1
-            self.session.take_up(remembered.conversation(self.texts.picture_lost), chat=remembered.lost_chat)
+            self.session.load(remembered.conversation(self.texts.picture_lost), chat=remembered.text_only_chat)
             self.notice = self.texts.restored_text
-        st.session_state.visitor = _OPEN[current.token] = current
+        st.session_state.visitor = _VISITORS[current.token] = current
 
     # --- what the page does before it is drawn ------------------------------------------------------------------------
 
-    def settle(self) -> None:
+    def finalize_turn(self) -> None:
         """Take over what came of the last turn, once it has ended."""
         ended = self.answering
         if ended is None or not ended.done.is_set():
             return
         self.answering, self.notice = None, ended.notice
-        if ended.outcome in ("failed", "withdrawn"):
-            self._give_back()
+        if ended.outcome in ("failed", "cancelled"):
+            self._restore_question()
         self._asked = ()
 
-    def keep(self) -> None:
-        """Keep the conversation for when the page is loaded anew."""
+    def save(self) -> None:
+        """Store the session for when the page is reloaded."""
         if self.token:
-            KEEPER.keep(self.token, self.session.kept)
+            SESSION_STORE.save(self.token, self.session.snapshot)
 
     @property
-    def memory(self) -> Memory:
+    def browser_state(self) -> BrowserState:
         """What the browser should remember of it."""
-        kept = self.session.kept
-        return Memory.of(self.token, st.session_state.get(LANGUAGE) or "", kept.conversation, kept.chat)
+        saved = self.session.snapshot
+        return BrowserState.of(self.token, st.session_state.get(LANGUAGE) or "", saved.conversation, saved.chat)
 
-    def is_put_right(self, engine: Engine) -> bool:
+    def is_corrected(self, engine: Engine) -> bool:
         """Whether what was set wrongly no longer is; then nothing more is said about it."""
-        return bool(self.unfit) and self._options(engine) is not None
+        return bool(self.options_error) and self._options(engine) is not None
 
     def is_watched(self) -> bool:
         """Whether the page that shows it is open; from any thread."""
         return Runtime.exists() and Runtime.instance().is_active_session(self.page)
 
     def _answer(self, drafts: Callable[[Engine, Options], Iterator[Draft]]) -> None:
-        engine = engines.provider()
+        engine = server_state.provider()
         if options := self._options(engine):
             self._start(lambda: drafts(engine, options))
 
     def _options(self, engine: Engine) -> Options | None:
         """What is set beside the conversation; None where it can only fail, which is said."""
         try:
-            options = side.options(engine.card)
+            options = settings.options(engine.card)
         except OmniLMMError as error:
-            self.unfit = self.texts.told(error)
+            self.options_error = self.texts.translate(error)
             return None
-        self.unfit = ""
+        self.options_error = ""
         return options
 
     def _start(self, drafts: Callable[[], Iterator[Draft]], asked: tuple[Part, ...] = ()) -> None:
         """Begin a turn; `asked` comes back into the box if nothing comes of it."""
-        most = engines.SHARED.most_answers
+        most = server_state.SERVER.max_answers
         self._asked = asked
-        if most is not None and not self.session.busy and sum(other.session.busy for other in _OPEN.values()) >= most:
+        if (
+            most is not None
+            and not self.session.busy
+            and sum(other.session.busy for other in _VISITORS.values()) >= most
+        ):
             self.notice = self.texts.many_waiting.format(count=most)
-            self._give_back()
+            self._restore_question()
             return
         self.notice, self.refused, self.editing = "", "", None
         self.turns += 1
-        self.answering = Answering(self.session, drafts, self.is_watched, gives_back=bool(asked))
+        self.answering = Answering(self.session, drafts, self.is_watched, restores_question=bool(asked))
 
-    def _give_back(self) -> None:
+    def _restore_question(self) -> None:
         self.pending = [part for part in self._asked if isinstance(part, Picture)] + self.pending
         if text := "\n".join(part for part in self._asked if isinstance(part, str)):
             st.session_state[QUESTION] = text
         self._asked = ()
 
 
-_OPEN: WeakValueDictionary[str, Visitor] = WeakValueDictionary()
+_VISITORS: WeakValueDictionary[str, Visitor] = WeakValueDictionary()
 
 
 def visitor() -> Visitor:

@@ -1,4 +1,4 @@
-"""Kept memories: the common beginning alone, everybody's own, and nothing of who has left."""
+"""SavedSession memories: the common beginning alone, everybody's own, and nothing of who has left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omnilmm.engine.caches.prefix import PrefixCache, common_length
 
 
-class Kept:
+class SavedSession:
     """A memory of so many bytes per token; one that is stubborn cannot be cut."""
 
     def __init__(self, keys: Sequence[Hashable], size: int = 1, stubborn: bool = False) -> None:
@@ -25,7 +25,7 @@ class Kept:
         return not self.stubborn
 
 
-def keep(prefixes: PrefixCache, owner: Hashable, memory: Kept) -> None:
+def keep(prefixes: PrefixCache, owner: Hashable, memory: SavedSession) -> None:
     prefixes.borrow(owner, memory.keys).give_back(memory)
 
 
@@ -38,7 +38,7 @@ def test_the_common_beginning_is_the_longest(one: list[int], other: list[int]) -
 
 def test_a_memory_is_cut_to_what_the_prompts_have_in_common() -> None:
     prefixes = PrefixCache(100)
-    memory = Kept([1, 2, "picture", 3])
+    memory = SavedSession([1, 2, "picture", 3])
     keep(prefixes, "me", memory)
     lease = prefixes.borrow("me", [1, 2, "picture", 4, 5])
     assert lease.memory is memory and memory.keys == [1, 2, "picture"]
@@ -47,17 +47,17 @@ def test_a_memory_is_cut_to_what_the_prompts_have_in_common() -> None:
 
 def test_what_has_nothing_in_common_or_cannot_be_cut_is_of_no_use() -> None:
     prefixes = PrefixCache(100)
-    keep(prefixes, "me", Kept([1, 2]))
+    keep(prefixes, "me", SavedSession([1, 2]))
     assert prefixes.borrow("me", [2, 2]).memory is None
-    keep(prefixes, "me", Kept([1, 2], stubborn=True))
+    keep(prefixes, "me", SavedSession([1, 2], stubborn=True))
     assert prefixes.borrow("me", [1, 3]).memory is None
 
 
 def test_nobody_gets_anothers_memory_and_who_has_no_name_keeps_none() -> None:
     prefixes = PrefixCache(100)
-    keep(prefixes, "me", Kept([1, 2, 3]))
+    keep(prefixes, "me", SavedSession([1, 2, 3]))
     assert prefixes.borrow("you", [1, 2, 3]).memory is None
-    keep(prefixes, None, Kept([1, 2, 3]))
+    keep(prefixes, None, SavedSession([1, 2, 3]))
     assert len(prefixes) == 1
     assert prefixes.borrow(None, [1, 2, 3]).memory is None
 
@@ -65,22 +65,22 @@ def test_nobody_gets_anothers_memory_and_who_has_no_name_keeps_none() -> None:
 def test_the_bytes_of_all_owners_are_bounded() -> None:
     prefixes = PrefixCache(10)
     for owner in "abc":
-        keep(prefixes, owner, Kept([1, 2, 3, 4]))
+        keep(prefixes, owner, SavedSession([1, 2, 3, 4]))
     assert prefixes.bytes == 8 and prefixes.borrow("a", [1]).memory is None
-    keep(prefixes, "d", Kept([1, 2], size=6))  # more than all may have
+    keep(prefixes, "d", SavedSession([1, 2], size=6))  # more than all may have
     assert prefixes.borrow("d", [1]).memory is None
     assert prefixes.clear() == 8 and not prefixes.bytes
 
 
 def test_of_who_leaves_during_an_answer_nothing_is_kept_either() -> None:
     prefixes = PrefixCache(100)
-    keep(prefixes, "me", Kept([1]))
+    keep(prefixes, "me", SavedSession([1]))
     mine, other = prefixes.borrow("me", [1, 2]), prefixes.borrow("you", [1, 2])
     prefixes.forget("me")
-    mine.give_back(Kept([1, 2]))
-    other.give_back(Kept([1, 2]))
+    mine.give_back(SavedSession([1, 2]))
+    other.give_back(SavedSession([1, 2]))
     assert len(prefixes) == 1
-    keep(prefixes, "me", Kept([1]))  # who comes back is welcome
+    keep(prefixes, "me", SavedSession([1]))  # who comes back is welcome
     assert len(prefixes) == 2
     prefixes.forget("me")
     assert prefixes.borrow("me", [1]).memory is None
@@ -88,6 +88,6 @@ def test_of_who_leaves_during_an_answer_nothing_is_kept_either() -> None:
 
 def test_a_failed_answer_leaves_nothing() -> None:
     prefixes = PrefixCache(100)
-    keep(prefixes, "me", Kept([1]))
+    keep(prefixes, "me", SavedSession([1]))
     prefixes.borrow("me", [1]).give_back(None)
     assert prefixes.borrow("me", [1]).memory is None

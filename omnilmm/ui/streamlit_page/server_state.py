@@ -9,35 +9,35 @@ from omnilmm.ui.offer import Offer
 
 
 @dataclass
-class Shared:
+class ServerState:
     """See above.
 
     Attributes:
         provider: answers the questions, with whichever model.
         offer: what visitors can choose from; None where they cannot choose.
-        most_answers: how many may be given and waited for at once; None for as many as come.
-        were_any: whether anybody ever opened the page.
+        max_answers: how many may be given and waited for at once; None for as many as come.
+        had_visitors: whether anybody ever opened the page.
     """
 
     provider: ModelProvider | None = None
     offer: Offer | None = None
-    most_answers: int | None = None
-    were_any: bool = False
+    max_answers: int | None = None
+    had_visitors: bool = False
 
 
-SHARED = Shared()
+SERVER = ServerState()
 
 
-def serve(provider: ModelProvider, offer: Offer | None = None, most_answers: int | None = None) -> None:
+def serve(provider: ModelProvider, offer: Offer | None = None, max_answers: int | None = None) -> None:
     """Say which model answers from now on, and what can be chosen instead."""
-    SHARED.provider, SHARED.offer, SHARED.most_answers = provider, offer, most_answers
+    SERVER.provider, SERVER.offer, SERVER.max_answers = provider, offer, max_answers
 
 
 def provider() -> ModelProvider:
     """Of the model that answers."""
-    if SHARED.provider is None:
+    if SERVER.provider is None:
         raise RuntimeError("No server has said which model answers.")
-    return SHARED.provider
+    return SERVER.provider
 
 
 def state() -> tuple[int, bool]:
@@ -47,5 +47,5 @@ def state() -> tuple[int, bool]:
 
 def stop() -> None:
     """The server ends: a download that is under way stops."""
-    if SHARED.provider is not None:
-        SHARED.provider.stop()
+    if SERVER.provider is not None:
+        SERVER.provider.stop()

@@ -1,0 +1,154 @@
+"""Questions and answers on the Gradio page.
+
+Each answer is given on a thread of its own, at which a handler looks: a page that is closed or loaded anew ends the
+handler, and the answer is finalized all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from omnilmm.conversation import Picture
+from omnilmm.engine.options import Options, options_for
+from omnilmm.images.pixels import open_picture
+from omnilmm.ui.answering import FINALIZE_S, Answering
+from omnilmm.ui.controls import options_from_controls
+from omnilmm.ui.gradio_page.context import EMPTY, NOT_EDITING, PageContext, Updates, open_upload
+from omnilmm.ui.gradio_page.visitors import Question, Visitor
+from omnilmm.ui.samples import Sample
+from omnilmm.ui.session import Draft
+
+POLL_S = 0.05  # how often a handler looks at the answer that it shows
+
+Parts = tuple[str | Picture, ...]
+
+
+class Answers:
+    """Handlers; see their wiring in `page.Page`."""
+
+    def __init__(self, context: PageContext) -> None:
+        self.context = context
+
+    def ask(
+        self, request: gr.Request, question: Question, editing: int, shown: int, browser_state: str, *settings: Any
+    ) -> Iterator[Updates]:
+        """Answer what is in the box, in place of an earlier question if one is edited."""
+        visitor = self.context.visitor(request)
+
+        def drafts() -> Iterator[Draft]:
+            parts = (*map(open_upload, question["files"]), question["text"])
+            options = self._options(visitor, settings)
+            if editing >= 0:
+                return visitor.session.edit(self.context.provider, editing, parts, options)
+            return visitor.session.ask(self.context.provider, parts, options)
+
+        yield from self._turn(visitor, (shown, browser_state), drafts, question, editing)
+
+    def ask_sample(self, sample: Sample) -> Callable[..., Iterator[Updates]]:
+        """A handler that asks about a sample picture in a new chat; what is in the box stays there."""
+
+        def handler(request: gr.Request, shown: int, browser_state: str, *settings: Any) -> Iterator[Updates]:
+            visitor = self.context.visitor(request)
+
+            def drafts() -> Iterator[Draft]:
+                parts = (open_picture(sample.picture), sample.asked_in(visitor.session.texts.code))
+                return visitor.session.ask_in_new_chat(self.context.provider, parts, self._options(visitor, settings))
+
+            yield from self._turn(visitor, (shown, browser_state), drafts)
+
+        return handler
+
+    def regenerate(self, request: gr.Request, shown: int, browser_state: str, *settings: Any) -> Iterator[Updates]:
+        """Answer the last question anew."""
+        visitor = self.context.visitor(request)
+        yield from self._turn(
+            visitor,
+            (shown, browser_state),
+            lambda: visitor.session.regenerate(self.context.provider, self._options(visitor, settings)),
+        )
+
+    def continue_(self, request: gr.Request, shown: int, browser_state: str, *settings: Any) -> Iterator[Updates]:
+        """Ask the model to go on where its answer was cut off."""
+        visitor = self.context.visitor(request)
+        parts: Parts = (visitor.session.texts.continue_question,)
+
+        def drafts() -> Iterator[Draft]:
+            return visitor.session.ask(self.context.provider, parts, self._options(visitor, settings))
+
+        yield from self._turn(visitor, (shown, browser_state), drafts)
+
+    async def stop(self, request: gr.Request) -> None:
+        """Stop the running answer; the handler that shows it finalizes it."""
+        self.context.visitor(request).session.stop()
+
+    def _turn(
+        self,
+        visitor: Visitor,
+        on_page: tuple[int, str],
+        drafts: Callable[[], Iterator[Draft]],
+        question: Question | None = None,
+        editing: int = NOT_EDITING,
+    ) -> Iterator[Updates]:
+        """Render a turn while it is answered; `question` leaves the box, and comes back if nothing comes of it."""
+        session = visitor.session
+        visitor.is_restored.wait(FINALIZE_S)  # who is fast asks before the page is back
+        back: dict[str, Any] = {} if question is None else {"question": question, "editing": editing}
+        if refusal := self._refusal(visitor, *on_page):
+            yield self.context.render(visitor, notice=refusal, **back)
+            return
+        answering = visitor.answering = Answering(
+            session, drafts, lambda: not session.closed, restores_question=question is not None
+        )
+        emptied: dict[str, Any] = {} if question is None else {"question": EMPTY, "editing": NOT_EDITING}
+        shown_draft: Draft | None = None
+        while not answering.done.wait(POLL_S):
+            draft = answering.draft
+            if draft is not None and draft != shown_draft and draft.state == "generating":
+                yield self.context.render(visitor, draft, **emptied)
+                shown_draft, emptied = draft, {}  # emptied once: by now there may be a new question in it
+        if session.closed:
+            return
+        if answering.outcome == "completed":
+            _delete_uploads(question)
+            self.context.visitors.save(visitor)
+        if answering.outcome in ("completed", "discarded") or session.busy:  # busy: the next question has taken over
+            if emptied and visitor.stashed and not session.busy:  # what was in the box before an earlier question was
+                emptied, visitor.stashed = {"question": visitor.stashed, "editing": NOT_EDITING}, None
+            yield self.context.render(visitor, **emptied)
+        else:
+            yield self.context.render(visitor, notice=answering.notice, **back)
+
+    def _refusal(self, visitor: Visitor, shown: int, browser_state: str) -> str:
+        """Why nothing can be asked now; restores what the page shows if the server no longer has it."""
+        session = visitor.session
+        if shown and not session.conversation.messages and not session.busy:
+            notice = self.context.visitors.restore(visitor, browser_state)
+            if notice or not session.conversation.messages:
+                return notice or session.texts.lost
+        if (
+            self.context.max_answers is not None
+            and not session.busy
+            and self.context.visitors.busy() >= self.context.max_answers
+        ):
+            return session.texts.many_waiting.format(count=self.context.max_answers)
+        return ""
+
+    def _options(self, visitor: Visitor, settings: Sequence[Any]) -> Options:
+        system, mode, *values = settings
+        if visitor.card and visitor.card.name != self.context.provider.card.name:  # not on its page yet
+            return options_for(self.context.provider.card, mode)
+        if self.context.provider.card.system_prompt:
+            visitor.session.set_system(system or "")
+        named = zip(self.context.widgets.controls, values, strict=True)
+        chosen = {name: value for (of, name, _), value in named if of in (mode, None)}
+        return options_from_controls(self.context.provider.card, mode, chosen)
+
+
+def _delete_uploads(question: Question | None) -> None:
+    """The pictures of an answered question live on in its conversation alone."""
+    for file in question["files"] if question else ():
+        Path(file).unlink(missing_ok=True)

@@ -1,0 +1,125 @@
+"""Who is in front of the page: each open tab with its session, and what is stored for those who reload it.
+
+tab --(a random token in its sessionStorage)--> SessionStore: the conversation, for half an hour after it was last seen
+    --(the text, in its sessionStorage too)---> back after a restart of the server, without pictures
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from omnilmm.catalog import ModelCard
+from omnilmm.ui.answering import FINALIZE_S, Answering
+from omnilmm.ui.session import Session
+from omnilmm.ui.session_store import BrowserState, SessionStore
+
+Question = dict[str, Any]  # the value of the question box: "text" and "files"
+
+
+@dataclass
+class Visitor:
+    """One open tab.
+
+    Attributes:
+        session: its conversation.
+        user: who signed in; empty where nobody has to.
+        token: that its browser stores.
+        answering: the newest turn.
+        stashed: what was in the question box when an earlier question came into it to be edited.
+        camera: whether it is open.
+        model, card: what it was last shown of the model: its state, and its card.
+        is_restored: set once what it had before a reload is restored.
+    """
+
+    session: Session = field(default_factory=Session)
+    user: str = ""
+    token: str = field(default_factory=SessionStore.new_token)
+    answering: Answering | None = None
+    stashed: Question | None = None
+    camera: bool = False
+    model: tuple[int, bool] = (-1, False)
+    card: ModelCard | None = None
+    is_restored: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def key(self) -> str:
+        """Under which its session is stored: of no use to anybody who signed in under another name."""
+        return f"{self.user}/{self.token}"
+
+    def browser_state(self) -> str:
+        """What its browser should store: the token, and the conversation without pictures."""
+        saved = self.session.snapshot
+        return BrowserState.of(self.token, "", saved.conversation, saved.chat, self.user).model_dump_json()
+
+
+class Visitors:
+    """The open tabs by Gradio's key for them, and the conversations of those that may come back."""
+
+    def __init__(self, store: SessionStore) -> None:
+        self.store = store
+        self.had_visitors = False  # whether anybody ever came
+        self._visitors: dict[str, Visitor] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._visitors)
+
+    def __iter__(self) -> Iterator[Visitor]:
+        return iter(list(self._visitors.values()))
+
+    def get(self, key: str) -> Visitor:
+        """The visitor in a tab, a new one at first."""
+        self.had_visitors = True
+        with self._lock:
+            return self._visitors.setdefault(key, Visitor())
+
+    def busy(self) -> int:
+        """How many answers are given or waited for."""
+        return sum(visitor.session.busy for visitor in self)
+
+    def save(self, visitor: Visitor) -> None:
+        """Store the session of a visitor as it is now."""
+        self.store.save(visitor.key, visitor.session.snapshot)
+
+    def close(self, key: str) -> None:
+        """The tab was closed, or reloaded: its answer is stopped and what there is of it saved."""
+        if visitor := self._visitors.get(key):
+            self._finalize(visitor)  # only then it is gone: the reloaded page waits for it
+            with self._lock:
+                self._visitors.pop(key, None)
+
+    def restore(self, visitor: Visitor, browser_state: str) -> str:
+        """Restore what the browser of a visitor has stored; a notice where that is not all there was."""
+        try:
+            return self._restore(visitor, browser_state)
+        finally:
+            visitor.is_restored.set()
+
+    def _restore(self, visitor: Visitor, browser_state: str) -> str:
+        if visitor.session.busy or visitor.session.conversation.messages:
+            return ""
+        remembered = BrowserState.read(browser_state)
+        visitor.token = remembered.token or visitor.token
+        for other in self:  # the server may not have noticed yet that the page was reloaded
+            if other is not visitor and other.key == visitor.key:
+                self._finalize(other, closes=False)
+        if saved := self.store.get(visitor.key):
+            visitor.session.load(saved.conversation, saved.notes, saved.chat, saved.earlier)
+            return ""
+        conversation = remembered.conversation(visitor.session.texts.picture_lost)
+        if not conversation.messages:
+            return ""
+        visitor.session.load(conversation, chat=remembered.text_only_chat)
+        return visitor.session.texts.restored_text
+
+    def _finalize(self, visitor: Visitor, *, closes: bool = True) -> None:
+        visitor.session.stop()
+        if visitor.answering is not None:
+            visitor.answering.done.wait(FINALIZE_S)
+        if visitor.session.conversation.messages:
+            self.save(visitor)
+        if closes:
+            visitor.session.close()
