@@ -96,6 +96,7 @@ def test_what_takes_too_long_is_refused_and_the_limit_can_be_lifted(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = b"P3 300 300 255\n" + b"7 " * 270_000  # 0.2 s for each MB
+    monkeypatch.setattr(decoder_pool, "WALL", 1000)  # its own time counts
     monkeypatch.setenv("OMNILMM_PICTURE_SECONDS", "0.1")
     with pytest.raises(
         ImageError, match=r"longer than 0\.02\d* seconds.* OMNILMM_PICTURE_SECONDS \(now 0\.1\)"
@@ -261,17 +262,49 @@ def test_none_outlives_the_program(end: str) -> None:
 
 
 @needs_posix
+def test_ctrl_c_at_a_terminal_is_not_for_them() -> None:
+    interrupted = """
+from contextlib import suppress
+with suppress(KeyboardInterrupt):
+    os.killpg(0, signal.SIGINT)
+    signal.pause()
+open_picture(GOOD)
+print(psutil.Process().children()[0].pid)
+"""
+    before, after = run(SAYS_PID + interrupted).split()
+    assert before == after
+
+
+@needs_posix
 def test_a_program_that_was_forked_has_its_own() -> None:
-    forked = (
-        "if os.fork():\n    os.wait(); open_picture(GOOD); print(psutil.Process().children()[0].pid)\n"
-        "else:\n    open_picture(GOOD); print(psutil.Process().children()[0].pid)"
-    )
+    forked = """
+import threading, time, warnings
+from omnilmm.images import decoder_pool
+warnings.simplefilter("ignore")  # newer Pythons warn of forks beside threads
+os.environ["OMNILMM_PICTURE_PROCESSES"] = "1"
+(decoder,) = psutil.Process().children()
+decoder.suspend()
+busy = threading.Thread(target=open_picture, args=(GOOD,))
+busy.start()
+while not decoder_pool._pool._busy:
+    time.sleep(0.01)
+if os.fork():
+    os.wait()
+    decoder.resume()
+    busy.join()
+    print(psutil.Process().children()[0].pid)
+else:
+    open_picture(GOOD)
+    print(psutil.Process().children()[0].pid, flush=True)
+    os._exit(0)
+"""
     of_parent, of_child, of_parent_again = run(SAYS_PID + forked).split()
     assert of_parent == of_parent_again != of_child
 
 
 def run(script: str, *, is_well: bool = True) -> str:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, start_new_session=True)
     assert (done.returncode == 0 and not done.stderr) or not is_well, done.stderr
     return done.stdout.strip()
 
