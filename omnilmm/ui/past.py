@@ -24,6 +24,7 @@ from omnilmm.ui.embedding import data_address
 
 LOSSLESS_PIXELS = 1_500_000  # up to here a picture is kept as PNG; a photo of 12 megapixels would take 20 MB
 _JPEG_QUALITY = 95
+_JPEG_SIDE = 65_500  # a JPEG cannot be longer
 _THUMBNAIL_PIXELS = 96
 _MAX_NAMES = 100_000
 MAX_BYTES = 100_000_000  # of the pictures of one chat, encoded; `assets/history.js` keeps no more either
@@ -73,7 +74,7 @@ def chat_record(chat: Chat, conversation: Conversation, has: Collection[str] = (
 
 def _kept(picture: Picture) -> dict[str, str]:
     file = io.BytesIO()
-    if picture.image.width * picture.image.height <= LOSSLESS_PIXELS:
+    if picture.image.width * picture.image.height <= LOSSLESS_PIXELS or max(picture.image.size) > _JPEG_SIDE:
         picture.image.save(file, format="PNG")
     else:
         picture.image.save(file, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)

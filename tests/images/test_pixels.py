@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import warnings
@@ -263,6 +264,8 @@ def test_equal_pixels_have_equal_digests_whatever_the_file() -> None:
     assert open_picture(encoded(image, "PNG")) == open_picture(encoded(image, "BMP"))
     assert open_picture(image) != open_picture(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
     assert Picture(Image.new("RGB", (2, 8))) != Picture(Image.new("RGB", (8, 2)))
+    large = Image.effect_noise((1025, 2050), 90).convert("RGB")
+    assert Picture(large).digest == hashlib.sha256(b"(1025, 2050)" + large.tobytes()).hexdigest()
 
 
 def test_views_are_the_overview_and_then_the_slices() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.options import Sampling
 from omnilmm.errors import InputError
+from omnilmm.images.pixels import open_picture
 from omnilmm.ui.access import account_in
 from omnilmm.ui.past import LOSSLESS_PIXELS, Chat, chat_record, names_in, read_opened
 from omnilmm.ui.session import Session
@@ -115,3 +117,10 @@ def test_a_chat_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("omnilmm.ui.past.MAX_BYTES", 1000)
     assert chat_record(Chat("one"), TALK) == {"chat": "one"}
     assert "document" in chat_record(Chat("one"), TALK, has=[SMALL.digest, LARGE.digest])
+
+
+def test_a_picture_that_is_too_long_for_a_jpeg_is_kept() -> None:
+    long = Picture(Image.new("RGB", (LOSSLESS_PIXELS + 1, 1)))
+    talk = Conversation().with_message("user", long, "?").with_message("assistant", "A line.")
+    (kept,) = chat_record(Chat(), talk)["pictures"].values()
+    assert open_picture(base64.b64decode(kept["image"])) == long
