@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if provider.failure:  # known before anybody could open the page
                 provider.wait()
             address = launch(
-                page.demo,
+                page,
                 host=flags.host,
                 port=port,
                 share=flags.share,

@@ -16,6 +16,7 @@ from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.gradio_page.page import Page as TalkPage
 from omnilmm.ui.gradio_page.serving import launch
 from omnilmm.ui.texts import ENGLISH
+from tests.pages.strangers import Stranger
 from tests.pages.visitor import SAMPLES, Pace, Site, Visitor, serve
 
 Visit = Callable[..., Visitor]
@@ -58,10 +59,9 @@ def test_a_file_that_is_too_large_is_refused(visit: Visit, tmp_path: Path, engin
     Image.effect_noise((1600, 1600), 200).save(large)
     assert large.stat().st_size > 2**20
     with serve(engine, max_file_mib=1) as site:
-        upload = httpx.post(
-            f"{site.address}gradio_api/upload", files={"files": ("large.png", large.read_bytes())}, timeout=60
-        )
-        assert upload.status_code == 413
+        stranger = Stranger(site)
+        assert stranger.upload("large.png", large.read_bytes()).status_code == 413
+        stranger.leave()
         visitor = visit(site.address)
         visitor.page.locator("#question input[type=file]").set_input_files(str(large))
         visitor.until(lambda: bool(visitor.page.locator("[data-testid=toast-body], .toast-body").count()))
@@ -73,7 +73,7 @@ def test_beyond_the_queue_people_are_told_and_keep_their_question(
     visit: Visit, engine: LocalEngine, pace: Pace
 ) -> None:
     page = TalkPage(ModelProvider.holding(engine), max_answers=1)
-    address = launch(page.demo, port=0)
+    address = launch(page, port=0)
     try:
         first, second = visit(address), visit(address)
         first.sample("circle")

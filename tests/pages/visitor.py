@@ -41,7 +41,7 @@ class Site:
 def serve(engine: Engine, offer: Offer | None = None, **how: Any) -> Iterator[Site]:
     page = TalkPage(engine if isinstance(engine, ModelProvider) else ModelProvider.holding(engine), offer)
     try:
-        yield Site(engine, page, launch(page.demo, port=0, **how))
+        yield Site(engine, page, launch(page, port=0, **how))
     finally:
         page.demo.close(verbose=False)
 

@@ -7,7 +7,6 @@ handler, and the answer is finalized all the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,7 +16,7 @@ from omnilmm.engine.options import Options, options_for
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.answering import FINALIZE_S, Answering
 from omnilmm.ui.controls import options_from_controls
-from omnilmm.ui.gradio_page.context import EMPTY, NOT_EDITING, PageContext, Updates, open_upload
+from omnilmm.ui.gradio_page.context import EMPTY, NOT_EDITING, PageContext, Updates
 from omnilmm.ui.gradio_page.visitors import Question, Visitor
 from omnilmm.ui.samples import Sample
 from omnilmm.ui.session import Draft
@@ -40,7 +39,8 @@ class Answers:
         visitor = self.context.visitor(request)
 
         def drafts() -> Iterator[Draft]:
-            parts = (*map(open_upload, question["files"]), question["text"])
+            pictures = [self.context.open_upload(visitor, file) for file in question["files"]]
+            parts = (*pictures, question["text"])
             options = self._options(visitor, settings)
             if editing >= 0:
                 return visitor.session.edit(self.context.provider, editing, parts, options)
@@ -113,7 +113,8 @@ class Answers:
         if session.closed:
             return
         if answering.outcome == "completed":
-            _delete_uploads(question)
+            for file in question["files"] if question else ():  # they live on in the conversation alone
+                self.context.uploads.discard(visitor.owner, file)
             self.context.visitors.save(visitor)
         if answering.outcome in ("completed", "discarded") or session.busy:  # busy: the next question has taken over
             if emptied and visitor.stashed and not session.busy:  # what was in the box before an earlier question was
@@ -146,9 +147,3 @@ class Answers:
         named = zip(self.context.widgets.controls, values, strict=True)
         chosen = {name: value for (of, name, _), value in named if of in (mode, None)}
         return options_from_controls(self.context.provider.card, mode, chosen)
-
-
-def _delete_uploads(question: Question | None) -> None:
-    """The pictures of an answered question live on in its conversation alone."""
-    for file in question["files"] if question else ():
-        Path(file).unlink(missing_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,6 +16,7 @@ from omnilmm.images.pixels import open_picture
 from omnilmm.ui import markup, seen
 from omnilmm.ui.embedding import data_address
 from omnilmm.ui.gradio_page.bubbles import bubbles
+from omnilmm.ui.gradio_page.uploads import Uploads, owner_of
 from omnilmm.ui.gradio_page.visitors import Question, Visitor, Visitors
 from omnilmm.ui.gradio_page.widgets import CHANGING_POLL_S, IDLE_POLL_S, Widgets
 from omnilmm.ui.offer import Offer
@@ -40,6 +40,7 @@ class PageContext:
         max_answers: how many may be given and waited for at once; None for as many as come.
         visitors: who is there.
         widgets: of the page.
+        uploads: of all visitors.
     """
 
     provider: ModelProvider
@@ -47,6 +48,7 @@ class PageContext:
     max_answers: int | None
     visitors: Visitors
     widgets: Widgets
+    uploads: Uploads
 
     def state(self) -> tuple[int, bool]:
         """Of the model: what depends on it is rendered again when this changes."""
@@ -56,7 +58,21 @@ class PageContext:
         """Whose request it is."""
         visitor = self.visitors.get(str(request.session_hash))
         visitor.user = request.username or ""
+        visitor.owner = owner_of(request.headers) or visitor.owner
         return visitor
+
+    def open_upload(self, visitor: Visitor, file: str) -> Picture:
+        """A picture that this visitor uploaded.
+
+        Raises:
+            InputError: It is none of theirs.
+            ImageError: Why it cannot be used, with its name.
+        """
+        path = self.uploads.file(visitor.owner, file)
+        try:
+            return open_picture(path)
+        except ImageError as error:
+            raise ImageError(f"{path.name}: {error}") from error
 
     def render(
         self,
@@ -124,18 +140,6 @@ class PageContext:
                 f'<figure><img src="{source}" alt="{name}"><figcaption>{name}<br>{line}</figcaption></figure>'
             )
         return "".join(figures)
-
-
-def open_upload(file: str) -> Picture:
-    """A picture that was uploaded.
-
-    Raises:
-        ImageError: Why it cannot be used, with its name.
-    """
-    try:
-        return open_picture(Path(file))
-    except ImageError as error:
-        raise ImageError(f"{Path(file).name}: {error}") from error
 
 
 def merged(*updates: Updates) -> Updates:

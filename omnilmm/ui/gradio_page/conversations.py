@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-
 import gradio as gr
 
 from omnilmm.conversation import Message
 from omnilmm.errors import OmniLMMError
 from omnilmm.ui import markup
-from omnilmm.ui.archive import read_conversation, to_markdown
+from omnilmm.ui.archive import read_conversation_file, to_markdown
 from omnilmm.ui.gradio_page.context import EMPTY, NOT_EDITING, PageContext, Updates
-from omnilmm.ui.gradio_page.visitors import Question
+from omnilmm.ui.gradio_page.visitors import Question, Visitor
 from omnilmm.ui.samples import is_sample
 
 
@@ -43,7 +39,9 @@ class Conversations:
             return self.context.render(visitor, notice=visitor.session.texts.translate(error))
         self.context.visitors.save(visitor)
         is_left = _holds(box) or (reopens and is_sample(question))
-        return self.context.render(visitor, question=None if is_left else _boxed(question), editing=NOT_EDITING)
+        return self.context.render(
+            visitor, question=None if is_left else self._boxed(visitor, question), editing=NOT_EDITING
+        )
 
     def edit(self, request: gr.Request, number: int, box: Question) -> Updates:
         """An earlier question comes into the box."""
@@ -54,7 +52,7 @@ class Conversations:
         if _holds(box) and visitor.stashed is None:
             visitor.stashed = box
         return {
-            w.box: gr.update(value=_boxed(messages[2 * number])),
+            w.box: gr.update(value=self._boxed(visitor, messages[2 * number])),
             w.editing: 2 * number,
             w.notice: markup.notice_html(visitor.session.texts.editing.format(number=number + 1), stays=True),
             w.cancel: gr.update(visible=True),
@@ -75,13 +73,13 @@ class Conversations:
         """Go on with a conversation from a file."""
         visitor = self.context.visitor(request)
         try:
-            visitor.session.load(read_conversation(Path(path).read_bytes()))
+            visitor.session.load(read_conversation_file(self.context.uploads.file(visitor.owner, path)))
             notice = visitor.session.texts.imported
             self.context.visitors.save(visitor)
         except OmniLMMError as error:
             notice = visitor.session.texts.translate(error)
         finally:
-            Path(path).unlink(missing_ok=True)
+            self.context.uploads.discard(visitor.owner, path)
         return self.context.render(visitor, notice=notice) | self.context.system(visitor)
 
     def export_json(self, request: gr.Request) -> Updates:
@@ -96,17 +94,15 @@ class Conversations:
         markdown = to_markdown(session.conversation, session.texts)
         return {self.context.widgets.file: {"name": "conversation.md", "type": "text/markdown", "content": markdown}}
 
+    def _boxed(self, visitor: Visitor, message: Message) -> Question:
+        """A question as it was in the box: its pictures are files again, among the visitor's uploads."""
+        files = []
+        for number, picture in enumerate(message.pictures, 1):
+            path = self.context.uploads.place(visitor.owner, f"picture-{number}.png")
+            picture.image.save(path, compress_level=1)
+            files.append(str(path))
+        return {"text": message.text, "files": files}
+
 
 def _holds(box: Question | None) -> bool:
     return bool(box and (box["text"].strip() or box["files"]))
-
-
-def _boxed(message: Message) -> Question:
-    """A question as it was in the box: its pictures are files again, in the private folder of the uploads."""
-    files = []
-    for number, picture in enumerate(message.pictures, 1):
-        folder = tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])
-        path = Path(folder) / f"picture-{number}.png"
-        picture.image.save(path, compress_level=1)
-        files.append(str(path))
-    return {"text": message.text, "files": files}

@@ -16,9 +16,11 @@ from omnilmm.ui.gradio_page.answers import Answers
 from omnilmm.ui.gradio_page.choices import Choices
 from omnilmm.ui.gradio_page.context import PageContext, Updates, merged
 from omnilmm.ui.gradio_page.conversations import Conversations
+from omnilmm.ui.gradio_page.events import Events
 from omnilmm.ui.gradio_page.past import Past
 from omnilmm.ui.gradio_page.pictures import Pictures
-from omnilmm.ui.gradio_page.serving import UPLOADS_CHECKED_S, UPLOADS_KEPT_S
+from omnilmm.ui.gradio_page.serving import UPLOADS_CHECKED_S, UPLOADS_KEPT_S, upload_folder
+from omnilmm.ui.gradio_page.uploads import Uploads
 from omnilmm.ui.gradio_page.visitors import Visitor, Visitors
 from omnilmm.ui.gradio_page.widgets import Widgets
 from omnilmm.ui.offer import Offer
@@ -40,11 +42,14 @@ class Page:
         uploads = (UPLOADS_CHECKED_S, UPLOADS_KEPT_S)
         with gr.Blocks(title=ENGLISH.title, analytics_enabled=False, delete_cache=uploads) as self.demo:
             self.widgets = Widgets(provider.card, switches=offer is not None)
-            self.context = PageContext(provider, offer, max_answers, self.visitors, self.widgets)
+            self.context = PageContext(
+                provider, offer, max_answers, self.visitors, self.widgets, Uploads(upload_folder())
+            )
             self.answers, self.conversations = Answers(self.context), Conversations(self.context)
             self.pictures, self.choices = Pictures(self.context), Choices(self.context)
             self.past = Past(self.context)
             self._wire()
+        self.events = Events(self.demo, self.context.uploads, self.widgets.kinds)
 
     def _wire(self) -> None:
         w = self.widgets
@@ -104,7 +109,9 @@ class Page:
         w.newest.click(None, js="omnilmm.toNewest", **quiet)
         w.stop_anywhere.click(None, js="omnilmm.stop", **quiet)
         w.camera.click(self.pictures.show_camera, outputs=w.camera_panel, queue=False, **quiet)
-        w.photo.input(self.pictures.attach, [w.photo, w.box], [w.box, w.photo, w.camera_panel], **at_once)
+        # Not read by Gradio, which would decode the photo.
+        as_sent = at_once | {"preprocess": False}
+        w.photo.input(self.pictures.attach, [w.photo, w.box], [w.box, w.photo, w.camera_panel], **as_sent)
         w.mode.change(self.choices.show_controls, w.mode, w.columns, queue=False, **quiet)
         w.reset.click(self.choices.reset, outputs=[widget for _, _, widget in w.controls], queue=False, **quiet)
         for button, handler in (

@@ -10,8 +10,10 @@ from omnilmm.errors import ImageError, OmniLMMError
 from omnilmm.images.formats import EXPECTED
 from omnilmm.ui import markup
 from omnilmm.ui.embedding import data_address
-from omnilmm.ui.gradio_page.context import EMPTY, PageContext, Updates, open_upload
+from omnilmm.ui.gradio_page.context import EMPTY, PageContext, Updates
 from omnilmm.ui.gradio_page.visitors import Question
+
+Uploaded = dict[str, Any]  # a file, as the browser names it; its "path" is the visitor's own
 
 
 class Pictures:
@@ -38,7 +40,7 @@ class Pictures:
         pictures, bad, lines = [], [], []
         for number, file in enumerate(files):
             try:
-                pictures.append(open_upload(file))
+                pictures.append(self.context.open_upload(visitor, file))
             except OmniLMMError as error:
                 bad.append(number)
                 lines.append(visitor.session.texts.translate(error))
@@ -56,12 +58,13 @@ class Pictures:
         visitor.camera = not visitor.camera
         return gr.update(visible=visitor.camera)
 
-    def attach(self, request: gr.Request, photo: str | None, box: Question) -> Updates:
-        """A photo comes into the question box."""
+    def attach(self, request: gr.Request, photo: Uploaded | None, box: dict[str, Any] | None) -> Updates:
+        """A photo comes into the question box; both are as the browser gives them."""
         w = self.context.widgets
         if photo is None:
             return {w.photo: gr.skip()}
         visitor = self.context.visitor(request)
         visitor.camera = False
-        question = {"text": (box or EMPTY)["text"], "files": [*(box or EMPTY)["files"], photo]}
+        box = box or {"text": "", "files": []}
+        question = {"text": box["text"], "files": [file["path"] for file in (*box["files"], photo)]}
         return {w.box: gr.update(value=question), w.photo: None, w.camera_panel: gr.update(visible=False)}

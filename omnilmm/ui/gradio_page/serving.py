@@ -5,17 +5,20 @@ Gradio is imported only when a page is built, with its settings in place: it rea
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
-import tempfile
+import threading
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omnilmm.catalog import ROOT
 from omnilmm.images.limits import limits
+from omnilmm.ui.gradio_page.leftovers import own_folder
 from omnilmm.ui.network import HOST, ICON, POLICY, find_port
+
+if TYPE_CHECKING:
+    from omnilmm.ui.gradio_page.page import Page
 
 STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
 SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js"))
@@ -27,15 +30,34 @@ def load_gradio() -> ModuleType:
     """Import gradio: without its telemetry, and with a private folder for uploads that goes with the program."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     if "GRADIO_TEMP_DIR" not in os.environ:
-        os.environ["GRADIO_TEMP_DIR"] = folder = tempfile.mkdtemp(prefix="omnilmm-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["GRADIO_TEMP_DIR"] = str(own_folder())
     import gradio
+    from gradio import http_server
 
+    http_server.Server.run_in_thread = _run_in_thread
     return gradio
 
 
+def _run_in_thread(server: Any) -> None:
+    """Gradio's own gives up after five seconds, however busy the machine is."""
+    server.thread = threading.Thread(target=server.run, name="serving", daemon=True)
+    server.thread.start()
+    while not server.started:
+        server.thread.join(0.005)
+        if not server.thread.is_alive():
+            from gradio.exceptions import ServerFailedToStartError
+
+            raise ServerFailedToStartError("The server could not be started.")
+
+
+def upload_folder() -> Path:
+    """Where uploads lie while the program runs."""
+    load_gradio()
+    return Path(os.environ["GRADIO_TEMP_DIR"])
+
+
 def launch(
-    demo: Any,
+    page: Page,
     *,
     host: str = HOST,
     port: int | None = None,
@@ -47,10 +69,10 @@ def launch(
     """Serve a page in the background.
 
     Args:
-        demo: the page, a `gradio.Blocks`.
+        page: which one.
         host: address to listen on.
         port: None for 7860 or the next free one, 0 for any free one.
-        share: also make a public link through Gradio's servers, `demo.share_url`.
+        share: also make a public link through Gradio's servers, `page.demo.share_url`.
         login: names and passwords; nobody is asked for one if there are none.
         root_path: where a proxy in front of it serves the page.
         max_file_mib: of an upload; None for what a picture file may have.
@@ -61,7 +83,12 @@ def launch(
     Raises:
         OSError: The port is taken, or this machine has no such address.
     """
+    from starlette.middleware import Middleware
+
+    from omnilmm.ui.gradio_page.routes import Gate, own_routes
+
     _bypass_proxy("localhost", "127.0.0.1", host)
+    demo, most_bytes = page.demo, (max_file_mib or limits().file_mb) * 2**20
     demo.queue(max_size=None)  # who waits is the engine's
     _, address, _ = demo.launch(
         server_name=host,
@@ -79,8 +106,13 @@ def launch(
         ssr_mode=False,
         auth=list(login.items()) if login else None,
         root_path=root_path,
-        max_file_size=(max_file_mib or limits().file_mb) * 2**20,
+        max_file_size=most_bytes,
         state_session_capacity=256,  # what Gradio itself keeps of each visitor's widgets
+        app_kwargs={
+            "middleware": [Middleware(Gate, check=page.events.check)],
+            "routes": own_routes(page.context.uploads, most_bytes),
+        },
+        _frontend=False,  # it does not ask itself whether it is there: a busy machine takes more than 3 s
     )
     return str(address)
 

@@ -6,6 +6,7 @@ tab --(a random token in its sessionStorage)--> SessionStore: the conversation, 
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Visitor:
         session: its conversation.
         user: who signed in; empty where nobody has to.
         token: that its browser stores.
+        owner: whose uploads are its own; of nobody's until the browser says who it is.
         answering: the newest turn.
         stashed: what was in the question box when an earlier question came into it to be edited.
         camera: whether it is open.
@@ -37,6 +39,7 @@ class Visitor:
     session: Session = field(default_factory=Session)
     user: str = ""
     token: str = field(default_factory=SessionStore.new_token)
+    owner: str = field(default_factory=lambda: secrets.token_hex(16))
     answering: Answering | None = None
     stashed: Question | None = None
     camera: bool = False

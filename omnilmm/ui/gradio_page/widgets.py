@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import gradio as gr
+from pydantic import Field
 
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.choosing import Listed
@@ -14,6 +15,7 @@ from omnilmm.engine.options import Mode
 from omnilmm.images.formats import UPLOADS
 from omnilmm.ui import model_lines
 from omnilmm.ui.controls import Control, length_control, mode_controls
+from omnilmm.ui.gradio_page.events import Name
 from omnilmm.ui.markup import past_chats
 from omnilmm.ui.offer import choosable
 from omnilmm.ui.samples import Sample, samples
@@ -202,6 +204,12 @@ class Widgets:
         self.refuse = gr.Button(visible="hidden", elem_id="do-refuse")
         self.dismiss = gr.Button(visible="hidden", elem_id="do-dismiss")
         self.take_offer = gr.Button(visible="hidden", elem_id="do-take-offer")
+
+    @property
+    def kinds(self) -> dict[Any, Any]:
+        """What the hidden widgets give, where that is not what others of their class give; see `events.KINDS`."""
+        names = Annotated[list[Name], Field(max_length=10_000)] | None
+        return {self.refused: names, self.has: names, self.language: Literal[CODES]}
 
     # --- said anew ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,48 @@
+"""A private folder for uploads that goes with the program; after a kill, with the next start of it.
+
+Each folder holds a lock that its program has for as long as it runs, so that nobody clears away what is in use: not
+even where two containers share a folder for temporary files, and number their processes alike.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+PREFIX = "omnilmm-"
+LOCK = ".running"
+JUST_MADE_S = 60.0  # until then its program may not have locked it yet
+
+
+def own_folder() -> Path:
+    """A new private folder; those of programs that ended without clearing up are deleted."""
+    parent = Path(tempfile.gettempdir())
+    for left in parent.glob(f"{PREFIX}*"):
+        _clear(left)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    lock = FileLock(folder / LOCK)
+    lock.acquire(blocking=False)
+
+    def remove() -> None:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
+def _clear(folder: Path) -> None:
+    """Delete a folder that nobody holds."""
+    with suppress(OSError, Timeout):
+        if folder.is_symlink() or not (folder / LOCK).is_file():
+            return  # somebody else's
+        if time.time() - folder.stat().st_mtime < JUST_MADE_S:
+            return
+        with FileLock(folder / LOCK, blocking=False):
+            shutil.rmtree(folder, ignore_errors=True)

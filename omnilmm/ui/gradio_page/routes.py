@@ -1,0 +1,302 @@
+"""What the server of the Gradio page answers: which routes there are, what each needs, and those of our own.
+
+A route that is not in the table is closed, so that a new version of Gradio opens none by itself; `tests/pages` compare.
+"""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any
+
+import anyio
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from omnilmm.errors import InputError
+from omnilmm.ui.gradio_page.uploads import Uploads, owner_of
+from omnilmm.ui.samples import samples
+
+API = "/gradio_api"
+MOST_FILES = 100  # of one upload
+MOST_EVENT_BYTES = 256 * 2**20  # a past chat comes back with all its pictures
+
+
+class Need(Enum):
+    """What a request has to bring along."""
+
+    NOTHING = "nothing: it is needed to show the page where one signs in"
+    ACCOUNT = "a login, where the page asks for one"
+    VISITOR = "a login, and the name that the visitor's browser made up; it reaches that visitor's files alone"
+    EVENT = "a login, and arguments of the kinds that the handler takes"
+    CLOSED = "nobody gets there: the page does without it"
+
+
+ROUTES: Mapping[str, Need] = {
+    **dict.fromkeys(
+        (
+            "/",
+            "/login",
+            "/login/",
+            "/logout",
+            "/theme.css",
+            "/favicon.ico",
+            "/robots.txt",
+            "/manifest.json",
+            "/pwa_icon",
+            "/pwa_icon/{size}",
+            "/static/{path:path}",
+            "/assets/{path:path}",
+            "/svelte/{path:path}",
+            f"{API}/startup-events",  # asked by Gradio itself when it starts
+        ),
+        Need.NOTHING,
+    ),
+    **dict.fromkeys(
+        (
+            "/config",
+            "/config/",
+            f"{API}/info",
+            f"{API}/info/",
+            f"{API}/user",
+            f"{API}/user/",
+            f"{API}/login_check",
+            f"{API}/login_check/",
+            f"{API}/app_id",
+            f"{API}/app_id/",
+            f"{API}/heartbeat/{{session_hash}}",
+            f"{API}/queue/data",
+            f"{API}/queue/status",
+            f"{API}/cancel",
+            f"{API}/reset",
+            f"{API}/reset/",
+            f"{API}/theme.css",
+        ),
+        Need.ACCOUNT,
+    ),
+    **dict.fromkeys((f"{API}/upload", f"{API}/file={{path_or_url:path}}"), Need.VISITOR),
+    **dict.fromkeys((f"{API}/queue/join", f"{API}/run/{{api_name}}", f"{API}/run/{{api_name}}/"), Need.EVENT),
+    **dict.fromkeys(
+        (
+            "/openapi.json",
+            "/monitoring",
+            "/monitoring/summary",
+            "/monitoring/{key}",
+            f"{API}/api/{{api_name}}",
+            f"{API}/api/{{api_name}}/",
+            f"{API}/call/{{api_name}}",
+            f"{API}/call/{{api_name}}/",
+            f"{API}/call/{{api_name}}/{{event_id}}",
+            f"{API}/call/v2/{{api_name}}",
+            f"{API}/call/v2/{{api_name}}/",
+            f"{API}/call/v2/{{api_name}}/{{event_id}}",
+            f"{API}/component_server",
+            f"{API}/component_server/",
+            f"{API}/custom_component/{{id}}/{{environment}}/{{type}}/{{file_name}}",
+            f"{API}/deep_link",
+            f"{API}/dev/reload",
+            f"{API}/file/{{path:path}}",
+            f"{API}/openapi.json",
+            f"{API}/process_recording",
+            f"{API}/proxy={{url_path:path}}",
+            f"{API}/run-history/buckets",
+            f"{API}/run-history/connect",
+            f"{API}/run-history/records",
+            f"{API}/run-history/records/{{endpoint}}/{{record_id}}/assets/{{asset_id}}",
+            f"{API}/runs",
+            f"{API}/runs/",
+            f"{API}/stream/{{event_id}}",
+            f"{API}/stream/{{event_id}}/close",
+            f"{API}/stream/{{session_hash}}/{{run}}/{{component_id}}/playlist-file",
+            f"{API}/stream/{{session_hash}}/{{run}}/{{component_id}}/playlist.m3u8",
+            f"{API}/stream/{{session_hash}}/{{run}}/{{component_id}}/{{segment_id}}.{{ext}}",
+            f"{API}/token",
+            f"{API}/token/",
+            f"{API}/undo-vibe-edit",
+            f"{API}/undo-vibe-edit/",
+            f"{API}/upload_progress",
+            f"{API}/vibe-code",
+            f"{API}/vibe-code/",
+            f"{API}/vibe-edit",
+            f"{API}/vibe-edit/",
+            f"{API}/vibe-starter-queries",
+            f"{API}/vibe-starter-queries/",
+        ),
+        Need.CLOSED,
+    ),
+}
+_OPEN = [(compile_path(path)[0], need) for path, need in ROUTES.items() if need is not Need.CLOSED]
+
+Check = Callable[[bytes, str], dict[str, Any]]
+
+
+def need_of(path: str) -> Need:
+    """What a request for this path needs."""
+    return next((need for pattern, need in _OPEN if pattern.match(path)), Need.CLOSED)
+
+
+class Gate:
+    """Lets through to Gradio what the table names, and of events those alone whose arguments were checked.
+
+    Args:
+        app: Gradio's.
+        check: gives an event with its arguments as they may go on, or raises an InputError; is told whose it is.
+    """
+
+    def __init__(self, app: ASGIApp, check: Check) -> None:
+        self.app, self.check = app, check
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] != "http":  # Gradio has no websocket
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        elif response := await self._refusal(scope, receive):
+            await response(scope, receive, send)
+        else:
+            await self.app(scope, scope.pop("omnilmm.receive", receive), send)
+
+    async def _refusal(self, scope: Scope, receive: Receive) -> Response | None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        need = need_of(path or "/")
+        if need is Need.CLOSED:
+            return PlainTextResponse("There is no such page here.\n", status_code=404)
+        if need is not Need.NOTHING and not _is_signed_in(scope):
+            return JSONResponse({"detail": "Sign in first.", "auth_message": None}, status_code=401)
+        if need is not Need.EVENT or scope["method"] != "POST":
+            return None
+        try:
+            body = await _body(Request(scope, receive))
+            event = await anyio.to_thread.run_sync(self.check, body, owner_of(Headers(scope=scope)))
+        except InputError as error:
+            return JSONResponse({"detail": str(error), "error": str(error)}, status_code=422)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        _replace_body(scope, receive, json.dumps(event).encode())
+        return None
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MOST_EVENT_BYTES:
+            raise InputError(f"This request is larger than {MOST_EVENT_BYTES // 2**20} MiB.")
+    return bytes(body)
+
+
+def _replace_body(scope: Scope, receive: Receive, body: bytes) -> None:
+    """Let the application behind read this body in place of the one that came."""
+    kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")]
+    scope["headers"] = [*kept, (b"content-length", str(len(body)).encode())]
+    pieces: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pieces.pop() if pieces else await receive()
+
+    scope["omnilmm.receive"] = replay
+
+
+def _is_signed_in(scope: Scope) -> bool:
+    """Whether Gradio's own login let this browser in; everybody, where there is none."""
+    app = scope["app"]
+    cookies = Request(scope).cookies
+    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+    return app.auth is None or any(app.tokens.get(cookies.get(name)) is not None for name in names)
+
+
+# --- our own routes, in place of Gradio's -----------------------------------------------------------------------------
+
+
+def own_routes(uploads: Uploads, most_bytes: int) -> list[Route]:
+    """The routes for uploads and their files.
+
+    Args:
+        uploads: where they lie.
+        most_bytes: of one file.
+    """
+
+    async def upload(request: Request) -> Response:
+        return await _upload(request, uploads, most_bytes)
+
+    async def file(request: Request) -> Response:
+        return _file(request.path_params["path"], owner_of(request.headers), uploads)
+
+    return [
+        Route(f"{API}/upload", upload, methods=["POST"]),
+        Route(f"{API}/file={{path:path}}", file, methods=["GET", "HEAD"]),
+    ]
+
+
+def _file(given: str, owner: str, uploads: Uploads) -> Response:
+    """A sample picture, or an upload of the visitor's own."""
+    shown = {str(sample.picture) for sample in samples()}
+    try:
+        path = given if given in shown else str(uploads.file(owner, given))
+    except (InputError, OSError, ValueError):
+        return PlainTextResponse("This file is not among your uploads.\n", status_code=403)
+    kind, _ = mimetypes.guess_type(path)
+    is_picture = kind is not None and kind.startswith("image/") and "svg" not in kind
+    how = {"media_type": kind} if is_picture else {"media_type": "application/octet-stream", "filename": "upload"}
+    headers = {"x-content-type-options": "nosniff", "cache-control": "private"}
+    return FileResponse(path, headers=headers, **how)
+
+
+class _Bounded(MultiPartParser):
+    """Reads a form with files, none of which is too large.
+
+    Attributes:
+        most_bytes: of one file.
+        room: bytes that all files together may have.
+    """
+
+    most_bytes = room = 0
+
+    def on_part_begin(self) -> None:
+        super().on_part_begin()
+        self._left = self.most_bytes
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is not None:
+            self._left -= end - start
+            self.room -= end - start
+            if self._left < 0:
+                raise MultiPartException(f"File size exceeded maximum allowed size of {self.most_bytes} bytes.")
+            if self.room < 0:
+                raise MultiPartException("Too many files of yours wait here: send them, or take some out of the box.")
+        super().on_part_data(data, start, end)
+
+
+async def _upload(request: Request, uploads: Uploads, most_bytes: int) -> Response:
+    owner = owner_of(request.headers)
+    if not owner:
+        said = "An upload needs the name of a visitor, which the page's script sends: reload the page.\n"
+        return PlainTextResponse(said, status_code=403)
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return PlainTextResponse("Expected files as multipart/form-data.\n", status_code=400)
+    parser = _Bounded(request.headers, request.stream(), max_files=MOST_FILES, max_fields=MOST_FILES)
+    parser.most_bytes, parser.room = most_bytes, await anyio.to_thread.run_sync(uploads.room, owner)
+    try:
+        form = await parser.parse()
+        files = [given for given in form.getlist("files") if isinstance(given, UploadFile)]
+        saved = [
+            await anyio.to_thread.run_sync(uploads.save, owner, given.filename or "", given.file) for given in files
+        ]
+        await form.close()
+    except MultiPartException as error:
+        return PlainTextResponse(error.message, status_code=413 if parser.room < 0 or parser._left < 0 else 400)
+    except ClientDisconnect:  # what has come of it goes with the parser
+        return Response(status_code=400)
+    except OSError as error:
+        said = f"There is no room for this file on the server ({error.strerror or error}).\n"
+        return PlainTextResponse(said, status_code=507)
+    request.app.get_blocks().upload_file_set.update(map(str, saved))  # deleted after a while if they are never sent
+    return JSONResponse([str(path) for path in saved])

@@ -1,0 +1,106 @@
+"""Files that visitors upload to the Gradio page: each visitor's in a folder of their own, which nobody else reaches.
+
+Gradio itself puts what is uploaded where its content and name say, so that one visitor's file is another one's, too,
+and takes any path that it can reach for an upload.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import BinaryIO
+
+from omnilmm.errors import InputError
+
+COOKIE, HEADER = "omnilmm_visitor", "x-omnilmm-visitor"  # `assets/page.js` sends both
+MOST_BYTES = 512 * 2**20  # of one visitor's files that lie here at once
+
+_NAME = re.compile(r"[\w-]{16,64}", re.ASCII)
+_NOT_IN_NAMES = re.compile(r"[^\w.\- ()]+")
+_NAME_LENGTH = 100
+
+
+def owner_of(headers: Mapping[str, str]) -> str:
+    """The folder of whoever sends a request; empty for those who do not say who they are.
+
+    The name that a browser made up for itself is told to nobody, neither is it in a path.
+    """
+    name = headers.get(HEADER) or ""
+    if not name:
+        with suppress(CookieError):
+            cookie = SimpleCookie(headers.get("cookie") or "").get(COOKIE)
+            name = cookie.value if cookie else ""
+    return hashlib.sha256(name.encode()).hexdigest()[:32] if _NAME.fullmatch(name) else ""
+
+
+class Uploads:
+    """The uploads of all visitors.
+
+    Args:
+        folder: of all of them.
+        most_bytes: of one visitor's.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
+        self.folder, self.most_bytes = folder, most_bytes
+
+    def file(self, owner: str, given: str) -> Path:
+        """A visitor's own upload.
+
+        Raises:
+            InputError: It is none; says the same whether there is such a file or not.
+        """
+        path = Path(os.path.realpath(given)) if owner and "\0" not in given else None
+        if path is None or not path.is_relative_to(os.path.realpath(self.folder / owner)) or not path.is_file():
+            raise InputError("This file is not among your uploads (any more): attach it again.")
+        return path
+
+    def place(self, owner: str, name: str) -> Path:
+        """A path for a new file of a visitor's, in a folder that nobody can guess."""
+        folder = self.folder / owner / secrets.token_hex(16)
+        folder.mkdir(parents=True, mode=0o700)
+        plain = _NOT_IN_NAMES.sub("", Path(name.replace("\\", "/")).name).strip(" .")
+        stem, suffix = os.path.splitext(plain)
+        return folder / f"{stem[:_NAME_LENGTH] or 'file'}{suffix[:20]}"
+
+    def save(self, owner: str, name: str, content: BinaryIO) -> Path:
+        """Keep a file for a visitor.
+
+        Raises:
+            OSError: There is no room for it; no piece of it is left.
+        """
+        path = self.place(owner, name)
+        try:
+            with path.open("wb") as file:
+                shutil.copyfileobj(content, file)
+        except BaseException:
+            self.discard(owner, str(path))
+            raise
+        return path
+
+    def discard(self, owner: str, given: str) -> None:
+        """Delete an upload of a visitor's, and nothing else, whatever the path."""
+        with suppress(InputError, OSError):
+            path = self.file(owner, given)
+            path.unlink()
+            path.parent.rmdir()
+
+    def forget(self, owner: str) -> None:
+        """Delete all uploads of a visitor who has left."""
+        if owner:
+            shutil.rmtree(self.folder / owner, ignore_errors=True)
+
+    def room(self, owner: str) -> int:
+        """How many bytes a visitor may still upload."""
+        used = 0
+        for path in (self.folder / owner).glob("*/*"):
+            with suppress(OSError):  # it may go meanwhile
+                used += path.stat().st_size
+        return self.most_bytes - used

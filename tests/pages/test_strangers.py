@@ -1,0 +1,179 @@
+"""The server of the Gradio page and people who mean harm: files, addresses, events and routes, without a browser."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnilmm.catalog import ROOT
+from omnilmm.ui.gradio_page.routes import ROUTES, Need, need_of
+from tests.pages.strangers import Stranger
+from tests.pages.visitor import SAMPLES, Site, serve
+from tests.ui.scripted import ScriptedEngine, capable
+
+Come = Callable[..., Stranger]
+
+CIRCLE, HEART = SAMPLES["circle"].picture, SAMPLES["heart"].picture
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with serve(ScriptedEngine(card=capable())) as site:
+        yield site
+
+
+@pytest.fixture
+def come() -> Iterator[Callable[..., Stranger]]:
+    """Lets somebody come."""
+    there: list[Stranger] = []
+
+    def arrive(site: Site, **how: Any) -> Stranger:
+        there.append(Stranger(site, **how))
+        return there[-1]
+
+    yield arrive
+    for stranger in there:
+        stranger.leave()
+
+
+def uploaded(stranger: Stranger, path: Path = CIRCLE) -> str:
+    (where,) = stranger.upload(path.name, path.read_bytes()).raise_for_status().json()
+    return str(where)
+
+
+def shown(site: Site, stranger: Stranger) -> list[str]:
+    return [message.text for message in site.page.visitors.get(stranger.session).session.conversation.messages]
+
+
+def test_only_files_of_the_visitors_own_are_read_or_deleted(site: Site, come: Come, tmp_path: Path) -> None:
+    mine, theirs = come(site), come(site)
+    other = uploaded(theirs)
+    link = Path(uploaded(mine, HEART)).with_name("link.png")
+    link.symlink_to(HEART)
+    paths = (str(HEART), "assets/samples/heart.png", "/etc/passwd", str(ROOT / "assets/built-in/config.json"), other)
+    odd = (
+        "",
+        ".",
+        "\0",
+        str(Path(other).parent),
+        f"{Path(other).parent}/../../{HEART}",
+        str(link),
+        "http://127.0.0.1/",
+    )
+    for path in (*paths, *odd, str(tmp_path / "none.png")):
+        for refused in (
+            mine.ask("What is it?", path),
+            mine.join("Pictures.look", [{"text": "", "files": [{"path": path}]}]),
+            mine.join("Pictures.attach", [{"path": path}, None]),
+            mine.join("Conversations.load", [{"path": path}]),
+            mine.join("Conversations.undo", [{"text": "", "files": [{"path": path}]}]),
+        ):
+            assert refused.status_code == 422, path
+            assert "not among your uploads" in refused.json()["detail"], path
+    assert HEART.is_file() and Path(other).is_file() and shown(site, mine) == []
+    assert come(site, named=False).ask("What is it?", other).status_code == 422
+    assert theirs.ask("What is it?", other).status_code == 200
+    assert theirs.outcome()["success"]
+    assert shown(site, theirs) == ["What is it?", "What is it?"] and not Path(other).exists()
+
+
+def test_the_same_upload_of_two_people_is_two_files(site: Site, come: Come) -> None:
+    first, second = come(site), come(site)
+    one, two = uploaded(first), uploaded(second)
+    assert one != two
+    for stranger, path in ((first, one), (second, two)):
+        stranger.ask("What is it?", path).raise_for_status()
+        assert stranger.outcome()["success"]
+        assert shown(site, stranger) == ["What is it?", "What is it?"]
+    assert not Path(one).exists() and not Path(two).exists()
+
+
+@pytest.fixture
+def listening() -> Iterator[tuple[str, list[Any]]]:
+    """An address of which it is noted when somebody comes."""
+    came: list[Any] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        ends = threading.Event()
+
+        def listen() -> None:
+            while not ends.is_set():
+                try:
+                    came.append(server.accept()[0].close())
+                except TimeoutError:
+                    continue
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}", came
+        ends.set()
+        thread.join()
+
+
+def test_files_are_served_to_their_owner_and_addresses_to_nobody(
+    site: Site, come: Come, listening: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (host, came), mine, theirs = listening, come(site), come(site)
+    nameless = come(site, named=False)
+
+    async def public(host: str) -> str:  # what the library takes for a public address
+        return "127.0.0.1"
+
+    monkeypatch.setattr("safehttpx.async_validate_url", public)
+    other, page = uploaded(theirs), uploaded(theirs, Path(__file__))
+    for stranger in (mine, theirs, nameless):
+        for kind in ("file=", "proxy=", "file/", "file%3D"):
+            for address in (f"http://{host}/x.png", f"HTTP://{host}/x.png", f"//{host}/x.png", f"http:/{host}/x.png"):
+                answer = stranger.web.get(f"/gradio_api/{kind}{address}")
+                assert answer.status_code in (403, 404), (kind, address)
+        assert stranger.join("Answers.ask", stranger.defaults("Answers.ask")).status_code == 200
+        assert stranger.ask("What is it?", f"http://{host}/x.png").status_code == 422
+        assert stranger.web.get(f"/gradio_api/file={HEART}").content == HEART.read_bytes()
+        for path in ("/etc/passwd", str(ROOT / "assets/samples/samples.yaml"), f"{HEART}/../samples.yaml"):
+            assert stranger.web.get(f"/gradio_api/file={path}").status_code == 403, path
+    assert came == [], "the server called an address"
+    assert [stranger.web.get(f"/gradio_api/file={other}").status_code for stranger in (mine, nameless)] == [403, 403]
+    assert theirs.web.get(f"/gradio_api/file={other}").headers["content-type"] == "image/png"
+    text = theirs.web.get(f"/gradio_api/file={page}")
+    assert text.headers["content-type"] == "application/octet-stream"
+    assert text.headers["content-disposition"].startswith("attachment")
+
+
+def templates(routes: Any) -> set[str]:
+    """Paths of all routes, also of routers within."""
+    found = set()
+    for route in routes:
+        inside = getattr(route, "original_router", None)
+        found |= templates(inside.routes) if inside else {route.path}
+    return found
+
+
+def test_every_route_of_gradio_is_in_the_table(site: Site, come: Come) -> None:
+    ours = {"/gradio_api/file={path:path}"}
+    assert templates(site.page.demo.app.routes) - ours - set(ROUTES) == set(), "say what each needs"
+    assert need_of("/a/route/of/a/later/version") is Need.CLOSED
+    stranger = come(site)
+    for path, need in ROUTES.items():
+        if need is Need.CLOSED:
+            for method in ("GET", "POST"):
+                assert stranger.web.request(method, path.replace("{", "").replace("}", "")).status_code == 404, path
+
+
+def test_with_a_login_every_route_asks_for_it(site: Site, come: Come) -> None:
+    with serve(ScriptedEngine(), login={"ann": "secret"}) as guarded:
+        stranger = come(guarded)
+        for path, need in ROUTES.items():
+            if need not in (Need.CLOSED, Need.NOTHING):
+                for method in ("GET", "HEAD", "POST"):
+                    answer = stranger.web.request(method, path.replace("{", "").replace("}", ""))
+                    assert answer.status_code == 401, (method, path)
+        assert stranger.upload("x.png", CIRCLE.read_bytes()).status_code == 401
+        assert "examples" not in stranger.web.get("/").text and "Answers" not in stranger.web.get("/").text
+        stranger.web.post("/login", data={"username": "ann", "password": "secret"}).raise_for_status()
+        where = uploaded(stranger)
+        assert stranger.ask("What is it?", where).status_code == 200
