@@ -10,20 +10,31 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from omnilmm.catalog import ROOT
 from omnilmm.images.limits import limits
 from omnilmm.ui.gradio_page.leftovers import own_folder
 from omnilmm.ui.network import HOST, ICON, POLICY, find_port
 
-if TYPE_CHECKING:
-    from omnilmm.ui.gradio_page.page import Page
-
 STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
 SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js"))
 # Uploads that were attached but never sent; what was sent is deleted when its turn is saved.
 UPLOADS_CHECKED_S, UPLOADS_KEPT_S = 600, 3600
+
+
+class Servable(Protocol):
+    """What is served: `page.Page`.
+
+    Attributes:
+        demo: its widgets, a `gradio.Blocks`.
+        events: checks what comes for its handlers.
+        context: has its uploads.
+    """
+
+    demo: Any
+    events: Any
+    context: Any
 
 
 def load_gradio() -> ModuleType:
@@ -57,7 +68,7 @@ def upload_folder() -> Path:
 
 
 def launch(
-    page: Page,
+    page: Servable,
     *,
     host: str = HOST,
     port: int | None = None,
