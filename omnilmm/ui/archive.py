@@ -6,7 +6,6 @@ A file is a stranger's: its pictures go through the same door as uploads, and ev
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -115,7 +114,7 @@ def _part(part: _TextPart | _ImagePart, number: int) -> Part:
         return part.text
     try:
         return open_picture(base64.b64decode(part.image, validate=True))
-    except binascii.Error as error:
+    except ValueError as error:  # of base64
         raise InputError(f"Message {number}: its picture is not in base64 ({error}).") from error
     except ImageError as error:
         raise InputError(f"Message {number}: {error}") from error

@@ -1,13 +1,15 @@
 """What odd picture files cost, one by one: `python -m tests.images.fuzz [--minutes 10]`; `make fuzz` runs it.
 
-Every file of the corpus, and then new mutants until the time is over: each is a picture or one line, and none takes
-more time or memory than it may. The costliest are listed; what fails is kept as a file and named.
+Every file of the corpus, and then new mutants (of exported conversations, too) until the time is over: each is taken or
+refused in one line, and none takes more time or memory than it may. The costliest are listed; what fails is kept as a
+file and named.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import random
 import sys
 import tempfile
 import threading
@@ -15,16 +17,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 
-from omnilmm.errors import ImageError
+from omnilmm.conversation import Conversation
+from omnilmm.errors import ImageError, InputError
 from omnilmm.images.limits import limits
 from omnilmm.images.pixels import open_picture
+from omnilmm.ui.archive import read_conversation
 from tests.images import corpus
 
-MOST_CHARACTERS = 300
+MAX_CHARACTERS = 300
 POLL_S = 0.005
 SHOWN = 15
 
@@ -90,22 +95,27 @@ def cost(name: str, content: bytes) -> Cost:
             said, is_wrong = f"{picture.mode} {picture.size}", picture.mode != "RGB"
         except ImageError as error:
             said = str(error)
-            is_wrong = "\n" in said or len(said) > MOST_CHARACTERS or "The process" in said
+            is_wrong = "\n" in said or len(said) > MAX_CHARACTERS or "The process" in said
         except Exception as error:
             said, is_wrong = repr(error), True
     wall_s = time.monotonic() - began_s
-    return Cost(
-        name, said, during.memory_bytes - before.memory_bytes, max(0.0, during.cpu_s - before.cpu_s), wall_s, is_wrong
-    )
+    memory_bytes, cpu_s = during.memory_bytes - before.memory_bytes, max(0.0, during.cpu_s - before.cpu_s)
+    bounds = limits()
+    is_wrong |= memory_bytes > bounds.memory_bytes(bounds.pixels) + len(content) or cpu_s > 1.5 * bounds.seconds
+    return Cost(name, said, memory_bytes, cpu_s, wall_s, is_wrong)
 
 
 def main() -> int:
     """Look at all of them."""
     flags = argparse.ArgumentParser(description=__doc__)
-    flags.add_argument(
-        "--minutes", type=float, default=1, help="of new mutants, after the corpus (default: %(default)s)"
-    )
-    until_s = flags.parse_args().minutes * 60
+    flags.add_argument("--minutes", type=float, default=1, help="of new mutants, after them (default: %(default)s)")
+    minutes = flags.parse_args().minutes
+    wrong = [*_corpus(), *_mutants(minutes * 60)]
+    print(f"{len(wrong)} wrong; limits: {limits()}", *wrong, sep="\n")
+    return 1 if wrong else 0
+
+
+def _corpus() -> list[str]:
     costs, wrong = [], []
     began_s = time.monotonic()
     for name, make in itertools.chain(corpus.files(), corpus.heavy()):
@@ -113,29 +123,42 @@ def main() -> int:
         costs.append(made := cost(name, content))
         if made.is_wrong:
             wrong.append(f"{made} -> {_kept(content)}")
-    refused = sum(not made.said.startswith("RGB") for made in costs)
+    decoded = sum(made.said.startswith("RGB") for made in costs)
     print(
-        f"{len(costs)} files in {time.monotonic() - began_s:.0f} s: {len(costs) - refused} decoded, {refused} refused"
+        f"{len(costs)} files in {time.monotonic() - began_s:.0f} s: {decoded} decoded, {len(costs) - decoded} refused"
     )
     for title, key in (("memory", lambda made: made.memory_bytes), ("time", lambda made: made.cpu_s)):
-        print(f"\nThe costliest in {title}:")
-        print(*sorted(costs, key=key, reverse=True)[:SHOWN], sep="\n")
+        print(f"\nThe costliest in {title}:", *sorted(costs, key=key, reverse=True)[:SHOWN], sep="\n")
+    return wrong
+
+
+def _mutants(seconds: float) -> list[str]:
+    """New mutants of pictures and of a conversation, until the time is over."""
+    picture = open_picture(corpus.saved(corpus.drawing(), "PNG"))
+    talk = Conversation(system="简短").with_message("user", picture, "什么？").with_message("assistant", "Noise.")
+    document = talk.to_json().encode()
+    wrong: list[str] = []
     began_s, count = time.monotonic(), 0
     for seed in itertools.count(1):
-        if time.monotonic() - began_s >= until_s:
+        if time.monotonic() - began_s >= seconds:
             break
-        for name, make in corpus.mutants(seed=seed):
+        chance = random.Random(seed)
+        talks = (
+            (f"conversation, mutant {seed}", partial(corpus.mutant, document, chance)) for _ in range(corpus.MUTANTS)
+        )
+        for name, make in itertools.chain(corpus.mutants(seed=seed), talks):
             count += 1
+            content = make()
             try:
-                open_picture(content := make())
-            except ImageError as error:
-                if "The process" in str(error):
-                    wrong.append(f"{name}: {error} -> {_kept(content)}")
+                read_conversation(content) if name.startswith("conversation") else open_picture(content)
+            except InputError as error:
+                if "The process" not in str(error):
+                    continue
+                wrong.append(f"{name}: {error} -> {_kept(content)}")
             except Exception as error:
                 wrong.append(f"{name}: {error!r} -> {_kept(content)}")
     print(f"\n{count} mutants in {time.monotonic() - began_s:.0f} s")
-    print(f"{len(wrong)} wrong; limits: {limits()}", *wrong, sep="\n")
-    return 1 if wrong else 0
+    return wrong
 
 
 def _kept(content: bytes) -> Path:

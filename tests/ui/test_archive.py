@@ -64,6 +64,7 @@ def shown(image: str) -> str:
         (document(messages=[said("user", TEXT)]), "by turns, ending with an answer"),
         (document(messages=[said("assistant", TEXT), said("user", TEXT)]), "by turns"),
         (shown("%%"), "Message 1: .*base64"),
+        (shown("图片"), "Message 1: .*base64"),
         (shown("aGFsbG8="), "Message 1: .*picture"),
     ],
 )
