@@ -31,7 +31,7 @@ from omnilmm.ui.flags import (
     Parser,
     add_loading_flags,
     add_page_flags,
-    check_wishes,
+    check_requested,
     flags_of_environment,
     loading_arguments,
     require,
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         port = find_port(flags.host, flags.port)  # what can fail at once does not wait for torch
         login = accounts(flags.auth)
         require("gradio", extra="gradio")
-        check_wishes(flags)
+        check_requested(flags)
         prepare_proxies()  # Gradio's own client reads them
         say(texts.loading(find(flags.model)))
         from omnilmm.ui.gradio_page.page import Page  # Gradio takes seconds, `--help` does without it

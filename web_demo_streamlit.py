@@ -36,7 +36,7 @@ from omnilmm.ui.flags import (
     Parser,
     add_loading_flags,
     add_page_flags,
-    check_wishes,
+    check_requested,
     flags_of_environment,
     loading_arguments,
     require,
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         port = find_port(flags.host, flags.port)  # what can fail at once does not wait for the libraries
         accounts(flags.auth)
         require("streamlit", extra="streamlit")
-        check_wishes(flags)
+        check_requested(flags)
         print(texts.loading(find(flags.model)), flush=True)
         from omnilmm.ui.streamlit_page import serving
 

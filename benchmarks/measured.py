@@ -114,7 +114,7 @@ class Bench:
     def looking(self) -> Iterator[Row]:
         """Tower and resampler on ten slices of one shape, in one batch and one by one, and against the limit."""
         model, processor = self.engine.model, self.engine.processor
-        pixels, sizes = processor.views([self.picture])
+        pixels, sizes = processor.pixel_values([self.picture])
         pixels = pixels[:1].repeat(10, 1, 1, 1)[..., : int(sizes[0].prod()) * pixels.shape[-2]]
         pixels, sizes = pixels.to(self.device, model.dtype), sizes[:1].repeat(10, 1).to(self.device)
 

@@ -160,7 +160,7 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
         slots[row, :end] = torch.tensor(prompt.image_slots)
         mask[row, :end] = 1
         weights[row, :end] = torch.tensor(sample.weights)
-        labels[row, :end] = torch.where(torch.tensor(prompt.learn), ids[row, :end], IGNORED)
+        labels[row, :end] = torch.where(torch.tensor(prompt.loss_mask), ids[row, :end], IGNORED)
     views = [view for sample in samples for view in sample.views]
     batch = {"input_ids": ids, "image_slots": slots, "attention_mask": mask, "labels": labels, "weights": weights}
     return batch | _seen(views) if views else batch

@@ -50,7 +50,7 @@ class Picture:
 Part = str | Picture
 
 
-def whole_characters(text: str) -> str:
+def repair_surrogates(text: str) -> str:
     """Text without halves of characters: they cannot be written in UTF-8, and no tokenizer takes them.
 
     Two halves that belong together (UTF-16's surrogates, as JSON may have them) become their character, and a half
@@ -71,7 +71,7 @@ class Message:
     parts: tuple[Part, ...]
 
     def __post_init__(self) -> None:
-        whole = tuple(whole_characters(part) if isinstance(part, str) else part for part in self.parts)
+        whole = tuple(repair_surrogates(part) if isinstance(part, str) else part for part in self.parts)
         object.__setattr__(self, "parts", whole)
 
     @property
@@ -94,7 +94,7 @@ class Conversation:
 
     def __post_init__(self) -> None:
         if self.system is not None:
-            object.__setattr__(self, "system", whole_characters(self.system))
+            object.__setattr__(self, "system", repair_surrogates(self.system))
 
     def with_message(self, role: Role, *parts: Part) -> Conversation:
         """The conversation with one more message."""

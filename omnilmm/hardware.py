@@ -1,7 +1,7 @@
-"""Which device and which number type, and why: every choice carries its reason.
+"""Which device and which dtype, and why: every choice carries its reason.
 
-Nothing is detected at import. `auto` falls back and says so; an explicit wish that cannot be met is an error that says
-what can. "balanced" is no device of torch: one model spread over all CUDA GPUs and the CPU (`engine/placement/`).
+Nothing is detected at import. `auto` falls back and says so; an explicit request that cannot be met is an error that
+says what can. "balanced" is no device of torch: one model split over all CUDA GPUs and the CPU (`engine/placement/`).
 
 What bitsandbytes can do is from its 0.50.2: int8 and int4 on CUDA from capability 6.0, on Metal and on every CPU.
 """
@@ -22,7 +22,7 @@ AS_ASKED = "as asked"  # the reason of what a user chose
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 # What weights are kept in only; see `compute_dtype`.
 QUANTISED = ("int8", "int4")
-DTYPE_WISHES = ", ".join(("auto", *DTYPES, *QUANTISED))
+DTYPE_CHOICES = ", ".join(("auto", *DTYPES, *QUANTISED))
 # From so many parameters on, bf16 is faster on a CPU with AMX. Measured on an Intel Xeon at 2.1 GHz, 2 cores, torch
 # 2.13: at 514 million it reads a prompt of 700 tokens in 0.72 s instead of 2.79 s and writes a token in 66 ms instead
 # of 93 ms; at 6 million fp32 is faster, 333 against 203 tokens/s.
@@ -43,19 +43,19 @@ class Choice:
         return f"{self.value} ({self.reason})"
 
 
-def prepare_environment(wish: str = "auto") -> bool:
+def prepare_environment(requested: str = "auto") -> bool:
     """Let what Metal cannot compute be computed by the CPU instead of failing.
 
     torch reads `PYTORCH_ENABLE_MPS_FALLBACK` once, while its library is loaded (a static of its MPSFallback.mm): call
     this before the first `import torch` of the process. A value that the user has set stays.
 
     Args:
-        wish: as for `resolve_device`, which imports torch and so comes too late.
+        requested: as for `resolve_device`, which imports torch and so comes too late.
 
     Returns:
         Whether it can have an effect: false if torch is loaded already, and where Metal is out of the question.
     """
-    if sys.platform != "darwin" or wish not in ("auto", "mps"):
+    if sys.platform != "darwin" or requested not in ("auto", "mps"):
         return False
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     return "torch" not in sys.modules
@@ -71,11 +71,11 @@ def on_zero_gpu() -> bool:
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
-def resolve_device(wish: str = "auto") -> Choice:
+def resolve_device(requested: str = "auto") -> Choice:
     """The device to run on.
 
     Args:
-        wish: "auto", "cpu", "cuda", "cuda:N", "mps" or "balanced".
+        requested: "auto", "cpu", "cuda", "cuda:N", "mps" or "balanced".
 
     Raises:
         HardwareError: No such device here.
@@ -85,34 +85,34 @@ def resolve_device(wish: str = "auto") -> Choice:
     cuda_count = _cuda_count()
     has_mps = torch.backends.mps.is_available()
     here = ["cpu"] + [f"cuda:{index}" for index in range(cuda_count)] + ["mps"] * has_mps
-    if wish == "auto":
+    if requested == "auto":
         if cuda_count:
             return Choice("cuda", f"a CUDA GPU is available: {torch.cuda.get_device_name(0)}")
         if has_mps:
             return Choice("mps", "no CUDA GPU; Metal is available")
         return Choice("cpu", "no CUDA GPU and no Metal here")
-    if wish == BALANCED and cuda_count:
+    if requested == BALANCED and cuda_count:
         gpus = "the CUDA GPU" if cuda_count == 1 else f"{cuda_count} CUDA GPUs"
         return Choice(BALANCED, f"as asked: spread over {gpus} and the CPU")
-    if wish in here or (wish == "cuda" and cuda_count):
-        return Choice(wish, AS_ASKED)
-    kind, _, index = wish.partition(":")
-    if wish != BALANCED and (kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit())):
-        raise HardwareError(f"Unknown device {wish!r}: expected {DEVICES}.")
-    needs = ", which needs a CUDA GPU" if wish == BALANCED else ""
+    if requested in here or (requested == "cuda" and cuda_count):
+        return Choice(requested, AS_ASKED)
+    kind, _, index = requested.partition(":")
+    if requested != BALANCED and (kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit())):
+        raise HardwareError(f"Unknown device {requested!r}: expected {DEVICES}.")
+    needs = ", which needs a CUDA GPU" if requested == BALANCED else ""
     raise HardwareError(
-        f"There is no {wish!r} on this machine{needs}: available are {', '.join(here)}. Try "
+        f"There is no {requested!r} on this machine{needs}: available are {', '.join(here)}. Try "
         f"{way_out('device', 'auto')}."
     )
 
 
 def resolve_dtype(
-    wish: str = "auto", device: str = "cpu", stored: str = "bf16", parameters: int | None = None
+    requested: str = "auto", device: str = "cpu", stored: str = "bf16", parameters: int | None = None
 ) -> Choice:
     """The number type of the weights.
 
     Args:
-        wish: "auto", a key of `DTYPES` or one of `QUANTISED`.
+        requested: "auto", a key of `DTYPES` or one of `QUANTISED`.
         device: as from `resolve_device`.
         stored: number type of the checkpoint's files. A quantised one is loaded as it is.
         parameters: of the model, None where they are not known: it counts as a large one.
@@ -120,18 +120,18 @@ def resolve_dtype(
     Raises:
         HardwareError: The device cannot compute with it, or the checkpoint cannot be loaded in it.
     """
-    if wish not in ("auto", *DTYPES, *QUANTISED):
-        raise HardwareError(f"Unknown number type {wish!r}: expected {DTYPE_WISHES}.")
-    if stored in QUANTISED and wish not in ("auto", stored):
+    if requested not in ("auto", *DTYPES, *QUANTISED):
+        raise HardwareError(f"Unknown number type {requested!r}: expected {DTYPE_CHOICES}.")
+    if stored in QUANTISED and requested not in ("auto", stored):
         raise HardwareError(
-            f"This checkpoint is quantised: its files are {stored} and cannot be loaded in {wish}. Use "
+            f"This checkpoint is quantised: its files are {stored} and cannot be loaded in {requested}. Use "
             f"{way_out('dtype', 'auto')}, or the checkpoint that was not quantised."
         )
-    if wish == "auto" and stored not in QUANTISED:
+    if requested == "auto" and stored not in QUANTISED:
         return _best_dtype(device, parameters)
-    dtype = stored if wish == "auto" else wish
+    dtype = stored if requested == "auto" else requested
     _check_dtype(dtype, device)
-    return Choice(dtype, "the checkpoint is quantised" if wish == "auto" else AS_ASKED)
+    return Choice(dtype, "the checkpoint is quantised" if requested == "auto" else AS_ASKED)
 
 
 def possible_dtypes(device: str = "auto") -> list[str]:

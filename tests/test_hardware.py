@@ -1,4 +1,4 @@
-"""Device and number type are chosen with their reason; a wish that cannot be met is an error that says what can."""
+"""Device and dtype are chosen with their reason; a request that cannot be met is an error that says what can."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from omnilmm import hardware
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import (
-    DTYPE_WISHES,
+    DTYPE_CHOICES,
     DTYPES,
     QUANTISED,
     Choice,
@@ -49,28 +49,28 @@ def test_auto_takes_the_best_and_says_why(machine: pytest.MonkeyPatch) -> None:
     assert str(resolve_device("auto")) == "cuda (a CUDA GPU is available: Test GPU)"
 
 
-@pytest.mark.parametrize("wish", ["cpu", "cuda", "cuda:1", "mps"])
-def test_a_wish_that_can_be_met_is_met(machine: pytest.MonkeyPatch, wish: str) -> None:
+@pytest.mark.parametrize("requested", ["cpu", "cuda", "cuda:1", "mps"])
+def test_a_wish_that_can_be_met_is_met(machine: pytest.MonkeyPatch, requested: str) -> None:
     with_cuda(machine, count=2)
     with_metal(machine)
-    assert resolve_device(wish) == Choice(wish, "as asked")
+    assert resolve_device(requested) == Choice(requested, "as asked")
 
 
-@pytest.mark.parametrize("wish", ["cuda", "cuda:0", "cuda:7", "mps"])
-def test_a_device_that_is_not_here_is_an_error_with_what_is(machine: pytest.MonkeyPatch, wish: str) -> None:
-    with pytest.raises(HardwareError, match=f"no '{wish}' on this machine: available are cpu. Try --device auto"):
-        resolve_device(wish)
+@pytest.mark.parametrize("requested", ["cuda", "cuda:0", "cuda:7", "mps"])
+def test_a_device_that_is_not_here_is_an_error_with_what_is(machine: pytest.MonkeyPatch, requested: str) -> None:
+    with pytest.raises(HardwareError, match=f"no '{requested}' on this machine: available are cpu. Try --device auto"):
+        resolve_device(requested)
     with_cuda(machine, count=2)
     with pytest.raises(HardwareError, match="available are cpu, cuda:0, cuda:1"):
         resolve_device("cuda:2")
 
 
-@pytest.mark.parametrize("wish", ["gpu", "", "cuda:x", "CUDA", "xpu", "tpu:0"])
-def test_a_device_that_does_not_exist_is_an_error_with_what_does(machine: pytest.MonkeyPatch, wish: str) -> None:
+@pytest.mark.parametrize("requested", ["gpu", "", "cuda:x", "CUDA", "xpu", "tpu:0"])
+def test_a_device_that_does_not_exist_is_an_error_with_what_does(machine: pytest.MonkeyPatch, requested: str) -> None:
     with pytest.raises(
-        HardwareError, match=f"Unknown device '{wish}': expected auto, cpu, cuda, cuda:N, mps or balanced"
+        HardwareError, match=f"Unknown device '{requested}': expected auto, cpu, cuda, cuda:N, mps or balanced"
     ):
-        resolve_device(wish)
+        resolve_device(requested)
 
 
 def test_a_model_may_be_spread_over_gpus_and_the_cpu(machine: pytest.MonkeyPatch) -> None:
@@ -110,21 +110,21 @@ def test_of_several_gpus_the_weakest_decides(machine: pytest.MonkeyPatch) -> Non
     assert str(resolve_dtype("auto", "balanced")) == "bf16 (the GPUs' lowest compute capability is 8.6)"
 
 
-@pytest.mark.parametrize("wish", [*DTYPES, *QUANTISED])
-def test_a_number_type_asked_for_is_taken(wish: str) -> None:
-    assert resolve_dtype(wish, "cpu") == Choice(wish, "as asked")
-    assert isinstance(getattr(torch, DTYPES[compute_dtype(wish, "cpu")]), torch.dtype)
+@pytest.mark.parametrize("requested", [*DTYPES, *QUANTISED])
+def test_a_number_type_asked_for_is_taken(requested: str) -> None:
+    assert resolve_dtype(requested, "cpu") == Choice(requested, "as asked")
+    assert isinstance(getattr(torch, DTYPES[compute_dtype(requested, "cpu")]), torch.dtype)
 
 
 @pytest.mark.parametrize("stored", QUANTISED)
 def test_a_quantised_checkpoint_stays_quantised(stored: str) -> None:
     assert resolve_dtype("auto", "cpu", stored) == Choice(stored, "the checkpoint is quantised")
     assert resolve_dtype(stored, "mps", stored) == Choice(stored, "as asked")
-    for wish in {*DTYPES, *QUANTISED} - {stored}:
+    for requested in {*DTYPES, *QUANTISED} - {stored}:
         with pytest.raises(
-            HardwareError, match=f"quantised: its files are {stored} and cannot be loaded in {wish}. Use"
+            HardwareError, match=f"quantised: its files are {stored} and cannot be loaded in {requested}. Use"
         ):
-            resolve_dtype(wish, "cpu", stored)
+            resolve_dtype(requested, "cpu", stored)
 
 
 def test_bf16_on_metal_is_tried(machine: pytest.MonkeyPatch) -> None:
@@ -182,10 +182,10 @@ def test_quantised_weights_need_bitsandbytes_and_a_gpu_that_it_knows(machine: py
 
 
 def test_number_types_that_do_not_exist_are_refused() -> None:
-    assert DTYPE_WISHES == "auto, bf16, fp16, fp32, int8, int4"
-    for wish in ("int2", "float16", ""):
-        with pytest.raises(HardwareError, match=f"'{wish}': expected {DTYPE_WISHES}"):
-            resolve_dtype(wish)
+    assert DTYPE_CHOICES == "auto, bf16, fp16, fp32, int8, int4"
+    for requested in ("int2", "float16", ""):
+        with pytest.raises(HardwareError, match=f"'{requested}': expected {DTYPE_CHOICES}"):
+            resolve_dtype(requested)
 
 
 def test_metal_may_leave_to_the_cpu_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What a change of models is: the wish, how far it has come, and what it takes to carry it out (`provider.py`)."""
+"""What a change of models is: the request, how far it has come, and what it takes to carry it out (`provider.py`)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CANCELLABLE: tuple[Stage, ...] = ("checking", "downloading")
 
 
 @dataclass(frozen=True)
-class Wish:
+class ModelRequest:
     """Which model, and how.
 
     Attributes:
@@ -57,11 +57,11 @@ class Loadable(Protocol):
 
 
 # Given the memory that the model of now takes, which will be free, and whom to report bytes to. It lets go of nothing.
-Prepare = Callable[[Wish, int, Report], Loadable]
+Prepare = Callable[[ModelRequest, int, Report], Loadable]
 
 
 @runtime_checkable
-class WarmingUp(Protocol):
+class SupportsWarmUp(Protocol):
     """An engine whose first answer takes longer than the others, unless it is warmed up."""
 
     def warm_up(self) -> None:

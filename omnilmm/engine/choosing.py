@@ -20,7 +20,7 @@ LEAST_TOKENS_PER_S = 3.0  # about as fast as one reads aloud; below that nobody 
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedModel:
     """One model and this machine.
 
     Attributes:
@@ -48,7 +48,7 @@ def free_bytes(device: str) -> int | None:
     return free_memory(resolve_device(device).value)
 
 
-def listed(device: str, hub: Literal["huggingface", "modelscope"], freed_bytes: int = 0) -> list[Listed]:
+def listed(device: str, hub: Literal["huggingface", "modelscope"], freed_bytes: int = 0) -> list[ListedModel]:
     """All models of the catalog: those on this disk first, then those that fit, the better ones first.
 
     Args:
@@ -64,11 +64,11 @@ def listed(device: str, hub: Literal["huggingface", "modelscope"], freed_bytes: 
     for card in cards().values():
         fits = None if free is None else _fitting(card, place, (free + freed_bytes) / 2**30)
         is_here = Path(card.location).is_dir() or cached(card.source, card.revision, hub) is not None
-        found.append(Listed(card, fits, is_here, tokens_per_s(card, fits, place) if fits else None))
+        found.append(ListedModel(card, fits, is_here, tokens_per_s(card, fits, place) if fits else None))
     return sorted(found, key=_place, reverse=True)
 
 
-def can_be_here(entry: Listed, hub: Literal["huggingface", "modelscope"], *, offline: bool) -> bool:
+def can_be_here(entry: ListedModel, hub: Literal["huggingface", "modelscope"], *, offline: bool) -> bool:
     """Whether a model is on this disk, or can be fetched as far as is known without asking the hub.
 
     Args:
@@ -89,7 +89,7 @@ def can_be_here(entry: Listed, hub: Literal["huggingface", "modelscope"], *, off
     return True
 
 
-def best(models: Sequence[Listed]) -> Listed | None:
+def best(models: Sequence[ListedModel]) -> ListedModel | None:
     """The best of the models that fit this machine and are expected to answer fast enough; None if there is none."""
     return max((entry for entry in models if entry.fits and entry.is_fast_enough), key=_rank, default=None)
 
@@ -107,7 +107,7 @@ def _resolved(dtype: str, device: str, card: ModelCard) -> str | None:
         return None
 
 
-def _rank(entry: Listed) -> tuple[float, str, float]:
+def _rank(entry: ListedModel) -> tuple[float, str, float]:
     """How good a model is: by its figure, without one by that of the model it succeeds, or below all that have one.
 
     Among equals the younger one is better, and of the same age the one whose files are more exact.
@@ -119,6 +119,6 @@ def _rank(entry: Listed) -> tuple[float, str, float]:
     return figure, card.released or "", card.download_gib / (card.parameters or math.inf)
 
 
-def _place(entry: Listed) -> tuple[bool, bool, tuple[float, str, float]]:
+def _place(entry: ListedModel) -> tuple[bool, bool, tuple[float, str, float]]:
     """In the list."""
     return entry.is_here, entry.fits is not None, _rank(entry)

@@ -110,7 +110,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class View:
+class PictureSlice:
     """One look of a model at a picture: all of it (the overview), or a slice.
 
     Attributes:
@@ -163,7 +163,7 @@ class Engine(Protocol):
             ContextLengthError: The question and its pictures alone do not fit.
         """
 
-    def views(self, picture: Picture) -> tuple[View, ...] | None:
+    def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
         """How the model looks at a picture, overview first; None where that is not known (yet)."""
 
     def forget(self, owner: Hashable) -> None:

@@ -34,9 +34,9 @@ class Generation:
         self.answer = backend.generate(request)
         self.reports: queue.SimpleQueue[Step | BaseException] = queue.SimpleQueue()
         self.first_s = self.last_s = 0.0
-        self.has_spoken = False
+        self.has_output = False
 
-    def heard(self) -> Iterator[Step]:
+    def outputs(self) -> Iterator[Step]:
         """How far it is, then the new ids so far whenever there are more; None while nothing is new.
 
         Called by who asked.
@@ -75,8 +75,8 @@ class Generation:
             return False
         if isinstance(said, list):
             self.last_s = time.monotonic()
-            self.first_s = self.first_s if self.has_spoken else self.last_s
-            self.has_spoken = True
+            self.first_s = self.first_s if self.has_output else self.last_s
+            self.has_output = True
         if said is not None:
             self.reports.put(said)
         return True
@@ -88,7 +88,7 @@ class Generation:
 
     def _has_room_again(self, error: torch.OutOfMemoryError) -> bool:
         """Begin anew without what was kept for later, if that helps and nothing was said yet."""
-        if not self.has_spoken and self.backend.free():
+        if not self.has_output and self.backend.free():
             self.answer = self.backend.generate(self.request)
             return True
         shortage = HardwareError(

@@ -292,9 +292,9 @@ def _config(folder: Path) -> Any:
     from omnilmm.models.library import LOCAL
 
     config = AutoConfig.from_pretrained(folder, **LOCAL)
-    wish = str(config._attn_implementation)
-    if wish.startswith("flash_attention") and not find_spec("flash_attn"):
-        logger.info("config.json asks for %s, which is not installed: torch's own attention is used", wish)
+    attention = str(config._attn_implementation)
+    if attention.startswith("flash_attention") and not find_spec("flash_attn"):
+        logger.info("config.json asks for %s, which is not installed: torch's own attention is used", attention)
         config._attn_implementation = None
     return config
 
@@ -303,13 +303,13 @@ def _load(prepared: Prepared, dtype: Choice) -> Any:
     """The model."""
     card, folder = prepared.card, prepared.folder
     with _explained(card, folder):
-        from omnilmm.engine.placement.bitsandbytes import settle
+        from omnilmm.engine.placement.bitsandbytes import finalize_quantized_model
         from omnilmm.engine.placement.device_map import loading_arguments
         from omnilmm.models.library import load_model
 
         placement = loading_arguments(prepared.config, prepared.device.value, dtype.value, prepared.caps, card.context)
         loaded, info = load_model(folder, prepared.config, **placement)
-        settle(loaded)
+        finalize_quantized_model(loaded)
     if info["missing_keys"]:  # ours list them themselves, transformers' own models would be random there
         missing = sorted(info["missing_keys"])
         raise CheckpointError(f"{folder} is not complete: {len(missing)} tensors are missing, such as {missing[0]}.")

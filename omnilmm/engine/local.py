@@ -24,7 +24,7 @@ from omnilmm.engine.backends.stepwise import Ids, generate_arguments
 from omnilmm.engine.caches.features import FEATURE_BYTES
 from omnilmm.engine.caches.prefix import PREFIX_BYTES
 from omnilmm.engine.context import fit
-from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta, Timings, Usage, View
+from omnilmm.engine.events import Event, Finished, PictureSlice, Preview, Progress, TextDelta, Timings, Usage
 from omnilmm.engine.generation import HEARTBEAT_S, Generation, seed_of
 from omnilmm.engine.options import BeamSearch, Options, options_for
 from omnilmm.engine.placement.memory import footprint
@@ -88,9 +88,9 @@ class LocalEngine:
                 position = job.position(wait_s=HEARTBEAT_S)
             yield from self._answer(generation, dropped, waited_s=time.monotonic() - asked)
 
-    def views(self, picture: Picture) -> tuple[View, ...] | None:
+    def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
         """How the model looks at a picture; see `events.Engine`."""
-        return self.backend.views(picture)
+        return self.backend.slices(picture)
 
     def warm_up(self) -> None:
         """Answer what nobody asked up to its second word, so that nobody waits for what is done only once.
@@ -122,7 +122,7 @@ class LocalEngine:
         answer: Ids = []
         progress = Progress("reading", total=len(request.conversation.messages[-1].pictures))
         yield progress
-        for said in generation.heard():
+        for said in generation.outputs():
             if not isinstance(said, list):
                 progress = said or progress
                 yield progress

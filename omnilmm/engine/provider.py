@@ -5,7 +5,7 @@
               └> failed, cancelled:      └ end, then    └> restored: it could not be loaded, or not answer,
                  nothing has changed       it is let go    so the old one was loaded again
 
-One change at a time: a second wish is refused until the first is over, or cancelled, which anybody may while it is
+One change at a time: a second request is refused until the first is over, or cancelled, which anybody may while it is
 checked or downloaded. It belongs to the server, not to a visitor: who closes the page half-way ends nothing.
 """
 
@@ -22,11 +22,11 @@ from dataclasses import dataclass, field, replace
 
 from omnilmm.catalog import ModelCard, find
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.change import OVER, Change, Loadable, Prepare, Stage, WarmingUp, Wish
-from omnilmm.engine.events import Engine, Event, Finished, Preview, Progress, TextDelta, Timings, Usage, View
+from omnilmm.engine.change import OVER, Change, Loadable, ModelRequest, Prepare, Stage, SupportsWarmUp
+from omnilmm.engine.events import Engine, Event, Finished, PictureSlice, Preview, Progress, TextDelta, Timings, Usage
 from omnilmm.engine.options import Options
 from omnilmm.errors import CheckpointError, OmniLMMError, SwitchError
-from omnilmm.hardware import DTYPE_WISHES, DTYPES, QUANTISED, Choice
+from omnilmm.hardware import DTYPE_CHOICES, DTYPES, QUANTISED, Choice
 
 HEARTBEAT_S = 0.3  # the longest that `next()` of a stream blocks
 FINISH_S = 20.0  # so long answers of the old model may go on; then they are cut off where they are
@@ -59,13 +59,13 @@ class ModelProvider:
         self._prepare, self.names = prepare, set(names)
         self.change: Change | None = None
         self.version = 0  # rises whenever another model is to be shown
-        self.wish: Wish | None = None
+        self.requested: ModelRequest | None = None
         self._engine: Engine | None = None
         self._loaded: Loadable | None = None  # what the engine was loaded from
         self._answers: set[_Answer] = set()
         self._waits = False  # new questions wait
         self._cancelled = threading.Event()
-        self._told_s = 0.0  # when the newest change came to its end
+        self._ended_s = 0.0  # when the newest change came to its end
         self._changed = threading.Condition()
 
     @classmethod
@@ -122,10 +122,10 @@ class ModelProvider:
 
     @property
     def news(self) -> Change | None:
-        """What visitors should hear of the newest change: success and an end at their wish for a while only."""
+        """What visitors should hear of the newest change: success and an end at their request for a while only."""
         change = self.change
         passes = change is not None and change.stage in ("done", "cancelled")
-        return None if passes and time.monotonic() > self._told_s + NEWS_S else change
+        return None if passes and time.monotonic() > self._ended_s + NEWS_S else change
 
     @property
     def progress(self) -> Progress:
@@ -137,15 +137,15 @@ class ModelProvider:
 
     # --- changing it --------------------------------------------------------------------------------------------------
 
-    def begin(self, wish: Wish) -> None:
+    def begin(self, request: ModelRequest) -> None:
         """Load the first model, in the background.
 
         Raises:
             OmniLMMError: There is no such model.
         """
-        card = find(wish.model)
-        self.names |= {wish.model, card.name}
-        self._start(replace(wish, model=card.name), card)
+        card = find(request.model)
+        self.names |= {request.model, card.name}
+        self._start(replace(request, model=card.name), card)
 
     def switch(self, model: object, dtype: object = "auto", fits: str | None = None) -> bool:
         """Let another model answer everybody; it takes its time in the background, see `change`.
@@ -153,7 +153,7 @@ class ModelProvider:
         Args:
             model: one of `names`, whatever a visitor's browser may have sent.
             dtype: "auto" or a number type, likewise.
-            fits: see `Wish`.
+            fits: see `ModelRequest`.
 
         Returns:
             Whether a change has begun; not where that model answers, or is on its way, already.
@@ -164,25 +164,25 @@ class ModelProvider:
         if not isinstance(model, str) or model not in self.names:
             raise SwitchError(f"There is no model {reprlib.repr(model)} to choose here.")
         if not isinstance(dtype, str) or dtype not in ("auto", *DTYPES, *QUANTISED):
-            raise SwitchError(f"Unknown number type {reprlib.repr(dtype)}: expected {DTYPE_WISHES}.")
-        return self._start(Wish(model, dtype, fits), find(model))
+            raise SwitchError(f"Unknown number type {reprlib.repr(dtype)}: expected {DTYPE_CHOICES}.")
+        return self._start(ModelRequest(model, dtype, fits), find(model))
 
-    def _start(self, wish: Wish, card: ModelCard) -> bool:
+    def _start(self, request: ModelRequest, card: ModelCard) -> bool:
         with self._changed:
-            now = self.wish
-            if now and (wish.model, wish.dtype) == (now.model, now.dtype) and (self.is_changing or self.is_ready):
+            now = self.requested
+            if now and (request.model, request.dtype) == (now.model, now.dtype) and (self.is_changing or self.is_ready):
                 return False
             if self.is_changing and self.change:
                 raise SwitchError(
                     f"{self.change.card.title} is on its way already: wait until that is over, or cancel it first."
                 )
-            before = self.wish
-            self.wish = wish
+            before = self.requested
+            self.requested = request
             self._cancelled.clear()
             self.change = Change(card, self._engine.card if self._engine else None)
             if not self._engine:
                 self.version += 1
-        threading.Thread(target=self._run, args=(wish, before), name="switching", daemon=True).start()
+        threading.Thread(target=self._run, args=(request, before), name="switching", daemon=True).start()
         return True
 
     def cancel(self) -> bool:
@@ -195,7 +195,7 @@ class ModelProvider:
             if self.change is None or not self.change.can_be_cancelled:
                 return False
             self._cancelled.set()
-            self._tell("cancelling")
+            self._set_stage("cancelling")
             return True
 
     def wait(self) -> None:
@@ -234,10 +234,10 @@ class ModelProvider:
             finally:
                 self._leave(answer)
 
-    def views(self, picture: Picture) -> tuple[View, ...] | None:
+    def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
         """How the model looks at a picture; None until it is there."""
         engine = self._engine
-        return engine.views(picture) if engine is not None else None
+        return engine.slices(picture) if engine is not None else None
 
     def forget(self, owner: Hashable) -> None:
         """Keep nothing of an owner's conversations."""
@@ -291,39 +291,39 @@ class ModelProvider:
 
     # --- the thread of a change ---------------------------------------------------------------------------------------
 
-    def _run(self, wish: Wish, before: Wish | None) -> None:
-        ready, failure = self._get_ready(wish)
+    def _run(self, request: ModelRequest, before: ModelRequest | None) -> None:
+        ready, failure = self._get_ready(request)
         old, title = self._loaded, self.card.title
         failure = failure or self._let_go()
         if failure or ready is None:
-            self.wish = before if self.is_ready else None
-            self._tell("cancelled" if self._cancelled.is_set() and self.is_ready else "failed", failure)
+            self.requested = before if self.is_ready else None
+            self._set_stage("cancelled" if self._cancelled.is_set() and self.is_ready else "failed", failure)
             return
         failure = self._load(ready, must_answer=old is not None)
         if failure is None:
-            self._tell("done")
+            self._set_stage("done")
             if old is None:
                 self._warm_up()
             return
         if old is None:
-            self._tell("failed", failure)
+            self._set_stage("failed", failure)
             return
-        self._tell("restoring", failure)
+        self._set_stage("restoring", failure)
         again = self._load(old, must_answer=False)
         if again:
             logger.error("%s could not be loaded again: %s", title, again)
-        self.wish = None if again else before
-        self._tell("lost" if again else "restored", failure)
+        self.requested = None if again else before
+        self._set_stage("lost" if again else "restored", failure)
 
-    def _get_ready(self, wish: Wish) -> tuple[Loadable | None, OmniLMMError | None]:
+    def _get_ready(self, request: ModelRequest) -> tuple[Loadable | None, OmniLMMError | None]:
         """Check and download, while the old model answers on."""
         try:
             if self._prepare is None:
                 raise SwitchError("The model of this page stays as it is.")
-            ready = self._prepare(wish, self.memory_bytes or 0, self._report)
+            ready = self._prepare(request, self.memory_bytes or 0, self._report)
             self._check_cancelled()
         except Exception as error:  # whatever it is, all visitors have to hear of it
-            return None, self._told(error)
+            return None, self._without_traceback(error)
         return ready, None
 
     def _report(self, done: int, total: int) -> None:
@@ -344,7 +344,7 @@ class ModelProvider:
                 return CANCELLED
             if self._engine is not None:
                 self._waits = True
-                self._tell("ending")
+                self._set_stage("ending")
                 if not self._changed.wait_for(lambda: not self._answers, FINISH_S):
                     for answer in self._answers:
                         answer.called_off.set()
@@ -352,7 +352,7 @@ class ModelProvider:
                         return SwitchError(f"The answers of {self.card.title} did not end, so it stays.")
             self._engine = self._loaded = None
             self.version += 1
-            self._tell("loading")
+            self._set_stage("loading")
         return None
 
     def _load(self, ready: Loadable, *, must_answer: bool) -> OmniLMMError | None:
@@ -361,10 +361,10 @@ class ModelProvider:
         engine: Engine | None = None
         try:
             engine = ready.load()
-            if must_answer and isinstance(engine, WarmingUp):
+            if must_answer and isinstance(engine, SupportsWarmUp):
                 engine.warm_up()
         except Exception as error:
-            failure = self._told(error)
+            failure = self._without_traceback(error)
         else:
             with self._changed:
                 self._engine, self._loaded, self._waits = engine, ready, False
@@ -377,27 +377,27 @@ class ModelProvider:
     def _warm_up(self) -> None:
         """The first model of all: who waits for it is answered first, and told if it fails."""
         with self._changed:
-            if not isinstance(self._engine, WarmingUp):
+            if not isinstance(self._engine, SupportsWarmUp):
                 return
             answer = _Answer(self._engine)  # as for an answer, nobody lets go of the model meanwhile
             self._answers.add(answer)
         try:
-            if isinstance(answer.engine, WarmingUp):
+            if isinstance(answer.engine, SupportsWarmUp):
                 answer.engine.warm_up()
         except Exception:  # then the first answer will say what is wrong
             logger.exception("%s could not be warmed up", self.card.title)
         finally:
             self._leave(answer)
 
-    def _tell(self, stage: Stage, failure: OmniLMMError | None = None) -> None:
+    def _set_stage(self, stage: Stage, failure: OmniLMMError | None = None) -> None:
         with self._changed:
             if self.change:
                 self.change = replace(self.change, stage=stage, failure=failure)
             if stage in OVER:
-                self._waits, self._told_s = False, time.monotonic()
+                self._waits, self._ended_s = False, time.monotonic()
             self._changed.notify_all()
 
-    def _told(self, error: Exception) -> OmniLMMError:
+    def _without_traceback(self, error: Exception) -> OmniLMMError:
         """An error without its traceback, which would keep a half-loaded model in memory."""
         if isinstance(error, OmniLMMError):
             if self.change and self.change.before and not self._cancelled.is_set():

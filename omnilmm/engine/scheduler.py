@@ -164,6 +164,6 @@ def is_on_model_thread() -> bool:
     return getattr(_inside, "model", False)
 
 
-def works_for_the_model() -> None:
+def mark_model_thread() -> None:
     """To be called by a thread that the model's thread waits for."""
     _inside.model = True

@@ -106,7 +106,7 @@ def state_dict(folder: Path) -> dict[str, Any] | None:
     return {names[name]: tensor for name, tensor in tensors.items()}
 
 
-def misfits(info: Mapping[str, Any]) -> dict[str, list[str]]:
+def mismatches(info: Mapping[str, Any]) -> dict[str, list[str]]:
     """Tensors that do not fit a model, by what is wrong with them: their names, and shapes where those are wrong.
 
     Args:
@@ -120,11 +120,11 @@ def misfits(info: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
-def misfit_error(found: Mapping[str, list[str]], there: Collection[str]) -> CheckpointError:
+def mismatch_error(found: Mapping[str, list[str]], there: Collection[str]) -> CheckpointError:
     """What is told of tensors that do not fit.
 
     Args:
-        found: as from `misfits`.
+        found: as from `mismatches`.
         there: names of all tensors of the checkpoint.
     """
     listed = [f"{len(names)} {kind}: {_some(names)}" for kind, names in found.items() if names]

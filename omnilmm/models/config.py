@@ -79,7 +79,7 @@ SLICING_KEYS = ("max_slice_nums", "scale_resolution", "patch_size")
 def _without_leftovers(dtype: Any, keys: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The number type and the other keys of a `config.json`, without what training programs leave in it.
 
-    "auto" is no number type and "torch.bfloat16" is bfloat16; flash attention is a wish of the machine where it was
+    "auto" is no number type and "torch.bfloat16" is bfloat16; flash attention is a setting of the machine where it was
     trained, and these models have none.
 
     Raises:

@@ -33,7 +33,7 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AutoH
 from transformers.utils import is_torchvision_available
 
 from omnilmm.errors import CheckpointError, way_out
-from omnilmm.models.checkpoint import PLACE, Shapes, misfit_error, misfits, source_of
+from omnilmm.models.checkpoint import PLACE, Shapes, mismatch_error, mismatches, source_of
 from omnilmm.models.picture_model import PictureModel
 
 # Where a checkpoint may name the class of its processor, in the order in which `AutoProcessor` looks.
@@ -190,9 +190,9 @@ def check_tensors(config: Any, shapes: Shapes) -> None:
         output_loading_info=True,
         **LOCAL,
     )
-    found = misfits(info) | {"unexpected": []}  # transformers' own models leave parts out that they do not use
+    found = mismatches(info) | {"unexpected": []}  # transformers' own models leave parts out that they do not use
     if any(found.values()):
-        raise misfit_error(found, set(shapes))
+        raise mismatch_error(found, set(shapes))
 
 
 def load_processor(folder: Path) -> Any:
@@ -237,7 +237,7 @@ def _lacks_only_videos(kind: Any) -> bool:
     return "video_processor" in parts and parts <= set(LOADERS)
 
 
-class NoVideos(ImageProcessingMixin):
+class VideoProcessorStub(ImageProcessingMixin):
     """Stands where a processor keeps the part for videos: its settings, and None for those that it lacks."""
 
     model_input_names: list[str] = []
@@ -252,7 +252,9 @@ LOADERS: dict[str, Callable[..., Any]] = {
     "image_processor": AutoImageProcessor.from_pretrained,
     "feature_extractor": AutoFeatureExtractor.from_pretrained,
     "audio_processor": AutoFeatureExtractor.from_pretrained,
-    "video_processor": lambda folder, **_: NoVideos(**get_video_processor_config(folder, local_files_only=True)),
+    "video_processor": lambda folder, **_: VideoProcessorStub(
+        **get_video_processor_config(folder, local_files_only=True)
+    ),
 }
 
 
@@ -266,8 +268,8 @@ def _without_videos(kind: Any, folder: Path) -> Any:
 
     class PicturesOnly(kind):
         def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-            if isinstance(argument, NoVideos):
-                return NoVideos
+            if isinstance(argument, VideoProcessorStub):
+                return VideoProcessorStub
             return super().check_argument_for_proper_class(argument_name, argument)
 
     PicturesOnly.__name__ = kind.__name__

@@ -22,7 +22,7 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from omnilmm.models.checkpoint import PLACE, misfit_error, misfits, source_of
+from omnilmm.models.checkpoint import PLACE, mismatch_error, mismatches, source_of
 from omnilmm.models.resampler import Resampler
 
 # Arguments of `from_pretrained` by which the weights are others than those that lie openly in the folder.
@@ -71,9 +71,9 @@ class PictureModel(PreTrainedModel, GenerationMixin):
             *args, output_loading_info=True, **cls._source(folder_or_id, kwargs), **kwargs
         )
         model.config.name_or_path = str(folder_or_id)
-        found = misfits(info)
+        found = mismatches(info)
         if any(found.values()):
-            raise misfit_error(found, set(model.state_dict()) - set(found["missing"]) | set(found["unexpected"]))
+            raise mismatch_error(found, set(model.state_dict()) - set(found["missing"]) | set(found["unexpected"]))
         return (model, info) if output_loading_info else model
 
     @classmethod

@@ -74,7 +74,7 @@ class MiniCPMVProcessor(ProcessorMixin):
         """Token ids with slots; no pixel is touched."""
         return self.encoder.encode(self._pieces(conversation))
 
-    def views(self, pictures: Iterable[Picture]) -> tuple[Tensor, Tensor]:
+    def pixel_values(self, pictures: Iterable[Picture]) -> tuple[Tensor, Tensor]:
         """Pixels of all views in the order of the prompt's slots.
 
         Returns:
@@ -119,7 +119,7 @@ class MiniCPMVProcessor(ProcessorMixin):
             "image_slots": torch.tensor([prompt.image_slots]),
         }
         if conversation.pictures:
-            inputs["pixel_values"], inputs["target_sizes"] = self.views(conversation.pictures)
+            inputs["pixel_values"], inputs["target_sizes"] = self.pixel_values(conversation.pictures)
         return BatchFeature(inputs)
 
     def _pieces(self, conversation: Conversation) -> list[Piece]:

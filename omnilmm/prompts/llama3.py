@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from omnilmm.conversation import Conversation
 from omnilmm.images.slicing import Size
-from omnilmm.prompts.pieces import Control, Piece, Slots, Text, content, sliced
+from omnilmm.prompts.pieces import Control, Piece, Slots, Text, content, slice_pieces
 
 END = "<|eot_id|>"
 STOP_TOKENS = ("<|end_of_text|>", END)
@@ -29,7 +29,7 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
     pieces: list[Piece] = [Control("<|begin_of_text|>")]
     if conversation.system:
         pieces += _turn("system", [Text(conversation.system)])
-    places = (sliced([Control("<image>"), Slots(), Control("</image>")], grid) for grid in grids)
+    places = (slice_pieces([Control("<image>"), Slots(), Control("</image>")], grid) for grid in grids)
     for message in conversation.messages:
         pieces += _turn(message.role, content(message, places))
     if not conversation.messages or conversation.messages[-1].role != "assistant":
@@ -50,12 +50,12 @@ def _stripped(said: list[Piece]) -> list[Piece]:
     pieces = list(said)
     while pieces and isinstance(first := pieces[0], Text):
         if trimmed := first.text.lstrip():
-            pieces[0] = Text(trimmed, first.learn)
+            pieces[0] = Text(trimmed, first.in_loss)
             break
         pieces.pop(0)
     while pieces and isinstance(last := pieces[-1], Text):
         if trimmed := last.text.rstrip():
-            pieces[-1] = Text(trimmed, last.learn)
+            pieces[-1] = Text(trimmed, last.in_loss)
             break
         pieces.pop()
     return pieces

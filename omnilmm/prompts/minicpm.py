@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from omnilmm.conversation import Conversation
 from omnilmm.images.slicing import Size
-from omnilmm.prompts.pieces import Control, Piece, Slots, Text, content, sliced, without_headers
+from omnilmm.prompts.pieces import Control, Piece, Slots, Text, content, slice_pieces, without_headers
 
 BEGIN, END = "<s>", "</s>"
 STOP_TOKENS = (END,)
@@ -27,10 +27,10 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
         image_ids: not a feature of this template; pictures are never numbered.
     """
     pieces: list[Piece] = [Control(BEGIN)]
-    places = (sliced([Control("<image>"), Slots(), Control("</image>")], grid) for grid in grids)
+    places = (slice_pieces([Control("<image>"), Slots(), Control("</image>")], grid) for grid in grids)
     for message in conversation.messages:
         said = without_headers(message, tuple(HEADERS.values()))
         pieces += [Text(HEADERS[message.role]), *content(said, places)]
     if conversation.messages and conversation.messages[-1].role == "assistant":
-        return [*pieces, Control(END, learn=True)]  # only training has such a conversation
+        return [*pieces, Control(END, in_loss=True)]  # only training has such a conversation
     return [*pieces, Text(HEADERS["assistant"])]

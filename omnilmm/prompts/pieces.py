@@ -5,7 +5,7 @@ and `Slots` (room for the features of one view). Structure therefore never comes
 control token there is encoded as the characters it is written with. Grounding tags (`<box>` …) are the exception: they
 are words of the conversation and keep their ids.
 
-One renderer serves chat and training: pieces that the model itself has to say carry `learn`.
+One renderer serves chat and training: pieces that the model itself has to say carry `in_loss`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Control:
     """One structural token."""
 
     token: str
-    learn: bool = False
+    in_loss: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Text:
     """Plain text: the template's own words, or the user's."""
 
     text: str
-    learn: bool = False
+    in_loss: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Prompt:
 
     input_ids: list[int]
     image_slots: list[bool]
-    learn: list[bool]
+    loss_mask: list[bool]
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -66,11 +66,11 @@ def content(message: Message, places: Iterator[list[Piece]]) -> list[Piece]:
     for position, part in enumerate(message.parts):
         if position:
             pieces.append(Text("\n"))
-        pieces += next(places) if isinstance(part, Picture) else spoken(part, learn=message.role == "assistant")
+        pieces += next(places) if isinstance(part, Picture) else text_pieces(part, in_loss=message.role == "assistant")
     return pieces
 
 
-def sliced(view: list[Piece], grid: Size | None) -> list[Piece]:
+def slice_pieces(view: list[Piece], grid: Size | None) -> list[Piece]:
     """The overview's place, then one `<slice>` pair around those of the whole grid, row by row (2.0, 2.5)."""
     if grid is None:
         return view
@@ -83,14 +83,14 @@ def sliced(view: list[Piece], grid: Size | None) -> list[Piece]:
     return [*pieces, Control("</slice>")]
 
 
-def spoken(text: str, *, learn: bool = False) -> Iterator[Piece]:
+def text_pieces(text: str, *, in_loss: bool = False) -> Iterator[Piece]:
     """A person's or a model's words: plain text in which grounding tags are tokens."""
     end = 0
     for tag in _GROUNDING.finditer(text):
-        yield Text(text[end : tag.start()], learn)
-        yield Control(tag.group(), learn)
+        yield Text(text[end : tag.start()], in_loss)
+        yield Control(tag.group(), in_loss)
         end = tag.end()
-    yield Text(text[end:], learn)
+    yield Text(text[end:], in_loss)
 
 
 def without_headers(message: Message, headers: tuple[str, ...]) -> Message:
@@ -162,29 +162,29 @@ class PieceEncoder:
         prompt = Prompt([], [], [])
         for kind, group in groupby(pieces, key=type):
             if kind is Text:
-                ids, learn = self._encode_texts([piece for piece in group if isinstance(piece, Text) and piece.text])
+                ids, in_loss = self._encode_texts([piece for piece in group if isinstance(piece, Text) and piece.text])
             elif kind is Slots:
                 ids = [self.slot_id] * (self.query_num * len(list(group)))
-                learn = [False] * len(ids)
+                in_loss = [False] * len(ids)
             else:
-                tokens = [(self._encode_control(c.token), c.learn) for c in group if isinstance(c, Control)]
+                tokens = [(self._encode_control(c.token), c.in_loss) for c in group if isinstance(c, Control)]
                 ids = [token for found, _ in tokens for token in found]
-                learn = [flag for found, flag in tokens for _ in found]
+                in_loss = [flag for found, flag in tokens for _ in found]
             prompt.input_ids.extend(ids)
             prompt.image_slots.extend([kind is Slots] * len(ids))
-            prompt.learn.extend(learn)
+            prompt.loss_mask.extend(in_loss)
         return prompt
 
     def _encode_texts(self, texts: list[Text]) -> tuple[list[int], list[bool]]:
         """Merges are the tokenizer's own across speakers, and SentencePiece puts one space in front of them all."""
         ids = self._encode_text("".join(piece.text for piece in texts))
-        learn: list[bool] = []
+        in_loss: list[bool] = []
         said = ""
         for piece in texts:
             said += piece.text
             end = len(ids) if piece is texts[-1] else min(len(self._encode_text(said)), len(ids))
-            learn += [piece.learn] * (end - len(learn))
-        return ids, learn
+            in_loss += [piece.in_loss] * (end - len(in_loss))
+        return ids, in_loss
 
     def _encode_control(self, token: str) -> list[int]:
         if token in GROUNDING_TAGS and token not in self.added:

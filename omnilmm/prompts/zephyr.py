@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.images.slicing import Size
-from omnilmm.prompts.pieces import Control, Piece, Slots, Text, spoken, without_headers
+from omnilmm.prompts.pieces import Control, Piece, Slots, Text, text_pieces, without_headers
 
 SYSTEM = (
     "You are an artificial intelligence assistant, which gives helpful, detailed, and polite answers to the human's "
@@ -32,14 +32,14 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
     """
     pieces: list[Piece] = [Control(BEGIN), Text(f"<|system|>\n{SYSTEM}"), Control(END), Text("\n")]
     for message in conversation.messages:
-        learn = message.role == "assistant"
-        pieces += [Text(f"<|{message.role}|>\n"), *_content(message, learn), Control(END, learn), Text("\n")]
+        in_loss = message.role == "assistant"
+        pieces += [Text(f"<|{message.role}|>\n"), *_content(message, in_loss), Control(END, in_loss), Text("\n")]
     if conversation.messages and conversation.messages[-1].role == "assistant":
         return pieces[:-1]  # a text to learn from ends here
     return [*pieces, Text("<|assistant|>\n")]
 
 
-def _content(message: Message, learn: bool) -> list[Piece]:
+def _content(message: Message, in_loss: bool) -> list[Piece]:
     pieces: list[Piece] = []
     parts = without_headers(message, HEADERS).parts
     for position, part in enumerate(parts):
@@ -48,5 +48,5 @@ def _content(message: Message, learn: bool) -> list[Piece]:
             if position == 0 and len(parts) > 1:
                 pieces.append(Text("\n"))
         else:
-            pieces += spoken(part, learn=learn)
+            pieces += text_pieces(part, in_loss=in_loss)
     return pieces

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from omnilmm import __version__
 from omnilmm.catalog import BUILT_IN, find
 from omnilmm.errors import MissingPackageError, OptionsError
-from omnilmm.hardware import DEVICES, DTYPE_WISHES, on_space, prepare_environment, resolve_device, resolve_dtype
+from omnilmm.hardware import DEVICES, DTYPE_CHOICES, on_space, prepare_environment, resolve_device, resolve_dtype
 from omnilmm.images.limits import PREFIX, limits
 from omnilmm.ui.network import HOST
 
@@ -52,7 +52,7 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_argument(
         "--dtype",
         default="auto",
-        help=f"{DTYPE_WISHES}; the last two save memory and may be slower (default: %(default)s)",
+        help=f"{DTYPE_CHOICES}; the last two save memory and may be slower (default: %(default)s)",
     )
     flags.add_argument("--max-memory", metavar="0=10GiB,cpu=20GiB", help="with --device balanced: at most this much")
     flags.add_argument("--revision", metavar="COMMIT", help="commit, tag or branch of the hub (default: the newest)")
@@ -138,7 +138,7 @@ def require(package: str, extra: str) -> None:
         )
 
 
-def check_wishes(args: argparse.Namespace) -> None:
+def check_requested(args: argparse.Namespace) -> None:
     """Check what was asked for by name before a page is said to be there; `auto` takes what there is.
 
     Raises:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.choosing import Listed, best
+from omnilmm.engine.choosing import ListedModel, best
 from omnilmm.ui import model_lines
 from omnilmm.ui.texts import ENGLISH
 
 LANGUAGES_SHOWN = 3
 
 
-def write_listing(models: Sequence[Listed], free_gib: float | None, device: str, out: TextIO) -> None:
+def write_listing(models: Sequence[ListedModel], free_gib: float | None, device: str, out: TextIO) -> None:
     """Write the table, then the licences and what the makers say about generated content."""
     from rich.console import Console
     from rich.table import Table
@@ -38,7 +38,7 @@ def write_listing(models: Sequence[Listed], free_gib: float | None, device: str,
         console.print(f"\nWhat the makers of the MiniCPM-V and OmniLMM models say: {statement}", soft_wrap=True)
 
 
-def _row(model: Listed) -> tuple[str, ...]:
+def _row(model: ListedModel) -> tuple[str, ...]:
     card = model.card
     more = len(card.languages) - LANGUAGES_SHOWN
     languages = ", ".join(card.languages[:LANGUAGES_SHOWN]) + (f" +{more}" if more > 0 else "")

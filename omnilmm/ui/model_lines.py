@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.choosing import Listed
+from omnilmm.engine.choosing import ListedModel
 from omnilmm.ui.texts import Texts
 
 # Of a token, in the tokenizers of these models: English words of prose, Chinese characters.
 WORDS_PER_TOKEN = {"en": 0.75, "zh": 1.5}
 
 
-def title(entry: Listed, texts: Texts) -> str:
+def title(entry: ListedModel, texts: Texts) -> str:
     """The first line in a picker: its name and size."""
     short = size(entry.card)
     return f"{entry.card.title} · {short}" if short else entry.card.title
 
 
-def facts(entry: Listed, texts: Texts) -> str:
+def facts(entry: ListedModel, texts: Texts) -> str:
     """The second line: whether and how it fits, what is to download, how fast it is; short enough for a phone."""
     needs = min(entry.card.memory_gib.values(), default=None)
     if entry.fits:
@@ -29,7 +29,7 @@ def facts(entry: Listed, texts: Texts) -> str:
     return " · ".join([*parts, texts.here_short if entry.is_here else download])
 
 
-def reason(entry: Listed, texts: Texts) -> str:
+def reason(entry: ListedModel, texts: Texts) -> str:
     """Why a model is offered: "1.3 B, 2.4 GiB to download, about 9 words a second here"."""
     card = entry.card
     download = texts.download_size.format(size=f"{card.download_gib:g}")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from omnilmm.catalog import ModelCard, cards
-from omnilmm.engine.choosing import Listed, best
+from omnilmm.engine.choosing import ListedModel, best
 from omnilmm.engine.provider import ModelProvider
 
 LOOKED_UP_S = 30.0  # what is free, and what is on the disk, changes
@@ -25,18 +25,18 @@ class Offer:
 
     def __init__(
         self,
-        listed: Callable[[int], Sequence[Listed]],
+        listed: Callable[[int], Sequence[ListedModel]],
         dtypes: Callable[[], Sequence[str]] = tuple,
-        can_be_here: Callable[[Listed], bool] = lambda _: True,
+        can_be_here: Callable[[ListedModel], bool] = lambda _: True,
     ) -> None:
         self._look, self._dtypes, self._can_be_here = listed, dtypes, can_be_here
         self._lock = threading.Lock()
-        self._found: tuple[Listed, ...] = ()
+        self._found: tuple[ListedModel, ...] = ()
         self._possible: tuple[str, ...] = ()
-        self._best: Listed | None = None
+        self._best: ListedModel | None = None
         self._at: tuple[int, float] = (-1, 0.0)  # which model answered then, and when
 
-    def models(self, provider: ModelProvider) -> tuple[Listed, ...]:
+    def models(self, provider: ModelProvider) -> tuple[ListedModel, ...]:
         """All of them; none while one is loaded, since looking at the machine takes long then and says little."""
         if not provider.is_ready and provider.is_changing:
             return ()
@@ -53,11 +53,11 @@ class Offer:
         """What can be chosen, beginning with "auto"."""
         return self._possible if self.models(provider) else ("auto",)
 
-    def best(self, provider: ModelProvider) -> Listed | None:
+    def best(self, provider: ModelProvider) -> ListedModel | None:
         """What one click chooses: the best that fits and that nothing known stands in the way of."""
         return self._best if self.models(provider) else None
 
-    def better(self, provider: ModelProvider) -> Listed | None:
+    def better(self, provider: ModelProvider) -> ListedModel | None:
         """The best, where it is another one than the model of now; None where there is nothing to offer in its place.
 
         Of a folder nobody knows how good it is, and a model that knows drawings only takes no other one's place.
@@ -71,8 +71,8 @@ class Offer:
         return next((entry.fits for entry in self.models(provider) if entry.card.name == model), None)
 
 
-def choosable(listed: Sequence[Listed], now: ModelCard) -> dict[str, Listed | ModelCard]:
+def choosable(listed: Sequence[ListedModel], now: ModelCard) -> dict[str, ListedModel | ModelCard]:
     """What a picker holds by name, so that it is never empty: a folder, which is in no list, too."""
-    known: dict[str, Listed | ModelCard] = {entry.card.name: entry for entry in listed}
+    known: dict[str, ListedModel | ModelCard] = {entry.card.name: entry for entry in listed}
     known = known or dict(cards().items())
     return known if now.name in known else {now.name: now, **known}

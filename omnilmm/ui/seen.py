@@ -5,18 +5,18 @@ from __future__ import annotations
 from PIL import Image, ImageDraw, ImageFont
 
 from omnilmm.conversation import Picture
-from omnilmm.engine.events import View
+from omnilmm.engine.events import PictureSlice
 
 _LONGER_SIDE = 720  # of the drawing, in pixels
 _LINE, _FILL = (255, 255, 255), (0, 0, 0, 150)
 
 
-def drawn(picture: Picture, views: tuple[View, ...] | None) -> Image.Image:
+def drawn(picture: Picture, views: tuple[PictureSlice, ...] | None) -> Image.Image:
     """A copy of the picture, the slices framed and numbered in the order in which the model sees them.
 
     Args:
         picture: of a message.
-        views: as the engine tells them (`Engine.views`), overview first; only the picture where it does not.
+        views: as the engine tells them (`Engine.slices`), overview first; only the picture where it does not.
     """
     image = picture.image.convert("RGB")
     image.thumbnail((_LONGER_SIDE, _LONGER_SIDE))

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from omnilmm.catalog import ModelCard, cards
 from omnilmm.engine.change import Stage
-from omnilmm.engine.events import Engine, Finished, Preview, Progress, TextDelta, View
+from omnilmm.engine.events import Engine, Finished, PictureSlice, Preview, Progress, TextDelta
 from omnilmm.engine.options import Mode
 from omnilmm.errors import OmniLMMError, worded
 from omnilmm.hardware import QUANTISED
@@ -266,7 +266,7 @@ class Texts(BaseModel):
             parts.append(self.dropped.format(count=event.dropped_messages))
         return " · ".join(parts)
 
-    def seen_line(self, views: tuple[View, ...] | None) -> str:
+    def seen_line(self, views: tuple[PictureSlice, ...] | None) -> str:
         """How a picture is looked at, in numbers."""
         if views is None:
             return self.seen_unknown

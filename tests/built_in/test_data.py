@@ -75,7 +75,7 @@ def test_views_are_those_of_the_product(processor: MiniCPMVProcessor, lessons: L
         if not pictures:
             assert not sample.views
             continue
-        strips, sizes = processor.views(pictures)
+        strips, sizes = processor.pixel_values(pictures)
         batch = collate([sample])
         assert torch.equal(batch["pixel_values"], strips)
         assert torch.equal(batch["target_sizes"], sizes)

@@ -167,7 +167,7 @@ def test_what_a_lesson_teaches_is_what_counts_as_right(processor: MiniCPMVProces
         lesson = held_out(ROW[name], 2)
         grids = [processor.plan(Picture(drawn.image)).grid for drawn in lesson.pictures]
         prompt = processor.encoder.encode(chatml.render(spoken(lesson), grids))
-        learnt = [token for token, learn in zip(prompt.input_ids, prompt.learn, strict=True) if learn]
+        learnt = [token for token, learn in zip(prompt.input_ids, prompt.loss_mask, strict=True) if learn]
         said = processor.tokenizer.decode(learnt).split("<|im_end|>")[: len(lesson.turns)]
         items = [Answered(ROW[name], lesson, number, answer) for number, answer in enumerate(said)]
         assert items and all(item.is_right for item in items)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.change import Report, Wish
+from omnilmm.engine.change import ModelRequest, Report
 from omnilmm.engine.events import Engine
 from omnilmm.engine.provider import ModelProvider
 
@@ -34,16 +34,16 @@ class Gate:
     loading: threading.Event = field(default_factory=threading.Event)
     open: threading.Event = field(default_factory=threading.Event)
     loads: threading.Event = field(default_factory=threading.Event)
-    wishes: list[tuple[Wish, int]] = field(default_factory=list)
+    wishes: list[tuple[ModelRequest, int]] = field(default_factory=list)
     loaded: int = 0
 
     def __post_init__(self) -> None:
         self.open.set()
         self.loads.set()
 
-    def prepare(self, wish: Wish, freed_bytes: int, report: Report) -> Gate:
+    def prepare(self, request: ModelRequest, freed_bytes: int, report: Report) -> Gate:
         """See `change.Prepare`."""
-        self.wishes.append((wish, freed_bytes))
+        self.wishes.append((request, freed_bytes))
         while True:
             report(3 * 2**30, 12 * 2**30)
             self.reported.set()
@@ -76,7 +76,7 @@ def provider_of(gates: Mapping[str, Gate], first: str = "") -> ModelProvider:
         gates: the models.
         first: which one to begin with.
     """
-    provider = ModelProvider(lambda wish, freed, report: gates[wish.model].prepare(wish, freed, report), gates)
+    provider = ModelProvider(lambda request, freed, report: gates[request.model].prepare(request, freed, report), gates)
     if first:
-        provider.begin(Wish(first))
+        provider.begin(ModelRequest(first))
     return provider

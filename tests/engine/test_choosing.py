@@ -10,11 +10,11 @@ import pytest
 from omnilmm import hardware
 from omnilmm.catalog import cards
 from omnilmm.engine import choosing, fetching, speed
-from omnilmm.engine.choosing import LEAST_TOKENS_PER_S, Listed, best, listed
+from omnilmm.engine.choosing import LEAST_TOKENS_PER_S, ListedModel, best, listed
 from omnilmm.engine.placement import memory
 from omnilmm.hardware import Choice
 
-Machine = Callable[..., list[Listed]]
+Machine = Callable[..., list[ListedModel]]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
         device: str = "cpu",
         has_amx: bool = True,
         here: tuple[str, ...] = (),
-    ) -> list[Listed]:
+    ) -> list[ListedModel]:
         monkeypatch.setattr(choosing, "resolve_device", lambda _: Choice(device, "it is a test"))
         monkeypatch.setattr(hardware, "_has_amx", lambda: has_amx)
         monkeypatch.setattr(memory, "free_memory", lambda _: None if free_gib is None else int(free_gib * 2**30))
@@ -39,12 +39,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return of
 
 
-def offered(models: list[Listed]) -> str | None:
+def offered(models: list[ListedModel]) -> str | None:
     found = best(models)
     return found.card.name if found else None
 
 
-def by_name(models: list[Listed]) -> dict[str, Listed]:
+def by_name(models: list[ListedModel]) -> dict[str, ListedModel]:
     return {entry.card.name: entry for entry in models}
 
 
@@ -74,7 +74,7 @@ def test_a_speed_that_is_not_known_is_not_held_against_a_model(machine: Machine)
     assert offered(machine(None)) is None
 
 
-def rank(models: list[Listed]) -> list[str]:
+def rank(models: list[ListedModel]) -> list[str]:
     return [entry.card.name for entry in sorted(models, key=choosing._rank, reverse=True)]
 
 

@@ -12,7 +12,7 @@ import pytest
 from omnilmm.catalog import BUILT_IN, find
 from omnilmm.conversation import Conversation
 from omnilmm.engine import provider as providing
-from omnilmm.engine.change import Wish
+from omnilmm.engine.change import ModelRequest
 from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import Sampling
@@ -87,7 +87,7 @@ def test_a_first_model_that_cannot_be_loaded_says_why_to_everybody_until_another
     for _ in range(2):
         with pytest.raises(HardwareError, match=r"17\.1 GiB"):
             list(provider.stream(HELLO))
-    assert provider.failure and not provider.is_ready and provider.wish is None
+    assert provider.failure and not provider.is_ready and provider.requested is None
     assert provider.switch(OTHER)
     assert answer(provider) == OTHER and provider.failure is None
 
@@ -161,7 +161,7 @@ def test_the_old_model_answers_until_the_new_one_is_here_and_success_is_said_aft
     assert [event.text for event in events if isinstance(event, Finished)] == [OTHER]
     assert ended(provider) == "done" and provider.version > version
     wish, freed_bytes = gates[OTHER].wishes[0]
-    assert wish == Wish(OTHER, "bf16", "int8") == provider.wish
+    assert wish == ModelRequest(OTHER, "bf16", "int8") == provider.requested
     assert freed_bytes == gates[BUILT_IN].make().memory_bytes, "the memory of the old one counts as free"
 
 
@@ -193,7 +193,7 @@ def test_what_cannot_be_fetched_changes_nothing(refusal: Exception) -> None:
     assert provider.change and str(refusal) in str(provider.change.failure)
     assert answer(provider) == BUILT_IN and provider.version == version and provider.failure is None
     assert gates[BUILT_IN].loaded == 1, "the old model was never let go"
-    assert provider.wish == Wish(BUILT_IN)
+    assert provider.requested == ModelRequest(BUILT_IN)
     gates[OTHER].refusal = None
     assert provider.switch(OTHER), "the next attempt is not taken for the first"
     assert ended(provider) == "done" and answer(provider) == OTHER
@@ -211,7 +211,7 @@ def test_what_cannot_be_loaded_is_followed_by_the_old_model_again() -> None:
     assert [event.text for event in events if isinstance(event, Finished)] == [BUILT_IN], "who waited is answered"
     assert ended(provider) == "restored"
     assert provider.change and str(provider.change.failure) == str(TOO_SMALL)
-    assert (gates[BUILT_IN].loaded, provider.card.name, provider.wish) == (2, BUILT_IN, Wish(BUILT_IN))
+    assert (gates[BUILT_IN].loaded, provider.card.name, provider.requested) == (2, BUILT_IN, ModelRequest(BUILT_IN))
     assert len(gates[BUILT_IN].wishes) == 1, "nothing is fetched to go back"
 
 
@@ -363,7 +363,7 @@ def test_a_second_wish_waits_for_its_turn_and_the_same_one_is_one() -> None:
     gates[OTHER].open.set()
     assert ended(provider) == "done" and len(gates[OTHER].wishes) == 1
     assert provider.switch(OTHER, "int8"), "the same model in another number type is another wish"
-    assert ended(provider) == "done" and provider.wish == Wish(OTHER, "int8")
+    assert ended(provider) == "done" and provider.requested == ModelRequest(OTHER, "int8")
 
 
 def test_a_download_can_be_cancelled_and_a_loading_cannot() -> None:

@@ -416,9 +416,9 @@ def test_pictures_that_are_remembered_are_not_looked_at(loaded: Callable[[str], 
     twins.anew(question, MODES["greedy"])
     backend = twins.engine.backend
     assert isinstance(backend, NativeBackend)
-    before = (backend.image_encoder.kept.hits, backend.image_encoder.kept.misses)
+    before = (backend.image_encoder.cache.hits, backend.image_encoder.cache.misses)
     twins.anew(question.with_message("assistant", "Red.").with_message("user", "Where?"), MODES["greedy"])
-    assert (backend.image_encoder.kept.hits, backend.image_encoder.kept.misses) == before
+    assert (backend.image_encoder.cache.hits, backend.image_encoder.cache.misses) == before
 
 
 def test_another_turn_from_a_message_on(twins: Twins) -> None:

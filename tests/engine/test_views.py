@@ -18,8 +18,8 @@ def test_views_are_the_slices_that_the_model_is_given(version: str, size: tuple[
     processor = tiny_processor(version)
     reader = NativeBackend(tiny_model(version), processor)
     picture = Picture(Image.new("RGB", size))
-    views = reader.views(picture)
-    _, patches = processor.views([picture])
+    views = reader.slices(picture)
+    _, patches = processor.slices([picture])
     side = processor.config.vision_config.patch_size
     assert [(view.height // side, view.width // side) for view in views] == [tuple(row) for row in patches.tolist()]
     prompt = processor.prompt(Conversation().with_message("user", picture, "What?"))

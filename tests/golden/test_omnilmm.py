@@ -77,7 +77,7 @@ def test_pixels_are_equal_from_the_picture_file(omnilmm_folder: Path) -> None:
     picture = open_picture(omnilmm_folder / "image.png")
     (view,) = cut(picture.image, processor.plan(picture))
     assert np.array_equal(np.array(view), expected(omnilmm_folder)["resized_uint8"].numpy())
-    strips, _ = processor.views([picture])
+    strips, _ = processor.pixel_values([picture])
     theirs, _ = strips_of(expected(omnilmm_folder)["pixel_values"], processor.config.vision_config.patch_size)
     close(strips, theirs, 1e-6)
 
@@ -177,7 +177,7 @@ def test_training_sees_the_published_labels_and_loss(omnilmm_folder: Path) -> No
     picture = open_picture(omnilmm_folder / "image.png")
     conversation = talk(read_json(omnilmm_folder / "cases.json")["train"]["conversations"], picture)
     prompt = processor.prompt(conversation)
-    labels = torch.tensor([[i if learn else -100 for i, learn in zip(prompt.input_ids, prompt.learn, strict=True)]])
+    labels = torch.tensor([[i if learn else -100 for i, learn in zip(prompt.input_ids, prompt.loss_mask, strict=True)]])
     assert prompt.input_ids == tensors["train.input_ids"][0].tolist()
     assert labels.tolist() == tensors["train.labels"].tolist()
     loss = model(**processor.inputs(conversation), labels=labels).loss

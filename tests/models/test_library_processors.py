@@ -82,7 +82,7 @@ def test_our_own_processors_load_the_same_way(tmp_path: Path) -> None:
 
 @without_torchvision
 def test_the_library_alone_needs_torchvision_for_videos_that_nobody_shows(tmp_path: Path) -> None:
-    """Once this fails, `NoVideos` can go."""
+    """Once this fails, `VideoProcessorStub` can go."""
     folder = save_library_model(tmp_path, "minicpm-v-4.6")
     with pytest.raises(ImportError, match="Torchvision"):
         AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)

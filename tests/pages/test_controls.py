@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Request, expect
 
 from omnilmm.catalog import BUILT_IN, cards, find
 from omnilmm.conversation import Conversation
-from omnilmm.engine.choosing import Listed
+from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.options import Sampling
 from omnilmm.engine.spaces.fallback import provide
@@ -139,7 +139,7 @@ def gates() -> dict[str, Gate]:
 @pytest.fixture
 def choosing(gates: dict[str, Gate]) -> Iterator[Site]:
     """The page on the built-in model, where all fit and none but that one is here."""
-    listed = [Listed(card, "int8", card.name == BUILT_IN, 12.0) for card in cards().values()]
+    listed = [ListedModel(card, "int8", card.name == BUILT_IN, 12.0) for card in cards().values()]
     provider = provider_of(gates, BUILT_IN)
     provider.wait()
     with serve(provider, Offer(lambda _: listed, lambda: ["fp32", "int8"])) as site:
@@ -249,7 +249,7 @@ def test_a_first_model_that_cannot_be_loaded_leaves_a_page_with_others_to_choose
 ) -> None:
     gates[BUILT_IN].refusal = HardwareError("needs 17.1 GiB, 8.0 GiB are free.")
     gates[BUILT_IN].open.clear()
-    listed = [Listed(card, "bf16", True) for card in cards().values()]
+    listed = [ListedModel(card, "bf16", True) for card in cards().values()]
     with serve(provider_of(gates, BUILT_IN), Offer(lambda _: listed)) as site:
         visitor = visit(site.address)
         expect(header(visitor)).to_contain_text("downloading, 3.0 of 12.0 GiB (25%)")
@@ -293,7 +293,7 @@ def test_a_model_of_the_hub_takes_over_in_the_number_type_that_was_chosen(
     visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For real: network off, then on, then an answer."""
-    listed = [Listed(card, "bf16", False) for card in cards().values()]
+    listed = [ListedModel(card, "bf16", False) for card in cards().values()]
     with on_the_hub(tmp_path, monkeypatch) as hub:
         provider = provide(LOADING, lambda done, total: None)
         with serve(provider, Offer(lambda _: listed, possible_dtypes)) as site:

@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from omnilmm.catalog import ROOT
-from omnilmm.engine.events import View
+from omnilmm.engine.events import PictureSlice
 from omnilmm.images.formats import EXPECTED
 from omnilmm.ui import texts
 from omnilmm.ui.texts import ENGLISH
@@ -126,7 +126,7 @@ def test_a_model_of_one_picture_says_that_it_left_out_the_earlier_ones(visit: Vi
 
 def test_what_the_model_sees_is_shown_before_and_after_asking(visit: Visit, able: Site) -> None:
     able.engine.looks = tuple(
-        View(box, 112, 112, 64) for box in ((0, 0, 200, 100), (0, 0, 100, 100), (100, 0, 200, 100))
+        PictureSlice(box, 112, 112, 64) for box in ((0, 0, 200, 100), (0, 0, 100, 100), (100, 0, 200, 100))
     )
     visitor = visit(able.address)
     panel = visitor.page.locator("#seen-panel")

@@ -18,7 +18,7 @@ MORE = "What is in this picture?"
 
 def picture_tokens(engine: LocalEngine, *samples: Sample) -> str:
     """What the note under an answer says about the pictures of a conversation."""
-    views = [view for sample in samples for view in engine.views(open_picture(sample.picture))]
+    views = [view for sample in samples for view in engine.slices(open_picture(sample.picture))]
     return f"{sum(view.tokens for view in views)} picture tokens"
 
 

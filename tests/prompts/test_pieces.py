@@ -23,8 +23,8 @@ def test_neighbouring_text_is_encoded_as_one(chatml_writer: Writer) -> None:
 
 
 def test_text_to_learn_is_not_merged_with_text_before(chatml_writer: Writer) -> None:
-    prompt = chatml_writer.encoder.encode([Text("assistant\n"), Text("Red", learn=True)])
-    learnt = [token for token, learn in zip(prompt.input_ids, prompt.learn, strict=True) if learn]
+    prompt = chatml_writer.encoder.encode([Text("assistant\n"), Text("Red", in_loss=True)])
+    learnt = [token for token, in_loss in zip(prompt.input_ids, prompt.loss_mask, strict=True) if in_loss]
     assert chatml_writer.decode(learnt) == "Red"
 
 

@@ -107,7 +107,7 @@ def test_slots_lie_where_the_views_are(writer: Writer, picture: Picture) -> None
     ]
     opening = {writer.encoder.added[name] for name in ("<image>", "<slice>")}
     assert len(starts) == 3 and all(prompt.input_ids[place - 1] in opening for place in starts)
-    assert len(prompt.input_ids) == len(prompt.image_slots) == len(prompt.learn) == len(prompt)
+    assert len(prompt.input_ids) == len(prompt.image_slots) == len(prompt.loss_mask) == len(prompt)
 
 
 def test_exactly_the_answers_and_their_end_are_learnt(writer: Writer, picture: Picture) -> None:
@@ -115,10 +115,10 @@ def test_exactly_the_answers_and_their_end_are_learnt(writer: Writer, picture: P
     conversation = conversation.with_message("assistant", "It is red.").with_message("user", "B?")
     conversation = conversation.with_message("assistant", "蓝色 🙂")
     prompt = writer.prompt(conversation)
-    learnt = [token for token, learn in zip(prompt.input_ids, prompt.learn, strict=True) if learn]
+    learnt = [token for token, in_loss in zip(prompt.input_ids, prompt.loss_mask, strict=True) if in_loss]
     end = writer.template.END
     assert writer.decode(learnt) == f"It is red.{end}蓝色 🙂{end}"
-    assert not any(slot and learn for slot, learn in zip(prompt.image_slots, prompt.learn, strict=True))
+    assert not any(slot and in_loss for slot, in_loss in zip(prompt.image_slots, prompt.loss_mask, strict=True))
 
 
 def test_training_ends_with_the_answer_and_chat_where_the_answer_begins(writer: Writer) -> None:
@@ -126,7 +126,7 @@ def test_training_ends_with_the_answer_and_chat_where_the_answer_begins(writer: 
     chat = writer.prompt(asked).input_ids
     trained = writer.prompt(asked.with_message("assistant", "Red."))
     assert trained.input_ids[: len(chat)] == chat
-    assert not any(trained.learn[: len(chat)]) and trained.learn[len(chat)]
+    assert not any(trained.loss_mask[: len(chat)]) and trained.loss_mask[len(chat)]
 
 
 def test_a_prompt_goes_on_from_the_one_before(writer: Writer, picture: Picture) -> None:

@@ -72,7 +72,7 @@ def test_grounding_tags_are_single_ids_and_nothing_else_is(writer: Writer, parts
 def test_grounding_tags_of_an_answer_are_learnt(writer: Writer) -> None:
     said = "<ref>cat</ref><box>1 2 3 4</box>"
     prompt = writer.prompt(Conversation().with_message("user", "Where?").with_message("assistant", said))
-    learnt = [token for token, learn in zip(prompt.input_ids, prompt.learn, strict=True) if learn]
+    learnt = [token for token, in_loss in zip(prompt.input_ids, prompt.loss_mask, strict=True) if in_loss]
     assert writer.decode(learnt) == said + writer.template.END
     assert learnt[0] == writer.encoder.added["<ref>"] and writer.encoder.added["</box>"] in learnt
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, expect
 
 from omnilmm.catalog import BUILT_IN, cards, find
 from omnilmm.conversation import Conversation
-from omnilmm.engine.choosing import Listed
+from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.options import BeamSearch
 from omnilmm.engine.provider import ModelProvider
@@ -83,7 +83,7 @@ def gates() -> dict[str, Gate]:
 @pytest.fixture
 def choosing(server: Site, gates: dict[str, Gate]) -> Iterator[dict[str, Gate]]:
     """The page on the built-in model, where all fit and none but that one is here."""
-    listed = [Listed(card, "int8", card.name == BUILT_IN, 12.0) for card in cards().values()]
+    listed = [ListedModel(card, "int8", card.name == BUILT_IN, 12.0) for card in cards().values()]
     provider = provider_of(gates, BUILT_IN)
     provider.wait()
     server_state.serve(provider, Offer(lambda _: listed, lambda: ["fp32", "int8"]))
@@ -180,7 +180,7 @@ def test_a_first_model_that_cannot_be_loaded_leaves_a_page_with_others_to_choose
     server: Site, visit: Visit, gates: dict[str, Gate]
 ) -> None:
     gates[BUILT_IN].refusal = HardwareError("needs 17.1 GiB, 8.0 GiB are free.")
-    listed = [Listed(card, "bf16", True) for card in cards().values()]
+    listed = [ListedModel(card, "bf16", True) for card in cards().values()]
     server_state.serve(provider_of(gates, BUILT_IN), Offer(lambda _: listed))
     person = visit()
     expect(header(person)).to_contain_text("could not be loaded: needs 17.1 GiB")
@@ -197,7 +197,7 @@ def test_a_model_of_the_hub_takes_over(
     server: Site, visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For real: network off, then on, then an answer."""
-    listed = [Listed(card, "bf16", False) for card in cards().values()]
+    listed = [ListedModel(card, "bf16", False) for card in cards().values()]
     with on_the_hub(tmp_path, monkeypatch) as hub:
         server_state.serve(provide(LOADING, lambda done, total: None), Offer(lambda _: listed, possible_dtypes))
         person = visit()

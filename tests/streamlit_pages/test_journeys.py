@@ -338,7 +338,7 @@ def test_what_the_model_sees_is_shown(site: Site, person: Person) -> None:
     person.button("seen-0-0").click()
     dialog = person.page.get_by_role("dialog")
     dialog.locator("img").wait_for()
-    views = site.engine.views(open_picture(SAMPLES[CIRCLE].picture))
+    views = site.engine.slices(open_picture(SAMPLES[CIRCLE].picture))
     expect(dialog).to_contain_text(ENGLISH.seen_line(views))
 
 

@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from omnilmm.catalog import BUILT_IN, cards
 from omnilmm.conversation import Conversation
-from omnilmm.engine.change import Wish
-from omnilmm.engine.choosing import Listed
+from omnilmm.engine.change import ModelRequest
+from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.engine.provider import ModelProvider
@@ -191,7 +191,7 @@ def test_the_number_type_is_chosen_with_the_model() -> None:
     gates = {name: Gate(lambda card=card: ScriptedEngine(card=card)) for name, card in cards().items()}  # type: ignore[misc]
     provider = provider_of(gates, BUILT_IN)
     provider.wait()
-    listed = [Listed(card, "int8", True) for card in cards().values()]
+    listed = [ListedModel(card, "int8", True) for card in cards().values()]
     server_state.serve(provider, Offer(lambda _: listed, lambda: ["fp32", "int8"]))
     page = drawn(AppTest.from_file(PROGRAM, default_timeout=PATIENCE_S).run())
     assert page.selectbox(key="dtype").options == [ENGLISH.automatic, "fp32", "int8"]
@@ -201,7 +201,7 @@ def test_the_number_type_is_chosen_with_the_model() -> None:
     drawn(page.button(key="switch").click().run())
     provider.wait()
     drawn(page.run())
-    assert gates["minicpm-v-2.6"].wishes[0][0] == Wish("minicpm-v-2.6", "int8", "int8")
+    assert gates["minicpm-v-2.6"].wishes[0][0] == ModelRequest("minicpm-v-2.6", "int8", "int8")
     assert (page.selectbox(key="model").value, page.selectbox(key="dtype").value) == ("minicpm-v-2.6", "int8")
     assert any("MiniCPM-V 2.6" in caption.value for caption in page.caption)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable
 
 from omnilmm.catalog import BUILT_IN, ModelCard, find
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.events import Event, Finished, TextDelta, Timings, Usage, View
+from omnilmm.engine.events import Event, Finished, PictureSlice, TextDelta, Timings, Usage
 from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 
@@ -75,7 +75,7 @@ class ScriptedEngine:
         self.closed = 0
         self.owners: list[Hashable] = []
         self.forgotten: list[Hashable] = []
-        self.looks: tuple[View, ...] | None = None
+        self.looks: tuple[PictureSlice, ...] | None = None
 
     def stream(
         self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
@@ -90,5 +90,5 @@ class ScriptedEngine:
     def forget(self, owner: Hashable) -> None:
         self.forgotten.append(owner)
 
-    def views(self, picture: Picture) -> tuple[View, ...] | None:
+    def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
         return self.looks

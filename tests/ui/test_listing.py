@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from omnilmm.catalog import cards
-from omnilmm.engine.choosing import Listed
+from omnilmm.engine.choosing import ListedModel
 from omnilmm.ui import model_lines
 from omnilmm.ui.listing import memory, write_listing
 from omnilmm.ui.texts import ENGLISH, texts_in
@@ -14,7 +14,7 @@ from omnilmm.ui.texts import ENGLISH, texts_in
 def listing(free_gib: float | None = 8.0) -> str:
     out = io.StringIO()
     models = [
-        Listed(
+        ListedModel(
             card,
             None if free_gib is None else card.best_dtype(free_gib),
             card.name == "built-in",
@@ -61,8 +61,10 @@ def test_where_free_memory_is_unknown_nothing_is_claimed() -> None:
     assert "yes, in" not in listing(None) and "Best" not in listing(None)
 
 
-def entry(name: str, fits: str | None = "bf16", is_here: bool = False, tokens_per_s: float | None = 12.2) -> Listed:
-    return Listed(cards()[name], fits, is_here, tokens_per_s)
+def entry(
+    name: str, fits: str | None = "bf16", is_here: bool = False, tokens_per_s: float | None = 12.2
+) -> ListedModel:
+    return ListedModel(cards()[name], fits, is_here, tokens_per_s)
 
 
 def test_a_model_in_two_short_lines() -> None:
@@ -78,7 +80,7 @@ def test_a_model_in_two_short_lines() -> None:
     for card in cards().values():
         for texts in (english, chinese):
             for fits, speed in (("bf16", 12.2), (None, None)):
-                listed = Listed(card, fits, False, speed)
+                listed = ListedModel(card, fits, False, speed)
                 assert len(model_lines.title(listed, texts)) <= 48 and len(model_lines.facts(listed, texts)) <= 54
 
 

@@ -16,7 +16,7 @@ import pytest
 from omnilmm.catalog import BUILT_IN, ModelCard, cards, find
 from omnilmm.engine import provider as providing
 from omnilmm.engine.change import Change, Stage
-from omnilmm.engine.choosing import Listed, can_be_here
+from omnilmm.engine.choosing import ListedModel, can_be_here
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.errors import HardwareError
 from omnilmm.ui import offer as offering
@@ -31,9 +31,9 @@ OTHER = find("minicpm-v-2.6")
 def listing(*asked: int) -> tuple[Offer, list[int]]:
     heard = [*asked]
 
-    def look(freed_bytes: int) -> list[Listed]:
+    def look(freed_bytes: int) -> list[ListedModel]:
         heard.append(freed_bytes)
-        return [Listed(card, "int8", True) for card in cards().values()]
+        return [ListedModel(card, "int8", True) for card in cards().values()]
 
     return Offer(look, lambda: ["fp32", "int8"]), heard
 
@@ -55,7 +55,7 @@ def test_the_machine_is_looked_at_once_in_a_while_for_everybody(monkeypatch: pyt
 def test_no_click_is_offered_that_is_known_to_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     provider = ModelProvider.holding(ScriptedEngine())
-    listed = [Listed(card, "int8", card.name == BUILT_IN) for card in cards().values()]
+    listed = [ListedModel(card, "int8", card.name == BUILT_IN) for card in cards().values()]
 
     def best(*, offline: bool = False, hub: Literal["huggingface", "modelscope"] = "huggingface") -> str:
         found = Offer(lambda _: listed, can_be_here=partial(can_be_here, hub=hub, offline=offline)).best(provider)
@@ -80,7 +80,7 @@ def test_the_best_is_offered_in_place_of_others_but_not_of_itself_nor_of_a_folde
 
     assert offered(find(BUILT_IN)) == offered(OTHER) == best.card.name
     assert offered(best.card) == "" == offered(OTHER.model_copy(update={"name": "/my/model"}))
-    alone = Offer(lambda _: [Listed(find(BUILT_IN), "int8", True)])
+    alone = Offer(lambda _: [ListedModel(find(BUILT_IN), "int8", True)])
     assert alone.better(ModelProvider.holding(ScriptedEngine(card=OTHER))) is None
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from omnilmm.catalog import BUILT_IN, cards, find
-from omnilmm.engine.choosing import Listed
+from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.photos import offer_label, offered_for_photos
 from omnilmm.ui.texts import ENGLISH
 from tests.ui.scripted import ScriptedEngine
 
-EVERYTHING = Offer(lambda _: [Listed(card, "bf16", False) for card in cards().values()])
+EVERYTHING = Offer(lambda _: [ListedModel(card, "bf16", False) for card in cards().values()])
 
 
 def answering(name: str) -> ModelProvider:
@@ -25,7 +25,7 @@ def test_the_best_that_fits_and_knows_photos_is_offered() -> None:
 
 
 def test_nothing_is_offered_where_nothing_fits_nobody_may_choose_or_the_model_knows_photos() -> None:
-    alone = Offer(lambda _: [Listed(find(BUILT_IN), "bf16", True)])
+    alone = Offer(lambda _: [ListedModel(find(BUILT_IN), "bf16", True)])
     assert offered_for_photos(alone, answering(BUILT_IN)) is None
     assert offered_for_photos(None, answering(BUILT_IN)) is None
     assert offered_for_photos(EVERYTHING, answering("minicpm-v-2.6")) is None

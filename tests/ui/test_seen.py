@@ -6,15 +6,15 @@ import numpy as np
 from PIL import Image
 
 from omnilmm.conversation import Picture
-from omnilmm.engine.events import View
+from omnilmm.engine.events import PictureSlice
 from omnilmm.ui import seen
 from omnilmm.ui.texts import ENGLISH, texts_in
 
 PICTURE = Picture(Image.new("RGB", (1440, 720), (90, 120, 150)))
 VIEWS = (
-    View((0, 0, 1440, 720), 448, 224, 64),
-    View((0, 0, 720, 720), 448, 448, 64),
-    View((720, 0, 1440, 720), 448, 448, 64),
+    PictureSlice((0, 0, 1440, 720), 448, 224, 64),
+    PictureSlice((0, 0, 720, 720), 448, 448, 64),
+    PictureSlice((720, 0, 1440, 720), 448, 448, 64),
 )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.events import Progress, View
+from omnilmm.engine.events import PictureSlice, Progress
 from omnilmm.engine.options import Options
 
 Step = list[int] | Progress | None  # what a step of an answer gave: all new ids so far, how far it is, or nothing
@@ -61,7 +61,7 @@ class Backend(Protocol):
     def length(self, conversation: Conversation) -> int:
         """Tokens of its prompt; the model is not touched."""
 
-    def views(self, picture: Picture) -> tuple[View, ...] | None:
+    def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
         """How a picture is sliced for the model; None where only its own processor knows."""
 
     def generate(self, request: Request) -> Generator[Step]:

@@ -122,7 +122,7 @@ class StaticCacheSlots:
         self.free: list[StaticCacheSlot] = []
         self.taken = 0
 
-    def take(self, tokens: int) -> StaticCacheSlot | None:
+    def acquire(self, tokens: int) -> StaticCacheSlot | None:
         """A slot for so many tokens; None if there is none left."""
         fitting = [slot for slot in self.free if slot.length >= tokens]
         if not fitting and self.taken + len(self.free) >= self.most and self.free:
@@ -137,7 +137,7 @@ class StaticCacheSlots:
         self.taken += 1
         return slot
 
-    def give_back(self, slot: StaticCacheSlot) -> None:
+    def release(self, slot: StaticCacheSlot) -> None:
         """It is free again."""
         self.taken -= 1
         self.free.append(slot)

@@ -38,7 +38,7 @@ def one_thread(is_wanted: bool) -> Iterator[None]:
 
 
 class Decoder:
-    """The language model with the KV cache of one conversation; a `prefix.Memory`.
+    """The language model with the KV cache of one conversation; a `prefix.CachedPrefix`.
 
     Attributes:
         keys: of the tokens read, as far as they are known (see `prefix.py`).

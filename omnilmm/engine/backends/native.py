@@ -26,7 +26,7 @@ from omnilmm.engine.backends.sampler import Sampler
 from omnilmm.engine.backends.stepwise import Ids, generate_arguments, stepwise
 from omnilmm.engine.caches.features import FEATURE_BYTES, FeatureKey, ImageEncoder
 from omnilmm.engine.caches.prefix import PREFIX_BYTES, PrefixCache
-from omnilmm.engine.events import Progress, View
+from omnilmm.engine.events import PictureSlice, Progress
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.engine.scheduler import AT_ONCE
 from omnilmm.models.picture_model import PictureModel
@@ -72,7 +72,7 @@ class NativeBackend:
         """Tokens of its prompt."""
         return len(self._prompt(conversation))
 
-    def views(self, picture: Picture) -> tuple[View, ...]:
+    def slices(self, picture: Picture) -> tuple[PictureSlice, ...]:
         """How a picture is sliced for the model: the overview, then the slices of the enlarged or shrunk picture."""
         plan, tokens, (width, height) = (
             self.processor.plan(picture),
@@ -82,7 +82,7 @@ class NativeBackend:
         wide, high = plan.refined or picture.image.size
         boxes = [(0, 0, wide, high), *plan.boxes]
         return tuple(
-            View((x0 * width / wide, y0 * height / high, x1 * width / wide, y1 * height / high), *size, tokens)
+            PictureSlice((x0 * width / wide, y0 * height / high, x1 * width / wide, y1 * height / high), *size, tokens)
             for (x0, y0, x1, y1), size in zip(boxes, plan.sizes, strict=True)
         )
 
@@ -92,15 +92,15 @@ class NativeBackend:
 
     def free(self) -> int:
         """Give up all features and KV caches that are kept, and the slots that are free."""
-        return self.image_encoder.kept.clear() + self.prefixes.clear() + self.static_slots.clear()
+        return self.image_encoder.cache.clear() + self.prefixes.clear() + self.static_slots.clear()
 
     def generate(self, request: Request) -> Generator[Step]:
         """See `base.Backend`."""
         prompt = self._prompt(request.conversation)
         feature_keys = self.image_encoder.keys(request.conversation.pictures)
         keys = self.keys(prompt, feature_keys)
-        lease = self.prefixes.borrow(request.owner, keys[:-1])  # the last token is read anew: its logits are needed
-        decoder = lease.memory if isinstance(lease.memory, Decoder) else Decoder(self.model)
+        handle = self.prefixes.acquire(request.owner, keys[:-1])  # the last token is read anew: its logits are needed
+        decoder = handle.prefix if isinstance(handle.prefix, Decoder) else Decoder(self.model)
         request.picture_tokens = sum(prompt.image_slots)
         request.text_tokens = len(prompt) - request.picture_tokens
         request.reused = decoder.length
@@ -112,7 +112,7 @@ class NativeBackend:
                 yield from self._sample(request.options, request.seed, decoder, keys, embeds)
         finally:
             is_usable = decoder.cut(min(decoder.length, len(decoder.keys)))  # a pass begun ahead may be too much
-            lease.give_back(decoder if is_usable else None)
+            handle.release(decoder if is_usable else None)
 
     def _prompt(self, conversation: Conversation) -> Prompt:
         """Made once, for its length and for its ids."""
@@ -134,7 +134,7 @@ class NativeBackend:
     ) -> Generator[Step, None, Tensor]:
         """Embeddings [1, S - k, D] of what is not reused; only the pictures in there are encoded."""
         needed = list(self._needed(request.conversation.pictures, feature_keys, sum(prompt.image_slots[:begin])))
-        new = list(dict.fromkeys(key for _, key, _ in needed if key not in self.image_encoder.kept))
+        new = list(dict.fromkeys(key for _, key, _ in needed if key not in self.image_encoder.cache))
         numbers = {key: number for number, key in enumerate(new, 1)}
         seen = []
         for picture, key, known in needed:
@@ -177,7 +177,7 @@ class NativeBackend:
         last = (len(keys) - decoder.length - 1) % PREFILL_TOKENS + 1
         yield from self._read(decoder, keys, embeds, len(keys) - last)
         logits = decoder.read(embeds[:, -last:], keys[-last:])
-        slot = self.static_slots.take(len(keys) + options.max_new_tokens)
+        slot = self.static_slots.acquire(len(keys) + options.max_new_tokens)
         if slot is not None:
             decoder.attach(slot)
         try:
@@ -185,7 +185,7 @@ class NativeBackend:
         finally:
             decoder.detach()
             if slot is not None:
-                self.static_slots.give_back(slot)
+                self.static_slots.release(slot)
 
     def _draw(self, sampler: Sampler, most: int, decoder: Decoder, logits: Tensor) -> Generator[Ids]:
         ids: Ids = []

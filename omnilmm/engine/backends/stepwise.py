@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from omnilmm.engine.options import BeamSearch, Options
-from omnilmm.engine.scheduler import works_for_the_model
+from omnilmm.engine.scheduler import mark_model_thread
 
 # What only sampling looks at is named too, at what `generate` takes for unset: else it warns of the checkpoint's own.
 _NOT_DRAWN = {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 50}
@@ -40,7 +40,7 @@ class _Stepwise(StoppingCriteria):
 
     @torch.inference_mode()
     def run(self) -> None:
-        works_for_the_model()
+        mark_model_thread()
         self._wait()
         last: Ids | BaseException = []
         try:

@@ -4,7 +4,7 @@ The checkpoint's processor makes the model's inputs with its own chat template, 
 the pictures. So the repetition penalty counts the prompt as well, and what comes back begins with the prompt: both as
 everywhere in transformers.
 
-What they remember of the pictures is kept between turns, see `picture_memory.py`.
+What they remember of the pictures is kept between turns, see `picture_state.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers import BatchFeature, GenerationConfig, StoppingCriteriaList
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.engine.backends.base import Request, Step
 from omnilmm.engine.backends.stepwise import generate_arguments, stepwise
-from omnilmm.engine.caches.picture_memory import REMEMBERING, PictureMemory
+from omnilmm.engine.caches.picture_state import REUSING_STATE, PictureState
 from omnilmm.engine.caches.prefix import PREFIX_BYTES, PrefixCache
 from omnilmm.engine.events import Progress
 from omnilmm.engine.options import BeamSearch
@@ -50,7 +50,7 @@ class TransformersBackend:
         self.stop_ids = _stop_ids(model, self.tokenizer)
         self.suppressed_ids = frozenset(self.tokenizer.convert_tokens_to_ids(sorted(self.template.control_tokens)))
         self.picture_ids = _picture_ids(model, processor)
-        self.prefixes = PrefixCache(prefix_bytes if model.config.model_type in REMEMBERING else 0)
+        self.prefixes = PrefixCache(prefix_bytes if model.config.model_type in REUSING_STATE else 0)
         self.measured: dict[str, tuple[int, int]] = {}
         # A fast tokenizer cannot be set up in one thread and used in another at once.
         self.lock = threading.Lock()
@@ -64,7 +64,7 @@ class TransformersBackend:
         spoken = replace(conversation, messages=tuple(words))
         return len(self._ids(spoken)) + sum(self._measure(picture)[0] for picture in conversation.pictures)
 
-    def views(self, picture: Picture) -> None:
+    def slices(self, picture: Picture) -> None:
         """Only the model's own processor knows."""
 
     def generate(self, request: Request) -> Generator[Step]:
@@ -78,8 +78,8 @@ class TransformersBackend:
         rows = request.options.beams if isinstance(request.options, BeamSearch) else 1
         yield None
         shown = self._shown(ids, request.conversation)
-        lease = self.prefixes.borrow(request.owner, shown)
-        memory = lease.memory if isinstance(lease.memory, PictureMemory) else None
+        handle = self.prefixes.acquire(request.owner, shown)
+        memory = handle.prefix if isinstance(handle.prefix, PictureState) else None
         if memory is not None and len(memory.keys) != len(shown):
             memory = None
         request.reused = 0 if memory is None else len(shown)
@@ -87,7 +87,7 @@ class TransformersBackend:
             if memory is None:  # the pictures are looked at within `generate`, which says nothing of it
                 yield Progress("reading", total=len(set(request.conversation.pictures)))
             if memory is None and shown and request.owner is not None:
-                reading = PictureMemory(self.model, shown)
+                reading = PictureState(self.model, shown)
                 reading.read(inputs, arguments)
                 memory = reading
             if memory is not None:
@@ -95,7 +95,7 @@ class TransformersBackend:
 
             def generate(stopping: StoppingCriteriaList) -> Tensor:
                 given: Tensor = self.model.generate(
-                    **inputs if memory is None else memory.go_on(inputs, rows),
+                    **inputs if memory is None else memory.continue_inputs(inputs, rows),
                     stopping_criteria=stopping,
                     generation_config=GenerationConfig(**arguments),
                 )
@@ -103,7 +103,7 @@ class TransformersBackend:
 
             yield from stepwise(generate, begins, _Random(request.seed, self.model.device).around)
         finally:
-            lease.give_back(memory)
+            handle.release(memory)
 
     def inputs(self, conversation: Conversation) -> BatchFeature:
         """What the processor makes of the whole conversation, on the model's device."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omnilmm.conversation import Picture
-from omnilmm.engine.caches.lru import BoundedStore
+from omnilmm.engine.caches.lru import LRUCache
 from omnilmm.images.slicing import SlicePlan
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.processor import MiniCPMVProcessor
@@ -52,7 +52,7 @@ class ImageEncoder:
 
     def __init__(self, model: PictureModel, processor: MiniCPMVProcessor, limit_bytes: int = FEATURE_BYTES) -> None:
         self.model, self.processor = model, processor
-        self.kept: BoundedStore[Hashable, Tensor] = BoundedStore(limit_bytes)
+        self.cache: LRUCache[Hashable, Tensor] = LRUCache(limit_bytes)
 
     def keys(self, pictures: Sequence[Picture]) -> list[FeatureKey]:
         """The keys of the pictures of one prompt; no pixel is touched."""
@@ -64,19 +64,19 @@ class ImageEncoder:
 
     def encode(self, picture: Picture, key: FeatureKey) -> Iterator[Tensor | None]:
         """The features [n, Q, D] of a picture, at the end; None after every batch of slices before."""
-        features = self.kept.get(key)
+        features = self.cache.get(key)
         if features is None:
             batches = []
             for batch in self._batches(picture, key):
                 yield None
                 batches.append(batch)
             features = torch.cat(batches)
-            self.kept.put(key, features, features.nbytes)
+            self.cache.put(key, features, features.nbytes)
         yield features
 
     def _batches(self, picture: Picture, key: FeatureKey) -> Iterator[Tensor]:
         """Features of slices of one shape at a time, in the order of the slices."""
-        strips, sizes = self.processor.views([picture])  # [n, 3, P, P·L]
+        strips, sizes = self.processor.pixel_values([picture])  # [n, 3, P, P·L]
         patch = strips.shape[-2]
         for begin, end in _runs(key.plan):
             length = key.padded or int(sizes[begin].prod())

@@ -1,4 +1,4 @@
-"""Things kept for later, up to a number of bytes: what was used longest ago goes first."""
+"""Least recently used: a cache bounded in bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class BoundedStore(Generic[Key, Value]):
-    """A mapping that never holds more than `limit_bytes`; what is larger than that alone is not kept at all.
+class LRUCache(Generic[Key, Value]):
+    """A mapping that never holds more than `limit_bytes`; a larger value is not stored at all.
 
     Attributes:
-        limit_bytes: of all values together; 0 keeps nothing.
+        limit_bytes: of all values together; 0 stores nothing.
         bytes: of all values now.
         hits, misses: how often something was looked for, and was there or not.
     """
@@ -38,7 +38,7 @@ class BoundedStore(Generic[Key, Value]):
             return self._get(key)
 
     def put(self, key: Key, value: Value, size: int) -> None:
-        """Keep a value of `size` bytes, in place of an earlier one of that key."""
+        """Store a value of `size` bytes, in place of an earlier one of that key."""
         with self._lock:
             self._drop(key)
             if size > self.limit_bytes:
@@ -48,20 +48,20 @@ class BoundedStore(Generic[Key, Value]):
             self._values[key] = (value, size)
             self.bytes += size
 
-    def take(self, key: Key) -> Value | None:
-        """The value, which is no longer kept."""
+    def pop(self, key: Key) -> Value | None:
+        """The value, which is removed."""
         with self._lock:
             value = self._get(key)
             self._drop(key)
             return value
 
-    def drop(self, key: Key) -> None:
-        """Keep this one no longer."""
+    def discard(self, key: Key) -> None:
+        """Remove a value, if it is there."""
         with self._lock:
             self._drop(key)
 
     def clear(self) -> int:
-        """Keep nothing any more; returns how many bytes that were."""
+        """Remove everything; returns how many bytes that were."""
         with self._lock:
             freed, self.bytes = self.bytes, 0
             self._values.clear()

@@ -1,11 +1,11 @@
-"""What a model remembers of a conversation, kept between its turns: reading begins where the new prompt differs.
+"""KV caches of earlier turns: prefill begins where the new prompt differs from the cached one.
 
-A prompt is compared as *keys*: the id of a text token, and the key of the picture's features where a slot is, so two
+A prompt is compared as *keys*: the id of a text token, and the feature key of the picture where a slot is, so two
 prompts agree as far as words and pictures do. Regenerate, edit and undo need nothing of their own: their prompts begin
 as the one before.
 
-What is kept belongs to an *owner*, an opaque key that the caller gives, and is never shown to another one: else the
-time to the first word would tell what somebody else has asked.
+A cached prefix belongs to an *owner*, an opaque key that the caller gives, and is never shown to another one: else the
+time to the first token would tell what somebody else has asked.
 """
 
 from __future__ import annotations
@@ -14,101 +14,101 @@ import threading
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
-from omnilmm.engine.caches.lru import BoundedStore
+from omnilmm.engine.caches.lru import LRUCache
 
 PREFIX_BYTES = 2**30
 
 
-class Memory(Protocol):
-    """What a model remembers of a prompt; the keys of what it has read, and how to forget the end of it."""
+class CachedPrefix(Protocol):
+    """What a model has computed of the beginning of a prompt, e.g. its keys and values."""
 
     @property
     def keys(self) -> Sequence[Hashable]:
-        """Of the tokens read so far."""
+        """Of the tokens processed so far."""
 
     @property
     def nbytes(self) -> int:
-        """What keeping it takes."""
+        """The memory that it takes."""
 
     def cut(self, length: int) -> bool:
-        """Forget all but the first tokens; returns whether that could be done."""
+        """Truncate to the first tokens; returns whether that could be done."""
 
 
-class Lease:
-    """A memory while it is used for an answer; nobody else has it meanwhile.
+class PrefixHandle:
+    """A cached prefix while it is used for an answer; nobody else has it meanwhile.
 
     Attributes:
-        memory: what is left of the kept one: the beginning of the new prompt; None if nothing was kept.
+        prefix: truncated to what it has in common with the new prompt; None if nothing was cached.
     """
 
-    def __init__(self, prefixes: PrefixCache, owner: Hashable, memory: Memory | None) -> None:
-        self._prefixes, self.owner, self.memory = prefixes, owner, memory
-        self.is_wanted = owner is not None
+    def __init__(self, prefixes: PrefixCache, owner: Hashable, prefix: CachedPrefix | None) -> None:
+        self._prefixes, self.owner, self.prefix = prefixes, owner, prefix
+        self.is_valid = owner is not None
 
-    def give_back(self, memory: Memory | None) -> None:
-        """Keep a memory for the next turn, unless the owner has left or there is none; None keeps nothing."""
-        self._prefixes.give_back(self, memory)
+    def release(self, prefix: CachedPrefix | None) -> None:
+        """Cache a prefix for the next turn, unless the owner has left or there is none; None caches nothing."""
+        self._prefixes.release(self, prefix)
 
 
 class PrefixCache:
-    """The memories of all owners, bounded in bytes; who has not asked for longest loses theirs first.
+    """The cached prefixes of all owners, bounded in bytes; the least recently used are evicted first.
 
     Args:
-        limit_bytes: of those that are kept, beside those in use.
+        limit_bytes: of all that are cached, without those in use.
     """
 
     def __init__(self, limit_bytes: int = PREFIX_BYTES) -> None:
-        self._kept: BoundedStore[Hashable, Memory] = BoundedStore(limit_bytes)
-        self._lent: set[Lease] = set()
+        self._cache: LRUCache[Hashable, CachedPrefix] = LRUCache(limit_bytes)
+        self._in_use: set[PrefixHandle] = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._cache)
 
     @property
     def limit_bytes(self) -> int:
-        """Of those that are kept."""
-        return self._kept.limit_bytes
+        """Of all that are cached."""
+        return self._cache.limit_bytes
 
     @property
     def bytes(self) -> int:
-        """Of all that is kept."""
-        return self._kept.bytes
+        """Of all that are cached."""
+        return self._cache.bytes
 
-    def borrow(self, owner: Hashable, keys: Sequence[Hashable]) -> Lease:
-        """What is remembered of the beginning of a prompt.
+    def acquire(self, owner: Hashable, keys: Sequence[Hashable]) -> PrefixHandle:
+        """What is cached of the beginning of a prompt.
 
         Args:
             owner: who asks; None for nobody in particular.
-            keys: of the prompt, as far as it may be taken from memory.
+            keys: of the prompt, as far as it may be reused.
         """
-        memory = None if owner is None else self._kept.take(owner)
-        if memory is not None:
-            length = common_length(memory.keys, keys)
-            if not length or not memory.cut(length):
-                memory = None
-        lease = Lease(self, owner, memory)
+        prefix = None if owner is None else self._cache.pop(owner)
+        if prefix is not None:
+            length = common_length(prefix.keys, keys)
+            if not length or not prefix.cut(length):
+                prefix = None
+        handle = PrefixHandle(self, owner, prefix)
         with self._lock:
-            self._lent.add(lease)
-        return lease
+            self._in_use.add(handle)
+        return handle
 
-    def give_back(self, lease: Lease, memory: Memory | None) -> None:
-        """See `Lease.give_back`."""
+    def release(self, handle: PrefixHandle, prefix: CachedPrefix | None) -> None:
+        """See `PrefixHandle.release`."""
         with self._lock:
-            self._lent.discard(lease)
-            if memory is not None and lease.is_wanted:
-                self._kept.put(lease.owner, memory, memory.nbytes)
+            self._in_use.discard(handle)
+            if prefix is not None and handle.is_valid:
+                self._cache.put(handle.owner, prefix, prefix.nbytes)
 
     def forget(self, owner: Hashable) -> None:
-        """Nothing of an owner stays, also of what is lent at the moment."""
+        """Drop everything of an owner, also what is in use at the moment."""
         with self._lock:
-            for lease in self._lent:
-                lease.is_wanted = lease.is_wanted and lease.owner != owner
-            self._kept.drop(owner)
+            for handle in self._in_use:
+                handle.is_valid = handle.is_valid and handle.owner != owner
+            self._cache.discard(owner)
 
     def clear(self) -> int:
-        """Keep nothing any more; returns how many bytes that were."""
-        return self._kept.clear()
+        """Empty the cache; returns how many bytes that were."""
+        return self._cache.clear()
 
 
 def common_length(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:

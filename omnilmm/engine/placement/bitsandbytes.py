@@ -76,7 +76,7 @@ def _without(package: str) -> Iterator[None]:
             sys.modules[package] = before
 
 
-def settle(model: PreTrainedModel) -> int:
+def finalize_quantized_model(model: PreTrainedModel) -> int:
     """To be called once after loading: put right what a quantised checkpoint leaves wrong; nothing else is touched.
 
     * transformers gives such a checkpoint's biases the type asked for, but leaves its plain weights in the files' own.

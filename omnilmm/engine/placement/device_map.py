@@ -43,7 +43,7 @@ def loading_arguments(
 ) -> dict[str, Any]:
     """What `from_pretrained` needs to put a model where it shall be: `dtype`, `device_map`, `quantization_config`.
 
-    After loading, call `quantisation.settle` on it.
+    After loading, call `bitsandbytes.finalize_quantized_model` on it.
 
     Args:
         config: of the checkpoint.

@@ -85,7 +85,7 @@ def quantised_modules(model: PreTrainedModel, dtype: str, device: str) -> set[st
     """Names of the linear layers whose weights are quantised in memory, by transformers' own rule.
 
     A quantised checkpoint says in its configuration what is. On the CPU the odd layers of such a one are not
-    (`quantisation.settle`).
+    (`bitsandbytes.finalize_quantized_model`).
     """
     from transformers.quantizers.quantizers_utils import should_convert_module
 

@@ -204,13 +204,13 @@ def _smaller_models(card: ModelCard, dtype: str, device: str, free: int) -> list
     own_size = card.parameters or math.inf
     smaller = [c for c in cards().values() if c.name != card.name and (c.parameters or math.inf) < own_size]
     for others in ([c for c in reversed(smaller) if c.name != BUILT_IN], smaller):  # the built-in one is no substitute
-        for wish in dict.fromkeys((dtype, *reversed(QUANTISED))):
+        for requested in dict.fromkeys((dtype, *reversed(QUANTISED))):
             for other in others:
                 sizes: dict[str, float] = dict(other.memory_gib.items())
-                if sizes.get(wish, math.inf) * 2**30 <= free and _can(wish, device, other.stored):
-                    is_same = wish in (dtype, other.stored)
-                    way = way_out("model", other.name) if is_same else way_out("model_in", other.name, wish)
-                    return [f"{way} ({sizes[wish]:.1f} GiB)"]
+                if sizes.get(requested, math.inf) * 2**30 <= free and _can(requested, device, other.stored):
+                    is_same = requested in (dtype, other.stored)
+                    way = way_out("model", other.name) if is_same else way_out("model_in", other.name, requested)
+                    return [f"{way} ({sizes[requested]:.1f} GiB)"]
     return [way_out("smaller")]
 
 

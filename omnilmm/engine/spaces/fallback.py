@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from omnilmm.catalog import BUILT_IN, cards, find
-from omnilmm.engine.change import Report, Wish
+from omnilmm.engine.change import ModelRequest, Report
 from omnilmm.engine.events import Engine
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.errors import HardwareError
@@ -41,26 +41,28 @@ def provide(arguments: Mapping[str, Any], report: Report) -> ModelProvider:
     if on_zero_gpu():  # wants the model before the page is served
         return ModelProvider.holding(load_page_engine(**arguments, report=report))
     provider = ModelProvider(partial(_prepare, arguments, report), cards())
-    provider.begin(Wish(arguments["model"], arguments["dtype"], substitute=True))
+    provider.begin(ModelRequest(arguments["model"], arguments["dtype"], substitute=True))
     return provider
 
 
-def _prepare(arguments: Mapping[str, Any], tell: Report, wish: Wish, freed_bytes: int, report: Report) -> Prepared:
+def _prepare(
+    arguments: Mapping[str, Any], tell: Report, request: ModelRequest, freed_bytes: int, report: Report
+) -> Prepared:
     """As `provider.Prepare`; the flag for the revision is meant for the model that was named beside it."""
 
     def both(done: int, total: int) -> None:
         tell(done, total)
         report(done, total)
 
-    is_first = wish.model == find(arguments["model"]).name
-    given = {**arguments, "model": wish.model, "dtype": wish.dtype, "report": both, "freed_bytes": freed_bytes}
+    is_first = request.model == find(arguments["model"]).name
+    given = {**arguments, "model": request.model, "dtype": request.dtype, "report": both, "freed_bytes": freed_bytes}
     given |= {} if is_first else {"revision": None}
     try:
-        return prepare_page_engine(substitute=wish.substitute, **given)
+        return prepare_page_engine(substitute=request.substitute, **given)
     except HardwareError:
-        if wish.dtype != "auto" or wish.fits is None:
+        if request.dtype != "auto" or request.fits is None:
             raise
-        smaller = prepare_page_engine(substitute=False, **given | {"dtype": wish.fits})
+        smaller = prepare_page_engine(substitute=False, **given | {"dtype": request.fits})
         return replace(smaller, dtype=replace(SMALLER, value=smaller.dtype.value))
 
 

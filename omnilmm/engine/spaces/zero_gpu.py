@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.events import Event, Progress, View
+from omnilmm.engine.events import Event, PictureSlice, Progress
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import Options
 from omnilmm.errors import HardwareError, OmniLMMError
@@ -62,9 +62,9 @@ class ZeroGpuEngine:
         finally:
             answer.close()
 
-    def views(self, picture: Picture) -> tuple[View, ...] | None:
+    def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
         """How the model looks at a picture."""
-        return _engine.views(picture) if _engine is not None else None
+        return _engine.slices(picture) if _engine is not None else None
 
     def forget(self, owner: Hashable) -> None:
         """Nothing is kept."""

@@ -67,10 +67,10 @@ class Choices:
         provider, offer = self.context.provider, self.context.offer
         if offer is None:
             return {}
-        w, texts, wish = self.context.widgets, visitor.session.texts, provider.wish
-        shown = wish.model if wish else provider.card.name  # what was chosen last, also while it is on its way
+        w, texts, request = self.context.widgets, visitor.session.texts, provider.requested
+        shown = request.model if request else provider.card.name  # what was chosen last, also while it is on its way
         picker = w.choices(offer.models(provider), provider.card, shown, offer.better(provider), texts)
-        return picker | w.number_types(offer.dtypes(provider), wish.dtype if wish else "auto", texts)
+        return picker | w.number_types(offer.dtypes(provider), request.dtype if request else "auto", texts)
 
     def settings(self, visitor: Visitor) -> Updates:
         """What depends on which model answers; the settings at its defaults, unless they are its own already."""

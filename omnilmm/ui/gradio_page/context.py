@@ -133,7 +133,7 @@ class PageContext:
             return f"<p>{html.escape(texts.seen_nothing)}</p>"
         figures = []
         for picture in shown:
-            views = self.provider.views(picture)
+            views = self.provider.slices(picture)
             name, line = texts.picture_name(*picture.image.size), html.escape(texts.seen_line(views))
             source = data_address(seen.drawn(picture, views))
             figures.append(

@@ -10,7 +10,7 @@ import gradio as gr
 from pydantic import Field
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.choosing import Listed
+from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.options import Mode
 from omnilmm.images.formats import UPLOADS
 from omnilmm.ui import model_lines
@@ -225,12 +225,13 @@ class Widgets:
         return {widget: gr.update(**_range(control)) for control, widget in self._controls(card, ENGLISH)}
 
     def choices(
-        self, listed: Sequence[Listed], card: ModelCard, shown: str, better: Listed | None, texts: Texts
+        self, listed: Sequence[ListedModel], card: ModelCard, shown: str, better: ListedModel | None, texts: Texts
     ) -> dict[Any, Any]:
         """The picker, and what is offered in place of the model of now."""
         known = choosable(listed, card)
         named = [
-            (_lines(entry, texts) if isinstance(entry, Listed) else entry.title, name) for name, entry in known.items()
+            (_lines(entry, texts) if isinstance(entry, ListedModel) else entry.title, name)
+            for name, entry in known.items()
         ]
         if better is None:
             offer = {self.best: gr.update(visible=False), self.best_reason: gr.update(visible=False)}
@@ -274,6 +275,6 @@ def _range(control: Control) -> dict[str, Any]:
     return {"minimum": limit.low, "maximum": limit.high, "value": control.default, "step": limit.step}
 
 
-def _lines(entry: Listed, texts: Texts) -> str:
+def _lines(entry: ListedModel, texts: Texts) -> str:
     """Two of them; `assets/page.css` lets them be two."""
     return f"{model_lines.title(entry, texts)} \n{model_lines.facts(entry, texts)}"

@@ -14,7 +14,7 @@ from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.status import change_line, status
 from omnilmm.ui.streamlit_page import messages, past, server_state, sidebar
 from omnilmm.ui.streamlit_page.browser import script, sync_browser_state
-from omnilmm.ui.streamlit_page.visitor import FILES, QUESTION, Visitor, told, visitor
+from omnilmm.ui.streamlit_page.visitor import FILES, QUESTION, Visitor, reports_errors, visitor
 
 STYLE = ROOT / "assets" / "streamlit.css"
 CHANGING_POLL_S, IDLE_POLL_S = 0.5, 3.0  # how often the page looks for news of the model: while it changes, and else
@@ -113,7 +113,7 @@ def _samples(me: Visitor) -> None:
                 st.button(question, key=f"ask-{number}", width="stretch", on_click=_ask, args=(me, sample))
 
 
-@told
+@reports_errors
 def _ask(me: Visitor, sample: Sample) -> None:
     me.ask_in_new_chat(open_picture(sample.picture), sample.asked_in(me.texts.code))
 

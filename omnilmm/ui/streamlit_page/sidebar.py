@@ -7,8 +7,8 @@ from functools import partial
 import streamlit as st
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.change import Wish
-from omnilmm.engine.choosing import Listed
+from omnilmm.engine.change import ModelRequest
+from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.events import Engine
 from omnilmm.errors import OmniLMMError
 from omnilmm.ui import model_lines
@@ -52,17 +52,17 @@ def _models(me: Visitor, engine: Engine) -> None:
     listed, current = offer.models(provider), engine.card.name
     known = choosable(listed, engine.card)
     if st.session_state.get(SHOWN) != (state := server_state.state()):  # whoever chose it, the picker stands on it
-        wish = provider.wish or Wish(current)
-        st.session_state[SHOWN], st.session_state[MODEL], st.session_state[DTYPE] = state, wish.model, wish.dtype
+        request = provider.requested or ModelRequest(current)
+        st.session_state[SHOWN], st.session_state[MODEL], st.session_state[DTYPE] = state, request.model, request.dtype
     name = st.selectbox(me.texts.model, [*known], format_func=lambda name: _title(known[name]), key=MODEL)
-    if isinstance(entry := known.get(name), Listed):
+    if isinstance(entry := known.get(name), ListedModel):
         st.caption(f"{model_lines.size(entry.card)} · {model_lines.facts(entry, me.texts)}")
     dtypes = [*dict.fromkeys((*offer.dtypes(provider), st.session_state[DTYPE]))]
     automatic = me.texts.automatic
     dtype = st.selectbox(
         me.texts.number_type, dtypes, format_func=lambda dtype: automatic if dtype == "auto" else dtype, key=DTYPE
     )
-    now = Wish(current) if provider.wish is None else provider.wish
+    now = ModelRequest(current) if provider.requested is None else provider.requested
     is_same = provider.is_ready and (name, dtype) == (current, now.dtype)
     is_late = is_same or provider.is_changing
     st.button(me.texts.switch, key="switch", disabled=is_late, on_click=switch, args=(me, name, dtype))
@@ -72,8 +72,8 @@ def _models(me: Visitor, engine: Engine) -> None:
         st.caption(model_lines.reason(better, me.texts))
 
 
-def _title(entry: Listed | ModelCard) -> str:
-    return entry.card.title if isinstance(entry, Listed) else entry.title
+def _title(entry: ListedModel | ModelCard) -> str:
+    return entry.card.title if isinstance(entry, ListedModel) else entry.title
 
 
 def switch(me: Visitor, name: str, dtype: str) -> None:

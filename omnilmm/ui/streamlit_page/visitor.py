@@ -45,17 +45,17 @@ log = logging.getLogger("omnilmm.page")
 P = ParamSpec("P")
 
 
-def told(act: Callable[Concatenate[Visitor, P], None]) -> Callable[Concatenate[Visitor, P], None]:
+def reports_errors(act: Callable[Concatenate[Visitor, P], None]) -> Callable[Concatenate[Visitor, P], None]:
     """A click with which anything may go wrong: the visitor gets a line, and back what was in the question box."""
 
     @wraps(act)
-    def safely(me: Visitor, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def wrapped(me: Visitor, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             act(me, *args, **kwargs)
         except Exception as error:
             me.fail(error)
 
-    return safely
+    return wrapped
 
 
 class Visitor:
@@ -119,7 +119,7 @@ class Visitor:
 
     # --- what a click does --------------------------------------------------------------------------------------------
 
-    @told
+    @reports_errors
     def ask(self) -> None:
         """Answer what is in the question box, with the pictures that wait."""
         given, engine = st.session_state[QUESTION], server_state.provider()
@@ -133,28 +133,28 @@ class Visitor:
             return
         self._start(lambda: self.session.ask(engine, asked, options), asked)
 
-    @told
+    @reports_errors
     def ask_this(self, *parts: Part) -> None:
         """Answer a question that is not from the box; what is in the box stays there."""
         self._answer(lambda engine, options: self.session.ask(engine, parts, options))
 
-    @told
+    @reports_errors
     def ask_in_new_chat(self, *parts: Part) -> None:
         """Answer a question that is not from the box in a new chat."""
         self._answer(lambda engine, options: self.session.ask_in_new_chat(engine, parts, options))
 
-    @told
+    @reports_errors
     def regenerate(self) -> None:
         """Answer the last question anew."""
         self._answer(self.session.regenerate)
 
-    @told
+    @reports_errors
     def edit(self, number: int, text: str) -> None:
         """Answer another text in place of a question, about the same pictures."""
         pictures = self.session.conversation.messages[number].pictures
         self._answer(lambda engine, options: self.session.edit(engine, number, (*pictures, text), options))
 
-    @told
+    @reports_errors
     def continue_(self) -> None:
         """Ask for the rest of an answer that was cut off."""
         self.ask_this(self.texts.continue_question)
@@ -163,7 +163,7 @@ class Visitor:
         """Show a question as a text field, or none."""
         self.editing = number
 
-    @told
+    @reports_errors
     def undo(self) -> None:
         """Take back the last question; it returns into the box, but not a sample's, if a chat before it is opened."""
         reopens = self.session.reopens
@@ -178,7 +178,7 @@ class Visitor:
         """Stop the running answer and keep what it has said."""
         self.session.stop()
 
-    @told
+    @reports_errors
     def clear(self) -> None:
         """Start over."""
         self.session.clear()
@@ -234,7 +234,7 @@ class Visitor:
         """Do not send a picture that waits."""
         self.pending, self.refused = [other for other in self.pending if other != picture], ""
 
-    @told
+    @reports_errors
     def load(self, file: Any) -> None:
         """Go on with a conversation from a file."""
         try:
@@ -249,7 +249,7 @@ class Visitor:
         saved = self.session.snapshot
         self.record = chat_record(saved.chat, saved.conversation, names_in(has))
 
-    @told
+    @reports_errors
     def open_past(self, given: object) -> None:
         """Go on with a past chat; the one before is given to the browser first, as far as it is."""
         self.is_replaced, self.notice, self.editing = True, "", None

@@ -22,14 +22,14 @@ def test_a_seat_decodes_as_the_model_does(version: str) -> None:
         for decoder in (plain, seated):
             decoder.prefill(embeds[:, :begin], list(range(begin)))
         for first, last in ((begin, begin + 5), (begin + 5, begin + 9)):
-            slot = static_slots.take(40)
+            slot = static_slots.acquire(40)
             assert slot is not None
             seated.attach(slot)
             for place in range(first, last):
                 expected, found = (each.read(embeds[:, place : place + 1], [place]) for each in (plain, seated))
                 torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
             seated.detach()
-            static_slots.give_back(slot)
+            static_slots.release(slot)
         assert seated.keys == plain.keys and seated.length == plain.length and seated.nbytes == plain.nbytes
         expected, found = (each.read(embeds[:, 39:], [39]) for each in (plain, seated))
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
@@ -37,17 +37,17 @@ def test_a_seat_decodes_as_the_model_does(version: str) -> None:
 
 def test_slots_are_shared_out_and_made_longer_where_needed() -> None:
     static_slots = StaticCacheSlots(tiny_model(), 2)
-    first, second = static_slots.take(10), static_slots.take(SHORTEST + 1)
+    first, second = static_slots.acquire(10), static_slots.acquire(SHORTEST + 1)
     assert first is not None and second is not None
     assert (first.length, second.length) == (SHORTEST, 2 * SHORTEST)
-    assert static_slots.take(10) is None, "no more than were allowed"
-    static_slots.give_back(first)
-    static_slots.give_back(second)
-    assert static_slots.take(10) is first, "the shortest that is long enough"
-    static_slots.give_back(first)
-    third = static_slots.take(5 * SHORTEST)
+    assert static_slots.acquire(10) is None, "no more than were allowed"
+    static_slots.release(first)
+    static_slots.release(second)
+    assert static_slots.acquire(10) is first, "the shortest that is long enough"
+    static_slots.release(first)
+    third = static_slots.acquire(5 * SHORTEST)
     assert third is not None and third.length == 8 * SHORTEST
-    assert static_slots.take(10) is second, "the shortest made room"
+    assert static_slots.acquire(10) is second, "the shortest made room"
     assert StaticCacheSlots(tiny_model(), 0).take(1) is None
 
 
@@ -56,10 +56,10 @@ def test_free_slots_are_given_up_for_their_memory() -> None:
     model = tiny_model()
     static_slots, decoder = StaticCacheSlots(model, 2), Decoder(model)
     decoder.prefill(model.get_input_embeddings()(torch.arange(5)[None]), list(range(5)))
-    slot, taken = static_slots.take(10), static_slots.take(10)
+    slot, taken = static_slots.acquire(10), static_slots.acquire(10)
     assert slot is not None and taken is not None
     decoder.attach(slot)
     decoder.detach()
-    static_slots.give_back(slot)
+    static_slots.release(slot)
     assert static_slots.clear() == decoder.nbytes // 5 * SHORTEST
     assert static_slots.clear() == 0

@@ -52,7 +52,7 @@ def encode(encoder: ImageEncoder, *pictures: Picture) -> list[Tensor]:
 def test_features_are_the_models_own(parts: tuple[Any, Any]) -> None:
     model, processor = parts
     pictures = [SMALL, WIDE, TALL]
-    expected = model.get_image_features(*processor.views(pictures))
+    expected = model.get_image_features(*processor.slices(pictures))
     torch.testing.assert_close(
         torch.cat(encode(ImageEncoder(model, processor), *pictures)), expected, atol=1e-4, rtol=1e-4
     )
@@ -78,7 +78,7 @@ def test_a_picture_is_looked_at_once(parts: tuple[Any, Any]) -> None:
     with looked_at(model) as seen:
         again = encode(encoder, Picture(WIDE.image.copy()))[0]
     assert seen == [] and again is first
-    assert (encoder.kept.hits, encoder.kept.misses) == (1, 1) and encoder.kept.bytes == first.nbytes
+    assert (encoder.cache.hits, encoder.cache.misses) == (1, 1) and encoder.cache.bytes == first.nbytes
 
 
 def test_one_more_picture_is_one_more_look(parts: tuple[Any, Any]) -> None:
@@ -98,7 +98,7 @@ def test_of_2_5_the_longest_slice_of_the_prompt_counts() -> None:
     beside = encode(encoder, shorter, longer)[0]
     assert not torch.allclose(alone, beside, atol=1e-3)
     assert torch.equal(encode(encoder, shorter)[0], alone)
-    assert len(encoder.kept) == 3
+    assert len(encoder.cache) == 3
 
 
 def test_what_does_not_fit_is_looked_at_again() -> None:
@@ -107,4 +107,4 @@ def test_what_does_not_fit_is_looked_at_again() -> None:
     first = encode(encoder, WIDE)[0]
     with looked_at(model) as seen:
         assert torch.equal(encode(encoder, WIDE)[0], first)
-    assert seen and not encoder.kept.bytes
+    assert seen and not encoder.cache.bytes

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnilmm.engine.caches.lru import BoundedStore
+from omnilmm.engine.caches.lru import LRUCache
 
 ACTIONS = st.tuples(st.sampled_from(["put", "get", "take", "drop"]), st.integers(0, 5), st.integers(0, 60))
 
 
 @given(st.integers(0, 100), st.lists(ACTIONS, max_size=60))
 def test_it_is_a_list_of_what_was_used_last_cut_at_its_bytes(limit: int, actions: list[tuple[str, int, int]]) -> None:
-    store: BoundedStore[int, str] = BoundedStore(limit)
+    store: LRUCache[int, str] = LRUCache(limit)
     model: list[tuple[int, str, int]] = []  # what was used longest ago first
     looked = found = 0
     for number, (action, key, size) in enumerate(actions):
@@ -25,10 +25,10 @@ def test_it_is_a_list_of_what_was_used_last_cut_at_its_bytes(limit: int, actions
             while sum(entry[2] for entry in model) > limit:
                 model.pop(0)
         elif action == "drop":
-            store.drop(key)
+            store.discard(key)
             model = rest
         else:
-            value = store.get(key) if action == "get" else store.take(key)
+            value = store.get(key) if action == "get" else store.pop(key)
             assert value == (here[1] if here else None)
             looked, found = looked + 1, found + (here is not None)
             model = [*rest, here] if here and action == "get" else rest
@@ -39,7 +39,7 @@ def test_it_is_a_list_of_what_was_used_last_cut_at_its_bytes(limit: int, actions
 
 @pytest.mark.parametrize("limit", [0, 10])
 def test_clearing_says_how_much_that_was(limit: int) -> None:
-    store: BoundedStore[str, int] = BoundedStore(limit)
+    store: LRUCache[str, int] = LRUCache(limit)
     store.put("a", 1, 4)
     store.put("b", 1, 5)
     assert store.clear() == (9 if limit else 0)
@@ -48,7 +48,7 @@ def test_clearing_says_how_much_that_was(limit: int) -> None:
 
 def test_only_one_of_two_takes_a_value() -> None:
     """The second one comes at the worst moment: as soon as the first has let go of the lock."""
-    store: BoundedStore[int, str] = BoundedStore(10)
+    store: LRUCache[int, str] = LRUCache(10)
     store.put(1, "a", 1)
     taken: list[str | None] = []
 
@@ -59,8 +59,8 @@ def test_only_one_of_two_takes_a_value() -> None:
         def __exit__(self, *_: object) -> None:
             if not taken:
                 taken.append(None)
-                taken[0] = store.take(1)
+                taken[0] = store.pop(1)
 
     store._lock = Interrupted()  # type: ignore[assignment]
-    taken.append(store.take(1))
+    taken.append(store.pop(1))
     assert taken.count("a") == 1

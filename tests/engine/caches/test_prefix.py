@@ -26,7 +26,7 @@ class SavedSession:
 
 
 def keep(prefixes: PrefixCache, owner: Hashable, memory: SavedSession) -> None:
-    prefixes.borrow(owner, memory.keys).give_back(memory)
+    prefixes.acquire(owner, memory.keys).release(memory)
 
 
 @given(st.lists(st.integers(0, 2)), st.lists(st.integers(0, 2)))
@@ -40,54 +40,54 @@ def test_a_memory_is_cut_to_what_the_prompts_have_in_common() -> None:
     prefixes = PrefixCache(100)
     memory = SavedSession([1, 2, "picture", 3])
     keep(prefixes, "me", memory)
-    lease = prefixes.borrow("me", [1, 2, "picture", 4, 5])
-    assert lease.memory is memory and memory.keys == [1, 2, "picture"]
+    handle = prefixes.acquire("me", [1, 2, "picture", 4, 5])
+    assert handle.prefix is memory and memory.keys == [1, 2, "picture"]
     assert not len(prefixes), "a memory in use must not be lent twice"
 
 
 def test_what_has_nothing_in_common_or_cannot_be_cut_is_of_no_use() -> None:
     prefixes = PrefixCache(100)
     keep(prefixes, "me", SavedSession([1, 2]))
-    assert prefixes.borrow("me", [2, 2]).memory is None
+    assert prefixes.acquire("me", [2, 2]).memory is None
     keep(prefixes, "me", SavedSession([1, 2], stubborn=True))
-    assert prefixes.borrow("me", [1, 3]).memory is None
+    assert prefixes.acquire("me", [1, 3]).memory is None
 
 
 def test_nobody_gets_anothers_memory_and_who_has_no_name_keeps_none() -> None:
     prefixes = PrefixCache(100)
     keep(prefixes, "me", SavedSession([1, 2, 3]))
-    assert prefixes.borrow("you", [1, 2, 3]).memory is None
+    assert prefixes.acquire("you", [1, 2, 3]).memory is None
     keep(prefixes, None, SavedSession([1, 2, 3]))
     assert len(prefixes) == 1
-    assert prefixes.borrow(None, [1, 2, 3]).memory is None
+    assert prefixes.acquire(None, [1, 2, 3]).memory is None
 
 
 def test_the_bytes_of_all_owners_are_bounded() -> None:
     prefixes = PrefixCache(10)
     for owner in "abc":
         keep(prefixes, owner, SavedSession([1, 2, 3, 4]))
-    assert prefixes.bytes == 8 and prefixes.borrow("a", [1]).memory is None
+    assert prefixes.bytes == 8 and prefixes.acquire("a", [1]).memory is None
     keep(prefixes, "d", SavedSession([1, 2], size=6))  # more than all may have
-    assert prefixes.borrow("d", [1]).memory is None
+    assert prefixes.acquire("d", [1]).memory is None
     assert prefixes.clear() == 8 and not prefixes.bytes
 
 
 def test_of_who_leaves_during_an_answer_nothing_is_kept_either() -> None:
     prefixes = PrefixCache(100)
     keep(prefixes, "me", SavedSession([1]))
-    mine, other = prefixes.borrow("me", [1, 2]), prefixes.borrow("you", [1, 2])
+    mine, other = prefixes.acquire("me", [1, 2]), prefixes.acquire("you", [1, 2])
     prefixes.forget("me")
-    mine.give_back(SavedSession([1, 2]))
-    other.give_back(SavedSession([1, 2]))
+    mine.release(SavedSession([1, 2]))
+    other.release(SavedSession([1, 2]))
     assert len(prefixes) == 1
     keep(prefixes, "me", SavedSession([1]))  # who comes back is welcome
     assert len(prefixes) == 2
     prefixes.forget("me")
-    assert prefixes.borrow("me", [1]).memory is None
+    assert prefixes.acquire("me", [1]).memory is None
 
 
 def test_a_failed_answer_leaves_nothing() -> None:
     prefixes = PrefixCache(100)
     keep(prefixes, "me", SavedSession([1]))
-    prefixes.borrow("me", [1]).give_back(None)
-    assert prefixes.borrow("me", [1]).memory is None
+    prefixes.acquire("me", [1]).release(None)
+    assert prefixes.acquire("me", [1]).memory is None

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 
 from omnilmm.catalog import find
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.placement.bitsandbytes import prepare_bitsandbytes, quantisation, settle
+from omnilmm.engine.placement.bitsandbytes import finalize_quantized_model, prepare_bitsandbytes, quantisation
 from omnilmm.engine.placement.device_map import loading_arguments
 from omnilmm.engine.placement.memory import estimate, footprint
 from tests.models.tiny import save_tiny
@@ -33,7 +33,7 @@ def load(folder: Path, dtype: str) -> Any:
     model = AutoModelForImageTextToText.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, **loading_arguments(config, "cpu", dtype)
     )
-    settle(model)
+    finalize_quantized_model(model)
     return model.eval()
 
 
@@ -46,7 +46,7 @@ def prompts() -> list[tuple[Tensor, ...]]:
         picture = Picture(Image.open(SAMPLES / sample["picture"]))
         conversation = Conversation().with_message("user", picture, sample["question"])
         prompt = processor.prompt(conversation)
-        pixels, sizes = processor.views(conversation.pictures)
+        pixels, sizes = processor.slices(conversation.pictures)
         found.append((torch.tensor([prompt.input_ids]), torch.tensor([prompt.image_slots]), pixels, sizes))
     return found
 

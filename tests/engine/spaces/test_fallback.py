@@ -112,7 +112,7 @@ def test_broken_files_are_no_end_of_the_old_model_and_shards_without_index_load(
 
 def test_what_is_offered_in_int8_is_loaded_in_int8(provider: ModelProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda _: 9 * 2**30)  # 16 GiB in bf16
-    assert provider.switch(NAME, "bf16", "int8") and ended(provider) == "failed", "an explicit wish is not replaced"
+    assert provider.switch(NAME, "bf16", "int8") and ended(provider) == "failed", "an explicit request is not replaced"
     assert "in bf16 needs more than" in failure(provider) and provider.card.name == BUILT_IN
     assert provider.change and provider.change.failure
     assert way_out("dtype", "int4") in provider.change.failure.message, "each page puts it into its own words"

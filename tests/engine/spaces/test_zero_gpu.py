@@ -67,7 +67,7 @@ def test_nothing_is_kept_between_answers_and_the_device_says_so(zero: ZeroGpuEng
     assert len(sys.modules["spaces"].pids) == 2
     assert "looked at anew" in zero.device.reason and "looked at anew" not in local.device.reason
     zero.forget(owner)
-    assert zero.views(open_picture(CIRCLE.picture)) == local.views(open_picture(CIRCLE.picture))
+    assert zero.slices(open_picture(CIRCLE.picture)) == local.slices(open_picture(CIRCLE.picture))
 
 
 def test_closing_ends_the_process(zero: ZeroGpuEngine) -> None:

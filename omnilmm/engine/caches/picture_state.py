@@ -17,11 +17,11 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 
 # Architectures that were tested to say the same with such a memory as without; others read everything anew.
-REMEMBERING = {"minicpmv4_6", "minicpmv4_7", "qwen2_vl", "llava"}
+REUSING_STATE = {"minicpmv4_6", "minicpmv4_7", "qwen2_vl", "llava"}
 
 
-class PictureMemory:
-    """A prompt that was read up to its last picture; a `prefix.Memory`.
+class PictureState:
+    """A prompt that was read up to its last picture; a `prefix.CachedPrefix`.
 
     Args:
         model: that reads.
@@ -59,7 +59,7 @@ class PictureMemory:
         self.model.generate(**begin, past_key_values=self.cache, generation_config=once)
         self.deltas = getattr(self.model.base_model, "rope_deltas", None)
 
-    def go_on(self, inputs: dict[str, Any], rows: int) -> dict[str, Any]:
+    def continue_inputs(self, inputs: dict[str, Any], rows: int) -> dict[str, Any]:
         """Inputs of `generate` that read the rest; to be called right before it, where it will run.
 
         Args:
