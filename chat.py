@@ -277,7 +277,7 @@ def _run(args: argparse.Namespace) -> int:
     from omnilmm.images.pixels import open_picture
     from omnilmm.ui.archive import read_conversation_file
     from omnilmm.ui.terminal import DownloadBar, Terminal
-    from omnilmm.ui.texts import model_line
+    from omnilmm.ui.texts import ENGLISH
 
     if args.list_models:
         return _list_models(args)
@@ -299,7 +299,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         terminal.out = terminal.notes = io.StringIO()
     if question is None:
-        terminal.note(model_line(engine))
+        terminal.note(ENGLISH.model_line(engine))
         terminal.run(read_line)
         return 0
     finished = terminal.ask(question)

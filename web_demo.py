@@ -39,6 +39,7 @@ from omnilmm.ui.flags import (
 from omnilmm.ui.network import find_port
 from omnilmm.ui.streams import configure_streams, one_line
 from omnilmm.ui.terminal import DownloadBar
+from omnilmm.ui.texts import ENGLISH
 
 
 def parser() -> argparse.ArgumentParser:
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     with suppress(KeyboardInterrupt):  # the ordinary end
         if provider.is_ready:
-            say(texts.model_line(provider))
+            say(ENGLISH.model_line(provider))
         page.demo.block_thread()
     return 0
 

@@ -44,6 +44,7 @@ from omnilmm.ui.flags import (
 from omnilmm.ui.network import find_port
 from omnilmm.ui.streams import configure_streams, one_line
 from omnilmm.ui.terminal import DownloadBar
+from omnilmm.ui.texts import ENGLISH
 
 Make = Callable[[], ModelProvider]
 
@@ -147,7 +148,7 @@ def _watched(make: Make, is_fixed: bool, failures: list[Exception], is_loaded: t
                 return
             sys.stderr.write(f"Error: {one_line(error)}\n")
         else:
-            print(texts.model_line(provider), flush=True)
+            print(ENGLISH.model_line(provider), flush=True)
         is_loaded.set()
 
     def made() -> ModelProvider:

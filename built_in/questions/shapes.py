@@ -11,10 +11,6 @@ from built_in.palette import COLOURS
 from built_in.questions.turn import Turn, about, absent
 from built_in.scenes import SIZES, Shape, Thing
 
-# How often to try a question about a thing that is not there. It always works out, while others often do not, so that
-# in the end about 8 % of such questions are of this sort.
-ABSENT = 0.035
-
 
 def ask_absent(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
     """What colour is the star? There is none."""

@@ -32,10 +32,6 @@ class Sample:
         """The question in a language."""
         return self.question_zh if code == "zh" else self.question
 
-    def answered_in(self, code: str) -> str:
-        """The right answer in a language."""
-        return self.answer_zh if code == "zh" else self.answer
-
 
 @lru_cache
 def samples() -> tuple[Sample, ...]:

@@ -360,26 +360,3 @@ def _about_one_picture(messages: tuple[Message, ...], question: Message) -> tupl
         replace(message, parts=tuple(part for part in message.parts if isinstance(part, str) or part == newest))
         for message in messages[begins:]
     )
-
-
-class Sessions:
-    """The sessions of a page by their key; one that is gone leaves nothing behind."""
-
-    def __init__(self) -> None:
-        self._sessions: dict[str, Session] = {}
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    def of(self, key: str) -> Session:
-        """The session of a key, a new one at first."""
-        with self._lock:
-            return self._sessions.setdefault(key, Session())
-
-    def close(self, key: str) -> None:
-        """Stop and forget the session of a visitor who left."""
-        with self._lock:
-            session = self._sessions.pop(key, None)
-        if session is not None:
-            session.close()

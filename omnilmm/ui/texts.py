@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -353,13 +353,3 @@ def _figures(speed: float) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 0.095 else f"{seconds:.2f} s"
-
-
-_OLD = {"LENGTH": "length_limit", "ABOUT": "about_model"}
-
-
-def __getattr__(name: str) -> Any:
-    """The English constants, under the names that the pages knew before there were two languages."""
-    if name.startswith("_"):
-        raise AttributeError(name)
-    return getattr(ENGLISH, _OLD.get(name, name.lower()))

@@ -19,7 +19,7 @@ def test_views_are_the_slices_that_the_model_is_given(version: str, size: tuple[
     reader = NativeBackend(tiny_model(version), processor)
     picture = Picture(Image.new("RGB", size))
     views = reader.slices(picture)
-    _, patches = processor.slices([picture])
+    _, patches = processor.pixel_values([picture])
     side = processor.config.vision_config.patch_size
     assert [(view.height // side, view.width // side) for view in views] == [tuple(row) for row in patches.tolist()]
     prompt = processor.prompt(Conversation().with_message("user", picture, "What?"))

@@ -18,7 +18,6 @@ from omnilmm.engine.options import Sampling
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import possible_dtypes
-from omnilmm.ui import texts
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.photos import offer_label
 from omnilmm.ui.texts import ENGLISH
@@ -116,7 +115,7 @@ def test_an_answer_that_was_cut_off_can_be_continued(visit: Visit, able: Site) -
 def test_the_conversation_for_reading(visitor: Visitor, tmp_path: Path) -> None:
     visitor.ask(CIRCLE.question, CIRCLE.picture)
     visitor.answered()
-    visitor.page.get_by_text(texts.EXPORT, exact=True).click()
+    visitor.page.get_by_text(ENGLISH.export, exact=True).click()
     with visitor.page.expect_download() as download:
         visitor.page.locator("#export-markdown").click()
     path = tmp_path / "conversation.md"

@@ -121,7 +121,7 @@ def test_a_model_of_one_picture_says_that_it_left_out_the_earlier_ones(visit: Vi
         visitor.answered()
         visitor.ask("And this?", STARS.picture)
         visitor.answered(2)
-        visitor.until(lambda: [note.endswith(texts.SET_ASIDE) for note in visitor.notes()] == [False, True])
+        visitor.until(lambda: [note.endswith(ENGLISH.set_aside) for note in visitor.notes()] == [False, True])
 
 
 def test_what_the_model_sees_is_shown_before_and_after_asking(visit: Visit, able: Site) -> None:

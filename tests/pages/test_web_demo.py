@@ -18,7 +18,6 @@ from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.errors import HardwareError
-from omnilmm.ui import texts
 from omnilmm.ui.archive import read_conversation_file
 from omnilmm.ui.controls import mode_controls
 from omnilmm.ui.texts import ENGLISH, texts_for
@@ -146,19 +145,19 @@ def test_a_later_question_sees_the_picture_of_an_earlier_one(visitor: Visitor) -
 
 def test_beam_search_shows_its_own_controls_and_a_preview(visitor: Visitor, site: Site, pace: Pace) -> None:
     card = site.engine.card
-    labels = {mode: {control.label for control in mode_controls(card, mode)} for mode in texts.MODES}
+    labels = {mode: {control.label for control in mode_controls(card, mode)} for mode in ENGLISH.modes}
 
     def shown() -> set[str]:
         return set(visitor.page.locator("#settings [data-testid=block-info]:visible").all_inner_texts())
 
-    common = {texts.DECODE_TYPE, texts.LABELS["max_new_tokens"]}
+    common = {ENGLISH.decode_type, ENGLISH.labels["max_new_tokens"]}
     visitor.until(lambda: shown() == labels["sampling"] | common)
     visitor.page.get_by_text("Beam Search", exact=True).click()
     visitor.until(lambda: shown() == labels["beam"] | common)
 
     visitor.sample(CIRCLE)
     pace.allow(4)
-    visitor.until(lambda: visitor.note.startswith(texts.PREVIEW))
+    visitor.until(lambda: visitor.note.startswith(ENGLISH.preview))
     visitor.until(lambda: len(visitor.answer.split()) >= 3)
     preview = visitor.answer
     pace.allow()
@@ -175,7 +174,7 @@ def test_stop_keeps_what_was_said_and_frees_the_model(visitor: Visitor, site: Si
     assert pace.was_closed()
     passes = pace.passes
     pace.allow()
-    visitor.until(lambda: visitor.note == texts.STOPPED)
+    visitor.until(lambda: visitor.note == ENGLISH.stopped)
     wait_until_free(site.engine, 0)
     assert pace.passes <= passes + 1, "the model went on after Stop"
     said = visitor.answer
@@ -192,7 +191,7 @@ def test_stop_before_the_first_word_gives_the_question_back(visitor: Visitor, pa
     visitor.stop.click()
     assert pace.was_closed()
     pace.allow()
-    visitor.until(lambda: texts.WITHDRAWN in visitor.notice.all_inner_texts())
+    visitor.until(lambda: ENGLISH.withdrawn in visitor.notice.all_inner_texts())
     expect(visitor.box).to_have_value("Is there a heart?")
     expect(visitor.attached).to_have_count(1)
     visitor.until(lambda: visitor.questions() == [])
@@ -209,7 +208,7 @@ def test_stop_before_the_first_word_gives_the_question_back(visitor: Visitor, pa
 
 def test_regenerate_answers_the_last_question_anew(visitor: Visitor, pace: Pace) -> None:
     visitor.page.locator("#regenerate").click()
-    visitor.until(lambda: visitor.notice.all_inner_texts() == [texts.NOTHING_TO_REGENERATE])
+    visitor.until(lambda: visitor.notice.all_inner_texts() == [ENGLISH.nothing_to_regenerate])
     pace.allow(100)
     visitor.sample(CIRCLE)
     visitor.answered()
@@ -240,7 +239,7 @@ def test_clear_forgets_everything_also_during_an_answer(visitor: Visitor, site: 
     visitor.page.locator("#clear").click()
     visitor.until(lambda: not visitor.questions())
     visitor.page.locator("#regenerate").click()  # nothing is left on the server either
-    visitor.until(lambda: visitor.notice.all_inner_texts() == [texts.NOTHING_TO_REGENERATE])
+    visitor.until(lambda: visitor.notice.all_inner_texts() == [ENGLISH.nothing_to_regenerate])
 
 
 def test_a_file_that_is_no_picture_loses_nothing(visitor: Visitor, not_a_picture: Path) -> None:
@@ -289,7 +288,7 @@ def test_a_failure_half_way_leaves_no_trace_but_in_the_log(
     pace.fail_after = pace.passes + 3
     visitor.ask("Is there a heart?")
     visitor.until(lambda: visitor.notice.count() == 1)
-    expect(visitor.notice).to_have_text(texts.FAILED)
+    expect(visitor.notice).to_have_text(ENGLISH.failed)
     expect(visitor.box).to_have_value("Is there a heart?")
     visitor.until(lambda: visitor.answers() == [SAMPLES[CIRCLE].answer])
     record = next(record for record in caplog.records if record.levelno == logging.ERROR)
@@ -391,7 +390,7 @@ def test_after_a_reload_everything_is_back_also_an_answer_that_was_growing(visit
     visitor.page.reload()
     assert pace.was_closed()
     pace.allow()
-    visitor.until(lambda: visitor.note.startswith(texts.STOPPED))
+    visitor.until(lambda: visitor.note.startswith(ENGLISH.stopped))
     visitor.until(lambda: visitor.questions() == [SAMPLES[CIRCLE].question, SAMPLES[PICTURE].question])
     expect(visitor.pictures).to_have_count(2)
     expect(visitor.page.locator("#continue-answer")).to_be_visible()
@@ -422,7 +421,7 @@ def test_a_question_during_an_answer_takes_over(visitor: Visitor, pace: Pace) ->
     assert pace.was_closed()
     pace.allow()
     visitor.answered(2)
-    assert visitor.notes()[0] == texts.STOPPED
+    assert visitor.notes()[0] == ENGLISH.stopped
     visitor.until(visitor.send.is_visible)
     visitor.until(lambda: visitor.questions() == [SAMPLES[PICTURE].question, "Is there a star?"])
 
@@ -457,7 +456,7 @@ def test_a_server_started_anew_says_so_and_goes_on_with_the_text(visitor: Visito
         site.page.visitors.store.delete(visit.key)
     site.page.visitors._visitors.clear()
     visitor.ask("Where is it?")
-    visitor.until(lambda: visitor.notice.all_inner_texts() == [texts.RESTORED_TEXT])
+    visitor.until(lambda: visitor.notice.all_inner_texts() == [ENGLISH.restored_text])
     expect(visitor.box).to_have_value("Where is it?")
     visitor.until(lambda: visitor.answers() == [SAMPLES[CIRCLE].answer])
     visitor.box.press("Enter")
@@ -517,7 +516,7 @@ def test_a_picture_opens_at_full_size_and_closes_with_escape(visitor: Visitor, t
 def test_an_exported_conversation_is_imported_again(visitor: Visitor, tmp_path: Path) -> None:
     visitor.sample(CIRCLE)
     visitor.answered()
-    visitor.page.get_by_text(texts.EXPORT, exact=True).click()
+    visitor.page.get_by_text(ENGLISH.export, exact=True).click()
     with visitor.page.expect_download() as download:
         visitor.page.locator("#export-json").click()
     path = tmp_path / "conversation.json"
@@ -534,9 +533,9 @@ def test_chinese_by_the_browsers_language_and_back_by_choice(visit: Visit) -> No
     visitor.until(lambda: visitor.page.locator("#clear").inner_text() == texts_for("zh").clear)
     assert visitor.page.evaluate("document.documentElement.lang") == "zh"
     visitor.page.locator("#language").get_by_text("English").click()
-    visitor.until(lambda: visitor.page.locator("#clear").inner_text() == texts.CLEAR)
+    visitor.until(lambda: visitor.page.locator("#clear").inner_text() == ENGLISH.clear)
     visitor.page.reload()
-    visitor.until(lambda: visitor.page.locator("#clear").inner_text() == texts.CLEAR)
+    visitor.until(lambda: visitor.page.locator("#clear").inner_text() == ENGLISH.clear)
 
 
 def test_the_copy_button_copies_the_answer_alone(visitor: Visitor) -> None:

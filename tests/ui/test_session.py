@@ -16,10 +16,9 @@ from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.errors import InputError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui import session as session_module
-from omnilmm.ui import texts
 from omnilmm.ui.note import Note
 from omnilmm.ui.samples import samples
-from omnilmm.ui.session import Draft, Session, Sessions
+from omnilmm.ui.session import Draft, Session
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.images.real_photo import photo
 from tests.ui.scripted import ScriptedEngine, capable, finished
@@ -77,7 +76,7 @@ def test_a_model_of_one_picture_sees_the_newest_and_says_so() -> None:
         list(session.ask(engine, question, OPTIONS))
     assert [conversation.pictures for conversation, _ in engine.asked] == [(RED,), (RED,), (BLUE,), (BLUE,)]
     assert [len(conversation.messages) for conversation, _ in engine.asked] == [1, 3, 1, 3]
-    assert [texts.SET_ASIDE in note for note in said(session.notes)] == [False, False, True, False]
+    assert [ENGLISH.set_aside in note for note in said(session.notes)] == [False, False, True, False]
     assert len(session.conversation.messages) == 8
     list(session.regenerate(engine, OPTIONS))
     list(session.regenerate(engine, OPTIONS))
@@ -91,7 +90,7 @@ def test_progress_is_noted_until_the_first_word_and_never_after_it() -> None:
     assert told(Progress("reading", total=3)) == "looking at 3 pictures …"
     assert told(Progress("reading", done=2, total=3)) == "looking at picture 2 of 3 …"
     assert told(Progress("reading", done=1, total=1)) == "looking at the picture …"
-    assert told(Progress("reading", total=0)) == texts.THINKING
+    assert told(Progress("reading", total=0)) == ENGLISH.thinking
     assert told(Progress("prefill", 0, 900)) == "reading the prompt …"
     assert told(Progress("prefill", 360, 900)) == "reading the prompt 40% …"
     assert told(Progress("downloading", 1, 4)) == "downloading the model 25% …"
@@ -111,7 +110,7 @@ def test_seconds_count_before_the_first_word_and_tokens_after_it() -> None:
     grown = grown.after(TextDelta(", yes", 25), 112.0)
     assert ENGLISH.note(grown.note) == "25 tokens · 10 tokens/s"
     slow = draft.after(Preview("Well", 1), 110.0).after(Preview("Yes", 3), 115.0)
-    assert ENGLISH.note(slow.note) == f"{texts.PREVIEW} · 3 tokens · 0.4 tokens/s"
+    assert ENGLISH.note(slow.note) == f"{ENGLISH.preview} · 3 tokens · 0.4 tokens/s"
 
 
 def test_a_heartbeat_gives_the_same_draft_again_so_that_a_page_need_not_be_painted() -> None:
@@ -130,8 +129,8 @@ def test_a_preview_replaces_the_one_before_and_the_winner_replaces_it() -> None:
     session = Session()
     drafts = list(session.ask(ScriptedEngine(search), ("?",), BeamSearch()))
     assert [(draft.text, *said([draft.note])) for draft in drafts[1:3]] == [
-        ("A cat", texts.PREVIEW),
-        ("The dog", texts.PREVIEW),
+        ("A cat", ENGLISH.preview),
+        ("The dog", ENGLISH.preview),
     ]
     assert spoken(session)[-1] == "The dogs."
 
@@ -144,7 +143,7 @@ def test_stop_keeps_what_was_said_and_closes_the_engine() -> None:
     assert [draft.state for draft in drafts] == ["completed"]
     assert engine.closed == 1
     assert spoken(session) == ["?", "abc"]  # the word that was on its way when Stop came
-    assert said(session.notes) == [texts.STOPPED]
+    assert said(session.notes) == [ENGLISH.stopped]
 
 
 def test_stop_before_the_first_word_withdraws_the_question() -> None:
@@ -224,7 +223,7 @@ def test_a_new_question_stops_the_running_answer_and_follows_it() -> None:
     slow.thread.join(5)
     assert spoken(session)[0::2] == ["endless", "next"]
     assert spoken(session)[1].startswith("a")
-    assert said(session.notes)[0] == texts.STOPPED
+    assert said(session.notes)[0] == ENGLISH.stopped
     assert slow.engine.closed == 1
 
 
@@ -239,15 +238,10 @@ def test_clear_forgets_the_running_answer_too() -> None:
 
 
 def test_who_left_is_stopped_and_forgotten() -> None:
-    sessions = Sessions()
-    slow = Slow(sessions.of("somebody"))
-    assert sessions.of("somebody") is slow.session
-    assert sessions.of("another") is not slow.session
-    sessions.close("somebody")
+    slow = Slow(Session())
+    slow.session.close()
     slow.thread.join(5)
     assert slow.engine.closed == 1
-    assert len(sessions) == 1
-    sessions.close("nobody")
     engine = ScriptedEngine()
     assert list(slow.session.ask(engine, ("more",), OPTIONS)) == []
     assert engine.asked == []
@@ -265,20 +259,20 @@ def test_notes_say_what_went_differently() -> None:
     plain: Finished = finished("Well.")
     assert told(plain) == "0.5 s to first word · 4 tokens/s · 10 text tokens · 25 picture tokens"
     cut = finished("Well", reason="length", dropped_messages=4)
-    assert told(cut).endswith(f"{texts.LENGTH} · the oldest 4 messages no longer fit")
-    assert texts.SILENT in told(finished(""))
+    assert told(cut).endswith(f"{ENGLISH.length_limit} · the oldest 4 messages no longer fit")
+    assert ENGLISH.silent in told(finished(""))
 
 
 def test_each_visitor_has_a_key_of_their_own_and_the_engine_forgets_it_with_them() -> None:
-    engine, sessions = ScriptedEngine(), Sessions()
-    for key in ("a", "b", "a"):
-        list(sessions.of(key).ask(engine, ("hello",), OPTIONS))
+    engine, a, b = ScriptedEngine(), Session(), Session()
+    for session in (a, b, a):
+        list(session.ask(engine, ("hello",), OPTIONS))
     first, second, again = engine.owners
     assert first == again != second and None not in engine.owners
     assert not engine.forgotten
-    sessions.close("a")
+    a.close()
     assert engine.forgotten == [first]
-    sessions.of("b").clear()
+    b.clear()
     assert set(engine.forgotten) == {first, second}
 
 

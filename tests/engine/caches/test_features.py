@@ -52,7 +52,7 @@ def encode(encoder: ImageEncoder, *pictures: Picture) -> list[Tensor]:
 def test_features_are_the_models_own(parts: tuple[Any, Any]) -> None:
     model, processor = parts
     pictures = [SMALL, WIDE, TALL]
-    expected = model.get_image_features(*processor.slices(pictures))
+    expected = model.get_image_features(*processor.pixel_values(pictures))
     torch.testing.assert_close(
         torch.cat(encode(ImageEncoder(model, processor), *pictures)), expected, atol=1e-4, rtol=1e-4
     )

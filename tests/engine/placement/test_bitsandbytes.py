@@ -46,7 +46,7 @@ def prompts() -> list[tuple[Tensor, ...]]:
         picture = Picture(Image.open(SAMPLES / sample["picture"]))
         conversation = Conversation().with_message("user", picture, sample["question"])
         prompt = processor.prompt(conversation)
-        pixels, sizes = processor.slices(conversation.pictures)
+        pixels, sizes = processor.pixel_values(conversation.pictures)
         found.append((torch.tensor([prompt.input_ids]), torch.tensor([prompt.image_slots]), pixels, sizes))
     return found
 
