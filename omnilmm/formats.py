@@ -14,8 +14,11 @@ from typing import Any
 
 from omnilmm.errors import CheckpointError
 
-# What holds all weights or lists their files, in the order in which transformers looks for them.
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+# What holds all weights, and what lists their files.
+SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
+INDEXES = tuple(f"{name}.index.json" for name in SINGLE_FILES)
+# All of them in the order in which transformers looks for them.
+WEIGHTS = (SINGLE_FILES[0], INDEXES[0], SINGLE_FILES[1], INDEXES[1])
 SHARD = re.compile(r"(model|pytorch_model)-(\d{1,5})-of-(\d{1,5})\.(safetensors|bin)")
 ORIGINAL = "Give the model that it was made from, in the safetensors of transformers."
 BY_NAME = {
@@ -54,6 +57,18 @@ def shards(names: Iterable[str]) -> list[str]:
         return []
     stem, number, count, ending = first.groups()
     return [f"{stem}-{one:0{len(number)}}-of-{count}.{ending}" for one in range(1, int(count) + 1)]
+
+
+def indexed(index: Path) -> list[str]:
+    """The weight files that an index names.
+
+    Raises:
+        CheckpointError: It cannot be read as one.
+    """
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{index} is no index of weights: {error}. Fetch it again.") from error
 
 
 def check_files(name: str, files: Iterable[str]) -> None:

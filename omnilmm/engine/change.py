@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.events import Engine
+from omnilmm.engine.events import Engine, Report
 from omnilmm.errors import OmniLMMError
 
-Report = Callable[[int, int], None]
 Stage = Literal[
     "checking",
     "downloading",

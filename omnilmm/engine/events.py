@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable
+from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -16,6 +16,9 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 
+HEARTBEAT_S = 0.3  # the longest that `next()` of an answer's iterator blocks
+
+Report = Callable[[int, int], None]  # called with the bytes that are on this disk, and all bytes of a download
 Stage = Literal["downloading", "loading", "waiting", "reading", "prefill"]
 Reason = Literal["end", "length", "switched"]
 

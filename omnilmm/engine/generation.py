@@ -9,11 +9,10 @@ from collections.abc import Iterator
 import torch
 
 from omnilmm.engine.backends.base import Backend, Request, Step
-from omnilmm.engine.events import Progress
+from omnilmm.engine.events import HEARTBEAT_S, Progress
 from omnilmm.engine.options import BeamSearch, Options
 from omnilmm.errors import HardwareError
 
-HEARTBEAT_S = 0.3  # the longest that `next()` of a stream blocks
 # After the first token, those of so long are heard together: to wake a listener for each costs a small model a fifth.
 GATHER_S = 0.02
 

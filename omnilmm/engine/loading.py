@@ -25,8 +25,8 @@ from typing import Any
 from omnilmm.catalog import BUILT_IN, ModelCard, cards, find
 from omnilmm.engine.caches.features import FEATURE_BYTES
 from omnilmm.engine.caches.prefix import PREFIX_BYTES
+from omnilmm.engine.events import Report
 from omnilmm.engine.fetching import Hub, cached, fetch
-from omnilmm.engine.fetching.cache import Report
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.runnable import check_runs
 from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError

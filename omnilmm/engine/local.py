@@ -24,8 +24,18 @@ from omnilmm.engine.backends.stepwise import Ids, generate_arguments
 from omnilmm.engine.caches.features import FEATURE_BYTES
 from omnilmm.engine.caches.prefix import PREFIX_BYTES
 from omnilmm.engine.context import fit
-from omnilmm.engine.events import Event, Finished, PictureSlice, Preview, Progress, TextDelta, Timings, Usage
-from omnilmm.engine.generation import HEARTBEAT_S, Generation, seed_of
+from omnilmm.engine.events import (
+    HEARTBEAT_S,
+    Event,
+    Finished,
+    PictureSlice,
+    Preview,
+    Progress,
+    TextDelta,
+    Timings,
+    Usage,
+)
+from omnilmm.engine.generation import Generation, seed_of
 from omnilmm.engine.options import BeamSearch, Options, options_for
 from omnilmm.engine.placement.memory import footprint
 from omnilmm.engine.scheduler import AT_ONCE, Scheduler

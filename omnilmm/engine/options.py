@@ -81,6 +81,7 @@ class BeamSearch:
 
 Options = Sampling | BeamSearch
 TYPES: dict[Mode, type[Sampling] | type[BeamSearch]] = {"sampling": Sampling, "beam": BeamSearch}
+MODES: tuple[Mode, ...] = tuple(TYPES)
 
 
 def options_for(card: ModelCard, mode: Mode = "sampling", **given: Any) -> Options:

@@ -23,12 +23,22 @@ from dataclasses import dataclass, field, replace
 from omnilmm.catalog import ModelCard, find
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.change import OVER, Change, Loadable, ModelRequest, Prepare, Stage, SupportsWarmUp
-from omnilmm.engine.events import Engine, Event, Finished, PictureSlice, Preview, Progress, TextDelta, Timings, Usage
+from omnilmm.engine.events import (
+    HEARTBEAT_S,
+    Engine,
+    Event,
+    Finished,
+    PictureSlice,
+    Preview,
+    Progress,
+    TextDelta,
+    Timings,
+    Usage,
+)
 from omnilmm.engine.options import Options
 from omnilmm.errors import CheckpointError, OmniLMMError, SwitchError
 from omnilmm.hardware import DTYPE_CHOICES, DTYPES, QUANTISED, Choice
 
-HEARTBEAT_S = 0.3  # the longest that `next()` of a stream blocks
 FINISH_S = 20.0  # so long answers of the old model may go on; then they are cut off where they are
 NEWS_S = 60.0  # so long everybody is told that another model answers now
 LEAVE_S = 30.0  # so long those that were cut off may take to leave; then the old model stays

@@ -7,7 +7,6 @@ read here too: shards without an index, a state dict within a training checkpoin
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -21,10 +20,8 @@ from transformers import GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from omnilmm.errors import CheckpointError
-from omnilmm.formats import check_files, check_pointers, shards
+from omnilmm.formats import INDEXES, SINGLE_FILES, check_files, check_pointers, indexed, shards
 
-INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
 # Under which a training program keeps the model's tensors beside its own state (Lightning, DeepSpeed, plain loops).
 NESTED = ("state_dict", "model_state_dict", "module", "model")
 # Before all names: of DistributedDataParallel, PEFT, Lightning.
@@ -47,20 +44,12 @@ def weight_files(folder: Path) -> list[Path]:
         if (folder / single).is_file():
             return [folder / single]
         if (folder / index).is_file():
-            return _indexed(folder / index)
+            return _all_there(folder, indexed(folder / index))
     names = [file.name for file in folder.iterdir()]
     if unlisted := shards(names):
         return _all_there(folder, unlisted)
     check_files(str(folder), names)
     raise CheckpointError(f"{folder} has no weights: expected one of {', '.join(SINGLE_FILES + INDEXES)}.")
-
-
-def _indexed(index: Path) -> list[Path]:
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is no index of weights: {error}. Fetch it again.") from error
-    return _all_there(index.parent, names)
 
 
 def _all_there(folder: Path, names: list[str]) -> list[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from omnilmm.errors import OmniLMMError
@@ -19,6 +19,18 @@ log = logging.getLogger("omnilmm.page")
 FINALIZE_S = 10.0  # the longest that a stopped answer needs to end
 
 Outcome = State | Literal["failed"]
+
+
+def queue_refusal(session: Session, sessions: Iterable[Session], max_answers: int | None) -> str:
+    """Why a session cannot ask now, in the visitor's language, where as many are answered as may be; else empty.
+
+    Args:
+        session: whose question; it may ask while it is answered, which stops that answer.
+        sessions: all of the page.
+        max_answers: how many may be answered or wait at once; None for as many as come.
+    """
+    is_full = max_answers is not None and sum(other.busy for other in sessions) >= max_answers
+    return session.texts.many_waiting.format(count=max_answers) if is_full and not session.busy else ""
 
 
 class Answering:

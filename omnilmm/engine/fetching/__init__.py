@@ -15,8 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from omnilmm.engine.events import Report
 from omnilmm.engine.fetching import modelscope
-from omnilmm.engine.fetching.cache import Check, Report, missing, snapshot
+from omnilmm.engine.fetching.cache import Check, missing, snapshot
 from omnilmm.engine.fetching.download import Download
 from omnilmm.engine.fetching.errors import HubError
 from omnilmm.errors import CheckpointError, ModelNotFoundError, way_out

@@ -6,7 +6,6 @@ Files lie where every program that uses the hub looks for them: `blobs/<digest>`
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,10 +15,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from omnilmm.errors import CheckpointError
-from omnilmm.formats import WEIGHTS, check_files, shards
+from omnilmm.formats import WEIGHTS, check_files, indexed, shards
 from omnilmm.hardware import gib
 
-Report = Callable[[int, int], None]  # bytes on this disk, bytes in all
 Check = Callable[[Path], None]  # of a folder that has its config.json; raises where the rest is not worth fetching
 CONFIG = "config.json"
 
@@ -56,19 +54,12 @@ def missing(folder: Path) -> str:
         parts = set(shards(file.name for file in folder.iterdir())) or {WEIGHTS[0]}
     elif not found.endswith(".index.json"):
         return ""
-    elif (listed := _listed(folder / found)) is None:
-        return found
     else:
-        parts = listed
+        try:
+            parts = set(indexed(folder / found))
+        except CheckpointError:
+            return found
     return next((name for name in sorted(parts) if not (folder / name).is_file()), "")
-
-
-def _listed(index: Path) -> set[str] | None:
-    """The files that an index names; None if it cannot be read."""
-    try:
-        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def wanted(names: Iterable[str]) -> set[str]:

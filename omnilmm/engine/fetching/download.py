@@ -18,10 +18,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from omnilmm.engine.events import Report
 from omnilmm.engine.fetching.cache import (
     CONFIG,
     Check,
-    Report,
     cache_variable,
     repository_of,
     require_checkpoint,

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from omnilmm.engine.events import Report
 from omnilmm.engine.fetching.cache import (
     CONFIG,
     Check,
-    Report,
     require_checkpoint,
     require_space,
     wanted,

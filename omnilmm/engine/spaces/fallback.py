@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from omnilmm.catalog import BUILT_IN, cards, find
-from omnilmm.engine.change import ModelRequest, Report
-from omnilmm.engine.events import Engine
+from omnilmm.engine.change import ModelRequest
+from omnilmm.engine.events import Engine, Report
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import Choice, on_space, on_zero_gpu, prepare_environment

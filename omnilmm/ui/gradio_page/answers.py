@@ -14,7 +14,7 @@ import gradio as gr
 from omnilmm.conversation import Picture
 from omnilmm.engine.options import Options, options_for
 from omnilmm.images.pixels import open_picture
-from omnilmm.ui.answering import FINALIZE_S, Answering
+from omnilmm.ui.answering import FINALIZE_S, Answering, queue_refusal
 from omnilmm.ui.controls import options_from_controls
 from omnilmm.ui.gradio_page.context import EMPTY, NOT_EDITING, PageContext, Updates
 from omnilmm.ui.gradio_page.visitors import Question, Visitor
@@ -130,13 +130,7 @@ class Answers:
             notice = self.context.visitors.restore(visitor, browser_state)
             if notice or not session.conversation.messages:
                 return notice or session.texts.lost
-        if (
-            self.context.max_answers is not None
-            and not session.busy
-            and self.context.visitors.busy() >= self.context.max_answers
-        ):
-            return session.texts.many_waiting.format(count=self.context.max_answers)
-        return ""
+        return queue_refusal(session, self.context.visitors.sessions, self.context.max_answers)
 
     def _options(self, visitor: Visitor, settings: Sequence[Any]) -> Options:
         system, mode, *values = settings

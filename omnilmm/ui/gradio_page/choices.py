@@ -6,11 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from omnilmm.engine.options import Mode
+from omnilmm.engine.options import MODES, Mode
 from omnilmm.errors import OmniLMMError
 from omnilmm.ui.gradio_page.context import PageContext, Updates, merged
 from omnilmm.ui.gradio_page.visitors import Visitor
-from omnilmm.ui.gradio_page.widgets import MODES
 
 
 class Choices:

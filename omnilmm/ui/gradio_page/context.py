@@ -11,8 +11,6 @@ import gradio as gr
 
 from omnilmm.conversation import Picture
 from omnilmm.engine.provider import ModelProvider
-from omnilmm.errors import ImageError
-from omnilmm.images.pixels import open_picture
 from omnilmm.ui import markup, seen
 from omnilmm.ui.embedding import data_address
 from omnilmm.ui.gradio_page.bubbles import bubbles
@@ -23,6 +21,7 @@ from omnilmm.ui.offer import Offer
 from omnilmm.ui.photos import offer_label, offered_for_photos
 from omnilmm.ui.session import Draft, Session
 from omnilmm.ui.status import status
+from omnilmm.ui.upload import open_upload
 
 EMPTY: Question = {"text": "", "files": []}
 NOT_EDITING = -1
@@ -69,10 +68,7 @@ class PageContext:
             ImageError: Why it cannot be used, with its name.
         """
         path = self.uploads.file(visitor.owner, file)
-        try:
-            return open_picture(path)
-        except ImageError as error:
-            raise ImageError(f"{path.name}: {error}") from error
+        return open_upload(path.name, path)
 
     def render(
         self,

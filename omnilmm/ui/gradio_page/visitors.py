@@ -79,9 +79,10 @@ class Visitors:
         with self._lock:
             return self._visitors.setdefault(key, Visitor())
 
-    def busy(self) -> int:
-        """How many answers are given or waited for."""
-        return sum(visitor.session.busy for visitor in self)
+    @property
+    def sessions(self) -> list[Session]:
+        """Of all open tabs."""
+        return [visitor.session for visitor in self]
 
     def save(self, visitor: Visitor) -> None:
         """Store the session of a visitor as it is now."""

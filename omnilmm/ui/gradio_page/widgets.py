@@ -11,7 +11,7 @@ from pydantic import Field
 
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.choosing import ListedModel
-from omnilmm.engine.options import Mode
+from omnilmm.engine.options import MODES, Mode
 from omnilmm.images.formats import UPLOADS
 from omnilmm.ui import model_lines
 from omnilmm.ui.controls import Control, length_control, mode_controls
@@ -21,7 +21,6 @@ from omnilmm.ui.offer import choosable
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.texts import CODES, ENGLISH, Texts, texts_in
 
-MODES: tuple[Mode, ...] = ("sampling", "beam")
 CHANGING_POLL_S, IDLE_POLL_S = 0.5, 3.0  # how often a page asks for news of the model: while it changes, and else
 LATEX = [
     {"left": "$$", "right": "$$", "display": True},

@@ -11,12 +11,11 @@ from typing import Any
 import streamlit as st
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.options import Mode, Options
+from omnilmm.engine.options import MODES, Mode, Options
 from omnilmm.ui.controls import Control, length_control, mode_controls, options_from_controls
 from omnilmm.ui.texts import ENGLISH, Texts
 
 MODE = "mode"  # key of the choice between the modes
-MODES: tuple[Mode, ...] = ("sampling", "beam")
 
 
 @st.fragment

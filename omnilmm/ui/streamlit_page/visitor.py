@@ -21,10 +21,9 @@ from omnilmm.conversation import Conversation, Part, Picture
 from omnilmm.engine.change import Change
 from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options
-from omnilmm.errors import ImageError, OmniLMMError
+from omnilmm.errors import OmniLMMError
 from omnilmm.images.limits import too_large
-from omnilmm.images.pixels import open_picture
-from omnilmm.ui.answering import FINALIZE_S, Answering
+from omnilmm.ui.answering import FINALIZE_S, Answering, queue_refusal
 from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.past import chat_record, names_in, read_opened
 from omnilmm.ui.samples import is_sample
@@ -32,6 +31,7 @@ from omnilmm.ui.session import Draft, Session
 from omnilmm.ui.session_store import BrowserState, SessionStore
 from omnilmm.ui.streamlit_page import server_state, settings
 from omnilmm.ui.texts import Texts, texts_for
+from omnilmm.ui.upload import open_upload
 
 QUESTION = "question"  # key of the question box
 FILES = "uploads"  # key of what takes files
@@ -207,7 +207,7 @@ class Visitor:
         refused = []
         for file in files:
             try:
-                picture = _open(file)
+                picture = open_upload(file.name, file.getvalue())
             except Exception as error:
                 refused.append(self._line(error, f"{file.name}: "))
             else:
@@ -345,14 +345,10 @@ class Visitor:
 
     def _start(self, drafts: Callable[[], Iterator[Draft]], asked: tuple[Part, ...] = ()) -> None:
         """Begin a turn; `asked` comes back into the box if nothing comes of it."""
-        most = server_state.SERVER.max_answers
         self._asked = asked
-        if (
-            most is not None
-            and not self.session.busy
-            and sum(other.session.busy for other in _VISITORS.values()) >= most
-        ):
-            self.notice = self.texts.many_waiting.format(count=most)
+        sessions = [other.session for other in _VISITORS.values()]
+        if refusal := queue_refusal(self.session, sessions, server_state.SERVER.max_answers):
+            self.notice = refusal
             self._restore_question()
             return
         self.notice, self.refused, self.editing = "", "", None
@@ -385,10 +381,3 @@ def _let_go(file: Any) -> None:
     context = get_script_run_ctx()
     if context and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
         context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
-
-
-def _open(file: Any) -> Picture:
-    try:
-        return open_picture(file.getvalue())
-    except ImageError as error:
-        raise ImageError(f"{file.name}: {error}") from error

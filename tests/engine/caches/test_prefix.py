@@ -1,4 +1,4 @@
-"""SavedSession memories: the common beginning alone, everybody's own, and nothing of who has left."""
+"""Cached prefixes: the common beginning alone, everybody's own, and nothing of who has left."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from omnilmm.engine.caches.prefix import PrefixCache, common_length
 
 
-class SavedSession:
-    """A memory of so many bytes per token; one that is stubborn cannot be cut."""
+class Prefix:
+    """A prefix of so many bytes per token; one that is stubborn cannot be cut."""
 
     def __init__(self, keys: Sequence[Hashable], size: int = 1, stubborn: bool = False) -> None:
         self.keys, self.size, self.stubborn = list(keys), size, stubborn
@@ -25,8 +25,8 @@ class SavedSession:
         return not self.stubborn
 
 
-def keep(prefixes: PrefixCache, owner: Hashable, memory: SavedSession) -> None:
-    prefixes.acquire(owner, memory.keys).release(memory)
+def keep(prefixes: PrefixCache, owner: Hashable, prefix: Prefix) -> None:
+    prefixes.acquire(owner, prefix.keys).release(prefix)
 
 
 @given(st.lists(st.integers(0, 2)), st.lists(st.integers(0, 2)))
@@ -38,56 +38,56 @@ def test_the_common_beginning_is_the_longest(one: list[int], other: list[int]) -
 
 def test_a_memory_is_cut_to_what_the_prompts_have_in_common() -> None:
     prefixes = PrefixCache(100)
-    memory = SavedSession([1, 2, "picture", 3])
-    keep(prefixes, "me", memory)
+    prefix = Prefix([1, 2, "picture", 3])
+    keep(prefixes, "me", prefix)
     handle = prefixes.acquire("me", [1, 2, "picture", 4, 5])
-    assert handle.prefix is memory and memory.keys == [1, 2, "picture"]
-    assert not len(prefixes), "a memory in use must not be lent twice"
+    assert handle.prefix is prefix and prefix.keys == [1, 2, "picture"]
+    assert not len(prefixes), "a prefix in use must not be handed out twice"
 
 
 def test_what_has_nothing_in_common_or_cannot_be_cut_is_of_no_use() -> None:
     prefixes = PrefixCache(100)
-    keep(prefixes, "me", SavedSession([1, 2]))
-    assert prefixes.acquire("me", [2, 2]).memory is None
-    keep(prefixes, "me", SavedSession([1, 2], stubborn=True))
-    assert prefixes.acquire("me", [1, 3]).memory is None
+    keep(prefixes, "me", Prefix([1, 2]))
+    assert prefixes.acquire("me", [2, 2]).prefix is None
+    keep(prefixes, "me", Prefix([1, 2], stubborn=True))
+    assert prefixes.acquire("me", [1, 3]).prefix is None
 
 
 def test_nobody_gets_anothers_memory_and_who_has_no_name_keeps_none() -> None:
     prefixes = PrefixCache(100)
-    keep(prefixes, "me", SavedSession([1, 2, 3]))
-    assert prefixes.acquire("you", [1, 2, 3]).memory is None
-    keep(prefixes, None, SavedSession([1, 2, 3]))
+    keep(prefixes, "me", Prefix([1, 2, 3]))
+    assert prefixes.acquire("you", [1, 2, 3]).prefix is None
+    keep(prefixes, None, Prefix([1, 2, 3]))
     assert len(prefixes) == 1
-    assert prefixes.acquire(None, [1, 2, 3]).memory is None
+    assert prefixes.acquire(None, [1, 2, 3]).prefix is None
 
 
 def test_the_bytes_of_all_owners_are_bounded() -> None:
     prefixes = PrefixCache(10)
     for owner in "abc":
-        keep(prefixes, owner, SavedSession([1, 2, 3, 4]))
-    assert prefixes.bytes == 8 and prefixes.acquire("a", [1]).memory is None
-    keep(prefixes, "d", SavedSession([1, 2], size=6))  # more than all may have
-    assert prefixes.acquire("d", [1]).memory is None
+        keep(prefixes, owner, Prefix([1, 2, 3, 4]))
+    assert prefixes.bytes == 8 and prefixes.acquire("a", [1]).prefix is None
+    keep(prefixes, "d", Prefix([1, 2], size=6))  # more than all may have
+    assert prefixes.acquire("d", [1]).prefix is None
     assert prefixes.clear() == 8 and not prefixes.bytes
 
 
 def test_of_who_leaves_during_an_answer_nothing_is_kept_either() -> None:
     prefixes = PrefixCache(100)
-    keep(prefixes, "me", SavedSession([1]))
+    keep(prefixes, "me", Prefix([1]))
     mine, other = prefixes.acquire("me", [1, 2]), prefixes.acquire("you", [1, 2])
     prefixes.forget("me")
-    mine.release(SavedSession([1, 2]))
-    other.release(SavedSession([1, 2]))
+    mine.release(Prefix([1, 2]))
+    other.release(Prefix([1, 2]))
     assert len(prefixes) == 1
-    keep(prefixes, "me", SavedSession([1]))  # who comes back is welcome
+    keep(prefixes, "me", Prefix([1]))  # who comes back is welcome
     assert len(prefixes) == 2
     prefixes.forget("me")
-    assert prefixes.acquire("me", [1]).memory is None
+    assert prefixes.acquire("me", [1]).prefix is None
 
 
 def test_a_failed_answer_leaves_nothing() -> None:
     prefixes = PrefixCache(100)
-    keep(prefixes, "me", SavedSession([1]))
+    keep(prefixes, "me", Prefix([1]))
     prefixes.acquire("me", [1]).release(None)
-    assert prefixes.acquire("me", [1]).memory is None
+    assert prefixes.acquire("me", [1]).prefix is None

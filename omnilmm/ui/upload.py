@@ -1,0 +1,25 @@
+"""Pictures that visitors upload, opened with their name in the message where that fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omnilmm.conversation import Picture
+from omnilmm.errors import ImageError
+from omnilmm.images.pixels import open_picture
+
+
+def open_upload(name: str, source: Path | bytes) -> Picture:
+    """A picture that was uploaded.
+
+    Args:
+        name: of the file, for the message.
+        source: where it is, or its content.
+
+    Raises:
+        ImageError: Why it cannot be used, with its name.
+    """
+    try:
+        return open_picture(source)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
