@@ -304,10 +304,12 @@ def _load(prepared: Prepared, dtype: Choice) -> Any:
     card, folder = prepared.card, prepared.folder
     with _explained(card, folder):
         from omnilmm.engine.placement.bitsandbytes import finalize_quantized_model
-        from omnilmm.engine.placement.device_map import loading_arguments
+        from omnilmm.engine.placement.device_map import from_pretrained_arguments
         from omnilmm.models.library import load_model
 
-        placement = loading_arguments(prepared.config, prepared.device.value, dtype.value, prepared.caps, card.context)
+        placement = from_pretrained_arguments(
+            prepared.config, prepared.device.value, dtype.value, prepared.caps, card.context
+        )
         loaded, info = load_model(folder, prepared.config, **placement)
         finalize_quantized_model(loaded)
     if info["missing_keys"]:  # ours list them themselves, transformers' own models would be random there

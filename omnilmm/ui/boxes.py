@@ -1,4 +1,4 @@
-"""What an answer marks in a picture: `<ref>name</ref><box>x1 y1 x2 y2</box>`, quads and points, read and drawn.
+"""What an answer marks in a picture: `<ref>name</ref><box>x1 y1 x2 y2</box>`, quads and points; `drawing` draws them.
 
 Positions are numbers of 0 to 1000 across and down the picture, as the published models give them. A tag is replaced by
 what it marks and by nothing else: text between two of them stays, and what does not read as a mark stays as it is.
@@ -11,17 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from PIL import Image, ImageDraw, ImageFont
-
 GRID = 1000
 Kind = Literal["box", "quad", "point"]
 Point = tuple[float, float]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # Told apart also by people who see few colours (after Okabe and Ito), and dark enough for white letters on them.
 COLOURS = ("#b34e00", "#0072b2", "#00704f", "#9b4577", "#8a5d00", "#1f6f9f")
-# Pillow's own font has Latin letters alone; these come with Linux, macOS and Windows.
-FONTS = ("NotoSansCJK-Regular.ttc", "NotoSerifCJK-Bold.ttc", "wqy-microhei.ttc", "PingFang.ttc", "msyh.ttc")
+
 
 _MARK = re.compile(
     r"(?:<ref>(?P<name>(?:(?!<ref>|</ref>).)*)</ref>\s*)?<(?P<kind>box|quad|point)>(?P<numbers>[^<>]*)</(?P=kind)>"
@@ -137,61 +133,3 @@ def with_chips(answer: str, chip: Callable[[str, int], str], *, is_growing: bool
             told.append(chip(name, colour))
         before = name
     return "".join(told)
-
-
-def drawn(image: Image.Image, marked: Sequence[Region]) -> Image.Image:
-    """A copy of the picture with the regions drawn on it, each in its colour with its name."""
-    image = image.convert("RGB")
-    pen = ImageDraw.Draw(image)
-    unit = (image.width * image.height) ** 0.5
-    line = max(2, round(unit / 150))
-    for number, (region, name, colour) in enumerate(zip(marked, names(marked), colours(marked), strict=True), 1):
-        points = [(x * (image.width - 1), y * (image.height - 1)) for x, y in region.points]
-        _outline(pen, region.kind, points, COLOURS[colour], line)
-        shown, font = _legible(name, str(number), max(11, unit / 28))
-        _name(pen, shown, min(points, key=lambda point: point[1]), COLOURS[colour], font, image.size)
-    return image
-
-
-def _legible(name: str, number: str, size: float) -> tuple[str, Font]:
-    """The name with a font that has its letters; where this machine has none, the number."""
-    plain = ImageFont.load_default(size)
-    if name.isascii():
-        return name, plain
-    for file in FONTS:
-        try:
-            return name, ImageFont.truetype(file, size)
-        except OSError:
-            continue
-    return number, plain
-
-
-def _outline(pen: ImageDraw.ImageDraw, kind: Kind, points: list[Point], colour: str, line: int) -> None:
-    """The line in its colour, with a thin white one around it that shows on any background."""
-    for wide, ink in ((line + 2, "white"), (line, colour)):
-        if kind == "point":
-            reach = 2 * line + wide
-            (x, y) = points[0]
-            pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=ink)
-        elif kind == "box":
-            (left, top), (right, bottom) = points
-            pen.line([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], ink, wide, "curve")
-        else:
-            pen.line([*points, points[0]], ink, wide, "curve")
-
-
-def _name(
-    pen: ImageDraw.ImageDraw,
-    name: str,
-    at: Point,
-    colour: str,
-    font: Font,
-    size: tuple[int, int],
-) -> None:
-    """A tag above the point, moved to where it is inside the picture."""
-    left, top, right, bottom = pen.textbbox((0, 0), name, font)
-    wide, high = right - left + 8, bottom - top + 6
-    x = min(max(at[0], 0), max(size[0] - wide, 0))
-    y = at[1] - high if at[1] >= high else min(at[1], max(size[1] - high, 0))
-    pen.rectangle((x, y, x + wide, y + high), fill=colour)
-    pen.text((x + 4 - left, y + 3 - top), name, "white", font)

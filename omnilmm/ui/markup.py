@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 from omnilmm.conversation import Message, Picture
-from omnilmm.ui.boxes import drawn, regions, with_chips
+from omnilmm.ui.boxes import regions, with_chips
+from omnilmm.ui.drawing import with_regions
 from omnilmm.ui.embedding import data_address, jpeg
 from omnilmm.ui.note import Note
 from omnilmm.ui.session import Draft, Session
@@ -96,7 +97,7 @@ def _marked(picture: Picture, answer: str) -> str:
     if answer not in kept:
         small = picture.image.copy()
         small.thumbnail((MARKED_PIXELS, MARKED_PIXELS))
-        kept[answer] = data_address(drawn(small, regions(answer)))
+        kept[answer] = data_address(with_regions(small, regions(answer)))
     return kept[answer]
 
 

@@ -21,7 +21,7 @@ class Steps:
     """Work of so many steps, each written down; it stands still while `go_on` is not set."""
 
     def __init__(self, name: Hashable, steps: int, log: list[Hashable], go_on: threading.Event | None = None) -> None:
-        self.name, self.left, self.log, self.continue_answer = name, steps, log, go_on
+        self.name, self.left, self.log, self.go_on = name, steps, log, go_on
         self.stepping, self.closed = threading.Event(), False
 
     def step(self) -> bool:

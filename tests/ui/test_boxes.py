@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from omnilmm.ui.boxes import COLOURS, Region, colours, drawn, names, parts, regions, with_chips
+from omnilmm.ui.boxes import COLOURS, Region, colours, names, parts, regions, with_chips
+from omnilmm.ui.drawing import with_regions
 
 STAR = "<ref>red star</ref><box>100 200 300 400</box>"
 
@@ -102,7 +103,7 @@ def test_whatever_comes_is_parsed_and_text_outside_tags_is_kept(answer: str) -> 
 def test_regions_are_drawn_where_they_are_each_in_its_colour() -> None:
     grey = Image.new("RGB", (400, 300), (128, 128, 128))
     marked = [Region("box", "a", ((0.25, 0.5), (0.5, 0.9))), Region("point", "b", ((0.9, 0.5),))]
-    pixels = np.asarray(drawn(grey, marked))
+    pixels = np.asarray(with_regions(grey, marked))
     first, second = (list(bytes.fromhex(colour[1:])) for colour in COLOURS[:2])
     left_line, dot = pixels[210, 96:104].tolist(), pixels[150, 359].tolist()
     assert first in left_line and [255, 255, 255] in left_line
@@ -113,13 +114,13 @@ def test_regions_are_drawn_where_they_are_each_in_its_colour() -> None:
 
 def test_names_stay_inside_small_pictures() -> None:
     tiny = Image.new("RGB", (20, 12))
-    assert drawn(tiny, [Region("box", "a very long name", ((0.9, 0.0), (1.0, 1.0)))]).size == (20, 12)
+    assert with_regions(tiny, [Region("box", "a very long name", ((0.9, 0.0), (1.0, 1.0)))]).size == (20, 12)
 
 
 def test_where_no_font_has_its_letters_a_region_is_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Instead of boxes for missing letters."""
     black = Image.new("RGB", (300, 300))
     place = ((0.2, 0.5), (0.8, 0.9))
-    monkeypatch.setattr("omnilmm.ui.boxes.FONTS", ())
-    chinese, numbered = (np.asarray(drawn(black, [Region("box", name, place)])) for name in ("红色圆形", "1"))
+    monkeypatch.setattr("omnilmm.ui.drawing.FONTS", ())
+    chinese, numbered = (np.asarray(with_regions(black, [Region("box", name, place)])) for name in ("红色圆形", "1"))
     assert (chinese == numbered).all()

@@ -110,7 +110,7 @@ def test_every_step_of_a_change_has_its_line(stage: Stage, code: str) -> None:
 def test_success_is_told_for_a_while_and_a_failure_until_the_next_change(monkeypatch: pytest.MonkeyPatch) -> None:
     provider, texts = ModelProvider.holding(ScriptedEngine()), texts_in("en")
     provider.change = Change(OTHER, find(BUILT_IN), "done")
-    provider._told_s = time.monotonic()
+    provider._ended_s = time.monotonic()
     assert status(provider, texts)[1].startswith(f"Now {OTHER.title} answers.")
     monkeypatch.setattr(providing, "NEWS_S", -1)
     assert status(provider, texts) == (texts.model_line(provider), "")

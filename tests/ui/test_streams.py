@@ -13,7 +13,7 @@ UP, LEFT = b"\x1b[A", b"\x1b[D"
 
 
 def test_a_line_can_be_edited_and_called_back() -> None:
-    script = "from omnilmm.ui.streams import prompted\nprint('said', [prompted('> ') for _ in range(3)], 'end')"
+    script = "from omnilmm.ui.streams import read_line\nprint('said', [read_line('> ') for _ in range(3)], 'end')"
     ours, theirs = pty.openpty()
     program = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdin=theirs, stdout=theirs)
     os.close(theirs)

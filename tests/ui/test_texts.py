@@ -25,39 +25,40 @@ from omnilmm.models.library import check_quantised
 from omnilmm.ui import texts
 from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.note import Note
+from omnilmm.ui.texts import ENGLISH
 from tests.ui.scripted import ScriptedEngine, finished
 
 
 def test_the_model_line_says_what_it_really_takes() -> None:
-    line = texts.model_line(ScriptedEngine())
+    line = ENGLISH.model_line(ScriptedEngine())
     assert "cpu (it is a test), fp32 (it is a test), 3.0 GiB of memory" in line
 
 
 def test_a_quantised_model_says_what_that_costs() -> None:
     engine = ScriptedEngine()
     engine.dtype, engine.memory_bytes = Choice("int4", "as asked"), 7 * 2**20
-    assert "int4 (as asked; saves memory, may be slower), 7 MiB of memory" in texts.model_line(engine)
+    assert "int4 (as asked; saves memory, may be slower), 7 MiB of memory" in ENGLISH.model_line(engine)
 
 
 def test_licence_and_the_makers_statement_are_shown_with_every_model() -> None:
     for card in cards().values():
-        about = texts.about(card)
+        about = ENGLISH.about(card)
         assert card.note in about and card.licence in about and card.licence_url in about and card.statement in about
 
 
 def test_while_it_starts_the_download_is_shown_in_sizes() -> None:
     card = cards()["minicpm-v-2.6"]
-    line = texts.starting_line(card, Progress("downloading", 4 * 2**30, 16 * 2**30), None)
+    line = ENGLISH.starting_line(card, Progress("downloading", 4 * 2**30, 16 * 2**30), None)
     assert line == "MiniCPM-V 2.6: downloading, 4.0 of 16.0 GiB (25%)"
-    small = texts.starting_line(card, Progress("downloading", 3 * 2**20, 12 * 2**20), None)
+    small = ENGLISH.starting_line(card, Progress("downloading", 3 * 2**20, 12 * 2**20), None)
     assert small == "MiniCPM-V 2.6: downloading, 3.0 of 12.0 MiB (25%)"
-    assert texts.starting_line(card, Progress("loading"), None) == "MiniCPM-V 2.6: loading …"
-    assert "no space" in texts.starting_line(card, Progress("loading"), OSError("no space"))
+    assert ENGLISH.starting_line(card, Progress("loading"), None) == "MiniCPM-V 2.6: loading …"
+    assert "no space" in ENGLISH.starting_line(card, Progress("loading"), OSError("no space"))
 
 
 def test_an_answer_that_a_change_of_models_cut_off_says_so_and_can_go_on() -> None:
     note = Note(finished("half", reason="switched"))
-    assert texts.note(note) == "stopped: another model takes over" and note.can_continue
+    assert ENGLISH.note(note) == "stopped: another model takes over" and note.can_continue
 
 
 def gaps(value: object) -> object:

@@ -1,7 +1,7 @@
 """Weights in 4 or 8 bits, by bitsandbytes: how to ask for them, and what has to be put right afterwards.
 
-A quantised model is placed while it is loaded (`placement.loading_arguments`), never by `.to()` afterwards. Tried with
-bitsandbytes 0.50.2.
+A quantised model is placed while it is loaded (`device_map.from_pretrained_arguments`), never by `.to()` afterwards.
+Tested with bitsandbytes 0.50.2.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ SPILL = ("cpu", "disk")  # used only for what the GPUs cannot take, in this orde
 SHARE = 0.9  # of what is free: the rest is lost between blocks of memory
 
 
-def loading_arguments(
+def from_pretrained_arguments(
     config: PreTrainedConfig,
     device: str,
     dtype: str,
@@ -153,7 +153,7 @@ def device_map(
     name, layers = decoder_layers(model)
     weights = [sum(size for key, size in sizes.items() if key.startswith(f"{name}.{i}.")) for i in range(len(layers))]
     together = need.weights - sum(weights) + need.work
-    places = _spread(together, weights, need.cache, limits)
+    places = _assign(together, weights, need.cache, limits)
     if places is None:
         names = {key: f"cuda:{key}" if isinstance(key, int) else key for key in limits}
         given = ", ".join(f"{gib(size)} on {names[key]}" for key, size in limits.items())
@@ -180,7 +180,7 @@ def _limits(max_memory: Mapping[Device, int | str] | None) -> dict[Device, int]:
     return {device: given[device] for device in (*order, *SPILL) if device in given}
 
 
-def _spread(together: int, weights: Sequence[int], cache: int, limits: Mapping[Device, int]) -> list[Device] | None:
+def _assign(together: int, weights: Sequence[int], cache: int, limits: Mapping[Device, int]) -> list[Device] | None:
     """A device for each layer, None where they do not fit.
 
     The accelerators get what they can take, with the same room left on each. What spills to the CPU or the disk is

@@ -136,7 +136,7 @@ def check_fit(
     if need.total <= free:
         return None
     ways = _smaller_dtypes(card, model, device.value, need, free, tokens)
-    ways += _spread(device.value, dtype.value, need)
+    ways += _over_all_devices(device.value, dtype.value, need)
     ways += _smaller_models(card, dtype.value, device.value, free)
     lacking = f"{card.title} in {dtype.value} needs {gib(need.total)}, {gib(free)} are free on {device.value}"
     hint = f"try {_either(ways)}."
@@ -191,7 +191,7 @@ def _smaller_dtypes(
     return [max(found, key=lambda item: item[0])[1]] if found else []
 
 
-def _spread(device: str, dtype: str, need: Need) -> list[str]:
+def _over_all_devices(device: str, dtype: str, need: Need) -> list[str]:
     """The GPUs and the CPU together; quantised layers stay on GPUs."""
     if not device.startswith("cuda") or dtype in QUANTISED:
         return []

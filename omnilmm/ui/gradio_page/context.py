@@ -11,7 +11,7 @@ import gradio as gr
 
 from omnilmm.conversation import Picture
 from omnilmm.engine.provider import ModelProvider
-from omnilmm.ui import markup, seen
+from omnilmm.ui import drawing, markup
 from omnilmm.ui.embedding import data_address
 from omnilmm.ui.gradio_page.bubbles import bubbles
 from omnilmm.ui.gradio_page.uploads import Uploads, owner_of
@@ -131,7 +131,7 @@ class PageContext:
         for picture in shown:
             views = self.provider.slices(picture)
             name, line = texts.picture_name(*picture.image.size), html.escape(texts.seen_line(views))
-            source = data_address(seen.drawn(picture, views))
+            source = data_address(drawing.with_slices(picture, views))
             figures.append(
                 f'<figure><img src="{source}" alt="{name}"><figcaption>{name}<br>{line}</figcaption></figure>'
             )

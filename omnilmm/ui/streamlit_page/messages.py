@@ -9,7 +9,7 @@ import streamlit as st
 from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Message, Picture
 from omnilmm.engine.events import Engine
-from omnilmm.ui import boxes, seen
+from omnilmm.ui import boxes, drawing
 from omnilmm.ui.markup import encoded, plain_markdown, with_dollars
 from omnilmm.ui.note import Note
 from omnilmm.ui.photos import offer_label, offered_for_photos
@@ -83,7 +83,7 @@ def _answer(
         marked = boxes.regions(text)
         if marked and pictures:
             with st.container(key=f"boxes-{number}", width=MARKED_PIXELS):
-                marks = boxes.drawn(pictures[-1].image, marked)
+                marks = drawing.with_regions(pictures[-1].image, marked)
                 st.image(marks, me.texts.boxes_on_picture, width="stretch", alt=me.texts.boxes_on_picture)
         if line := me.texts.note(note):
             with st.container(key=f"note-{number}"):
@@ -155,7 +155,7 @@ def _show_seen(picture: Picture, me: Visitor, engine: Engine) -> None:
     @st.dialog(me.texts.seen, width="medium")
     def show() -> None:
         views = engine.slices(picture)
-        st.image(seen.drawn(picture, views), alt=me.texts.picture_name(*picture.image.size))
+        st.image(drawing.with_slices(picture, views), alt=me.texts.picture_name(*picture.image.size))
         st.caption(me.texts.seen_line(views))
 
     show()

@@ -48,7 +48,7 @@ def test_slots_are_shared_out_and_made_longer_where_needed() -> None:
     third = static_slots.acquire(5 * SHORTEST)
     assert third is not None and third.length == 8 * SHORTEST
     assert static_slots.acquire(10) is second, "the shortest made room"
-    assert StaticCacheSlots(tiny_model(), 0).take(1) is None
+    assert StaticCacheSlots(tiny_model(), 0).acquire(1) is None
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from omnilmm.catalog import find
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.placement.bitsandbytes import finalize_quantized_model, prepare_bitsandbytes, quantisation
-from omnilmm.engine.placement.device_map import loading_arguments
+from omnilmm.engine.placement.device_map import from_pretrained_arguments
 from omnilmm.engine.placement.memory import estimate, footprint
 from tests.models.tiny import save_tiny
 
@@ -31,7 +31,7 @@ def load(folder: Path, dtype: str) -> Any:
     """As the loader does it."""
     config = AutoConfig.from_pretrained(folder)
     model = AutoModelForImageTextToText.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, **loading_arguments(config, "cpu", dtype)
+        folder, local_files_only=True, trust_remote_code=False, **from_pretrained_arguments(config, "cpu", dtype)
     )
     finalize_quantized_model(model)
     return model.eval()

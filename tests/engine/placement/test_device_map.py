@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from omnilmm.engine.placement import device_map as placement
-from omnilmm.engine.placement.device_map import Device, device_map, loading_arguments, parse_max_memory
+from omnilmm.engine.placement.device_map import Device, device_map, from_pretrained_arguments, parse_max_memory
 from omnilmm.engine.placement.layers import decoder_layers, outside_layers, skeleton, tensor_sizes
 from omnilmm.engine.placement.memory import estimate
 from omnilmm.errors import HardwareError, OptionsError
@@ -126,24 +126,24 @@ def test_a_model_spread_over_memory_and_disk_computes_the_same(version: str, tmp
 
 def test_arguments_for_loading() -> None:
     config = tiny_config()
-    assert loading_arguments(config, "cpu", "bf16") == {"dtype": torch.bfloat16, "device_map": {"": "cpu"}}
-    arguments = loading_arguments(config, "cpu", "int8")
+    assert from_pretrained_arguments(config, "cpu", "bf16") == {"dtype": torch.bfloat16, "device_map": {"": "cpu"}}
+    arguments = from_pretrained_arguments(config, "cpu", "int8")
     assert arguments["quantization_config"].load_in_8bit
     assert arguments["quantization_config"].llm_int8_skip_modules[:2] == ["vpm", "resampler"]
     # A quantised checkpoint brings its own way along.
     config.quantization_config = {"load_in_4bit": True, "quant_method": "bitsandbytes"}
-    assert set(loading_arguments(config, "cpu", "int4")) == {"dtype", "device_map"}
+    assert set(from_pretrained_arguments(config, "cpu", "int4")) == {"dtype", "device_map"}
 
 
 def test_arguments_for_several_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     config = full_size("minicpm-llama3-v-2.5")
-    arguments = loading_arguments(config, "balanced", "fp16", parse_max_memory("0=10GiB,1=10GiB"))
+    arguments = from_pretrained_arguments(config, "balanced", "fp16", parse_max_memory("0=10GiB,1=10GiB"))
     assert arguments == {"dtype": torch.float16, "device_map": device_map(config, TWO_OF_10, "fp16")}
     with pytest.raises(HardwareError, match="names GPU 2, but there are 2, numbered from 0"):
-        loading_arguments(config, "balanced", "fp16", {2: "10GiB"})
+        from_pretrained_arguments(config, "balanced", "fp16", {2: "10GiB"})
     with pytest.raises(OptionsError, match="for --device balanced only, got --device cuda"):
-        loading_arguments(config, "cuda", "fp16", {0: "10GiB"})
+        from_pretrained_arguments(config, "cuda", "fp16", {0: "10GiB"})
 
 
 def test_memory_limits_are_read() -> None:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from omnilmm.conversation import Picture
 from omnilmm.engine.events import PictureSlice
-from omnilmm.ui import seen
+from omnilmm.ui import drawing
 from omnilmm.ui.texts import ENGLISH, texts_in
 
 PICTURE = Picture(Image.new("RGB", (1440, 720), (90, 120, 150)))
@@ -19,7 +19,7 @@ VIEWS = (
 
 
 def test_every_slice_is_framed() -> None:
-    image = seen.drawn(PICTURE, VIEWS)
+    image = drawing.with_slices(PICTURE, VIEWS)
     assert image.size == (720, 360)
     pixels = np.asarray(image)
     changed = (pixels != (90, 120, 150)).any(axis=2)
@@ -30,7 +30,7 @@ def test_every_slice_is_framed() -> None:
 
 def test_without_slices_the_picture_is_bare() -> None:
     for views in (None, VIEWS[:1]):
-        assert not (np.asarray(seen.drawn(PICTURE, views)) != (90, 120, 150)).any()
+        assert not (np.asarray(drawing.with_slices(PICTURE, views)) != (90, 120, 150)).any()
 
 
 def test_the_line_tells_sizes_and_tokens() -> None:
