@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from omnilmm.errors import InputError
 from omnilmm.ui.gradio_page.uploads import Uploads
 
-MOST_CHARACTERS = 4_000_000  # of a text: the browser's memory of a long conversation is one
+MOST_CHARACTERS = 4_000_000  # of a text: the browser state of a long conversation is one
 MOST_MESSAGES = 100_000
 
 Text = Annotated[str, StringConstraints(strict=True, max_length=MOST_CHARACTERS)]
