@@ -8,7 +8,8 @@ import inspect
 import pytest
 
 from omnilmm.engine.loading import prepare
-from omnilmm.ui.flags import add_loading_flags, loading_arguments
+from omnilmm.images.limits import limits
+from omnilmm.ui.flags import add_loading_flags, add_page_flags, check_wishes, loading_arguments
 
 
 def parsed(*flags: str) -> dict[str, object]:
@@ -33,3 +34,14 @@ def test_what_is_no_number_of_mib_is_refused(wrong: str, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         parsed(f"--feature-cache={wrong}")
     assert "expected MiB as a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("wished", "opened"), [(None, 32), (8, 32), (100, 100)])
+def test_what_may_be_uploaded_may_be_opened(wished: int | None, opened: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNILMM_PICTURE_FILE_MB", "32")
+    parser = argparse.ArgumentParser()
+    add_loading_flags(parser)
+    add_page_flags(parser, port=1)
+    flags = parser.parse_args([] if wished is None else ["--max-file-size", str(wished)])
+    check_wishes(flags)
+    assert flags.max_file_size == (wished or 32) and limits().file_mb == opened

@@ -20,6 +20,8 @@ from omnilmm.engine.placement import memory
 from omnilmm.engine.placement.memory import check_download
 from omnilmm.errors import FLAGS, HardwareError, OmniLMMError, way_out
 from omnilmm.hardware import Choice, resolve_device, resolve_dtype
+from omnilmm.images.decoder_pool import Decoder
+from omnilmm.images.limits import Limits, too_large
 from omnilmm.images.pixels import open_picture
 from omnilmm.models.library import check_quantised
 from omnilmm.ui import texts
@@ -92,6 +94,11 @@ def refusals() -> Iterator[str]:
         open_picture(Image.new("1", (20_000, 20_000)))
     yield str(refused.value)
     yield f"holiday.png: {refused.value}"
+    bounds = Limits()
+    yield from (bounds.too_slow(), bounds.too_much_memory(), bounds.too_many_pixels(), too_large(bounds.file_mb))
+    with pytest.raises(OmniLMMError) as refused:
+        Decoder("sys.exit(7)")
+    yield str(refused.value)
     with pytest.raises(OmniLMMError) as refused:
         Conversation().with_message("user", " ").check_question()
     yield str(refused.value)
