@@ -117,6 +117,67 @@ function start() {
     target.setSelectionRange(at, at)
   }, true)
 
+  /* --- Streamlit's own words, which are English: in the page's language, everywhere but in what people and models said. --- */
+
+  const NAMES = ["aria-label", "title", "placeholder"]
+  const SAID = "[class*=st-key-message-], [data-testid=stMarkdown], [data-testid=stCaptionContainer], style, script, textarea"
+  const drawn = new WeakMap()  // of a text or an element: what Streamlit said there, and what was put in its place
+  let language = "", whole = new Map(), gapped = []
+  const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")
+  const learn = (data) => {
+    language = data.language
+    whole = new Map(data.words)
+    gapped = data.words.filter(([said]) => said.includes("{")).map(([said, here]) => {
+      const parts = said.split(/\{\w+\}/).map(escaped)
+      return [new RegExp(`^${parts.join("(.+)")}$`, "s"), here]
+    })
+  }
+  const inLanguage = (said) => {
+    const found = whole.get(said)
+    if (found !== undefined) return found
+    for (const [pattern, here] of gapped) {
+      const gap = pattern.exec(said)
+      if (gap) return here.replace(/\{\w+\}/, () => inLanguage(gap[1]))
+    }
+    return said
+  }
+  const replaced = (place, key, now) => {
+    const kept = drawn.get(place) ?? {}
+    const said = kept[key]?.put === now ? kept[key].said : now
+    const [, before, words, after] = /^(\s*)(.*?)(\s*)$/s.exec(said)
+    const put = before + inLanguage(words) + after
+    if (put !== said || kept[key]) drawn.set(place, { ...kept, [key]: { said, put } })
+    return put
+  }
+  const putText = (text) => {
+    if (!text.data.trim() || !text.parentElement || text.parentElement.closest(SAID)) return
+    const put = replaced(text, "text", text.data)
+    if (put !== text.data) text.data = put
+  }
+  const putNames = (element) => {
+    for (const name of NAMES) {
+      const now = element.getAttribute(name)
+      const put = now && replaced(element, name, now)
+      if (now && put !== now) element.setAttribute(name, put)
+    }
+  }
+  const putAll = (root) => {
+    if (root.nodeType === Node.TEXT_NODE) return putText(root)
+    if (root.nodeType !== Node.ELEMENT_NODE) return
+    putNames(root)
+    const all = document.createTreeWalker(root, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT)
+    while (all.nextNode()) all.currentNode.nodeType === Node.TEXT_NODE ? putText(all.currentNode) : putNames(all.currentNode)
+  }
+  const changes = { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: NAMES }
+  new MutationObserver((records) => {
+    if (!whole.size) return
+    for (const { type, target, addedNodes } of records) {
+      if (type === "attributes") putNames(target)
+      else if (type === "characterData") putText(target)
+      else addedNodes.forEach(putAll)
+    }
+  }).observe(document.body, changes)
+
   /* --- What the server says with every look at the page. --- */
 
   const tell = (data, button, setTriggerValue) => {
@@ -127,6 +188,10 @@ function start() {
     newest.textContent = data.newest
     newest.onclick = () => { follow(); newest.hidden = true }
     document.documentElement.lang = data.language
+    if (data.language !== language) {
+      learn(data)
+      putAll(document.body)
+    }
     watch()
     if (isNew) follow()
     if (main) showNewest()

@@ -143,6 +143,7 @@ class Texts(BaseModel):
     here_short: str
     you: str
     assistant: str
+    streamlit: dict[str, str]
     ways_out: dict[str, str]
     sentences: dict[str, str]
 
@@ -161,6 +162,11 @@ class Texts(BaseModel):
         """A way out of an error on a page: models by their titles, what only its owner can do said to be that."""
         titles = {name: card.title for name, card in cards().items()} | {"auto": self.automatic}
         return self.ways_out[kind].format(*(titles.get(value, value) for value in values))
+
+    def of_streamlit(self) -> list[tuple[str, str]]:
+        """What Streamlit draws of its own, and what it is in this language; nothing where that is the same."""
+        here = self.streamlit
+        return [(said, here[key]) for key, said in texts_in("en").streamlit.items() if said != here[key]]
 
     def model_line(self, engine: Engine) -> str:
         """Which model answers, on what, with which numbers, and why; what it really takes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -311,13 +312,40 @@ def test_export_and_import(site: Site, person: Person, visit: Visit, tmp_path: P
     expect(other.pictures).to_have_count(1)
 
 
+# A file held over the page.
+DRAG = """(box, types) => {
+    const data = new DataTransfer()
+    data.items.add(new File(["x"], "a.png", { type: "image/png" }))
+    for (const type of types)
+        box.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }))
+}"""
+# What is still said in English of all that Streamlit may draw, as text or as a name.
+LEFT = """(said) => [...document.querySelectorAll(".stApp *")].flatMap((element) => [
+    ...[...element.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data.trim()),
+    ...["aria-label", "title", "placeholder"].map((name) => element.getAttribute(name)),
+].filter((text) => said.includes(text) && !element.closest("[class*=st-key-message-]")))"""
+
+
 def test_it_speaks_chinese_to_a_chinese_browser_and_english_on_wish(site: Site, visit: Visit) -> None:
     chinese = texts_in("zh")
     person = visit(locale="zh-CN")
     person.until(lambda: chinese.settings in person.page.locator("[data-testid=stSidebar]").inner_text())
     expect(person.box).to_have_attribute("placeholder", chinese.question_placeholder)
+    uploader = person.page.locator(".st-key-import [data-testid=stFileUploaderDropzone]")
+    expect(uploader).to_contain_text(re.compile("上传.*每个文件最多 64MB", re.DOTALL))
+    expect(person.page.get_by_label("温度的说明")).to_have_count(1)
+    person.ask("Upload")  # a word of Streamlit's own, said by the visitor
+    person.until(lambda: person.note.endswith("词元"))
+    assert person.questions() == ["Upload"]
+    box = person.page.locator("[data-testid=stChatInput]")
+    box.evaluate(DRAG, ["dragenter", "dragover"])
+    expect(box).to_contain_text("把文件拖到这里")
+    box.evaluate(DRAG, ["dragleave"])
+    assert person.page.evaluate(LEFT, [said for said, _ in chinese.of_streamlit()]) == []
     person.page.locator(".st-key-language").get_by_text(ENGLISH.language).click()
     expect(person.box).to_have_attribute("placeholder", ENGLISH.question_placeholder)
+    expect(uploader).to_contain_text("64MB per file")
+    expect(person.page.get_by_label("Help for Temperature")).to_have_count(1)
 
 
 def test_pictures_can_be_pasted_and_dropped(server: Site, scripted: ScriptedEngine, person: Person) -> None:

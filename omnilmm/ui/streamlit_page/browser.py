@@ -9,6 +9,7 @@ from streamlit import config
 
 from omnilmm.catalog import ROOT
 from omnilmm.ui.session_store import BrowserState
+from omnilmm.ui.texts import Texts
 
 _COPY_HTML = """
 <button type="button"></button>
@@ -97,25 +98,23 @@ _script = st.components.v2.component(
 )
 
 
-def script(
-    *, turn: int, looked: int, refused: int, newest: str, language: str, on_large: Callable[[list[str], int], None]
-) -> None:
+def script(texts: Texts, *, turn: int, looked: int, refused: int, on_large: Callable[[list[str], int], None]) -> None:
     """Let the browser do its part (`assets/streamlit.js`); where this stands, there is the button to the newest turn.
 
     Args:
+        texts: of the page's language, in which Streamlit's own words are put too.
         turn: grows with every turn that should come into view.
         looked: how many uploads were looked at.
         refused: how many of them were no picture.
-        newest: what the button says.
-        language: code of the page's language.
         on_large: called with the names of files that were not even uploaded, and how many MiB one may have.
     """
     most_mib = int(config.get_option("server.maxUploadSize"))
-    data = {"turn": turn, "looked": looked, "refused": refused, "newest": f"↓ {newest}", "language": language}
+    data = {"turn": turn, "looked": looked, "refused": refused, "newest": f"↓ {texts.newest}"}
+    words = {"language": texts.code, "words": texts.of_streamlit()}
 
     def report() -> None:
         on_large([str(name) for name in st.session_state[_SCRIPT_KEY].large or ()], most_mib)
 
     with st.container(key="newest"):
         sizes = {"max_bytes": most_mib * 2**20}
-        _script(key=_SCRIPT_KEY, data=data | sizes, on_large_change=report, height="content")
+        _script(key=_SCRIPT_KEY, data=data | words | sizes, on_large_change=report, height="content")

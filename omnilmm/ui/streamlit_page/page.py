@@ -49,11 +49,10 @@ def draw() -> None:
 def _bottom(me: Visitor, engine: Engine) -> None:
     """What stays in view: what the visitor should know, what goes with the next question, Stop, the question box."""
     script(
+        me.texts,
         turn=me.turns,
         looked=len(me.looked),
         refused=me.refusals,
-        newest=me.texts.newest,
-        language=me.texts.code,
         on_large=me.refuse_large,
     )
     notice = me.notice or (me.texts.began_anew if me.starts_new_chat else "")
