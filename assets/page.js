@@ -128,14 +128,14 @@ window.omnilmm = (() => {
   };
 
   /* Sent once, however often Enter or the button is hit before the box is empty; half a character is none. */
-  const sent = { text: null, at: 0 };
+  const sent = { text: null, at: 0, went: false };
   const PATIENCE_MS = 3000;
   const typed = () => document.querySelector("#question textarea");
   const send = (box, ...given) => {
     return [{ ...box, text: (box?.text ?? "").replace(/\p{Surrogate}/gu, "\uFFFD") }, ...asked(...given)];
   };
   const isSentAlready = () =>
-    sent.text !== null && typed()?.value === sent.text && performance.now() - sent.at < PATIENCE_MS;
+    sent.went && sent.text !== null && typed()?.value === sent.text && performance.now() - sent.at < PATIENCE_MS;
   /* Safari ends a composition before the Enter that ended it is pressed: its number 229 alone tells. */
   const guard = (event) => {
     const isKey = event.type === "keydown";
@@ -144,10 +144,14 @@ window.omnilmm = (() => {
     const isAgain = isKey ? event.repeat : event.detail > 1;  // the second click would hit Stop, which is there by now
     const isStop = !isKey && event.target.closest(".stop-button");
     if (event.shiftKey || isStop && !isAgain) return;
-    if (!isAgain && !isSentAlready()) return Object.assign(sent, { text: typed()?.value ?? null, at: performance.now() });
+    if (!isAgain && !isSentAlready()) return Object.assign(sent, { text: typed()?.value ?? null, at: performance.now(), went: !isKey });
     event.preventDefault();
     event.stopImmediatePropagation();
   };
+  /* Gradio takes the Enter at the keypress after it, and says so; of a key that it did not take nothing was sent. */
+  document.addEventListener("keypress", (event) => {
+    if (event.key === "Enter" && event.target === typed() && event.defaultPrevented) sent.went = true;
+  });
   document.addEventListener("keydown", guard, true);
   document.addEventListener("click", guard, true);
 
