@@ -98,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 share=flags.share,
                 login=login,
                 root_path=flags.root_path,
+                allowed_hosts=flags.allowed_hosts,
                 max_file_mib=flags.max_file_size,
             )
             say(texts.served(address, time.monotonic() - started))

@@ -68,6 +68,7 @@ def build(make: Make, flags: argparse.Namespace) -> Any:
     from starlette.middleware import Middleware
     from streamlit.starlette import App
 
+    from omnilmm.ui.hosts import Hosts, KnownHosts, hosts_of
     from omnilmm.ui.offer import Offer
     from omnilmm.ui.streamlit_page import server_state, serving
 
@@ -87,9 +88,11 @@ def build(make: Make, flags: argparse.Namespace) -> Any:
         finally:
             server_state.stop()
 
+    known = KnownHosts(serving.bound, hosts_of(flags.allowed_hosts, flags.root_path))
+    hosts = Middleware(Hosts, known=known)
     guards = [Middleware(Guard, accounts=accounts(flags.auth))] if flags.auth else []
     # `streamlit run` finds this line by the name and the class in it, and then asks this module for `app`.
-    app = App(Path(__file__).resolve(), lifespan=lifespan, middleware=[*guards, Middleware(serving.Policy)])
+    app = App(Path(__file__).resolve(), lifespan=lifespan, middleware=[hosts, *guards, Middleware(serving.Policy)])
     return app  # noqa: RET504
 
 

@@ -96,6 +96,14 @@ def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
         help="ask for a login; may be given several times, or name a file with one user:password per line",
     )
     guests.add_argument("--fixed-model", action="store_true", help="visitors cannot choose another model")
+    guests.add_argument(
+        "--allowed-host",
+        dest="allowed_hosts",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name under which the page is opened, e.g. by a proxy; may be given several times (* for any)",
+    )
     guests.add_argument("--root-path", metavar="/PATH", help="where a proxy in front of the page serves it")
     guests.add_argument(
         "--max-file-size", type=int, default=limits().file_mb, metavar="MIB", help="of an upload (default: %(default)s)"

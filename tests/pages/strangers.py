@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -32,6 +34,14 @@ class Stranger:
     def leave(self) -> None:
         """Close the connections."""
         self.web.close()
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        """While the tab is open."""
+        with self.web.stream("GET", f"/gradio_api/heartbeat/{self.session}") as stream:
+            lines = stream.iter_lines()  # held: the connection goes with it
+            next(lines)
+            yield
 
     def upload(self, name: str, content: bytes) -> httpx.Response:
         return self.web.post("/gradio_api/upload", files={"files": (name, content)})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,13 @@ def test_the_same_upload_of_two_people_is_two_files(site: Site, come: Come) -> N
     assert not Path(one).exists() and not Path(two).exists()
 
 
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def listening() -> Iterator[tuple[str, list[Any]]]:
     """An address of which it is noted when somebody comes."""
@@ -177,3 +186,26 @@ def test_with_a_login_every_route_asks_for_it(site: Site, come: Come) -> None:
         stranger.web.post("/login", data={"username": "ann", "password": "secret"}).raise_for_status()
         where = uploaded(stranger)
         assert stranger.ask("What is it?", where).status_code == 200
+
+
+def test_who_has_left_does_not_come_back_and_leaves_no_file(site: Site, come: Come) -> None:
+    visitors, before = site.page.visitors, len(site.page.visitors)
+    stranger = come(site)
+    path = uploaded(stranger)
+    with ExitStack() as line:
+        line.enter_context(stranger.present())
+        stranger.ask("Hello?").raise_for_status()
+        assert stranger.outcome()["success"] and len(visitors) == before + 1
+        with stranger.present():  # the line was broken, and is there again before anybody missed it
+            line.close()
+            wait_until(lambda: visitors._present[stranger.session] == 1)
+            assert shown(site, stranger) == ["Hello?", "Hello?"] and Path(path).exists()
+    wait_until(lambda: len(visitors) == before and not Path(path).exists())
+    for late in ("Choices.show_model", "Pictures.show_camera"):  # what was on its way when the tab was closed
+        stranger.join(late, []).raise_for_status()
+        assert stranger.outcome()["success"]
+    assert len(visitors) == before
+    with stranger.present():
+        stranger.ask("Again?").raise_for_status()
+        assert stranger.outcome()["success"] and len(visitors) == before + 1
+    wait_until(lambda: len(visitors) == before)

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
@@ -21,6 +22,13 @@ ANNA = {"username": "anna", "password": "a secret: 密码"}
 WAYS = {
     "python": ["web_demo_streamlit.py", "--port", "0"],
     "streamlit run": [*"-m streamlit run web_demo_streamlit.py --server.port 0 --server.headless true".split(), "--"],
+}
+FOREIGN_HOST, FOREIGN_ORIGIN = {"host": "evil.example"}, {"origin": "http://evil.example"}
+UPGRADE = {
+    "connection": "Upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 
 
@@ -44,6 +52,10 @@ def test_with_a_login_pictures_and_answers_come_and_without_nothing(tmp_path: Pa
             assert status(address) == 401
             assert status(f"{address}/_stcore/health") == 401
             assert status(f"{address}/_stcore/upload_file/session/file", "PUT") == 401
+            for headers in (FOREIGN_HOST, FOREIGN_ORIGIN):
+                for upgrade in ({}, UPGRADE):
+                    path = "/_stcore/stream" if upgrade else "/_stcore/health"
+                    assert httpx.get(f"{address}{path}", headers=headers | upgrade).status_code == 403
             sample = SAMPLES["circle"]
             context = browser.new_context(locale="en", http_credentials=ANNA)
             person = Person.arrives(context, address)

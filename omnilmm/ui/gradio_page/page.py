@@ -162,7 +162,12 @@ class Page:
         """The tab was closed or loaded anew: its answer stops, and its conversation is kept for a while."""
         key = str(request.session_hash)
         self.demo.state_holder.session_data.pop(key, None)  # Gradio's own copy of all that the widgets showed
-        await asyncio.to_thread(self.visitors.close, key)
+        await asyncio.to_thread(self._let_go, key, self.context.visitor(request).owner)
+
+    def _let_go(self, key: str, owner: str) -> None:
+        self.visitors.close(key)
+        if not self.visitors.has(owner):
+            self.context.uploads.forget(owner)
 
     def set_language(self, request: gr.Request, language: str) -> Updates:
         """Say everything in another language."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import mimetypes
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from enum import Enum
-from typing import Any
 
 import anyio
 from starlette.datastructures import Headers, UploadFile
@@ -20,6 +20,7 @@ from starlette.routing import Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from omnilmm.errors import InputError
+from omnilmm.ui.gradio_page.serving import Servable
 from omnilmm.ui.gradio_page.uploads import Uploads, owner_of
 from omnilmm.ui.samples import samples
 
@@ -133,7 +134,7 @@ ROUTES: Mapping[str, Need] = {
 }
 _OPEN = [(compile_path(path)[0], need) for path, need in ROUTES.items() if need is not Need.CLOSED]
 
-Check = Callable[[bytes, str], dict[str, Any]]
+_HEARTBEAT = re.compile(r"/heartbeat/([^/]+)$")
 
 
 def need_of(path: str) -> Need:
@@ -146,11 +147,11 @@ class Gate:
 
     Args:
         app: Gradio's.
-        check: gives an event with its arguments as they may go on, or raises an InputError; is told whose it is.
+        page: whose events are checked, and whose visitors come and go with their heartbeats.
     """
 
-    def __init__(self, app: ASGIApp, check: Check) -> None:
-        self.app, self.check = app, check
+    def __init__(self, app: ASGIApp, page: Servable) -> None:
+        self.app, self.page = app, page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -161,6 +162,9 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
         elif response := await self._refusal(scope, receive):
             await response(scope, receive, send)
+        elif found := _HEARTBEAT.search(scope["path"]):
+            with self.page.visitors.present(found[1]):
+                await self.app(scope, receive, send)
         else:
             await self.app(scope, scope.pop("omnilmm.receive", receive), send)
 
@@ -175,7 +179,7 @@ class Gate:
             return None
         try:
             body = await _body(Request(scope, receive))
-            event = await anyio.to_thread.run_sync(self.check, body, owner_of(Headers(scope=scope)))
+            event = await anyio.to_thread.run_sync(self.page.events.check, body, owner_of(Headers(scope=scope)))
         except InputError as error:
             return JSONResponse({"detail": str(error), "error": str(error)}, status_code=422)
         except ClientDisconnect:

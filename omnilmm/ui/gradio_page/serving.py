@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -30,11 +30,13 @@ class Servable(Protocol):
         demo: its widgets, a `gradio.Blocks`.
         events: checks what comes for its handlers.
         context: has its uploads.
+        visitors: who is there.
     """
 
     demo: Any
     events: Any
     context: Any
+    visitors: Any
 
 
 def load_gradio() -> ModuleType:
@@ -76,6 +78,7 @@ def launch(
     login: Mapping[str, str] | None = None,
     root_path: str | None = None,
     max_file_mib: int | None = None,
+    allowed_hosts: Sequence[str] = (),
 ) -> str:
     """Serve a page in the background.
 
@@ -87,6 +90,7 @@ def launch(
         login: names and passwords; nobody is asked for one if there are none.
         root_path: where a proxy in front of it serves the page.
         max_file_mib: of an upload; None for what a picture file may have.
+        allowed_hosts: names under which it is opened, besides those of this machine.
 
     Returns:
         The local address.
@@ -97,8 +101,10 @@ def launch(
     from starlette.middleware import Middleware
 
     from omnilmm.ui.gradio_page.routes import Gate, own_routes
+    from omnilmm.ui.hosts import Hosts, KnownHosts, hosts_of
 
     _bypass_proxy("localhost", "127.0.0.1", host)
+    known = KnownHosts(host, hosts_of(allowed_hosts, root_path))
     demo, most_bytes = page.demo, (max_file_mib or limits().file_mb) * 2**20
     demo.queue(max_size=None)  # who waits is the engine's
     _, address, _ = demo.launch(
@@ -120,11 +126,13 @@ def launch(
         max_file_size=most_bytes,
         state_session_capacity=256,  # what Gradio itself keeps of each visitor's widgets
         app_kwargs={
-            "middleware": [Middleware(Gate, check=page.events.check)],
+            "middleware": [Middleware(Hosts, known=known), Middleware(Gate, page=page)],
             "routes": own_routes(page.context.uploads, most_bytes),
         },
         _frontend=False,  # it does not ask itself whether it is there: a busy machine takes more than 3 s
     )
+    if demo.share_url:
+        known.add(demo.share_url)
     return str(address)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +18,8 @@ from omnilmm.catalog import ModelCard
 from omnilmm.ui.answering import FINALIZE_S, Answering
 from omnilmm.ui.session import Session
 from omnilmm.ui.session_store import BrowserState, SessionStore
+
+MOST_GONE = 10_000  # closed tabs that are remembered
 
 Question = dict[str, Any]  # the value of the question box: "text" and "files"
 
@@ -58,6 +62,12 @@ class Visitor:
         return BrowserState.of(self.token, "", saved.conversation, saved.chat, self.user).model_dump_json()
 
 
+def _closed() -> Session:
+    session = Session()
+    session.close()
+    return session
+
+
 class Visitors:
     """The open tabs by Gradio's key for them, and the conversations of those that may come back."""
 
@@ -66,6 +76,8 @@ class Visitors:
         self.had_visitors = False  # whether anybody ever came
         self._visitors: dict[str, Visitor] = {}
         self._lock = threading.Lock()
+        self._present: Counter[str] = Counter()  # heartbeats by tab
+        self._gone: OrderedDict[str, None] = OrderedDict()  # tabs that were closed last
 
     def __len__(self) -> int:
         return len(self._visitors)
@@ -74,9 +86,14 @@ class Visitors:
         return iter(list(self._visitors.values()))
 
     def get(self, key: str) -> Visitor:
-        """The visitor in a tab, a new one at first."""
+        """The visitor in a tab, a new one at first.
+
+        What a closed tab asked for last may be answered only when it has gone: nobody comes back by that.
+        """
         self.had_visitors = True
         with self._lock:
+            if key in self._gone:
+                return Visitor(session=_closed())
             return self._visitors.setdefault(key, Visitor())
 
     @property
@@ -84,16 +101,38 @@ class Visitors:
         """Of all open tabs."""
         return [visitor.session for visitor in self]
 
+    @contextmanager
+    def present(self, key: str) -> Iterator[None]:
+        """While a tab holds its connection; it may open a new one before the old one is missed."""
+        with self._lock:
+            self._gone.pop(key, None)
+            self._present[key] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._present[key] -= 1
+                self._present += Counter()  # those that are 0 go
+
     def save(self, visitor: Visitor) -> None:
         """Store the session of a visitor as it is now."""
         self.store.save(visitor.key, visitor.session.snapshot)
 
     def close(self, key: str) -> None:
         """The tab was closed, or reloaded: its answer is stopped and what there is of it saved."""
+        if self._present[key] > 1:
+            return  # it has a new connection
         if visitor := self._visitors.get(key):
             self._finalize(visitor)  # only then it is gone: the reloaded page waits for it
-            with self._lock:
-                self._visitors.pop(key, None)
+        with self._lock:
+            self._visitors.pop(key, None)
+            self._gone[key] = None
+            while len(self._gone) > MOST_GONE:
+                self._gone.popitem(last=False)
+
+    def has(self, owner: str) -> bool:
+        """Whether somebody with these uploads is still there."""
+        return any(visitor.owner == owner for visitor in self)
 
     def restore(self, visitor: Visitor, browser_state: str) -> str:
         """Restore what the browser of a visitor has stored; a notice where that is not all there was."""

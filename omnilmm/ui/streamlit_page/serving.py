@@ -72,6 +72,11 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
+def bound() -> str:
+    """The address that the server listens on; all, where none is set."""
+    return config.get_option("server.address") or "0.0.0.0"  # noqa: S104
+
+
 def address() -> str:
     """Where the page is; once the server has chosen its port."""
     host, port = config.get_option("server.address") or "localhost", config.get_option("server.port")
