@@ -10,6 +10,7 @@ import mimetypes
 import re
 from collections.abc import Mapping
 from enum import Enum
+from typing import Any, Protocol
 
 import anyio
 from starlette.datastructures import Headers, UploadFile
@@ -20,7 +21,6 @@ from starlette.routing import Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from omnilmm.errors import InputError
-from omnilmm.ui.gradio_page.serving import Servable
 from omnilmm.ui.gradio_page.uploads import Uploads, owner_of
 from omnilmm.ui.samples import samples
 
@@ -140,6 +140,22 @@ _HEARTBEAT = re.compile(r"/heartbeat/([^/]+)$")
 def need_of(path: str) -> Need:
     """What a request for this path needs."""
     return next((need for pattern, need in _OPEN if pattern.match(path)), Need.CLOSED)
+
+
+class Servable(Protocol):
+    """What is served: `page.Page`.
+
+    Attributes:
+        demo: its widgets, a `gradio.Blocks`.
+        events: checks what comes for its handlers.
+        context: has its uploads.
+        visitors: who is there.
+    """
+
+    demo: Any
+    events: Any
+    context: Any
+    visitors: Any
 
 
 class Gate:

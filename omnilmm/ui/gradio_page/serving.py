@@ -10,33 +10,18 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from omnilmm.catalog import ROOT
 from omnilmm.images.limits import limits
 from omnilmm.ui.gradio_page.leftovers import own_folder
+from omnilmm.ui.gradio_page.routes import Gate, Servable, own_routes
 from omnilmm.ui.network import HOST, ICON, POLICY, find_port
 
 STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
 SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js"))
 # Uploads that were attached but never sent; what was sent is deleted when its turn is saved.
 UPLOADS_CHECKED_S, UPLOADS_KEPT_S = 600, 3600
-
-
-class Servable(Protocol):
-    """What is served: `page.Page`.
-
-    Attributes:
-        demo: its widgets, a `gradio.Blocks`.
-        events: checks what comes for its handlers.
-        context: has its uploads.
-        visitors: who is there.
-    """
-
-    demo: Any
-    events: Any
-    context: Any
-    visitors: Any
 
 
 def load_gradio() -> ModuleType:
@@ -100,7 +85,6 @@ def launch(
     """
     from starlette.middleware import Middleware
 
-    from omnilmm.ui.gradio_page.routes import Gate, own_routes
     from omnilmm.ui.hosts import Hosts, KnownHosts, hosts_of
 
     _bypass_proxy("localhost", "127.0.0.1", host)
