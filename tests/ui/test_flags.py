@@ -9,7 +9,7 @@ import pytest
 
 from omnilmm.engine.loading import prepare
 from omnilmm.images.limits import limits
-from omnilmm.ui.flags import add_loading_flags, add_page_flags, check_wishes, loading_arguments
+from omnilmm.ui.flags import add_loading_flags, add_page_flags, check_requested, loading_arguments
 
 
 def parsed(*flags: str) -> dict[str, object]:
@@ -43,5 +43,5 @@ def test_what_may_be_uploaded_may_be_opened(wished: int | None, opened: int, mon
     add_loading_flags(parser)
     add_page_flags(parser, port=1)
     flags = parser.parse_args([] if wished is None else ["--max-file-size", str(wished)])
-    check_wishes(flags)
+    check_requested(flags)
     assert flags.max_file_size == (wished or 32) and limits().file_mb == opened
