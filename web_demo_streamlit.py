@@ -90,6 +90,7 @@ def build(make: Make, flags: argparse.Namespace) -> Any:
 
     known = KnownHosts(serving.bound, hosts_of(flags.allowed_hosts, flags.root_path))
     hosts = Middleware(Hosts, known=known)
+    serving.use_ordered_sessions()
     guards = [Middleware(Guard, accounts=accounts(flags.auth))] if flags.auth else []
     # `streamlit run` finds this line by the name and the class in it, and then asks this module for `app`.
     app = App(Path(__file__).resolve(), lifespan=lifespan, middleware=[hosts, *guards, Middleware(serving.Policy)])

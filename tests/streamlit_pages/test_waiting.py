@@ -6,10 +6,13 @@ import re
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Route, expect
+from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.runtime import Runtime
 
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event, Progress, TextDelta
@@ -228,3 +231,22 @@ def test_the_keyboard_of_chinese_and_half_a_character(visit: Visit, able: Script
     assert ticked.evaluate("box => getComputedStyle(box, '::after').borderBottomColor") == answer.evaluate(
         "answer => getComputedStyle(answer.querySelector('li')).color"
     )
+
+
+def test_a_timer_discards_nothing_that_a_click_has_drawn(person: Person) -> None:
+    """The server is busy until a click's run has ended, and hears of a fragment's timer before it sends anything."""
+    (one,) = (info.session for info in Runtime.instance()._session_mgr.list_active_sessions())
+    one.session_state["visitor"].notice = "drawn by a click"
+    done = threading.Event()
+    one._event_loop.call_soon_threadsafe(click_and_timer, one, done)
+    assert done.wait(60)
+    expect(person.notice).to_contain_text("drawn by a click")
+
+
+def click_and_timer(session: Any, done: threading.Event) -> None:
+    session.request_rerun(ClientState())
+    run = session._scriptrunner._script_thread
+    run.join(60)
+    timer = next(iter(session._fragment_storage._fragments))
+    session.request_rerun(ClientState(fragment_id=timer, is_auto_rerun=True))
+    done.set()
