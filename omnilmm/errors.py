@@ -30,6 +30,8 @@ FLAGS = {
     "or": "or",
     "more_memory": "allow more with --max-memory",
     "copy": "give the folder of a copy with --model",
+    "limit": "{0} (now {1}) allows more",
+    "file_limit": "--max-file-size or OMNILMM_PICTURE_FILE_MB (now {0}) allows more",
     "online": "start once without --offline (HF_HUB_OFFLINE), or give the folder of a copy with --model",
 }
 _MARK = re.compile("⟦([a-z_]+)((?: [^ ⟦⟧]+)*)⟧")
@@ -52,7 +54,14 @@ def worded(message: str, words: Callable[..., str] = lambda kind, *values: FLAGS
         message: with marks or without.
         words: of a door, given the kind and the values; by default a terminal's flags.
     """
-    return _MARK.sub(lambda mark: words(mark[1], *mark[2].split()), message)
+
+    def word(mark: re.Match[str]) -> str:
+        try:
+            return words(mark[1], *mark[2].split())
+        except (KeyError, IndexError):  # no mark of ours: the name of somebody's file, say
+            return mark[0]
+
+    return _MARK.sub(word, message)
 
 
 class OmniLMMError(Exception):

@@ -76,7 +76,7 @@ def _decode(content: bytes, limits: Limits, base: int, replies: BinaryIO) -> dic
     except BrokenPipeError:
         raise
     except ImageError as error:
-        return {"error": str(error)}
+        return {"error": error.message}
     except Exception as error:
         _free()
         traceback.print_exc()

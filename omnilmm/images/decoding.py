@@ -77,7 +77,7 @@ def line(error: Exception, limits: Limits, pixels: int = 0) -> str:
         pixels: of the picture, as far as they were known.
     """
     if isinstance(error, ImageError):
-        return str(error)
+        return error.message
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return limits.too_many_pixels()
     if isinstance(error, MemoryError):

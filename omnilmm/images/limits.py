@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-from omnilmm.errors import OptionsError
+from omnilmm.errors import OptionsError, way_out
 
 PREFIX = "OMNILMM_PICTURE_"
 SMALLEST_SHARE = 0.2  # of time and memory: what the smallest picture gets; the rest grows with its pixels
@@ -61,29 +61,29 @@ class Limits:
         of_size = f" ({size[0]}×{size[1]})" if size else ""
         return (
             f"This picture{of_size} has more than the allowed {self.megapixels} megapixels. "
-            f"Save it smaller and try again; {PREFIX}MEGAPIXELS sets the limit."
+            f"Save it smaller and try again; {way_out('limit', f'{PREFIX}MEGAPIXELS', str(self.megapixels))}."
         )
 
     def too_slow(self, pixels: int = 0) -> str:
         """What is said of a picture that takes more time."""
         return (
             f"Decoding this picture takes longer than {self.cpu_seconds(pixels):.3g} seconds. Save it anew as JPEG or "
-            f"PNG and try again; {PREFIX}SECONDS (now {self.seconds:g}) allows more."
+            f"PNG and try again; {way_out('limit', f'{PREFIX}SECONDS', f'{self.seconds:g}')}."
         )
 
     def too_much_memory(self, pixels: int = 0) -> str:
         """What is said of a picture that takes more memory."""
         return (
             f"Decoding this picture takes more than {self.memory_bytes(pixels) >> 20} MB of memory. Save it anew as "
-            f"JPEG or PNG and try again; {PREFIX}MEMORY_MB (now {self.memory_mb}) allows more."
+            f"JPEG or PNG and try again; {way_out('limit', f'{PREFIX}MEMORY_MB', str(self.memory_mb))}."
         )
 
 
 def too_large(most_mib: int) -> str:
     """What is said of a picture file of more bytes than are taken."""
     return (
-        f"This picture file is larger than {most_mib} MB. Save it smaller and try again; --max-file-size or "
-        f"{PREFIX}FILE_MB sets the limit."
+        f"This picture file is larger than {most_mib} MB. Save it smaller and try again; "
+        f"{way_out('file_limit', str(most_mib))}."
     )
 
 

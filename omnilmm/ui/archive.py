@@ -117,7 +117,7 @@ def _part(part: _TextPart | _ImagePart, number: int) -> Part:
     except ValueError as error:  # of base64
         raise InputError(f"Message {number}: its picture is not in base64 ({error}).") from error
     except ImageError as error:
-        raise InputError(f"Message {number}: {error}") from error
+        raise InputError(f"Message {number}: {error.message}") from error
 
 
 def _check_turns(conversation: Conversation) -> None:

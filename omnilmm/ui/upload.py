@@ -22,4 +22,4 @@ def open_upload(name: str, source: Path | bytes) -> Picture:
     try:
         return open_picture(source)
     except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error
+        raise ImageError(f"{name}: {error.message}") from error

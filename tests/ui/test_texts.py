@@ -125,7 +125,7 @@ def test_what_the_engine_says_is_told_in_the_visitors_language() -> None:
     for sentence in refusals():
         told = chinese.translate(sentence)
         assert re.search("[\u4e00-\u9fff]", told), told
-        assert texts.texts_in("en").translate(sentence) == sentence
+        assert "⟦" in sentence or texts.texts_in("en").translate(sentence) == sentence
     assert (
         chinese.translate("holiday.png: This picture file is empty (0 bytes).")
         == "holiday.png: 这个图片文件是空的（0 字节）。"
@@ -154,6 +154,15 @@ def test_the_way_out_of_an_error_is_what_its_door_has() -> None:
     )
     for code in texts.CODES:
         assert set(texts.texts_in(code).ways_out) == set(FLAGS)
+    slow = OmniLMMError(f"a.png: {Limits().too_slow()}")
+    assert str(slow).endswith("try again; OMNILMM_PICTURE_SECONDS (now 10) allows more.")
+    assert "whoever runs this page can allow more: OMNILMM_PICTURE_SECONDS" in texts.texts_in("en").translate(slow)
+
+
+def test_the_name_of_a_file_is_no_way_out() -> None:
+    named = OmniLMMError("⟦nobody⟧ ⟦dtype⟧.png: This picture file is empty (0 bytes).")
+    assert str(named) == texts.texts_in("en").translate(named) == named.message
+    assert texts.texts_in("zh").translate(named).startswith("⟦nobody⟧ ⟦dtype⟧.png: 这个")
 
 
 @pytest.mark.parametrize(
