@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 from omnilmm.conversation import Message, Picture
-from omnilmm.ui.boxes import regions, with_chips
+from omnilmm.ui.boxes import regions
 from omnilmm.ui.drawing import with_regions
 from omnilmm.ui.embedding import data_address, jpeg
 from omnilmm.ui.note import Note
+from omnilmm.ui.safe_markdown import safe_with_chips
 from omnilmm.ui.session import Draft, Session
 from omnilmm.ui.texts import Texts
 
@@ -77,7 +78,7 @@ def _of_message(
         if message.text:
             yield _shown("user", plain_markdown(message.text))
         return
-    if said := with_chips(message.text, chip, is_growing=is_growing):
+    if said := safe_with_chips(message.text, chip, is_growing=is_growing):
         yield _shown("assistant", said)
     marked = [] if is_growing else regions(message.text)
     if marked and shown:

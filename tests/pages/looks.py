@@ -29,6 +29,8 @@ def count(stars: list[str]) -> int:
 Inline \\(x^2\\) and a formula: $$\\frac{a}{b}$$
 
 A <ref>star</ref><box>100 100 300 300</box>.
+
+<div style="position:fixed;inset:0" id=password><form action=/login></form></div> ![x](/logout) [y](data:text/html,z)
 """
 
 

@@ -46,6 +46,10 @@ def test_code_tables_and_formulas(visit: Visit, able: Site) -> None:
     expect(answer.locator(".katex")).to_have_count(2)
     expect(answer.locator(".katex-display")).to_have_count(1)
     expect(answer.locator("mark.chip")).to_have_text("star")
+    expect(answer).to_contain_text("<form action=/login>")  # told, and no more
+    assert (
+        visitor.page.locator("#chat :is(form, [style*=fixed], img[src*=logout], a[href^=data], #password)").count() == 0
+    )
 
 
 def test_dark_colours_are_dark(visit: Visit) -> None:

@@ -13,6 +13,7 @@ from omnilmm.ui import boxes, drawing
 from omnilmm.ui.markup import encoded, plain_markdown, with_dollars
 from omnilmm.ui.note import Note
 from omnilmm.ui.photos import offer_label, offered_for_photos
+from omnilmm.ui.safe_markdown import safe_with_chips, spaced_math
 from omnilmm.ui.streamlit_page import server_state, sidebar
 from omnilmm.ui.streamlit_page.browser import copy_button
 from omnilmm.ui.streamlit_page.visitor import Visitor
@@ -79,7 +80,7 @@ def _answer(
     me: Visitor, text: str, number: int, note: Note | None, pictures: list[Picture], *, is_growing: bool = False
 ) -> None:
     with _bubble("assistant", number):
-        st.markdown(boxes.with_chips(with_dollars(text), _chip, is_growing=is_growing))
+        st.markdown(safe_with_chips(with_dollars(spaced_math(text)), _chip, is_growing=is_growing))
         marked = boxes.regions(text)
         if marked and pictures:
             with st.container(key=f"boxes-{number}", width=MARKED_PIXELS):
