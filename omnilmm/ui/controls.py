@@ -13,6 +13,7 @@ from omnilmm.catalog import ModelCard
 from omnilmm.engine.options import LIMITS, TYPES, Limit, Mode, Options, options_for
 from omnilmm.ui.texts import ENGLISH, Texts
 
+MOST_DIGITS = 40
 LENGTH = "max_new_tokens"  # the one option of both modes that is one control
 
 
@@ -62,6 +63,8 @@ def _number(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = value.strip()
+    if len(text) > MOST_DIGITS:  # Python itself reads no more than some thousand digits
+        return f"{text[:MOST_DIGITS]}…"
     return int(text) if text.isdecimal() else text or None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import socket
 import threading
 import time
@@ -13,7 +15,9 @@ from typing import Any
 import pytest
 
 from omnilmm.catalog import ROOT
+from omnilmm.engine.options import LIMITS
 from omnilmm.ui.gradio_page.routes import ROUTES, Need, need_of
+from omnilmm.ui.gradio_page.uploads import HEADER
 from tests.pages.strangers import Stranger
 from tests.pages.visitor import SAMPLES, Site, serve
 from tests.ui.scripted import ScriptedEngine, capable
@@ -209,3 +213,68 @@ def test_who_has_left_does_not_come_back_and_leaves_no_file(site: Site, come: Co
         stranger.ask("Again?").raise_for_status()
         assert stranger.outcome()["success"] and len(visitors) == before + 1
     wait_until(lambda: len(visitors) == before)
+
+
+def test_what_no_widget_gives_is_one_line_and_nothing_happens(site: Site, come: Come) -> None:
+    stranger = come(site)
+    asked = stranger.defaults("Answers.ask")
+    names = [str(widget.elem_id) for widget in site.page.demo.fns[stranger.number("Answers.ask")].inputs]
+    wrong = ("[]", "{}", "true", '"1"', "null", "1e400", "NaN", "10" * 30, "9" * 4301, '"\\ud800"', "[[[[", "-7")
+    box = '{"text": "Hello?", "files": []}'
+    for number, name in enumerate(names):
+        for value in wrong:
+            is_text = name in ("None", "system", "seed", "mode") and value in ('"1"', "null", "-7")
+            is_number = value == "-7" or (value == "10" * 30 and name in LIMITS)
+            if is_text or is_number or (name == "question" and value in ("{}", "null")):
+                continue  # of the right kind: a matter of the handler
+            data = [box, *(json.dumps(value) for value in asked[1:])]
+            data[number] = value
+            answer = stranger.join("Answers.ask", f"[{', '.join(data)}]")
+            assert answer.status_code == 422, (name, value, answer.text)
+            assert "\n" not in answer.json()["detail"] and len(answer.json()["detail"]) < 300, (name, value)
+    for body in (b"", b"[]", b"null", b"[" * 100_000, b'{"data": []}', b"\xff"):
+        assert stranger.web.post("/gradio_api/queue/join", content=body).status_code == 422
+    for index in (-1, 1, 10**6, 10**30, "0", None):  # 1 is of the browser alone
+        said = json.dumps({"fn_index": index, "session_hash": stranger.session, "data": []})
+        assert stranger.web.post("/gradio_api/queue/join", content=said).status_code == 422, index
+    assert shown(site, stranger) == []
+    data = [{"text": "Hello?", "files": []}, *asked[1:]]
+    data[names.index("seed")] = "9" * 4301
+    stranger.join("Answers.ask", data).raise_for_status()
+    outcome = stranger.outcome()
+    assert outcome["success"] and "seed must be a whole number" in json.dumps(outcome)
+
+
+def test_uploads_that_break_off_or_find_no_room_leave_nothing(
+    site: Site, come: Come, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger, uploads = come(site), site.page.context.uploads
+
+    def files() -> list[Path]:
+        return [path for path in uploads.folder.rglob("*") if path.is_file()]
+
+    before = files()
+    host, port = site.address.removeprefix("http://").strip("/").split(":")
+    head = (
+        f"POST /gradio_api/upload HTTP/1.1\r\nHost: {host}\r\n{HEADER}: {'a' * 40}\r\nContent-Length: 9000000\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        '--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    )
+    with socket.create_connection((host, int(port))) as line:
+        line.sendall(head.encode() + b"0" * 3_000_000)
+    monkeypatch.setattr(uploads, "most_bytes", 1000)
+    full = stranger.upload("a.png", b"0" * 1001)
+    assert full.status_code == 413 and "Too many files" in full.text
+    stranger.upload("a.png", b"0" * 900).raise_for_status()
+    assert stranger.upload("b.png", b"0" * 200).status_code == 413
+    assert come(site).upload("a.png", b"0" * 900).status_code == 200, "it is another one's room"
+    kept = files()
+
+    def full_disk(content: Any, file: Any) -> None:
+        file.write(b"a piece")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full_disk)
+    refused = come(site).upload("c.png", b"0" * 10)
+    assert refused.status_code == 507 and refused.text.count("\n") == 1 and "No space left" in refused.text
+    assert files() == kept and len(kept) == len(before) + 2

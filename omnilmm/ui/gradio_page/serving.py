@@ -14,8 +14,8 @@ from typing import Any
 
 from omnilmm.catalog import ROOT
 from omnilmm.images.limits import limits
-from omnilmm.ui.gradio_page.leftovers import own_folder
 from omnilmm.ui.gradio_page.routes import Gate, Servable, own_routes
+from omnilmm.ui.leftovers import own_folder
 from omnilmm.ui.network import HOST, ICON, POLICY, find_port
 
 STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
