@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 OPTIONS: dict[str, tuple[type[int] | type[float], str]] = {
     "max_new_tokens": (int, "length limit"),
     "repetition_penalty": (float, "above 1: repeat less"),
-    "temperature": (float, "sampling: 0 = always the likeliest word, higher is more varied"),
+    "temperature": (float, "sampling: 0 = always the most likely token, higher is more varied"),
     "top_p": (float, "sampling: share of probability to draw from"),
     "top_k": (int, "sampling: tokens to draw from"),
     "seed": (int, "sampling: same seed, same answer"),

@@ -65,7 +65,7 @@ SMALL_TOWER = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers":
 
 @dataclass(frozen=True)
 class Row:
-    """What one model in one number type took."""
+    """What one model in one dtype took."""
 
     model: str
     dtype: str
@@ -96,7 +96,7 @@ def _figure(number: float | None) -> str:
 
 
 HEAD = (
-    "| model | number type | build s | weights GiB | peak GiB | prompt tokens | first token s | tokens/s |\n"
+    "| model | dtype | build s | weights GiB | peak GiB | prompt tokens | first token s | tokens/s |\n"
     "|---|---|---|---|---|---|---|---|"
 )
 
@@ -162,7 +162,7 @@ def measure(name: str, dtype: str, device: str, tiny: bool) -> Row:
     build_s = time.perf_counter() - began
     processor = processor_of(config)
     model.get_output_embeddings().register_forward_hook(never_ending(processor.stop_ids, device))
-    choices = Choice(device, "as asked"), Choice(dtype, "as asked")
+    choices = Choice(device, "as requested"), Choice(dtype, "as requested")
     engine = LocalEngine(model, processor, cards()[name], *choices, feature_bytes=0)  # every answer looks
     last, peak = _answer(engine, device)
     return Row(

@@ -44,7 +44,7 @@ def engine_for(name: str, device: str, dtype: str, tiny: bool) -> LocalEngine:
         config = published_config(name, tiny)
         model = build(config, dtype, device)
         model = model.float() if dtype == "fp32" else model
-        choices = Choice(device, "as asked"), Choice(dtype, "as asked")
+        choices = Choice(device, "as requested"), Choice(dtype, "as requested")
         engine = LocalEngine(model, processor_of(config), cards()[name], *choices)
     model.get_output_embeddings().register_forward_hook(never_ending(engine.processor.stop_ids, device))
     return engine

@@ -102,9 +102,9 @@ class ModelCard(_Strict):
         revision: commit, tag or branch of the hub to fetch; None for the newest.
         family: which architecture and template; "library" for those that transformers has itself.
         parameters: their number; None for a folder, until it is loaded.
-        stored: number type of the files.
+        stored: dtype of the files.
         download_gib: size of the files.
-        memory_gib: what it takes with a long conversation about a large picture, per number type it can be loaded in.
+        memory_gib: what it takes with a long conversation about a large picture, per dtype it can be loaded in.
         decoder: what answers are computed with; None if that is not known.
         quality: a published figure; None where there is none that compares.
         succeeds: name of the model that this one was made from or improves on, as its makers say: without a figure of
@@ -176,7 +176,7 @@ def find(model: str) -> ModelCard:
 
     Raises:
         ModelNotFoundError: With the nearest names.
-        CheckpointError: A file, or a folder that is no checkpoint that can run here.
+        CheckpointError: A file, or a folder that is not a checkpoint that can run here.
     """
     for card in cards().values():
         if model.lower() in (card.name.lower(), card.source.lower()):
@@ -266,7 +266,7 @@ def _card_of_folder(given: Path, folder: Path) -> ModelCard:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         check_files(str(given), (file.name for file in folder.iterdir()))
-        raise CheckpointError(f"{given} is no checkpoint: it has no config.json.") from None
+        raise CheckpointError(f"{given} is not a checkpoint: it has no config.json.") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
     folder = folder.resolve()

@@ -7,7 +7,7 @@
     ├── ModelNotFoundError  no model of that name, id or folder
     ├── CheckpointError     the folder is there, but its files do not fit together
     ├── SwitchError         another model cannot be chosen now
-    ├── HardwareError       the device or number type asked for is not available here
+    ├── HardwareError       the device or dtype asked for is not available here
     ├── MissingPackageError an optional package is not installed
     └── ContextLengthError  the question and its pictures alone are longer than the model's context
 
@@ -101,7 +101,7 @@ class SwitchError(OmniLMMError):
 
 
 class HardwareError(OmniLMMError):
-    """The device or number type asked for is not available here."""
+    """The device or dtype asked for is not available here."""
 
 
 class MissingPackageError(OmniLMMError):

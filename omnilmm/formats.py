@@ -68,7 +68,7 @@ def indexed(index: Path) -> list[str]:
     try:
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is no index of weights: {error}. Fetch it again.") from error
+        raise CheckpointError(f"{index} is not an index of weights: {error}. Fetch it again.") from error
 
 
 def check_files(name: str, files: Iterable[str]) -> None:

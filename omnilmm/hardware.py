@@ -15,9 +15,9 @@ from importlib.util import find_spec
 
 from omnilmm.errors import HardwareError, way_out
 
-DEVICES = "auto, cpu, cuda, cuda:N, mps or balanced (spread over all CUDA GPUs and the CPU)"
+DEVICES = "auto, cpu, cuda, cuda:N, mps or balanced (split over all CUDA GPUs, the rest offloaded to CPU)"
 BALANCED = "balanced"
-AS_ASKED = "as asked"  # the reason of what a user chose
+AS_ASKED = "as requested"  # the reason of what a user chose
 # What weights are kept and computed in, and torch's name for it.
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 # What weights are kept in only; see `compute_dtype`.
@@ -93,7 +93,7 @@ def resolve_device(requested: str = "auto") -> Choice:
         return Choice("cpu", "no CUDA GPU and no Metal here")
     if requested == BALANCED and cuda_count:
         gpus = "the CUDA GPU" if cuda_count == 1 else f"{cuda_count} CUDA GPUs"
-        return Choice(BALANCED, f"as asked: spread over {gpus} and the CPU")
+        return Choice(BALANCED, f"as requested: split over {gpus} and the CPU")
     if requested in here or (requested == "cuda" and cuda_count):
         return Choice(requested, AS_ASKED)
     kind, _, index = requested.partition(":")
@@ -109,19 +109,19 @@ def resolve_device(requested: str = "auto") -> Choice:
 def resolve_dtype(
     requested: str = "auto", device: str = "cpu", stored: str = "bf16", parameters: int | None = None
 ) -> Choice:
-    """The number type of the weights.
+    """The dtype of the weights.
 
     Args:
         requested: "auto", a key of `DTYPES` or one of `QUANTISED`.
         device: as from `resolve_device`.
-        stored: number type of the checkpoint's files. A quantised one is loaded as it is.
+        stored: dtype of the checkpoint's files. A quantised one is loaded as it is.
         parameters: of the model, None where they are not known: it counts as a large one.
 
     Raises:
         HardwareError: The device cannot compute with it, or the checkpoint cannot be loaded in it.
     """
     if requested not in ("auto", *DTYPES, *QUANTISED):
-        raise HardwareError(f"Unknown number type {requested!r}: expected {DTYPE_CHOICES}.")
+        raise HardwareError(f"Unknown dtype {requested!r}: expected {DTYPE_CHOICES}.")
     if stored in QUANTISED and requested not in ("auto", stored):
         raise HardwareError(
             f"This checkpoint is quantised: its files are {stored} and cannot be loaded in {requested}. Use "
@@ -135,7 +135,7 @@ def resolve_dtype(
 
 
 def possible_dtypes(device: str = "auto") -> list[str]:
-    """The number types that can be asked for on a device, given as for `resolve_device`; none if there is no such."""
+    """The dtypes that can be asked for on a device, given as for `resolve_device`; none if there is no such."""
     try:
         found = resolve_device(device).value
     except HardwareError:
@@ -179,9 +179,9 @@ def _best_dtype(device: str, parameters: int | None = None) -> Choice:
         has_bf16 = (major, minor) >= BF16_CAPABILITY
         return Choice("bf16", why) if has_bf16 else Choice("fp16", f"{why}, below 8.0")
     if kind == "mps":
-        return Choice("fp16", "the safe type on Metal")
+        return Choice("fp16", "the safe dtype on Metal")
     if _has_amx() and (parameters is None or parameters >= LARGE):
-        return Choice("bf16", "this CPU has units for it (AMX), with which a large model is faster")
+        return Choice("bf16", "this CPU has bf16 matrix units (AMX), which make a large model faster")
     return Choice("fp32", "exact, and works on every CPU")
 
 

@@ -53,7 +53,7 @@ def test_auto_takes_the_best_and_says_why(machine: pytest.MonkeyPatch) -> None:
 def test_a_wish_that_can_be_met_is_met(machine: pytest.MonkeyPatch, requested: str) -> None:
     with_cuda(machine, count=2)
     with_metal(machine)
-    assert resolve_device(requested) == Choice(requested, "as asked")
+    assert resolve_device(requested) == Choice(requested, "as requested")
 
 
 @pytest.mark.parametrize("requested", ["cuda", "cuda:0", "cuda:7", "mps"])
@@ -80,9 +80,9 @@ def test_a_model_may_be_spread_over_gpus_and_the_cpu(machine: pytest.MonkeyPatch
     with pytest.raises(HardwareError, match="which needs a CUDA GPU: available are cpu, mps"):
         resolve_device("balanced")
     with_cuda(machine, count=1)
-    assert str(resolve_device("balanced")) == "balanced (as asked: spread over the CUDA GPU and the CPU)"
+    assert str(resolve_device("balanced")) == "balanced (as requested: split over the CUDA GPU and the CPU)"
     with_cuda(machine, count=3)
-    assert str(resolve_device("balanced")) == "balanced (as asked: spread over 3 CUDA GPUs and the CPU)"
+    assert str(resolve_device("balanced")) == "balanced (as requested: split over 3 CUDA GPUs and the CPU)"
     with pytest.raises(HardwareError, match="Unknown device 'balanced:1'"):
         resolve_device("balanced:1")
 
@@ -112,14 +112,14 @@ def test_of_several_gpus_the_weakest_decides(machine: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("requested", [*DTYPES, *QUANTISED])
 def test_a_number_type_asked_for_is_taken(requested: str) -> None:
-    assert resolve_dtype(requested, "cpu") == Choice(requested, "as asked")
+    assert resolve_dtype(requested, "cpu") == Choice(requested, "as requested")
     assert isinstance(getattr(torch, DTYPES[compute_dtype(requested, "cpu")]), torch.dtype)
 
 
 @pytest.mark.parametrize("stored", QUANTISED)
 def test_a_quantised_checkpoint_stays_quantised(stored: str) -> None:
     assert resolve_dtype("auto", "cpu", stored) == Choice(stored, "the checkpoint is quantised")
-    assert resolve_dtype(stored, "mps", stored) == Choice(stored, "as asked")
+    assert resolve_dtype(stored, "mps", stored) == Choice(stored, "as requested")
     for requested in {*DTYPES, *QUANTISED} - {stored}:
         with pytest.raises(
             HardwareError, match=f"quantised: its files are {stored} and cannot be loaded in {requested}. Use"
@@ -131,7 +131,7 @@ def test_bf16_on_metal_is_tried(machine: pytest.MonkeyPatch) -> None:
     with pytest.raises(HardwareError, match=r"not supported on Metal .*small matrices failed.*--dtype fp16"):
         resolve_dtype("bf16", "mps")
     machine.setattr(hardware, "_multiplies", lambda dtype, device: (dtype, device) == ("bfloat16", "mps"))
-    assert resolve_dtype("bf16", "mps") == Choice("bf16", "as asked")
+    assert resolve_dtype("bf16", "mps") == Choice("bf16", "as requested")
     assert resolve_dtype("auto", "mps").value == "fp16"
 
 

@@ -49,7 +49,7 @@ def test_a_model_of_which_nothing_was_fetched_is_asked_for_by_name(tmp_path: Pat
     with pytest.raises(CheckpointError, match=r"nothing has been fetched into it: give its name, --model a/one\.$"):
         find(str(tmp_path / "models--a--one"))
     (tmp_path / "plain").mkdir()
-    with pytest.raises(CheckpointError, match=r"plain is no checkpoint: it has no config\.json"):
+    with pytest.raises(CheckpointError, match=r"plain is not a checkpoint: it has no config\.json"):
         find(str(tmp_path / "plain"))
 
 

@@ -33,8 +33,8 @@ class ModelRequest:
 
     Attributes:
         model: name in `configs/`, hub id, or folder.
-        dtype: "auto" or a number type.
-        fits: the number type in which it is offered here, for where "auto" alone would not fit.
+        dtype: "auto" or a dtype.
+        fits: the dtype in which it is offered here, for where "auto" alone would not fit.
         substitute: on a Space, the built-in model may take its place if it does not fit.
     """
 

@@ -35,7 +35,7 @@ def check(engine: LocalEngine, picture: Picture, question: str = QUESTION) -> It
     if is_counted and engine.card.parameters not in (None, parameters):
         raise CheckpointError(f"Expected {engine.card.parameters:,} parameters, as its card says; got {parameters:,}.")
     yield "device", str(engine.device)
-    yield "number type", str(engine.dtype)
+    yield "dtype", str(engine.dtype)
     yield "memory", f"{(engine.memory_bytes or 0) / 2**20:,.0f} MiB for the weights"
     conversation = Conversation().with_message("user", picture, question)
     options = options_for(engine.card, "sampling", seed=0, max_new_tokens=min(LONGEST_ANSWER, engine.card.context // 2))
@@ -45,7 +45,7 @@ def check(engine: LocalEngine, picture: Picture, question: str = QUESTION) -> It
     yield "question", question
     yield "answer", finished.text
     if not finished.text.strip():
-        raise CheckpointError("The model gave no words: its weights or its number type are not right.")
+        raise CheckpointError("The model gave no words: its weights or its dtype are not right.")
 
 
 def count_parameters(model: Any) -> int:

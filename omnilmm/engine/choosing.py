@@ -25,9 +25,9 @@ class ListedModel:
 
     Attributes:
         card: the model.
-        fits: the number type in which it would be loaded, None if it fits in none or if its size is not known.
+        fits: the dtype in which it would be loaded, None if it fits in none or if its size is not known.
         is_here: its files are on this disk.
-        tokens_per_s: of an answer in that number type, about; None if that is not known.
+        tokens_per_s: of an answer in that dtype, about; None if that is not known.
     """
 
     card: ModelCard
@@ -95,7 +95,7 @@ def best(models: Sequence[ListedModel]) -> ListedModel | None:
 
 
 def _fitting(card: ModelCard, device: str, free_gib: float) -> str | None:
-    """What "auto" takes, if it fits; else the most exact smaller number type that does and is possible here."""
+    """What "auto" takes, if it fits; else the most exact smaller dtype that does and is possible here."""
     possible = [found for kind in ("auto", *PREFERENCE) if (found := _resolved(kind, device, card))]
     return next((kind for kind in possible if card.memory_gib.get(cast(Dtype, kind), math.inf) <= free_gib), None)
 

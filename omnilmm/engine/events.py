@@ -144,7 +144,7 @@ class Engine(Protocol):
 
     @property
     def dtype(self) -> Choice:
-        """With which number type, and why."""
+        """With which dtype, and why."""
 
     @property
     def memory_bytes(self) -> int | None:

@@ -1,6 +1,6 @@
 """From the name of a model to an engine that answers with it, in two steps.
 
-prepare: name -> card -> device, number type -> files (fetched where they are missing) -> processor -> do they fit
+prepare: name -> card -> device, dtype -> files (fetched where they are missing) -> processor -> do they fit
 load:    weights -> engine
 
 All that can be known without the weights in memory is found out by the first step, so that a model that answers needs
@@ -42,7 +42,7 @@ class Prepared:
     Attributes:
         card: of the model.
         folder: where its files are.
-        device, dtype: where and in which number type it will be, and why.
+        device, dtype: where and in which dtype it will be, and why.
         caps: bytes per device, where that is limited.
         config, processor: of the checkpoint.
         freed_bytes: that were not free when it was prepared, and will be when it is loaded.
@@ -122,14 +122,14 @@ def prepare(
         hub: where to fetch from.
         offline: touch no network.
         max_memory: with "balanced", caps like "0=10GiB,1=10GiB,cpu=20GiB".
-        feature_cache_mib: for what was seen in pictures, so that each is looked at once; 0 keeps nothing.
-        prefix_cache_mib: for conversations between their turns, so that each is read once; 0 keeps nothing.
+        feature_cache_mib: for image features, so that each picture is encoded once; 0 caches nothing.
+        prefix_cache_mib: for KV caches of conversations, which follow-ups reuse; 0 caches nothing.
         report: told bytes on this disk and bytes in all while something is fetched.
         freed_bytes: of memory that another model takes now and that will be free when this one is loaded.
 
     Raises:
         ModelNotFoundError: No such model, or no such revision.
-        HardwareError: No such device, a number type that it cannot compute with, or too little memory.
+        HardwareError: No such device, a dtype that it cannot compute with, or too little memory.
         CheckpointError: Files that cannot be fetched, are missing, damaged or do not fit together.
         OptionsError: `max_memory` that cannot be read.
     """
@@ -319,7 +319,7 @@ def _load(prepared: Prepared, dtype: Choice) -> Any:
 
 
 def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_bytes: int = 0) -> tuple[Choice, str]:
-    """The number type, or bf16 where "auto" chose fp32 and only bf16 fits; and a warning where it is tight, else "".
+    """The dtype, or bf16 where "auto" chose fp32 and only bf16 fits; and a warning where it is tight, else "".
 
     Raises:
         HardwareError: It does not fit; the message says what does.
@@ -331,7 +331,7 @@ def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_
     except HardwareError:
         if dtype.value != "fp32" or dtype.reason == AS_ASKED:
             raise
-        dtype = Choice("bf16", "fp32 does not fit into the memory")
+        dtype = Choice("bf16", "fp32 does not fit in memory")
         warning = check_fit(card, config, device, dtype, freed_bytes=freed_bytes)
     return dtype, warning or ""
 

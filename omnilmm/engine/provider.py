@@ -43,7 +43,7 @@ FINISH_S = 20.0  # so long answers of the old model may go on; then they are cut
 NEWS_S = 60.0  # so long everybody is told that another model answers now
 LEAVE_S = 30.0  # so long those that were cut off may take to leave; then the old model stays
 STOP_S = 15.0  # a connection that hangs is given up within 10
-CANCELLED = SwitchError("The download was stopped; the next attempt goes on with it.")
+CANCELLED = SwitchError("The download was cancelled; the next attempt resumes it.")
 PENDING = Choice("…", "still loading")
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class ModelProvider:
 
     @property
     def dtype(self) -> Choice:
-        """With which number type, and why."""
+        """With which dtype, and why."""
         engine = self._engine
         return engine.dtype if engine is not None else PENDING
 
@@ -162,19 +162,19 @@ class ModelProvider:
 
         Args:
             model: one of `names`, whatever a visitor's browser may have sent.
-            dtype: "auto" or a number type, likewise.
+            dtype: "auto" or a dtype, likewise.
             fits: see `ModelRequest`.
 
         Returns:
             Whether a change has begun; not where that model answers, or is on its way, already.
 
         Raises:
-            SwitchError: No such model or number type, or another change is under way; nothing has changed.
+            SwitchError: No such model or dtype, or another change is under way; nothing has changed.
         """
         if not isinstance(model, str) or model not in self.names:
             raise SwitchError(f"There is no model {reprlib.repr(model)} to choose here.")
         if not isinstance(dtype, str) or dtype not in ("auto", *DTYPES, *QUANTISED):
-            raise SwitchError(f"Unknown number type {reprlib.repr(dtype)}: expected {DTYPE_CHOICES}.")
+            raise SwitchError(f"Unknown dtype {reprlib.repr(dtype)}: expected {DTYPE_CHOICES}.")
         return self._start(ModelRequest(model, dtype, fits), find(model))
 
     def _start(self, request: ModelRequest, card: ModelCard) -> bool:

@@ -28,7 +28,7 @@ def check_runs(name: str, folder: Path) -> None:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}. Fetch it again.") from error
     if not isinstance(config, dict):
-        raise CheckpointError(f"{path} is no JSON object. Fetch it again.")
+        raise CheckpointError(f"{path} is not a JSON object. Fetch it again.")
     check_config(name, config)
     family_of(config, name)
     check_takes_pictures(name, config)

@@ -2,7 +2,7 @@
 
 Every token of an answer takes reading all weights of the decoder once, so memory sets the pace:
 
-    seconds per token = bytes of the decoder in its number type / (bandwidth · share) + layers · overhead
+    seconds per token = bytes of the decoder in its dtype / (bandwidth · share) + layers · overhead
 
 The bandwidth is measured in every process, in a fraction of a second. Which share of it is reached, and what
 a layer costs beside it, is in `PACES`: for one answer at a time, through transformers, as this program computes.

@@ -67,14 +67,14 @@ class Limits:
     def too_slow(self, pixels: int = 0) -> str:
         """What is said of a picture that takes more time."""
         return (
-            f"Decoding this picture takes longer than {self.cpu_seconds(pixels):.3g} seconds. Save it anew as JPEG or "
+            f"Decoding this picture takes longer than {self.cpu_seconds(pixels):.3g} seconds. Save it again as JPEG or "
             f"PNG and try again; {way_out('limit', f'{PREFIX}SECONDS', f'{self.seconds:g}')}."
         )
 
     def too_much_memory(self, pixels: int = 0) -> str:
         """What is said of a picture that takes more memory."""
         return (
-            f"Decoding this picture takes more than {self.memory_bytes(pixels) >> 20} MB of memory. Save it anew as "
+            f"Decoding this picture takes more than {self.memory_bytes(pixels) >> 20} MB of memory. Save it again as "
             f"JPEG or PNG and try again; {way_out('limit', f'{PREFIX}MEMORY_MB', str(self.memory_mb))}."
         )
 

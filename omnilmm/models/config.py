@@ -77,13 +77,13 @@ SLICING_KEYS = ("max_slice_nums", "scale_resolution", "patch_size")
 
 
 def _without_leftovers(dtype: Any, keys: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The number type and the other keys of a `config.json`, without what training programs leave in it.
+    """The dtype and the other keys of a `config.json`, without what training programs leave in it.
 
-    "auto" is no number type and "torch.bfloat16" is bfloat16; flash attention is a setting of the machine where it was
+    "auto" is no dtype and "torch.bfloat16" is bfloat16; flash attention is a setting of the machine where it was
     trained, and these models have none.
 
     Raises:
-        CheckpointError: The number type is none of torch.
+        CheckpointError: The dtype is none of torch.
     """
     kept = {key: value for key, value in keys.items() if (key, value) != ("dtype", "auto")}
     for key in ("attn_implementation", "_attn_implementation"):

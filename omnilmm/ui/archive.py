@@ -65,7 +65,7 @@ def read_conversation(data: str | bytes) -> Conversation:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"This is no exported conversation: {place}: {first['msg']}.") from error
+        raise InputError(f"This is not an exported conversation: {place}: {first['msg']}.") from error
     if document.format != EXPORT_FORMAT:
         raise InputError(f"This file says format {document.format[:40]!r}; expected {EXPORT_FORMAT!r}.")
     messages: list[Message] = []
@@ -106,7 +106,7 @@ def _parsed(data: str | bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"This is no exported conversation: it cannot be read as JSON ({error}).") from error
+        raise InputError(f"This is not an exported conversation: it cannot be read as JSON ({error}).") from error
 
 
 def _part(part: _TextPart | _ImagePart, number: int) -> Part:

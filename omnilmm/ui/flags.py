@@ -64,7 +64,7 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
         type=_mib,
         default=FEATURE_CACHE_MIB,
         metavar="MIB",
-        help="memory for what was seen in pictures, so that each is looked at once (default: %(default)s)",
+        help="memory for image features, so that each picture is encoded once (default: %(default)s)",
     )
     flags.add_argument(
         "--prefix-cache",
@@ -72,7 +72,7 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
         type=_mib,
         default=PREFIX_CACHE_MIB,
         metavar="MIB",
-        help="memory for conversations, so that a next question is answered at once (default: %(default)s)",
+        help="memory for KV caches of conversations, which follow-ups reuse (default: %(default)s)",
     )
 
 

@@ -58,7 +58,7 @@ def _row(model: ListedModel) -> tuple[str, ...]:
 
 
 def memory(card: ModelCard) -> str:
-    """What it takes in each number type, those that take the same together."""
+    """What it takes in each dtype, those that take the same together."""
     by_size: dict[float, list[str]] = {}
     for dtype, gib in card.memory_gib.items():
         by_size.setdefault(gib, []).append(dtype)

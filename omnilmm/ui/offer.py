@@ -1,4 +1,4 @@
-"""The models and number types that visitors can choose from, as both pages offer them."""
+"""The models and dtypes that visitors can choose from, as both pages offer them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Offer:
     Args:
         listed: gives all models with what is known about this machine; is told how many bytes the model of now takes,
             which would be free.
-        dtypes: gives the number types that are possible here.
+        dtypes: gives the dtypes that are possible here.
         can_be_here: whether a model is on this disk, or can be fetched as far as is known.
     """
 
@@ -67,7 +67,7 @@ class Offer:
         return found if is_offered else None
 
     def fits(self, provider: ModelProvider, model: object) -> str | None:
-        """The number type in which a model is offered."""
+        """The dtype in which a model is offered."""
         return next((entry.fits for entry in self.models(provider) if entry.card.name == model), None)
 
 

@@ -127,7 +127,7 @@ class Texts(BaseModel):
     switch: str
     changes: dict[Stage, str]
     cancel_change: str
-    number_type: str
+    dtype: str
     automatic: str
     switched_off: str
     best_model: str

@@ -26,7 +26,7 @@ def picture() -> Picture:
 def test_the_built_in_model_passes_in_every_number_type(picture: Picture, dtype: str) -> None:
     found = dict(check(load_engine(dtype=dtype), picture, "What colour is the circle?"))
     assert found["answer"] == "The circle is red."
-    assert found["parameters"] == f"{find('built-in').parameters:,}" and found["number type"].startswith(dtype)
+    assert found["parameters"] == f"{find('built-in').parameters:,}" and found["dtype"].startswith(dtype)
     assert set(found) >= {"model", "device", "memory", "first word after", "speed", "question"}
 
 

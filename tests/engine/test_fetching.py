@@ -172,7 +172,7 @@ def test_shards_are_fetched_without_an_index(hub: LocalHub, repository: Path) ->
     pickles = {"pytorch_model-1-of-1.bin": content(1_000, 6)}
     hub.files = {name: hub.files[name] for name in ("config.json", *PARTS)} | pickles
     hub.cut_at = {PARTS[1]: 1_000}
-    with pytest.raises(CheckpointError, match=r"broke off in model-2-of-2\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"was interrupted in model-2-of-2\.safetensors"):
         fetched()
     assert cached(SOURCE) is None, "one of two is not all"
     hub.cut_at = {}
@@ -256,8 +256,8 @@ def test_the_environment_is_read_by_a_program_too(hub: LocalHub, tmp_path: Path)
 
 def test_a_download_that_broke_off_goes_on_where_it_stopped(hub: LocalHub, repository: Path) -> None:
     message = break_off(hub)
-    assert "broke off in model-1-of-2.safetensors" in message
-    assert "try again, it goes on where it stopped" in message
+    assert "was interrupted in model-1-of-2.safetensors" in message
+    assert "try again, it resumes where it stopped" in message
     partial = partial_of(hub, repository)
     assert partial.stat().st_size == 123_456
     folder = fetched()
@@ -271,7 +271,7 @@ def test_weights_come_last(hub: LocalHub) -> None:
     """So that a checkpoint whose weights are all there is whole."""
     break_off(hub, **{"tokenizer.json": 10})
     hub.cut_at = {"tokenizer.json": 20}
-    with pytest.raises(CheckpointError, match=r"broke off in tokenizer\.json"):
+    with pytest.raises(CheckpointError, match=r"was interrupted in tokenizer\.json"):
         fetched()
     assert hub.asked.isdisjoint(PARTS)
 
@@ -488,7 +488,7 @@ def test_a_listed_file_that_is_gone(hub: LocalHub, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("absent", ["config.json", "weights"])
 def test_a_repository_that_is_no_checkpoint(hub: LocalHub, absent: str) -> None:
     hub.files = {"config.json": b"{}"} if absent == "weights" else {"model.safetensors": b"", "ggml.gguf": b""}
-    with pytest.raises(CheckpointError, match=f"owner/model is no checkpoint .* no {absent}") as error:
+    with pytest.raises(CheckpointError, match=f"owner/model is not a checkpoint .* no {absent}") as error:
         fetched()
     one_line(error)
     assert hub.requests == []

@@ -46,7 +46,7 @@ def test_a_folder_with_dots_and_spaces_loads(folder: Path) -> None:
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_weights_come_in_the_number_type_asked_for(dtype: str) -> None:
     engine = load_engine(dtype=dtype)
-    assert str(engine.dtype) == f"{dtype} (as asked)"
+    assert str(engine.dtype) == f"{dtype} (as requested)"
     assert {str(parameter.dtype) for parameter in engine.model.parameters()} == {
         {"bf16": "torch.bfloat16", "fp16": "torch.float16"}[dtype]
     }
@@ -106,7 +106,7 @@ def test_a_device_that_is_not_here_is_said_before_anything_is_loaded() -> None:
 
 def test_auto_falls_back_to_bf16_where_only_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda _: 15_000_000)  # 22 MB in fp32, 11 MB in bf16
-    assert str(load_engine().dtype) == "bf16 (fp32 does not fit into the memory)"
+    assert str(load_engine().dtype) == "bf16 (fp32 does not fit in memory)"
     with pytest.raises(HardwareError, match=r"in fp32 needs .* are free on cpu: try "):
         load_engine(dtype="fp32")
 
@@ -209,7 +209,7 @@ def test_a_hub_id_outside_the_catalog_is_measured_by_its_config_before_it_is_fet
             prepare(hub.source, dtype="fp32")
         assert hub.asked == {"config.json"}
         monkeypatch.setattr(memory, "free_memory", lambda _: 15_000_000)
-        assert str(prepare(hub.source).dtype) == "bf16 (fp32 does not fit into the memory)"
+        assert str(prepare(hub.source).dtype) == "bf16 (fp32 does not fit in memory)"
         assert "model.safetensors" in hub.asked
 
 

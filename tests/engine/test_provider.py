@@ -333,9 +333,9 @@ def test_where_answers_do_not_end_the_old_model_stays(monkeypatch: pytest.Monkey
         ("/etc", "auto", "There is no model '/etc' to choose here"),
         ("somebody/model", "auto", "There is no model"),
         ("x" * 10_000, "auto", "There is no model"),
-        (OTHER, "fp64", "Unknown number type 'fp64': expected auto, bf16"),
-        (OTHER, ["bf16"], "Unknown number type"),
-        (OTHER, None, "Unknown number type"),
+        (OTHER, "fp64", "Unknown dtype 'fp64': expected auto, bf16"),
+        (OTHER, ["bf16"], "Unknown dtype"),
+        (OTHER, None, "Unknown dtype"),
     ],
 )
 def test_a_wish_that_makes_no_sense_changes_nothing(model: object, dtype: object, says: str) -> None:
@@ -362,7 +362,7 @@ def test_a_second_wish_waits_for_its_turn_and_the_same_one_is_one() -> None:
         provider.switch(OTHER, "int8")
     gates[OTHER].open.set()
     assert ended(provider) == "done" and len(gates[OTHER].wishes) == 1
-    assert provider.switch(OTHER, "int8"), "the same model in another number type is another wish"
+    assert provider.switch(OTHER, "int8"), "the same model in another dtype is another wish"
     assert ended(provider) == "done" and provider.requested == ModelRequest(OTHER, "int8")
 
 

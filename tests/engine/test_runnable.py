@@ -110,7 +110,7 @@ def test_files_of_other_programs_are_named_before_anything_is_fetched(hub: Local
 
 def test_a_config_that_is_none_is_said_before_the_weights(hub: LocalHub) -> None:
     hub.files = WEIGHTS | {"config.json": b"[1]"}
-    assert "is no JSON object" in refusal(SOURCE)
+    assert "is not a JSON object" in refusal(SOURCE)
     assert hub.asked == {"config.json"}
 
 

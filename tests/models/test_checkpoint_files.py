@@ -196,7 +196,7 @@ def test_a_folder_without_weights_says_what_was_expected(tmp_path: Path) -> None
 
 def test_an_index_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text("[]")
-    with pytest.raises(CheckpointError, match=r"index\.json is no index of weights"):
+    with pytest.raises(CheckpointError, match=r"index\.json is not an index of weights"):
         weight_files(tmp_path)
 
 

@@ -120,7 +120,7 @@ def test_a_published_key_that_we_do_not_know_is_kept(number_or_string: float | s
 
 @pytest.mark.parametrize("version", ["2.0", "2.6", "omnilmm"])
 @pytest.mark.parametrize(
-    ("leftover", "number_type"),
+    ("leftover", "dtype"),
     [
         ({"torch_dtype": "auto"}, None),
         ({"dtype": "auto"}, None),
@@ -131,7 +131,7 @@ def test_a_published_key_that_we_do_not_know_is_kept(number_or_string: float | s
     ],
 )
 def test_what_training_programs_leave_in_config_json_does_no_harm(
-    tmp_path: Path, version: str, leftover: dict[str, Any], number_type: torch.dtype | None
+    tmp_path: Path, version: str, leftover: dict[str, Any], dtype: torch.dtype | None
 ) -> None:
     path = save_tiny(tmp_path, version) / "config.json"
     keys = json.loads(path.read_text())
@@ -139,9 +139,9 @@ def test_what_training_programs_leave_in_config_json_does_no_harm(
     vision = keys["vision_config"] | leftover.get("vision_config", {})
     path.write_text(json.dumps(keys | leftover | {"vision_config": vision}))
     config = AutoConfig.from_pretrained(tmp_path)
-    assert config.dtype == number_type and config._attn_implementation is None
+    assert config.dtype == dtype and config._attn_implementation is None
     model = AutoModelForImageTextToText.from_pretrained(tmp_path, trust_remote_code=False)
-    assert model.dtype == (number_type or torch.float32)
+    assert model.dtype == (dtype or torch.float32)
     assert model.config._attn_implementation == "sdpa"
 
 

@@ -224,7 +224,7 @@ def test_a_change_that_fails_or_is_cancelled_leaves_everything_as_it_was(
     temperature = visitor.page.locator("#temperature input[type=number]")
     temperature.fill("0.3")
     choose(visitor, OTHER)
-    failed = f"{model} could not be used: 16.0 GiB are needed, 8.0 GiB are free. Built-in model goes on answering."
+    failed = f"{model} could not be used: 16.0 GiB are needed, 8.0 GiB are free. Built-in model keeps answering."
     expect(header(visitor)).to_contain_text(failed)
     gate.refusal, gate.breaks = None, [HardwareError("The device caught fire.")]
     choose(visitor, OTHER)
@@ -301,13 +301,13 @@ def test_a_model_of_the_hub_takes_over_in_the_number_type_that_was_chosen(
             monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
             choose(visitor, OTHER, "bf16")
             expect(header(visitor)).to_contain_text("cannot be fetched from the mirror")
-            expect(header(visitor)).to_contain_text("Built-in model goes on answering.")
+            expect(header(visitor)).to_contain_text("Built-in model keeps answering.")
             visitor.sample("circle")
             assert visitor.answered() == CIRCLE.answer
             monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
             choose(visitor, OTHER, "bf16")
             expect(header(visitor)).to_contain_text(f"Now {find(OTHER).title} answers.")
-            expect(header(visitor)).to_contain_text("bf16 (as asked)")
+            expect(header(visitor)).to_contain_text("bf16 (as requested)")
             visitor.page.locator("#regenerate").click()
             visitor.until(lambda: visitor.is_idle and visitor.answer == CIRCLE.answer)
 

@@ -160,7 +160,7 @@ def test_a_change_that_fails_or_is_cancelled_leaves_everything_as_it_was(
     gate.refusal = HardwareError("16.0 GiB are needed, 8.0 GiB are free.")
     person = visit()
     choose(person, OTHER)
-    failed = f"{model} could not be used: 16.0 GiB are needed, 8.0 GiB are free. Built-in model goes on answering."
+    failed = f"{model} could not be used: 16.0 GiB are needed, 8.0 GiB are free. Built-in model keeps answering."
     expect(header(person)).to_contain_text(failed)
     gate.refusal, gate.breaks = None, [HardwareError("The device caught fire.")]
     choose(person, OTHER)
@@ -205,7 +205,7 @@ def test_a_model_of_the_hub_takes_over(
         monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
         choose(person, OTHER)
         expect(header(person)).to_contain_text("cannot be fetched from the mirror")
-        expect(header(person)).to_contain_text("Built-in model goes on answering.")
+        expect(header(person)).to_contain_text("Built-in model keeps answering.")
         person.sample("circle")
         assert person.answered() == CIRCLE.answer
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)

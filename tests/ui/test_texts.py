@@ -38,8 +38,8 @@ def test_the_model_line_says_what_it_really_takes() -> None:
 
 def test_a_quantised_model_says_what_that_costs() -> None:
     engine = ScriptedEngine()
-    engine.dtype, engine.memory_bytes = Choice("int4", "as asked"), 7 * 2**20
-    assert "int4 (as asked; saves memory, may be slower), 7 MiB of memory" in ENGLISH.model_line(engine)
+    engine.dtype, engine.memory_bytes = Choice("int4", "as requested"), 7 * 2**20
+    assert "int4 (as requested; saves memory, may be slower), 7 MiB of memory" in ENGLISH.model_line(engine)
 
 
 def test_licence_and_the_makers_statement_are_shown_with_every_model() -> None:
@@ -144,13 +144,13 @@ def test_the_way_out_of_an_error_is_what_its_door_has() -> None:
     """Flags in the terminal; on a page its choices, and models by their titles."""
     assert "try --dtype int8 (9.4 GiB) or --model minicpm-v-2 --dtype int4 or --device balanced. No" in str(SMALL)
     assert texts.texts_in("en").translate(SMALL) == (
-        "X in bf16 needs more than 17.1 GiB, 15.0 GiB are free on cpu: try the number type int8 (9.4 GiB) or the model "
-        "MiniCPM-V 2.0 with the number type int4 or the device balanced (whoever runs this page can choose it). "
+        "X in bf16 needs more than 17.1 GiB, 15.0 GiB are free on cpu: try the dtype int8 (9.4 GiB) or the model "
+        "MiniCPM-V 2.0 with the dtype int4 or the device balanced (whoever runs this page can choose it). "
         "Nothing was fetched."
     )
     assert texts.texts_in("zh").translate(SMALL) == (
-        "X 用 bf16 需要 17.1 GiB 以上，cpu 上可用 15.0 GiB：请尝试数值类型 int8 (9.4 GiB) 或 "
-        "模型 MiniCPM-V 2.0（数值类型 int4） 或 设备 balanced（由运行此页面的人选择）。没有下载任何内容。"
+        "X 用 bf16 需要 17.1 GiB 以上，cpu 上可用 15.0 GiB：请尝试数据类型 int8 (9.4 GiB) 或 "
+        "模型 MiniCPM-V 2.0（数据类型 int4） 或 设备 balanced（由运行此页面的人选择）。没有下载任何内容。"
     )
     for code in texts.CODES:
         assert set(texts.texts_in(code).ways_out) == set(FLAGS)

@@ -234,7 +234,7 @@ class _Readback:
             self.token = token.to("cpu", non_blocking=True)
             self.arrived = torch.cuda.Event()
             self.arrived.record(torch.cuda.current_stream(token.device))
-        elif token.device.type == "mps":  # not tested: no such machine was at hand
+        elif token.device.type == "mps":  # not tested: no Mac
             self.token = token.to("cpu", non_blocking=True)
             self.arrived = torch.mps.event.Event()
             self.arrived.record()

@@ -56,7 +56,7 @@ def fetch(
     Raises:
         ModelNotFoundError: The hub has no such repository, or it has no such revision.
         CheckpointError: No network, a licence to be accepted, a disk that is too small, a download that broke off, a
-            file whose checksum is wrong, a repository that is no checkpoint, or nothing whole on this disk offline.
+            file whose checksum is wrong, a repository that is not a checkpoint, or nothing whole on this disk offline.
     """
     from huggingface_hub import is_offline_mode
 

@@ -88,7 +88,9 @@ def require_checkpoint(source: str, names: Iterable[str]) -> None:
     lacking = [CONFIG, *parts] if parts or not names.isdisjoint(WEIGHTS) else ["weights"]
     absent = next((name for name in lacking if name not in names), "")
     if absent:
-        raise CheckpointError(f"{source} is no checkpoint that can be used here: it has no {absent} of transformers.")
+        raise CheckpointError(
+            f"{source} is not a checkpoint that can be used here: it has no {absent} of transformers."
+        )
 
 
 def require_space(title: str, needed: int, folder: Path, variable: str = "") -> None:

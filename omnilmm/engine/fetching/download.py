@@ -216,7 +216,7 @@ class Download:
             if failures == TRIES:
                 raise HubError(
                     f"The download of {self.title} from {named(self.endpoint)}{through(proxy_for(self.endpoint))} "
-                    f"broke off in {file.name} at "
+                    f"was interrupted in {file.name} at "
                     f"{gib(size_of(file.partial))} of {gib(file.size)} ({reason_of(cause)}): try again, it "
                     "goes on where it stopped."
                 ) from cause

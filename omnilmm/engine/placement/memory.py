@@ -59,7 +59,7 @@ class Need:
 
 
 def estimate(config: PreTrainedConfig, dtype: str, *, device: str = "cuda", context: int = TOKENS) -> Need:
-    """What a model takes in a number type.
+    """What a model takes in a dtype.
 
     Args:
         config: its configuration; a quantised checkpoint's says itself what is quantised.
@@ -179,7 +179,7 @@ def check_download(card: ModelCard, device: Choice, dtype: Choice, freed_bytes: 
 def _smaller_dtypes(
     card: ModelCard, model: PreTrainedModel, device: str, need: Need, free: int, context: int
 ) -> list[str]:
-    """The largest number type of this model that fits."""
+    """The largest dtype of this model that fits."""
     found = []
     for dtype in (*DTYPES, *QUANTISED):
         if not _can(dtype, device, card.stored):
@@ -200,7 +200,7 @@ def _over_all_devices(device: str, dtype: str, need: Need) -> list[str]:
 
 
 def _smaller_models(card: ModelCard, dtype: str, device: str, free: int) -> list[str]:
-    """The largest known model that fits, in this number type if possible."""
+    """The largest known model that fits, in this dtype if possible."""
     own_size = card.parameters or math.inf
     smaller = [c for c in cards().values() if c.name != card.name and (c.parameters or math.inf) < own_size]
     for others in ([c for c in reversed(smaller) if c.name != BUILT_IN], smaller):  # the built-in one is no substitute

@@ -23,7 +23,7 @@ from omnilmm.hardware import Choice, on_space, on_zero_gpu, prepare_environment
 if TYPE_CHECKING:
     from omnilmm.engine.loading import Prepared
 
-SMALLER = Choice("", "a larger number type does not fit into the memory")
+SMALLER = Choice("", "a larger dtype does not fit in memory")
 
 logger = logging.getLogger(__name__)
 

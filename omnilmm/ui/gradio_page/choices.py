@@ -69,7 +69,7 @@ class Choices:
         w, texts, request = self.context.widgets, visitor.session.texts, provider.requested
         shown = request.model if request else provider.card.name  # what was chosen last, also while it is on its way
         picker = w.choices(offer.models(provider), provider.card, shown, offer.better(provider), texts)
-        return picker | w.number_types(offer.dtypes(provider), request.dtype if request else "auto", texts)
+        return picker | w.dtypes(offer.dtypes(provider), request.dtype if request else "auto", texts)
 
     def settings(self, visitor: Visitor) -> Updates:
         """What depends on which model answers; the settings at its defaults, unless they are its own already."""

@@ -149,7 +149,7 @@ class Widgets:
             self.best = gr.Button(visible=False, size="sm", elem_id="best-model")
             self.best_reason = gr.HTML(visible=False, elem_id="best-reason")
             self.picker = self._add(gr.Dropdown, lambda texts: {"label": texts.model}, elem_id="picker")
-            localize: Localize = lambda texts: {"label": texts.number_type}  # noqa: E731
+            localize: Localize = lambda texts: {"label": texts.dtype}  # noqa: E731
             self.dtype = self._add(gr.Dropdown, localize, elem_id="dtype", filterable=False)
             self.switch = self._button("switch")
         with self._add(gr.Accordion, lambda texts: {"label": texts.about_model}, elem_id="about", open=False):
@@ -242,8 +242,8 @@ class Widgets:
             }
         return {self.picker: gr.update(choices=named, value=shown)} | offer
 
-    def number_types(self, dtypes: Sequence[str], wished: str, texts: Texts) -> dict[Any, Any]:
-        """In which number type it can be loaded."""
+    def dtypes(self, dtypes: Sequence[str], wished: str, texts: Texts) -> dict[Any, Any]:
+        """In which dtype it can be loaded."""
         named = [(texts.automatic if dtype == "auto" else dtype, dtype) for dtype in dict.fromkeys((*dtypes, wished))]
         return {self.dtype: gr.update(choices=named, value=wished)}
 

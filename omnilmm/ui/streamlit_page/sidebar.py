@@ -60,7 +60,7 @@ def _models(me: Visitor, engine: Engine) -> None:
     dtypes = [*dict.fromkeys((*offer.dtypes(provider), st.session_state[DTYPE]))]
     automatic = me.texts.automatic
     dtype = st.selectbox(
-        me.texts.number_type, dtypes, format_func=lambda dtype: automatic if dtype == "auto" else dtype, key=DTYPE
+        me.texts.dtype, dtypes, format_func=lambda dtype: automatic if dtype == "auto" else dtype, key=DTYPE
     )
     now = ModelRequest(current) if provider.requested is None else provider.requested
     is_same = provider.is_ready and (name, dtype) == (current, now.dtype)

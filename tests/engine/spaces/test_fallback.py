@@ -117,7 +117,7 @@ def test_what_is_offered_in_int8_is_loaded_in_int8(provider: ModelProvider, monk
     assert provider.change and provider.change.failure
     assert way_out("dtype", "int4") in provider.change.failure.message, "each page puts it into its own words"
     assert provider.switch(NAME, "auto", "int8") and ended(provider) == "done"
-    assert str(provider.dtype) == "int8 (a larger number type does not fit into the memory)"
+    assert str(provider.dtype) == "int8 (a larger dtype does not fit in memory)"
     assert answer(provider)
 
 
