@@ -276,7 +276,8 @@ def _run(args: argparse.Namespace) -> int:
     from omnilmm.engine.options import options_for
     from omnilmm.images.pixels import open_picture
     from omnilmm.ui.archive import read_conversation_file
-    from omnilmm.ui.terminal import DownloadBar, Terminal
+    from omnilmm.ui.download_bar import DownloadBar
+    from omnilmm.ui.terminal import Terminal
     from omnilmm.ui.texts import ENGLISH
 
     if args.list_models:

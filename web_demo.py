@@ -23,10 +23,12 @@ from omnilmm.catalog import find
 from omnilmm.engine.choosing import can_be_here, listed
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import OmniLMMError
-from omnilmm.hardware import on_zero_gpu, possible_dtypes
+from omnilmm.hardware import possible_dtypes
+from omnilmm.hub_space import on_zero_gpu
 from omnilmm.network import prepare_proxies
 from omnilmm.ui import texts
 from omnilmm.ui.access import accounts
+from omnilmm.ui.download_bar import DownloadBar
 from omnilmm.ui.flags import (
     Parser,
     add_loading_flags,
@@ -38,7 +40,6 @@ from omnilmm.ui.flags import (
 )
 from omnilmm.ui.network import find_port
 from omnilmm.ui.streams import configure_streams, one_line
-from omnilmm.ui.terminal import DownloadBar
 from omnilmm.ui.texts import ENGLISH
 
 

@@ -32,6 +32,7 @@ from omnilmm.errors import OmniLMMError
 from omnilmm.hardware import possible_dtypes
 from omnilmm.ui import texts
 from omnilmm.ui.access import Guard, accounts
+from omnilmm.ui.download_bar import DownloadBar
 from omnilmm.ui.flags import (
     Parser,
     add_loading_flags,
@@ -43,7 +44,6 @@ from omnilmm.ui.flags import (
 )
 from omnilmm.ui.network import find_port
 from omnilmm.ui.streams import configure_streams, one_line
-from omnilmm.ui.terminal import DownloadBar
 from omnilmm.ui.texts import ENGLISH
 
 Make = Callable[[], ModelProvider]

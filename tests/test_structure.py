@@ -25,6 +25,7 @@ LAYERS = (
     "hub_cache",
     "catalog",
     "hardware",
+    "hub_space",
     "network",
     "images",
     "prompts",
@@ -32,7 +33,7 @@ LAYERS = (
     "engine",
     "ui",
 )
-BASE = {"__version__", "errors", "conversation", "catalog", "hardware", "network"}
+BASE = {"__version__", "errors", "conversation", "catalog", "hardware", "hub_space", "network"}
 BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.
 UI = BASE | {"images", "ui", "engine.change", "engine.choosing", "engine.events", "engine.options", "engine.provider"}

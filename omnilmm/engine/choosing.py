@@ -43,7 +43,7 @@ class ListedModel:
 
 def free_bytes(device: str) -> int | None:
     """Memory that is free on a device, `auto` for the one that would be taken; None if that is not known."""
-    from omnilmm.engine.placement.memory import free_memory
+    from omnilmm.engine.placement.device_memory import free_memory
 
     return free_memory(resolve_device(device).value)
 

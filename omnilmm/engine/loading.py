@@ -197,7 +197,7 @@ def _count(card: ModelCard, shapes: Mapping[str, tuple[int, ...]]) -> int | None
 
 def _check_download(card: ModelCard, device: Choice, dtype: str, freed_bytes: int) -> None:
     """Refuse before gigabytes are fetched; "auto" may still choose a smaller type than this machine's best."""
-    from omnilmm.engine.placement.memory import check_download
+    from omnilmm.engine.placement.fit import check_download
 
     choice = resolve_dtype(dtype, device.value, card.stored, card.parameters)
     least = Choice("bf16", choice.reason) if choice.value == "fp32" != dtype else choice
@@ -324,7 +324,7 @@ def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_
     Raises:
         HardwareError: It does not fit; the message says what does.
     """
-    from omnilmm.engine.placement.memory import check_fit
+    from omnilmm.engine.placement.fit import check_fit
 
     try:
         warning = check_fit(card, config, device, dtype, freed_bytes=freed_bytes)

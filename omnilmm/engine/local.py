@@ -37,7 +37,7 @@ from omnilmm.engine.events import (
 )
 from omnilmm.engine.generation import Generation, seed_of
 from omnilmm.engine.options import BeamSearch, Options, options_for
-from omnilmm.engine.placement.memory import footprint
+from omnilmm.engine.placement.device_memory import footprint
 from omnilmm.engine.scheduler import AT_ONCE, Scheduler
 from omnilmm.engine.text import TextStream
 from omnilmm.errors import InputError

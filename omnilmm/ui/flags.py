@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from omnilmm import __version__
 from omnilmm.catalog import BUILT_IN, find
 from omnilmm.errors import MissingPackageError, OptionsError
-from omnilmm.hardware import DEVICES, DTYPE_CHOICES, on_space, prepare_environment, resolve_device, resolve_dtype
+from omnilmm.hardware import DEVICES, DTYPE_CHOICES, prepare_environment, resolve_device, resolve_dtype
+from omnilmm.hub_space import on_space
 from omnilmm.images.limits import PREFIX, limits
 from omnilmm.ui.network import HOST
 

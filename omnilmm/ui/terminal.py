@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.engine.events import Engine, Finished, Progress, TextDelta
@@ -35,33 +35,6 @@ PHOTO = (
     "Note: this looks like a photo or a detailed picture, and this model ({model}) knows simple drawings only: what it "
     "says may be made up. For photos choose another one with --model; --list-models says which fit here."
 )
-
-
-class DownloadBar:
-    """A progress bar on stderr while a model is downloaded; nothing where it is on the disk already."""
-
-    def __init__(self) -> None:
-        self.bar: Any = None
-
-    def __enter__(self) -> DownloadBar:
-        return self
-
-    def report(self, done: int, total: int) -> None:
-        """Take bytes done, and bytes in all."""
-        from huggingface_hub.utils import tqdm
-
-        if self.bar is not None and (done >= total or total != self.bar.total):  # whole, or another model's
-            self.bar.update(min(done, self.bar.total) - self.bar.n)
-            self.bar.close()
-            self.bar = None
-        if self.bar is None and done < total:
-            self.bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, desc="Downloading", file=sys.stderr)
-        elif self.bar is not None:
-            self.bar.update(done - self.bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 @dataclass

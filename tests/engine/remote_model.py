@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from omnilmm.catalog import BUILT_IN, find
 from omnilmm.engine.fetching import download
-from omnilmm.engine.placement import memory
+from omnilmm.engine.placement import device_memory
 from tests.engine.local_hub import LocalHub, serving
 
 NAME = "minicpm-v-2.6"
@@ -35,7 +35,7 @@ LOADING: dict[str, Any] = {
 def on_the_hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     """What is called MiniCPM-V 2.6 there is the built-in model, of the same architecture; there is memory for both."""
     files = {path.name: path.read_bytes() for path in Path(find(BUILT_IN).location).iterdir()}
-    monkeypatch.setattr(memory, "free_memory", lambda _: ENOUGH)
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: ENOUGH)
     monkeypatch.setattr(download, "PAUSE_S", 0.01)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home))
     monkeypatch.setenv("HF_HUB_CACHE", str(home))

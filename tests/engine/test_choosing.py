@@ -11,7 +11,7 @@ from omnilmm import hardware
 from omnilmm.catalog import cards
 from omnilmm.engine import choosing, fetching, speed
 from omnilmm.engine.choosing import LEAST_TOKENS_PER_S, ListedModel, best, listed
-from omnilmm.engine.placement import memory
+from omnilmm.engine.placement import device_memory
 from omnilmm.hardware import Choice
 
 Machine = Callable[..., list[ListedModel]]
@@ -30,7 +30,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     ) -> list[ListedModel]:
         monkeypatch.setattr(choosing, "resolve_device", lambda _: Choice(device, "it is a test"))
         monkeypatch.setattr(hardware, "_has_amx", lambda: has_amx)
-        monkeypatch.setattr(memory, "free_memory", lambda _: None if free_gib is None else int(free_gib * 2**30))
+        monkeypatch.setattr(device_memory, "free_memory", lambda _: None if free_gib is None else int(free_gib * 2**30))
         monkeypatch.setattr(speed, "bandwidth", lambda _: None if gb_per_s is None else gb_per_s * 1e9)
         monkeypatch.setattr(speed, "compute_dtype", lambda *_: "bf16" if has_amx else "fp32")
         monkeypatch.setattr(fetching, "cached", lambda source, *_: Path() if source in here else None)

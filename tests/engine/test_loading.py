@@ -17,7 +17,7 @@ from omnilmm.engine.checking import check
 from omnilmm.engine.events import Finished
 from omnilmm.engine.loading import load_engine, prepare
 from omnilmm.engine.options import options_for
-from omnilmm.engine.placement import memory
+from omnilmm.engine.placement import device_memory
 from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, OptionsError
 from omnilmm.images.pixels import open_picture
 from omnilmm.models.minicpmv import MiniCPMV
@@ -105,14 +105,14 @@ def test_a_device_that_is_not_here_is_said_before_anything_is_loaded() -> None:
 
 
 def test_auto_falls_back_to_bf16_where_only_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda _: 15_000_000)  # 22 MB in fp32, 11 MB in bf16
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: 15_000_000)  # 22 MB in fp32, 11 MB in bf16
     assert str(load_engine().dtype) == "bf16 (fp32 does not fit in memory)"
     with pytest.raises(HardwareError, match=r"in fp32 needs .* are free on cpu: try "):
         load_engine(dtype="fp32")
 
 
 def test_where_nothing_fits_the_numbers_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda _: 1_000_000)
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: 1_000_000)
     with pytest.raises(HardwareError, match=r"0\.0 GiB are free on cpu"):
         load_engine()
 
@@ -120,7 +120,7 @@ def test_where_nothing_fits_the_numbers_are_said(monkeypatch: pytest.MonkeyPatch
 def test_a_tight_fit_is_a_warning_with_a_way_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda _: 30_000_000)
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: 30_000_000)
     load_engine(dtype="fp32")
     assert "a long conversation or a large picture may not" in caplog.text
 
@@ -185,7 +185,7 @@ def test_a_checkpoint_quantised_by_its_makers_is_loaded_as_it_is(tmp_path: Path)
 
 
 def test_what_cannot_fit_is_refused_before_it_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda _: 9 * 2**30)
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: 9 * 2**30)
     with pytest.raises(
         HardwareError,
         match=r"2\.5 in bf16 needs more than 15\.9 GiB, 9\.0 GiB are free .*int4 \(8\.0 GiB\).*was fetched",
@@ -200,7 +200,7 @@ def test_a_hub_id_outside_the_catalog_is_measured_by_its_config_before_it_is_fet
 ) -> None:
     with on_the_hub(tmp_path, monkeypatch) as hub:
         hub.source = "someone/drawings"
-        monkeypatch.setattr(memory, "free_memory", lambda _: 9_000_000)  # 22 MB in fp32, 11 MB in bf16
+        monkeypatch.setattr(device_memory, "free_memory", lambda _: 9_000_000)  # 22 MB in fp32, 11 MB in bf16
         with pytest.raises(
             HardwareError, match=r"^someone/drawings in bf16 needs .* are free on cpu: try .*was fetched\."
         ):
@@ -208,7 +208,7 @@ def test_a_hub_id_outside_the_catalog_is_measured_by_its_config_before_it_is_fet
         with pytest.raises(HardwareError, match=r"in fp32 needs .*Nothing was fetched\."):
             prepare(hub.source, dtype="fp32")
         assert hub.asked == {"config.json"}
-        monkeypatch.setattr(memory, "free_memory", lambda _: 15_000_000)
+        monkeypatch.setattr(device_memory, "free_memory", lambda _: 15_000_000)
         assert str(prepare(hub.source).dtype) == "bf16 (fp32 does not fit in memory)"
         assert "model.safetensors" in hub.asked
 

@@ -19,8 +19,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText, MiniCPMV4_6Con
 
 import omnilmm
 from omnilmm.catalog import ModelCard, cards
+from omnilmm.engine.placement.estimate import need_of
 from omnilmm.engine.placement.layers import decoder_layers
-from omnilmm.engine.placement.memory import need_of
 from omnilmm.models.config import MiniCPMVConfig
 
 DATA = Path(__file__).parent / "data"

@@ -16,8 +16,8 @@ from omnilmm.engine.context import fit
 from omnilmm.engine.events import Progress
 from omnilmm.engine.fetching import fetch
 from omnilmm.engine.options import Sampling
-from omnilmm.engine.placement import memory
-from omnilmm.engine.placement.memory import check_download
+from omnilmm.engine.placement import device_memory
+from omnilmm.engine.placement.fit import check_download
 from omnilmm.errors import FLAGS, HardwareError, OmniLMMError, way_out
 from omnilmm.hardware import Choice, resolve_device, resolve_dtype
 from omnilmm.images.decoder_pool import Decoder
@@ -176,7 +176,7 @@ def test_the_name_of_a_file_is_no_way_out() -> None:
     ],
 )
 def test_no_page_names_a_flag(refused: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda _: 2**30)
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: 2**30)
     with pytest.raises(OmniLMMError) as error:
         refused()
     assert " --" in str(error.value), "as the terminal has it"

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omnilmm.engine.placement.bitsandbytes import prepare_bitsandbytes, quantisation
+from omnilmm.engine.placement.device_memory import free_memory
+from omnilmm.engine.placement.estimate import TOKENS, need_of
 from omnilmm.engine.placement.layers import (
     decoder_layers,
     modules_to_not_convert,
@@ -21,7 +23,6 @@ from omnilmm.engine.placement.layers import (
     skeleton,
     tensor_sizes,
 )
-from omnilmm.engine.placement.memory import TOKENS, free_memory, need_of
 from omnilmm.errors import HardwareError, OptionsError, way_out
 from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, compute_dtype, gib
 

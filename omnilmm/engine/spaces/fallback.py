@@ -18,7 +18,8 @@ from omnilmm.engine.change import ModelRequest
 from omnilmm.engine.events import Engine, Report
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.errors import HardwareError
-from omnilmm.hardware import Choice, on_space, on_zero_gpu, prepare_environment
+from omnilmm.hardware import Choice, prepare_environment
+from omnilmm.hub_space import on_space, on_zero_gpu
 
 if TYPE_CHECKING:
     from omnilmm.engine.loading import Prepared

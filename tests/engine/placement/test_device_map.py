@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from omnilmm.engine.placement import device_map as placement
 from omnilmm.engine.placement.device_map import Device, device_map, from_pretrained_arguments, parse_max_memory
+from omnilmm.engine.placement.estimate import estimate
 from omnilmm.engine.placement.layers import decoder_layers, outside_layers, skeleton, tensor_sizes
-from omnilmm.engine.placement.memory import estimate
 from omnilmm.errors import HardwareError, OptionsError
 from tests.engine.placement.test_layers import full_size
 from tests.models.tiny import save_tiny, tiny_config

@@ -13,8 +13,10 @@ from transformers import PreTrainedConfig
 
 from omnilmm import hardware
 from omnilmm.catalog import ModelCard, cards, find
-from omnilmm.engine.placement import memory
-from omnilmm.engine.placement.memory import TOKENS, Need, check_fit, estimate, footprint, free_memory
+from omnilmm.engine.placement import device_memory
+from omnilmm.engine.placement.device_memory import footprint, free_memory
+from omnilmm.engine.placement.estimate import LARGEST_PICTURE, TOKENS, Need, estimate
+from omnilmm.engine.placement.fit import check_fit
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import Choice, gib
 from tests.engine.placement.test_layers import full_size
@@ -37,7 +39,7 @@ def fit(monkeypatch: pytest.MonkeyPatch, config: PreTrainedConfig):
         free_gib: float, dtype: str = "bf16", *, device: str = "cuda", card: ModelCard = CARD, cpu_gib: float = 1
     ):
         free = {device: int(free_gib * GIB), "balanced": int((free_gib + cpu_gib) * GIB)}
-        monkeypatch.setattr(memory, "free_memory", free.get)
+        monkeypatch.setattr(device_memory, "free_memory", free.get)
         monkeypatch.setattr(hardware, "_capability", lambda device: (8, 6))
         return check_fit(card, config, Choice(device, "test"), Choice(dtype, "test"))
 
@@ -103,7 +105,7 @@ def test_the_working_memory_holds_what_a_pass_holds_at_once() -> None:
     config.slice_config["scale_resolution"] = 112  # slices of 64 patches
     need = estimate(config, "fp32", context=512)
     model = tiny_model("2.5", hidden_size=256, intermediate_size=896)
-    views = config.plan(memory.LARGEST_PICTURE).sizes
+    views = config.plan(LARGEST_PICTURE).sizes
     pixels, sizes = torch.zeros(len(views), 3, 14, 14 * 64), torch.tensor([[8, 8]] * len(views))
     with torch.inference_mode():
         seen = _peak(lambda: model.get_image_features(pixels, sizes))
@@ -188,7 +190,7 @@ def test_where_nothing_fits_it_says_so(fit) -> None:
 
 
 def test_an_unknown_amount_of_memory_is_no_obstacle(fit, monkeypatch: pytest.MonkeyPatch, config) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda device: None)
+    monkeypatch.setattr(device_memory, "free_memory", lambda device: None)
     assert check_fit(CARD, config, Choice("cpu", "test"), Choice("fp32", "test")) is None
 
 
@@ -201,10 +203,10 @@ def test_the_built_in_model_fits_everywhere() -> None:
 def test_free_memory_of_the_cpu_is_what_the_machine_or_the_container_has_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "none")
+    monkeypatch.setattr(device_memory, "CGROUPS", tmp_path / "none")
     free = free_memory("cpu")
     assert free is not None and abs(free - psutil.virtual_memory().available) < GIB
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
+    monkeypatch.setattr(device_memory, "CGROUPS", tmp_path)
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("600\n")
     (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 150\n")
@@ -212,7 +214,7 @@ def test_free_memory_of_the_cpu_is_what_the_machine_or_the_container_has_left(
     (tmp_path / "memory.max").write_text("1000\n")
     assert free_memory("cpu") == 1000 - 600 + 150
     # Version 1 of cgroups.
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "v1")
+    monkeypatch.setattr(device_memory, "CGROUPS", tmp_path / "v1")
     folder = tmp_path / "v1" / "memory"
     folder.mkdir(parents=True)
     (folder / "memory.limit_in_bytes").write_text("2000\n")
@@ -229,7 +231,7 @@ def test_free_memory_of_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 4)
     assert free_memory("cuda:1") == 3 * GIB + 3
     assert free_memory("cuda") == 5 * GIB + 3
-    monkeypatch.setattr(memory, "_free_of_cpu", lambda: 100)
+    monkeypatch.setattr(device_memory, "_free_of_cpu", lambda: 100)
     assert free_memory("balanced") == 8 * GIB + 6 + 100
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 10 * GIB)
     monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 4 * GIB)
@@ -245,7 +247,7 @@ def test_it_reads_well() -> None:
 def test_importing_it_is_cheap() -> None:
     script = (
         "import sys\n"
-        "from omnilmm.engine.placement import bitsandbytes, device_map, memory\n"
+        "from omnilmm.engine.placement import bitsandbytes, device_map, device_memory, estimate, fit\n"
         "assert not {'torch', 'transformers', 'bitsandbytes', 'accelerate'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[3])

@@ -16,7 +16,7 @@ from omnilmm.catalog import BUILT_IN
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Finished
 from omnilmm.engine.options import options_for
-from omnilmm.engine.placement import memory
+from omnilmm.engine.placement import device_memory
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import way_out
@@ -69,9 +69,9 @@ def test_a_failed_change_is_said_and_the_old_model_answers_until_one_succeeds(
     monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
     fails("failed", "cannot be fetched", fetched=False)
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-    monkeypatch.setattr(memory, "free_memory", lambda _: 4 * 2**30)
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: 4 * 2**30)
     fails("failed", "Nothing was fetched", fetched=False)
-    monkeypatch.setattr(memory, "free_memory", lambda _: ENOUGH)
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: ENOUGH)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     fails("failed", "free some space", fetched=False)
     monkeypatch.undo()
@@ -111,7 +111,7 @@ def test_broken_files_are_no_end_of_the_old_model_and_shards_without_index_load(
 
 
 def test_what_is_offered_in_int8_is_loaded_in_int8(provider: ModelProvider, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda _: 9 * 2**30)  # 16 GiB in bf16
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: 9 * 2**30)  # 16 GiB in bf16
     assert provider.switch(NAME, "bf16", "int8") and ended(provider) == "failed", "an explicit request is not replaced"
     assert "in bf16 needs more than" in failure(provider) and provider.card.name == BUILT_IN
     assert provider.change and provider.change.failure
@@ -125,7 +125,7 @@ def test_the_memory_of_the_old_model_counts_as_free(provider: ModelProvider, mon
     weights = provider.memory_bytes
     assert weights
     free = {"now": weights // 2}
-    monkeypatch.setattr(memory, "free_memory", lambda _: free["now"])
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: free["now"])
     assert provider.switch(BUILT_IN, "fp32")
     assert ended(provider) == "restored", "less was free than expected, which was found out before it was loaded"
     assert "in fp32 needs" in failure(provider) and answer(provider) == CIRCLE.answer

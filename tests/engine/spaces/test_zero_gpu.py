@@ -15,7 +15,7 @@ from omnilmm.engine.events import Finished, Progress, TextDelta
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import options_for
-from omnilmm.engine.placement import memory
+from omnilmm.engine.placement import device_memory
 from omnilmm.engine.spaces.fallback import load_page_engine
 from omnilmm.engine.spaces.zero_gpu import ZeroGpuEngine
 from omnilmm.errors import HardwareError, InputError
@@ -98,7 +98,7 @@ def _broken() -> Iterator[None]:
 def test_a_model_that_does_not_fit_is_replaced_by_the_built_in_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda _: 2**30)
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: 2**30)
     with pytest.raises(HardwareError, match="Nothing was fetched"):  # elsewhere a wish is not replaced
         load_page_engine(model="minicpm-v-2.6", dtype="bf16", revision="main")
     monkeypatch.setenv("SPACE_ID", "somebody/chat")

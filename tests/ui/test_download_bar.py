@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omnilmm.ui.terminal import DownloadBar
+from omnilmm.ui.download_bar import DownloadBar
 
 
 def test_each_download_has_a_bar_of_its_own() -> None:

@@ -1,0 +1,142 @@
+"""Whether a model fits, and which settings or models do where it does not."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from omnilmm.catalog import BUILT_IN, ModelCard, cards
+from omnilmm.engine.placement import device_memory
+from omnilmm.engine.placement.estimate import Need, need_of
+from omnilmm.engine.placement.layers import skeleton
+from omnilmm.errors import HardwareError, way_out, worded
+from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, Choice, gib, resolve_dtype
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+LEAST_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5}  # per parameter, scales left out
+
+
+def check_fit(
+    card: ModelCard,
+    config: PreTrainedConfig,
+    device: Choice,
+    dtype: Choice,
+    context: int | None = None,
+    *,
+    freed_bytes: int = 0,
+) -> str | None:
+    """Whether a model fits, before it is loaded.
+
+    Args:
+        card: of the model.
+        config: of its checkpoint.
+        device: as from `resolve_device`.
+        dtype: as from `resolve_dtype`.
+        context: tokens of a conversation, by default the card's.
+        freed_bytes: that another model takes now, and that will be free.
+
+    Returns:
+        A warning for the log if only a long conversation or a large picture may not fit, else None.
+
+    Raises:
+        HardwareError: The weights alone are larger than what is free; the message says which settings fit.
+    """
+    free = device_memory.free_memory(device.value)
+    if free is None:
+        return None
+    free += freed_bytes
+    model, tokens = skeleton(config), context or card.context
+    need = need_of(model, dtype.value, device.value, tokens)
+    if need.total <= free:
+        return None
+    ways = _smaller_dtypes(card, model, device.value, need, free, tokens)
+    ways += _over_all_devices(device.value, dtype.value, need)
+    ways += _smaller_models(card, dtype.value, device.value, free)
+    lacking = f"{card.title} in {dtype.value} needs {gib(need.total)}, {gib(free)} are free on {device.value}"
+    hint = f"try {_either(ways)}."
+    if need.weights > free:
+        raise HardwareError(f"{lacking}: {hint}")
+    return worded(
+        f"{lacking}. The weights ({gib(need.weights)}) fit, but a long conversation or a large picture may not: "
+        f"if it fails, {hint}"
+    )
+
+
+def check_download(card: ModelCard, device: Choice, dtype: Choice, freed_bytes: int = 0) -> None:
+    """Whether it is worth fetching: by the card alone, before there is a configuration to count from.
+
+    Args:
+        card: of the model.
+        device: as from `resolve_device`.
+        dtype: as from `resolve_dtype`.
+        freed_bytes: that another model takes now, and that will be free.
+
+    Raises:
+        HardwareError: Even the bare weights are larger than what is free.
+    """
+    free = device_memory.free_memory(device.value)
+    least = (card.parameters or 0) * LEAST_BYTES[dtype.value]
+    if free is None or least <= free + freed_bytes:
+        return
+    free += freed_bytes
+    fitting = card.best_dtype(free / 2**30)
+    ways = []
+    if fitting in card.memory_gib:
+        ways.append(f"{way_out('dtype', fitting)} ({card.memory_gib[fitting]:.1f} GiB)")
+    ways += _smaller_models(card, dtype.value, device.value, free)
+    raise HardwareError(
+        f"{card.title} in {dtype.value} needs more than {gib(least)}, {gib(free)} are free on {device.value}: "
+        f"try {_either(ways)}. Nothing was fetched."
+    )
+
+
+def _smaller_dtypes(
+    card: ModelCard, model: PreTrainedModel, device: str, need: Need, free: int, context: int
+) -> list[str]:
+    """The largest dtype of this model that fits."""
+    found = []
+    for dtype in (*DTYPES, *QUANTISED):
+        if not _can(dtype, device, card.stored):
+            continue
+        other = need_of(model, dtype, device, context)
+        if other.total <= free and other.weights < need.weights:
+            found.append((other.weights, f"{way_out('dtype', dtype)} ({gib(other.total)})"))
+    # Of bf16 and fp16, which are equal, the first.
+    return [max(found, key=lambda item: item[0])[1]] if found else []
+
+
+def _over_all_devices(device: str, dtype: str, need: Need) -> list[str]:
+    """The GPUs and the CPU together; quantised layers stay on GPUs."""
+    if not device.startswith("cuda") or dtype in QUANTISED:
+        return []
+    together = device_memory.free_memory(BALANCED)
+    return [way_out("device", BALANCED)] if together and need.total <= together else []
+
+
+def _smaller_models(card: ModelCard, dtype: str, device: str, free: int) -> list[str]:
+    """The largest known model that fits, in this dtype if possible."""
+    own_size = card.parameters or math.inf
+    smaller = [c for c in cards().values() if c.name != card.name and (c.parameters or math.inf) < own_size]
+    for others in ([c for c in reversed(smaller) if c.name != BUILT_IN], smaller):  # the built-in one is no substitute
+        for requested in dict.fromkeys((dtype, *reversed(QUANTISED))):
+            for other in others:
+                sizes: dict[str, float] = dict(other.memory_gib.items())
+                if sizes.get(requested, math.inf) * 2**30 <= free and _can(requested, device, other.stored):
+                    is_same = requested in (dtype, other.stored)
+                    way = way_out("model", other.name) if is_same else way_out("model_in", other.name, requested)
+                    return [f"{way} ({sizes[requested]:.1f} GiB)"]
+    return [way_out("smaller")]
+
+
+def _either(ways: list[str]) -> str:
+    return f" {way_out('or')} ".join(ways)
+
+
+def _can(dtype: str, device: str, stored: str) -> bool:
+    try:
+        resolve_dtype(dtype, device, stored)
+    except HardwareError:
+        return False
+    return True
