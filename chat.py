@@ -271,11 +271,11 @@ def _question(args: argparse.Namespace) -> str | None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from omnilmm.archive import read_conversation_file
     from omnilmm.catalog import find
     from omnilmm.conversation import Conversation
     from omnilmm.engine.options import options_for
     from omnilmm.images.pixels import open_picture
-    from omnilmm.ui.archive import read_conversation_file
     from omnilmm.ui.download_bar import DownloadBar
     from omnilmm.ui.terminal import Terminal
     from omnilmm.ui.texts import ENGLISH

@@ -6,21 +6,16 @@ they were given. `with_message` and `without_last` give new ones, so a failed tu
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from PIL import Image
 
 from omnilmm.errors import InputError
 
 Role = Literal["user", "assistant"]
-EXPORT_FORMAT = "omnilmm-chat/1"
 _HASHED_PIXELS = 1 << 20  # at once
 
 
@@ -127,29 +122,3 @@ class Conversation:
             raise InputError("The last message must be the user's question.")
         if not self.messages[-1].text.strip():
             raise InputError("The question is empty: type what you want to know.")
-
-    def to_json(self) -> str:
-        """The conversation as JSON, pictures as base64 PNG."""
-        return json.dumps(self.to_document(_png), ensure_ascii=False, indent=1)
-
-    def to_document(self, image: Callable[[Picture], str]) -> dict[str, Any]:
-        """The same as objects, `image` giving what stands in place of each picture."""
-        messages = [
-            {"role": message.role, "content": [_part_to_json(part, image) for part in message.parts]}
-            for message in self.messages
-        ]
-        return {"format": EXPORT_FORMAT, "system": self.system, "messages": messages}
-
-
-def _part_to_json(part: Part, image: Callable[[Picture], str]) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    return {"type": "image", "image": image(part)}
-
-
-def _png(picture: Picture) -> str:
-    buffer = io.BytesIO()
-    # Of a photo of 12 megapixels the default takes 4.3 s of a core for 18 MiB, this 1.7 s for 21 MiB (an Intel Xeon,
-    # Pillow 12.3); both lose nothing.
-    picture.image.save(buffer, format="PNG", compress_level=1)
-    return base64.b64encode(buffer.getvalue()).decode()

@@ -21,6 +21,7 @@ import yaml
 from PIL import Image
 
 from chat import MiniCPMVChat, OmniLMMChat, _published_conversation, img2base64, main
+from omnilmm.archive import to_json
 from omnilmm.conversation import Conversation, Message
 from omnilmm.engine.events import Finished, Preview, TextDelta
 from omnilmm.engine.options import options_for
@@ -530,6 +531,6 @@ def test_the_command_line_goes_on_with_an_exported_conversation(
 ) -> None:
     file = tmp_path / "talk.json"
     talk = Conversation().with_message("user", open_picture(PICTURE), "Hello").with_message("assistant", "Hi.")
-    file.write_text(talk.to_json())
+    file.write_text(to_json(talk))
     assert main(["--json", "--load", str(file), QUESTION]) == 0
     assert json.loads(capsys.readouterr().out)["text"] == ANSWER

@@ -10,7 +10,8 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 from PIL import Image
 
-from omnilmm.conversation import EXPORT_FORMAT, Conversation, Message, Picture
+from omnilmm.archive import EXPORT_FORMAT, to_json
+from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.errors import InputError, OmniLMMError
 
 RED, BLUE = (Picture(Image.new("RGB", (4, 2), colour)) for colour in ("red", "blue"))
@@ -69,7 +70,7 @@ def test_what_cannot_be_answered_is_refused(conversation: Conversation, expected
 
 def test_export_holds_everything_that_was_said() -> None:
     conversation = Conversation(system="Sei nett.").with_message("user", RED, "图中有什么？")
-    document = json.loads(conversation.with_message("assistant", "Rot 🙂").to_json())
+    document = json.loads(to_json(conversation.with_message("assistant", "Rot 🙂")))
     assert document["format"] == EXPORT_FORMAT and document["system"] == "Sei nett."
     assert [message["role"] for message in document["messages"]] == ["user", "assistant"]
     picture, text = document["messages"][0]["content"]
@@ -99,5 +100,5 @@ def test_every_error_is_one_that_a_front_end_can_show() -> None:
 def test_text_is_made_of_whole_characters(text: str, whole: str) -> None:
     talk = Conversation(system=text).with_message("user", text)
     assert (talk.system, talk.messages[0].text) == (whole, whole)
-    assert replace(talk, system=text).to_json().encode()
+    assert to_json(replace(talk, system=text)).encode()
     assert replace(talk.messages[0], parts=(text,)).text == whole

@@ -28,6 +28,7 @@ LAYERS = (
     "hub_space",
     "network",
     "images",
+    "archive",
     "prompts",
     "models",
     "engine",
@@ -36,7 +37,16 @@ LAYERS = (
 BASE = {"__version__", "errors", "conversation", "catalog", "hardware", "hub_space", "network"}
 BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.
-UI = BASE | {"images", "ui", "engine.change", "engine.choosing", "engine.events", "engine.options", "engine.provider"}
+UI = BASE | {
+    "archive",
+    "images",
+    "ui",
+    "engine.change",
+    "engine.choosing",
+    "engine.events",
+    "engine.options",
+    "engine.provider",
+}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 BUILDING = sorted((ROOT / "built_in").rglob("*.py"))

@@ -1,7 +1,7 @@
 """Past chats: what a browser keeps of its conversations, if its owner wishes, and how one of them comes back.
 
 The server stores nothing of it. After a turn the browser says which pictures of this conversation it has; it is sent a
-`chat_record`: the export (`Conversation.to_json`) with a name in place of each picture, and the pictures that it lacks.
+`chat_record`: the export (`archive.to_json`) with a name in place of each picture, and the pictures that it lacks.
 To continue a chat the browser puts the pictures in their places again and sends the whole, which is validated as
 strictly as an imported file. See `assets/history.js`.
 """
@@ -17,9 +17,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from omnilmm.archive import read_conversation, to_document
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import InputError
-from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.embedding import data_address
 
 LOSSLESS_PIXELS = 1_500_000  # up to here a picture is kept as PNG; a photo of 12 megapixels would take 20 MB
@@ -69,7 +69,7 @@ def chat_record(chat: Chat, conversation: Conversation, has: Collection[str] = (
     pictures = {name: _kept(picture) for name, picture in named.items() if name not in has}
     if sum(len(picture["image"]) for picture in pictures.values()) > MAX_BYTES:
         return {"chat": chat.id}
-    return {"chat": chat.id, "document": conversation.to_document(chat.name), "pictures": pictures}
+    return {"chat": chat.id, "document": to_document(conversation, chat.name), "pictures": pictures}
 
 
 def _kept(picture: Picture) -> dict[str, str]:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
+from omnilmm.archive import read_conversation_file, to_json
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.engine.events import Engine, Finished, Progress, TextDelta
 from omnilmm.engine.options import Options
 from omnilmm.errors import InputError, OmniLMMError
 from omnilmm.images.pixels import open_picture
-from omnilmm.ui.archive import read_conversation_file
 from omnilmm.ui.note import Note
 from omnilmm.ui.photos import is_about_a_photo
 from omnilmm.ui.streams import can_encode, one_line, require_text
@@ -193,7 +193,7 @@ class Terminal:
         if not name:
             raise InputError("Say where to: /save FILE")
         path = Path(name).expanduser()
-        path.write_text(self.conversation.to_json(), encoding="utf-8")
+        path.write_text(to_json(self.conversation), encoding="utf-8")
         self.note(f"Saved to {path}.")
 
     def _load(self, name: str) -> None:

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import psutil
 
+from omnilmm.archive import read_conversation, to_json
 from omnilmm.conversation import Conversation
 from omnilmm.errors import ImageError, InputError
 from omnilmm.images.limits import limits
 from omnilmm.images.pixels import open_picture
-from omnilmm.ui.archive import read_conversation
 from tests.images import corpus
 
 MAX_CHARACTERS = 300
@@ -136,7 +136,7 @@ def _mutants(seconds: float) -> list[str]:
     """New mutants of pictures and of a conversation, until the time is over."""
     picture = open_picture(corpus.saved(corpus.drawing(), "PNG"))
     talk = Conversation(system="简短").with_message("user", picture, "什么？").with_message("assistant", "Noise.")
-    document = talk.to_json().encode()
+    document = to_json(talk).encode()
     wrong: list[str] = []
     began_s, count = time.monotonic(), 0
     for seed in itertools.count(1):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from omnilmm.archive import to_json
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import ImageError, InputError
 from omnilmm.images.limits import limits
@@ -141,7 +142,7 @@ def test_place_and_names_in_the_file_do_not_travel_on() -> None:
         picture = open_picture(encoded(half_red_half_blue(), kind, exif=exif, xmp=b"<x>Secret</x>"))
         assert not picture.image.info and not picture.image.getexif()
         assert b"Secret" not in encoded(picture.image, kind)
-        assert "Secret" not in Conversation().with_message("user", picture, "?").to_json()
+        assert "Secret" not in to_json(Conversation().with_message("user", picture, "?"))
 
 
 @pytest.mark.parametrize(

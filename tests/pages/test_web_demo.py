@@ -13,12 +13,12 @@ from playwright.sync_api import expect
 
 from built_in.language import CODES, Code
 from built_in.scoring import is_right
+from omnilmm.archive import read_conversation_file
 from omnilmm.catalog import BUILT_IN
 from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.errors import HardwareError
-from omnilmm.ui.archive import read_conversation_file
 from omnilmm.ui.controls import mode_controls
 from omnilmm.ui.texts import ENGLISH, texts_for
 from tests.engine.gate import Gate, provider_of

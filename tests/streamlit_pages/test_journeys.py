@@ -12,13 +12,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
+from omnilmm.archive import EXPORT_FORMAT, read_conversation
 from omnilmm.catalog import BUILT_IN, ROOT
-from omnilmm.conversation import EXPORT_FORMAT
 from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.errors import HardwareError
 from omnilmm.images.pixels import open_picture
-from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.streamlit_page import visitor as visitors
 from omnilmm.ui.streamlit_page.visitor import SESSION_STORE
 from omnilmm.ui.texts import ENGLISH, texts_in

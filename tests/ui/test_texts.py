@@ -10,6 +10,7 @@ from string import Formatter
 import pytest
 from PIL import Image
 
+from omnilmm.archive import read_conversation
 from omnilmm.catalog import cards
 from omnilmm.conversation import Conversation
 from omnilmm.engine.context import fit
@@ -25,7 +26,6 @@ from omnilmm.images.limits import Limits, too_large
 from omnilmm.images.pixels import open_picture
 from omnilmm.models.library import check_quantised
 from omnilmm.ui import texts
-from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.note import Note
 from omnilmm.ui.texts import ENGLISH
 from tests.ui.scripted import ScriptedEngine, finished

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gradio as gr
 
+from omnilmm.archive import read_conversation_file, to_json
 from omnilmm.conversation import Message
 from omnilmm.errors import OmniLMMError
 from omnilmm.ui import markup
-from omnilmm.ui.archive import read_conversation_file, to_markdown
 from omnilmm.ui.gradio_page.context import EMPTY, NOT_EDITING, PageContext, Updates
 from omnilmm.ui.gradio_page.visitors import Question, Visitor
+from omnilmm.ui.markdown_export import to_markdown
 from omnilmm.ui.samples import is_sample
 
 
@@ -85,7 +86,7 @@ class Conversations:
     def export_json(self, request: gr.Request) -> Updates:
         """The conversation with its pictures."""
         conversation = self.context.visitor(request).session.conversation
-        content = {"name": "conversation.json", "type": "application/json", "content": conversation.to_json()}
+        content = {"name": "conversation.json", "type": "application/json", "content": to_json(conversation)}
         return {self.context.widgets.file: content}
 
     def export_markdown(self, request: gr.Request) -> Updates:

@@ -6,13 +6,14 @@ from functools import partial
 
 import streamlit as st
 
+from omnilmm.archive import to_json
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.change import ModelRequest
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.events import Engine
 from omnilmm.errors import OmniLMMError
 from omnilmm.ui import model_lines
-from omnilmm.ui.archive import to_markdown
+from omnilmm.ui.markdown_export import to_markdown
 from omnilmm.ui.offer import choosable
 from omnilmm.ui.streamlit_page import past, server_state, settings
 from omnilmm.ui.streamlit_page.visitor import LANGUAGE, SYSTEM, Visitor
@@ -93,7 +94,7 @@ def _files(me: Visitor) -> None:
     conversation, is_empty = me.session.conversation, not me.session.conversation.messages
     st.download_button(
         me.texts.export_json,
-        conversation.to_json,  # made when it is asked for
+        lambda: to_json(conversation),  # made when it is asked for
         "conversation.json",
         "application/json",
         key="export-json",

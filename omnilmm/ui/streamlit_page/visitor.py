@@ -17,6 +17,7 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from omnilmm.archive import read_conversation
 from omnilmm.conversation import Conversation, Part, Picture
 from omnilmm.engine.change import Change
 from omnilmm.engine.events import Engine
@@ -24,7 +25,6 @@ from omnilmm.engine.options import Options
 from omnilmm.errors import OmniLMMError
 from omnilmm.images.limits import too_large
 from omnilmm.ui.answering import FINALIZE_S, Answering, queue_refusal
-from omnilmm.ui.archive import read_conversation
 from omnilmm.ui.past import chat_record, names_in, read_opened
 from omnilmm.ui.samples import is_sample
 from omnilmm.ui.session import Draft, Session

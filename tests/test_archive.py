@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from omnilmm import archive
+from omnilmm.archive import read_conversation, to_json
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import InputError
-from omnilmm.ui import archive
-from omnilmm.ui.archive import read_conversation, to_markdown
+from omnilmm.ui.markdown_export import to_markdown
 from omnilmm.ui.texts import ENGLISH, texts_in
 
 colours = st.tuples(*[st.integers(0, 255)] * 3)
@@ -30,8 +31,8 @@ def test_what_is_exported_is_read_back(turns: list[tuple[list[str | Picture], st
     conversation = Conversation(system=system)
     for question, answer in turns:
         conversation = conversation.with_message("user", *question).with_message("assistant", answer)
-    assert read_conversation(conversation.to_json()) == conversation
-    assert read_conversation(conversation.to_json().encode()) == conversation
+    assert read_conversation(to_json(conversation)) == conversation
+    assert read_conversation(to_json(conversation).encode()) == conversation
 
 
 def document(**changes: object) -> str:
@@ -81,7 +82,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
 
 
 def test_an_answer_cannot_hold_a_picture() -> None:
-    picture = json.loads(Conversation().with_message("user", Picture(Image.new("RGB", (1, 1)))).to_json())
+    picture = json.loads(to_json(Conversation().with_message("user", Picture(Image.new("RGB", (1, 1))))))
     image = picture["messages"][0]["content"][0]
     with pytest.raises(InputError, match="Message 2"):
         read_conversation(document(messages=[said("user", TEXT), said("assistant", image)]))
@@ -109,4 +110,4 @@ def test_pictures_of_too_many_pixels_together_are_refused(monkeypatch: pytest.Mo
         conversation = conversation.with_message("user", Picture(Image.new("RGB", (10, 10), colour)))
         conversation = conversation.with_message("assistant", "yes")
     with pytest.raises(InputError, match=r"Message 3: .*together"):
-        read_conversation(conversation.to_json())
+        read_conversation(to_json(conversation))

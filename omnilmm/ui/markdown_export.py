@@ -1,0 +1,26 @@
+"""Conversations as Markdown for reading."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omnilmm.conversation import Conversation
+from omnilmm.ui.embedding import data_address
+from omnilmm.ui.texts import Texts
+
+_PREVIEW_PIXELS = 640  # longer side of a picture
+
+
+def to_markdown(conversation: Conversation, texts: Texts) -> str:
+    """A conversation for reading: one file, its pictures small and inside it."""
+    names = {"user": texts.you, "assistant": texts.assistant}
+    blocks = [f"> {line}" for line in (conversation.system or "").splitlines()]
+    for message in conversation.messages:
+        blocks.append(f"**{names[message.role]}**")
+        blocks += [part if isinstance(part, str) else _embedded(part.image, texts) for part in message.parts]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _embedded(image: Any, texts: Texts) -> str:
+    name = texts.picture_name(*image.size)
+    return f"![{name}]({data_address(image, _PREVIEW_PIXELS)})"
