@@ -168,7 +168,7 @@ class Decoder:
             return limits.too_slow(self.pixels)
         return (
             f"The process that decodes pictures ended while it read this one ({code}). Try again, or save the picture "
-            "anew as JPEG or PNG."
+            "again as JPEG or PNG."
         )
 
     def _rss(self) -> int:

@@ -2,7 +2,7 @@
 
 The transfer is our own, because `snapshot_download` of huggingface_hub 2.4 begins every file that was cut off from its
 start (https://github.com/huggingface/huggingface_hub/issues/4196), compares no checksum and cannot be stopped. Here a
-file goes on where it broke off and gets its name only with the right digest. The price: plain HTTP instead of parallel
+file resumes where it was interrupted and gets its name only with the right digest. The price: plain HTTP instead of parallel
 Xet.
 """
 
@@ -218,7 +218,7 @@ class Download:
                     f"The download of {self.title} from {named(self.endpoint)}{through(proxy_for(self.endpoint))} "
                     f"was interrupted in {file.name} at "
                     f"{gib(size_of(file.partial))} of {gib(file.size)} ({reason_of(cause)}): try again, it "
-                    "goes on where it stopped."
+                    "resumes where it stopped."
                 ) from cause
             if size_of(file.partial) < file.size:
                 self.stop.wait(PAUSE_S * 2**failures)

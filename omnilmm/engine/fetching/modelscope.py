@@ -65,7 +65,7 @@ def fetch(source: str, title: str, revision: str | None, report: Report | None, 
             )
         except Exception as error:
             raise HubError(
-                f"The download of {title} from ModelScope broke off ({reason_of(error)}): try again."
+                f"The download of {title} from ModelScope was interrupted ({reason_of(error)}): try again."
             ) from error
         return Path(folder)
 
