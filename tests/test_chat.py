@@ -256,7 +256,7 @@ def test_terminal_saves_the_conversation(chat: OmniLMMChat, tmp_path: Path) -> N
         ("/save", "/save FILE"),
         ("/load", "/load FILE"),
         ("/load /no/such/file.json", "No such file or directory"),
-        (f"/load {PICTURE}", "no exported conversation"),
+        (f"/load {PICTURE}", "not an exported conversation"),
         ("/save /no/such/folder/x.json", "No such file or directory"),
         ("", "empty"),
         ("/nonsense", "Commands:"),

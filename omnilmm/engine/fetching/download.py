@@ -2,8 +2,8 @@
 
 The transfer is our own, because `snapshot_download` of huggingface_hub 2.4 begins every file that was cut off from its
 start (https://github.com/huggingface/huggingface_hub/issues/4196), compares no checksum and cannot be stopped. Here a
-file resumes where it was interrupted and gets its name only with the right digest. The price: plain HTTP instead of parallel
-Xet.
+file resumes where it was interrupted and gets its name only with the right digest. The price: plain HTTP instead of
+parallel Xet.
 """
 
 from __future__ import annotations
