@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from omnilmm.errors import OptionsError
+from omnilmm.ui.attempts import Attempts, told
 
 COOKIE = "omnilmm_access"
 REALM = 'Basic realm="OmniLMM Chat", charset="UTF-8"'
@@ -78,6 +79,23 @@ def account_in(cookie: str | None) -> str:
         return ""
 
 
+def address_of(scope: Scope) -> str:
+    """Where a request came from, as far as the server knows."""
+    return str((scope.get("client") or ("",))[0])
+
+
+def _given(authorization: str) -> tuple[str, str] | None:
+    """Name and password of an Authorization header; None where it has none."""
+    kind, _, encoded = authorization.partition(" ")
+    if kind.lower() != "basic":
+        return None
+    try:
+        name, _, password = base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return name, password
+
+
 class Guard:
     """An ASGI application that lets only people with an account reach another one.
 
@@ -88,6 +106,7 @@ class Guard:
 
     def __init__(self, application: Application, accounts: Accounts) -> None:
         self.application, self.accounts = application, accounts
+        self._attempts = Attempts()
         self._key = secrets.token_bytes()  # of this process: after a restart everybody is asked again
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +117,9 @@ class Guard:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if self._has_cookie(headers.get(b"cookie", "")):
             await self.application(scope, receive, send)
-        elif name := self._who(headers.get(b"authorization", "")):
+        elif waits_s := self._waits_s(scope, headers.get(b"authorization", "")):
+            await self._refuse(scope, receive, send, waits_s)
+        elif name := self._who(headers.get(b"authorization", ""), scope):
             await self.application(scope, receive, self._with_cookie(name, scope, send))
         elif scope["type"] == "websocket":
             await receive()  # the connection has to be offered before it can be refused
@@ -106,18 +127,32 @@ class Guard:
         else:
             await self._ask(send)
 
-    def _who(self, authorization: str) -> str | None:
+    def _waits_s(self, scope: Scope, authorization: str) -> float:
+        given = _given(authorization)
+        return self._attempts.wait_s(address_of(scope), given[0]) if given else 0.0
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, waits_s: float) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", str(int(waits_s) + 1).encode())]
+        await send({"type": "http.response.start", "status": 429, "headers": headers})
+        await send({"type": "http.response.body", "body": f"{told(waits_s)}\n".encode()})
+
+    def _who(self, authorization: str, scope: Scope) -> str | None:
         """The name in an Authorization header, if its password is right."""
-        kind, _, encoded = authorization.partition(" ")
-        if kind.lower() != "basic":
+        given = _given(authorization)
+        if given is None:
             return None
-        try:
-            name, _, password = base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return None
+        name, password = given
         known = self.accounts.get(name)
         is_right = hmac.compare_digest((known or "").encode(), password.encode())  # as slow for a name nobody has
-        return name if known is not None and is_right else None
+        if known is None or not is_right:
+            self._attempts.failed(address_of(scope), name)
+            return None
+        self._attempts.succeeded(address_of(scope), name)
+        return name
 
     def _has_cookie(self, header: str) -> bool:
         try:

@@ -90,6 +90,7 @@ class Texts(BaseModel):
     nothing_to_regenerate: str
     editing: str
     many_waiting: str
+    guessing_waits: str
     nothing_to_undo: str
     withdrawn: str
     stopped_early: str

@@ -16,6 +16,7 @@ import pytest
 
 from omnilmm.catalog import ROOT
 from omnilmm.engine.options import LIMITS
+from omnilmm.ui.attempts import FREE
 from omnilmm.ui.gradio_page.routes import ROUTES, Need, need_of
 from omnilmm.ui.gradio_page.uploads import HEADER
 from tests.pages.strangers import Stranger
@@ -278,3 +279,16 @@ def test_uploads_that_break_off_or_find_no_room_leave_nothing(
     refused = come(site).upload("c.png", b"0" * 10)
     assert refused.status_code == 507 and refused.text.count("\n") == 1 and "No space left" in refused.text
     assert files() == kept and len(kept) == len(before) + 2
+
+
+def test_guessing_a_password_is_slowed_for_that_name_alone(site: Site, come: Come) -> None:
+    with serve(ScriptedEngine(), login={"ann": "secret", "bob": "hidden"}) as guarded:
+        stranger = come(guarded)
+        codes = [
+            stranger.web.post("/login", data={"username": "ann", "password": str(guess)}).status_code
+            for guess in range(FREE + 2)
+        ]
+        assert codes == [400] * FREE + [429] * 2
+        right = stranger.web.post("/login", data={"username": "ann", "password": "secret"})
+        assert right.status_code == 429 and right.json()["detail"].startswith("Too many wrong passwords")
+        assert stranger.web.post("/login", data={"username": "bob", "password": "hidden"}).status_code == 200

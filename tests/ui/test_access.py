@@ -13,6 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from omnilmm.errors import OptionsError
 from omnilmm.ui.access import COOKIE, Guard, accounts
+from omnilmm.ui.attempts import FREE, LONGEST_WAIT_S, Attempts
 
 ANNA = ("Anna", "it is: me")
 
@@ -138,3 +139,30 @@ def test_a_cookie_of_another_server_opens_nothing(client: TestClient, app: objec
     value = client.cookies[COOKIE]
     elsewhere = Guard(app, dict([ANNA]))  # type: ignore[arg-type]
     assert not elsewhere._has_cookie(f"{COOKIE}={value}")
+
+
+def test_guessing_is_slowed_and_the_wait_grows_and_ends() -> None:
+    now = 0.0
+    attempts = Attempts(lambda: now)
+    for _ in range(FREE):
+        assert attempts.wait_s("1.2.3.4", "Anna") == 0
+        attempts.failed("1.2.3.4", "Anna")
+    first = attempts.wait_s("1.2.3.4", "Anna")
+    assert first > 0 and attempts.wait_s("1.2.3.4", "Ben") == attempts.wait_s("5.6.7.8", "Anna") == 0
+    now = first
+    assert attempts.wait_s("1.2.3.4", "Anna") == 0
+    attempts.failed("1.2.3.4", "Anna")
+    assert attempts.wait_s("1.2.3.4", "Anna") == 2 * first
+    for _ in range(100):
+        attempts.failed("1.2.3.4", "Anna")
+    assert attempts.wait_s("1.2.3.4", "Anna") == LONGEST_WAIT_S
+    attempts.succeeded("1.2.3.4", "Anna")
+    assert attempts.wait_s("1.2.3.4", "Anna") == 0
+
+
+def test_who_guesses_is_told_to_wait(client: TestClient) -> None:
+    codes = [client.get("/_stcore/health", headers=basic("Cleo", str(guess))).status_code for guess in range(FREE + 1)]
+    assert codes == [401] * FREE + [429]
+    refused = client.get("/_stcore/health", headers=basic("Cleo", "x"))
+    assert "try again in" in refused.text and int(refused.headers["retry-after"]) > 0
+    assert client.get("/_stcore/health", headers=basic(*ANNA)).status_code == 200

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import mimetypes
 import re
+import secrets
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Protocol
@@ -21,11 +22,14 @@ from starlette.routing import Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from omnilmm.errors import InputError
+from omnilmm.ui.access import address_of
+from omnilmm.ui.attempts import Attempts, told
 from omnilmm.ui.gradio_page.uploads import Uploads, owner_of
 from omnilmm.ui.samples import samples
 
 API = "/gradio_api"
 MOST_FILES = 100  # of one upload
+MOST_LOGIN_BYTES = 2**16
 MOST_EVENT_BYTES = 256 * 2**20  # a past chat comes back with all its pictures
 
 
@@ -167,7 +171,7 @@ class Gate:
     """
 
     def __init__(self, app: ASGIApp, page: Servable) -> None:
-        self.app, self.page = app, page
+        self.app, self.page, self.attempts = app, page, Attempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -191,6 +195,11 @@ class Gate:
             return PlainTextResponse("There is no such page here.\n", status_code=404)
         if need is not Need.NOTHING and not _is_signed_in(scope):
             return JSONResponse({"detail": "Sign in first.", "auth_message": None}, status_code=401)
+        if path.rstrip("/") == "/login" and scope["method"] == "POST":
+            try:
+                return await self._sign_in(scope, receive)
+            except (InputError, ClientDisconnect) as error:
+                return JSONResponse({"detail": str(error)}, 413)
         if need is not Need.EVENT or scope["method"] != "POST":
             return None
         try:
@@ -203,13 +212,39 @@ class Gate:
         _replace_body(scope, receive, json.dumps(event).encode())
         return None
 
+    async def _sign_in(self, scope: Scope, receive: Receive) -> Response | None:
+        """Why no password is looked at now; Gradio compares it otherwise, and what came of it is counted."""
+        body = await _body(Request(scope, receive), MOST_LOGIN_BYTES)
+        _replace_body(scope, receive, body)
+        pieces: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-async def _body(request: Request) -> bytes:
+        async def again() -> Message:
+            return pieces.pop()
+
+        try:
+            form = await Request(dict(scope), again).form()
+        except Exception:  # no form: Gradio says so
+            return None
+        name, password, accounts = (
+            str(form.get("username", "")).strip(),
+            str(form.get("password", "")),
+            scope["app"].auth,
+        )
+        address = address_of(scope)
+        if wait_s := self.attempts.wait_s(address, name):
+            return JSONResponse({"detail": told(wait_s)}, 429, {"retry-after": str(int(wait_s) + 1)})
+        known = (accounts or {}).get(name)
+        is_right = known is not None and secrets.compare_digest(known.encode(), password.encode())
+        (self.attempts.succeeded if is_right else self.attempts.failed)(address, name)
+        return None
+
+
+async def _body(request: Request, most_bytes: int = MOST_EVENT_BYTES) -> bytes:
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        if len(body) > MOST_EVENT_BYTES:
-            raise InputError(f"This request is larger than {MOST_EVENT_BYTES // 2**20} MiB.")
+        if len(body) > most_bytes:
+            raise InputError(f"This request is larger than {most_bytes / 2**20:g} MiB.")
     return bytes(body)
 
 

@@ -17,6 +17,7 @@ from omnilmm.images.limits import limits
 from omnilmm.ui.gradio_page.routes import Gate, Servable, own_routes
 from omnilmm.ui.leftovers import own_folder
 from omnilmm.ui.network import HOST, ICON, POLICY, find_port
+from omnilmm.ui.texts import CODES, texts_in
 
 STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
 SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js"))
@@ -106,6 +107,7 @@ def launch(
         enable_monitoring=False,
         ssr_mode=False,
         auth=list(login.items()) if login else None,
+        auth_message="<br>".join(texts_in(code).guessing_waits for code in CODES) if login else None,
         root_path=root_path,
         max_file_size=most_bytes,
         state_session_capacity=256,  # what Gradio itself keeps of each visitor's widgets

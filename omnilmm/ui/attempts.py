@@ -1,0 +1,56 @@
+"""Guessing of passwords is slowed: after a few wrong ones a name waits, longer each time, where they came from.
+
+Somebody elsewhere signs in under that name meanwhile. Behind a proxy on this machine the address is the visitor's, as
+the proxy says it; behind one elsewhere it is the proxy's (uvicorn's FORWARDED_ALLOW_IPS names proxies to believe).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+FREE = 5  # wrong passwords before anybody waits
+FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 900.0
+MOST_KNOWN = 10_000
+
+Key = tuple[str, str]
+
+
+class Attempts:
+    """Counts wrong passwords by address and name.
+
+    Args:
+        now: tells the time in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._wrong: OrderedDict[Key, tuple[int, float]] = OrderedDict()  # how many, and until when to wait
+        self._lock = threading.Lock()
+
+    def wait_s(self, address: str, name: str) -> float:
+        """How long to wait before a password is looked at; 0 for not at all."""
+        with self._lock:
+            _, until = self._wrong.get((address, name), (0, 0.0))
+            return max(0.0, until - self._now())
+
+    def failed(self, address: str, name: str) -> None:
+        """A password was wrong."""
+        with self._lock:
+            count = self._wrong.pop((address, name), (0, 0.0))[0] + 1
+            wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(count - FREE, 30)) if count >= FREE else 0.0
+            self._wrong[address, name] = (count, self._now() + wait)
+            while len(self._wrong) > MOST_KNOWN:
+                self._wrong.popitem(last=False)
+
+    def succeeded(self, address: str, name: str) -> None:
+        """It was right: what was wrong before is forgotten."""
+        with self._lock:
+            self._wrong.pop((address, name), None)
+
+
+def told(wait_s: float) -> str:
+    """One line for who has to wait."""
+    return f"Too many wrong passwords: try again in {int(wait_s) + 1} s."
