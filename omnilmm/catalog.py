@@ -13,14 +13,15 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from omnilmm.errors import CheckpointError, ModelNotFoundError
 from omnilmm.formats import check_adapter, check_files, check_pointers
 from omnilmm.hub_cache import cached_name, checkpoint_folder
+from omnilmm.versions import VERSIONS, version_of
 
 PACKAGE = Path(__file__).parent
 # Where `configs` and `assets` stand: at the top of the repository, or inside the package where it is installed.
@@ -29,12 +30,7 @@ CONFIGS = ROOT / "configs"
 BUILT_IN = "built-in"
 
 
-Family = Literal["minicpm-v-1.0", "minicpm-v-2.0", "minicpm-v-2.5", "minicpm-v-2.6", "omnilmm", "library"]
-TITLES: dict[Family, str] = {
-    "minicpm-v-1.0": "MiniCPM-V 1.0",
-    "minicpm-v-2.0": "MiniCPM-V 2.0",
-    "minicpm-v-2.5": "MiniCPM-V 2.5",
-    "minicpm-v-2.6": "MiniCPM-V 2.6",
+FAMILIES = {f"minicpm-v-{key}": version.title for key, version in VERSIONS.items()} | {
     "omnilmm": "OmniLMM-12B",
     "library": "of transformers",
 }
@@ -100,7 +96,7 @@ class ModelCard(_Strict):
         title: what to show.
         source: hub id, or folder (relative to the repository for models that it ships).
         revision: commit, tag or branch of the hub to fetch; None for the newest.
-        family: which architecture and template; "library" for those that transformers has itself.
+        family: which architecture and template, one of `FAMILIES`; "library" for those that transformers has itself.
         parameters: their number; None for a folder, until it is loaded.
         stored: dtype of the files.
         download_gib: size of the files.
@@ -125,7 +121,7 @@ class ModelCard(_Strict):
     title: str
     source: str
     revision: str | None = None
-    family: Family
+    family: str
     parameters: int | None = Field(gt=0)
     stored: Dtype
     download_gib: float = Field(ge=0)
@@ -147,6 +143,13 @@ class ModelCard(_Strict):
     note: str
     sampling: SamplingDefaults = SamplingDefaults()
     beam: BeamDefaults = BeamDefaults()
+
+    @field_validator("family")
+    @classmethod
+    def _is_known(cls, family: str) -> str:
+        if family not in FAMILIES:
+            raise ValueError(f"expected one of {', '.join(FAMILIES)}")
+        return family
 
     def best_dtype(self, free_gib: float) -> str | None:
         """The most exact half-precision or quantised type in which it fits; None if in none, or if nothing is known."""
@@ -197,22 +200,7 @@ def find(model: str) -> ModelCard:
     )
 
 
-def minicpmv_version(config: Mapping[str, Any]) -> str:
-    """Which MiniCPM-V a `config.json` describes: "1.0", "2.0", "2.5", "2.6", or what it says itself.
-
-    The hub gives them all one `model_type`. 1.0 and 2.0 have no version key and even the same tensors, only 2.0 has
-    slicing rules; 2.5 had no version key before July 2024.
-    """
-    if config.get("version") is not None:
-        return str(config["version"])
-    if "vision_encoder" in config or "scale_emb" in config:
-        return "2.0" if any(key in config for key in ("slice_mode", "max_slice_nums", "scale_resolution")) else "1.0"
-    vision = config.get("vision_config")
-    is_early = isinstance(vision, dict) and vision.get("model_type") == "idefics2"
-    return "2.5" if is_early or config.get("query_num") == 96 else "2.6"
-
-
-def family_of(config: Mapping[str, Any], name: str) -> Family:
+def family_of(config: Mapping[str, Any], name: str) -> str:
     """Which architecture and template a `config.json` asks for.
 
     Args:
@@ -231,12 +219,11 @@ def family_of(config: Mapping[str, Any], name: str) -> Family:
         return "omnilmm"
     if model_type != "minicpmv":
         return "library"
-    version = minicpmv_version(config)
-    for family in get_args(Family):
-        if family == f"minicpm-v-{version}":
-            return cast(Family, family)
+    version = version_of(config)
+    if version in VERSIONS:
+        return f"minicpm-v-{version}"
     raise CheckpointError(
-        f"{name} is MiniCPM-V {version}, which is not supported here (of this architecture 1.0, 2.0, 2.5 and 2.6 are): "
+        f"{name} is MiniCPM-V {version}, which is not supported here (of this architecture {', '.join(VERSIONS)} are): "
         "vLLM, SGLang and llama.cpp (its GGUF) run it. Here take minicpm-v-2.6 or minicpm-v-4.6."
     )
 
@@ -274,7 +261,7 @@ def _card_of_folder(given: Path, folder: Path) -> ModelCard:
     return card.model_copy(update={"name": str(given)})
 
 
-def _unknown(source: str, name: str, config: Mapping[str, Any], family: Family) -> ModelCard:
+def _unknown(source: str, name: str, config: Mapping[str, Any], family: str) -> ModelCard:
     """The card of a model outside the catalog: the abilities of its family, nothing about size or licence."""
     # The largest of a family is the published one, the quantised one repeats another.
     like = next((c for c in reversed(cards().values()) if c.family == family and c.stored != "int4"), None)
@@ -296,7 +283,7 @@ def _unknown(source: str, name: str, config: Mapping[str, Any], family: Family) 
         "revision": None,
         "statement": "",
     }
-    title = name if family == "library" else f"{name} ({TITLES[family]})"
+    title = name if family == "library" else f"{name} ({FAMILIES[family]})"
     return like.model_copy(
         update=unknown
         | {"name": source, "title": title, "source": source, "context": context, "max_new_tokens": length}

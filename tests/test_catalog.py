@@ -130,7 +130,7 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ('{"model_type": 7}', "model_type 7; expected the name of an architecture"),
         (
             '{"model_type": "minicpmv", "version": "9"}',
-            r"is MiniCPM-V 9, which is not supported here \(of this architecture 1.0, 2.0, 2.5 and 2.6 are\)",
+            r"is MiniCPM-V 9, which is not supported here \(of this architecture 1.0, 2.0, 2.5, 2.6, 4.0, 4.5 are\)",
         ),
     ],
     ids=["none", "broken", "list", "number", "unknown version"],

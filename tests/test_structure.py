@@ -22,6 +22,7 @@ LAYERS = (
     "errors",
     "conversation",
     "formats",
+    "versions",
     "hub_cache",
     "catalog",
     "hardware",
@@ -34,7 +35,7 @@ LAYERS = (
     "engine",
     "ui",
 )
-BASE = {"__version__", "errors", "conversation", "catalog", "hardware", "hub_space", "network"}
+BASE = {"__version__", "errors", "conversation", "versions", "catalog", "hardware", "hub_space", "network"}
 BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.
 UI = BASE | {

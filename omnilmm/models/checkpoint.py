@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, is_zipfile
@@ -21,6 +21,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from omnilmm.errors import CheckpointError
 from omnilmm.formats import INDEXES, SINGLE_FILES, check_files, check_pointers, indexed, shards
+from omnilmm.versions import looks_like
 
 # Under which a training program keeps the model's tensors beside its own state (Lightning, DeepSpeed, plain loops).
 NESTED = ("state_dict", "model_state_dict", "module", "model")
@@ -109,12 +110,12 @@ def mismatches(info: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
-def mismatch_error(found: Mapping[str, list[str]], there: Collection[str]) -> CheckpointError:
+def mismatch_error(found: Mapping[str, list[str]], there: Shapes) -> CheckpointError:
     """What is told of tensors that do not fit.
 
     Args:
         found: as from `mismatches`.
-        there: names of all tensors of the checkpoint.
+        there: all tensors of the checkpoint; () where a shape is not known.
     """
     listed = [f"{len(names)} {kind}: {_some(names)}" for kind, names in found.items() if names]
     owner = looks_like(there)
@@ -215,15 +216,3 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
     if len(set(plain.values())) < len(plain):
         raise CheckpointError("These weights have several tensors of one name in different wrappers: save one model.")
     return plain
-
-
-def looks_like(names: Collection[str]) -> str | None:
-    """Whose tensors these are, by their names; None where they are nobody's known here."""
-    if any(name.startswith("model.vision_tower.") for name in names):
-        return "OmniLMM-12B"
-    if any(name.startswith("vpm.blocks.") for name in names):
-        return "MiniCPM-V 1.0 or 2.0"
-    if any(name.startswith("vpm.encoder.") for name in names):
-        has_biases = any(name.endswith("self_attn.q_proj.bias") and name.startswith("llm.") for name in names)
-        return "MiniCPM-V 2.6" if has_biases else "MiniCPM-Llama3-V 2.5"
-    return None

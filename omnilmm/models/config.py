@@ -13,43 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.dataclasses import strict
-from transformers import GraniteConfig, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config
+from transformers import GraniteConfig, MistralConfig, PreTrainedConfig
 from transformers.models.idefics2.configuration_idefics2 import Idefics2VisionConfig
 
-from omnilmm.catalog import minicpmv_version
 from omnilmm.errors import CheckpointError
 from omnilmm.images.pixels import CLIP, HALF, Normalisation
 from omnilmm.images.slicing import Size, SlicePlan, SlicingRules, plan_slices
-from omnilmm.models.resampler import Positions
 from omnilmm.models.vit import ViTConfig
+from omnilmm.versions import VERSIONS, Version, version_of
 
-
-@dataclass(frozen=True)
-class Version:
-    """What differs between the versions of MiniCPM-V.
-
-    Attributes:
-        text: the language model.
-        positions: of the resampler.
-        vision_type: what the hub's `vision_config` says; None where there is no such key and timm's tower is meant.
-    """
-
-    text: type[PreTrainedConfig]
-    positions: Positions
-    vision_type: str | None = None
-
-
-VERSIONS = {
-    "1.0": Version(GraniteConfig, "stretched"),
-    "2.0": Version(GraniteConfig, "stored"),
-    "2.5": Version(LlamaConfig, "computed", "idefics2"),
-    "2.6": Version(Qwen2Config, "computed", "siglip"),
-}
 # SigLIP-400M at 980 pixels, the tower of 2.5 and 2.6, for a config.json that leaves it out.
 NAVIT = {
     "hidden_size": 1152,
@@ -100,10 +77,10 @@ def _without_leftovers(dtype: Any, keys: Mapping[str, Any]) -> tuple[Any, dict[s
 
 @strict
 class MiniCPMVConfig(PreTrainedConfig):
-    """Configuration of MiniCPM-V 1.0, 2.0, 2.5 and 2.6 checkpoints.
+    """Configuration of the MiniCPM-V checkpoints in `versions.VERSIONS`.
 
     Attributes:
-        version: "1.0" to "2.6"; the hub writes a string, a number, or (1.0, 2.0, early 2.5) nothing.
+        version: a key of `VERSIONS`; the hub writes a string, a number, or (1.0, 2.0, early 2.5) nothing.
         text_config: the language model.
         vision_config: the tower. `image_size // patch_size` is the side of its table of positions.
         vision_encoder: timm's name of the tower (1.0, 2.0).
@@ -142,12 +119,12 @@ class MiniCPMVConfig(PreTrainedConfig):
         """Resolve the version, then share the flat keys out to the language model and the tower."""
         self.dtype, kwargs = _without_leftovers(getattr(self, "dtype", None), kwargs)
         given = {name: value for name in TELLING if (value := getattr(self, name)) is not None}
-        self.version = minicpmv_version({"query_num": self.query_num, **given, **kwargs})
+        self.version = version_of({"query_num": self.query_num, **given, **kwargs})
         if self.version not in VERSIONS:
             raise CheckpointError(
                 f"config.json says MiniCPM-V version {self.version!r}; supported versions: {', '.join(VERSIONS)}."
             )
-        is_flat = VERSIONS[self.version].vision_type is None
+        is_flat = self.row.vision_type is None
         rules = {key: kwargs.pop(key) for key in SLICING_KEYS if is_flat and key in kwargs}
         self._read_vision()
         self._read_text(kwargs)
@@ -165,13 +142,13 @@ class MiniCPMVConfig(PreTrainedConfig):
             return
         given = _without_leftovers(None, dict(self.vision_config or {}))[1]
         given.pop("model_type", None)
-        is_navit = VERSIONS[str(self.version)].vision_type is not None
+        is_navit = self.row.vision_type is not None
         self.vision_config = Idefics2VisionConfig(**(NAVIT | given)) if is_navit else ViTConfig(**given)
 
     def _read_text(self, kwargs: dict[str, Any]) -> None:
         if isinstance(self.text_config, PreTrainedConfig):
             return
-        text_class = VERSIONS[str(self.version)].text
+        text_class: type[PreTrainedConfig] = getattr(transformers, self.row.text)
         text = _without_leftovers(None, dict(self.text_config or {}))[1]
         text.pop("model_type", None)
         known = set(text_class().to_dict()) | {"rope_theta", "rope_scaling", "use_sliding_window"}
@@ -191,6 +168,16 @@ class MiniCPMVConfig(PreTrainedConfig):
         text.attention_multiplier = (text.hidden_size / text.num_attention_heads) ** -0.5
 
     @property
+    def row(self) -> Version:
+        """What is particular about this version."""
+        return VERSIONS[str(self.version)]
+
+    @property
+    def pads_to_longest(self) -> bool:
+        """Whether features of a slice depend on the longest slice of the prompt."""
+        return self.row.pads_to_longest
+
+    @property
     def normalisation(self) -> Normalisation:
         """Of the pixels."""
         return HALF
@@ -203,7 +190,7 @@ class MiniCPMVConfig(PreTrainedConfig):
 
     def plan(self, size: Size) -> SlicePlan:
         """How a picture of (width, height) is looked at: 1.0 squashes it, later versions cut it."""
-        if self.version == "1.0":
+        if not self.row.is_sliced:
             return SlicePlan(overview=(self.image_size, self.image_size))
         return plan_slices(size, self.slicing_rules)
 
@@ -211,23 +198,25 @@ class MiniCPMVConfig(PreTrainedConfig):
         """The hub's flat schema: the language model's keys lie beside the vision keys."""
         flat = super().to_dict()
         text = flat.pop("text_config")
-        rope_theta = (text.get("rope_parameters") or {}).get("rope_theta")
+        rope = dict(text.pop("rope_parameters", None) or {})
+        rope_theta = rope.pop("rope_theta", None)
         mine = set(flat) | {"model_type", *MULTIPLIERS}
         flat |= {key: value for key, value in text.items() if key not in mine}
         if rope_theta is not None:
             flat["rope_theta"] = rope_theta
-        version = VERSIONS[str(self.version)]
+        if rope.get("rope_type", "default") != "default":
+            flat["rope_scaling"] = rope
         flat = {key: value for key, value in flat.items() if value is not None or key not in TELLING}
-        if version.vision_type is not None:
-            flat["version"] = 2.6 if self.version == "2.6" else self.version  # a number there, a string in 2.5
-            flat["vision_config"]["model_type"] = version.vision_type
+        if self.row.vision_type is not None:
+            flat["version"] = self.row.written
+            flat["vision_config"]["model_type"] = self.row.vision_type
             return flat
         # 1.0 and 2.0 are told apart by the slicing keys alone.
         slicing = flat.pop("slice_config")
         flat.pop("version")
         flat.pop("slice_mode", None)
         flat.setdefault("vision_encoder", "vit_so400m_patch14_siglip_384.webli")
-        if self.version == "2.0":
+        if self.row.is_sliced:
             flat |= {key: slicing[key] for key in SLICING_KEYS} | {"slice_mode": True}
         return flat
 
@@ -270,6 +259,11 @@ class OmniLMMConfig(MistralConfig):
     @property
     def use_image_id(self) -> bool:
         """Pictures are not numbered."""
+        return False
+
+    @property
+    def pads_to_longest(self) -> bool:
+        """Every picture has the same size."""
         return False
 
     @property

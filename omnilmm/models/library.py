@@ -192,7 +192,7 @@ def check_tensors(config: Any, shapes: Shapes) -> None:
     )
     found = mismatches(info) | {"unexpected": []}  # transformers' own models leave parts out that they do not use
     if any(found.values()):
-        raise mismatch_error(found, set(shapes))
+        raise mismatch_error(found, shapes)
 
 
 def load_processor(folder: Path) -> Any:

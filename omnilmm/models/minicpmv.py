@@ -1,7 +1,7 @@
-"""MiniCPM-V 1.0 to 2.6: tower `vpm`, `resampler` and language model `llm`, as the published tensors are named.
+"""MiniCPM-V 1.0 to 4.5: tower `vpm`, `resampler` and language model `llm`, as the published tensors are named.
 
-The language models are transformers' own: MiniCPM-2.4B (1.0, 2.0) is Granite with other numbers, 2.5 has Llama, 2.6 and
-the built-in model Qwen2.
+The language models are transformers' own: MiniCPM-2.4B (1.0, 2.0) is Granite with other numbers, 2.5 and 4.0
+have Llama, 2.6 and the built-in model Qwen2, 4.5 Qwen3.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from omnilmm.models.checkpoint import Shapes, tensor_shapes
-from omnilmm.models.config import VERSIONS, MiniCPMVConfig
+from omnilmm.models.config import MiniCPMVConfig
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.resampler import Resampler
 from omnilmm.models.vision import VisionTower
@@ -51,6 +51,7 @@ class MiniCPMV(PictureModel):
         "GraniteDecoderLayer",
         "LlamaDecoderLayer",
         "Qwen2DecoderLayer",
+        "Qwen3DecoderLayer",
         "Resampler",
     ]
 
@@ -62,9 +63,8 @@ class MiniCPMV(PictureModel):
         if isinstance(vision, ViTConfig):
             self.vpm: Any = ViT(vision)
         else:
-            self.vpm = VisionTower(vision, strip_positions=config.version == "2.5")
-        positions = VERSIONS[str(config.version)].positions
-        self.resampler = Resampler(config.query_num, text.hidden_size, vision.hidden_size, positions)
+            self.vpm = VisionTower(vision, strip_positions=config.row.pads_to_longest)
+        self.resampler = Resampler(config.query_num, text.hidden_size, vision.hidden_size, config.row.positions)
         self.llm = AutoModelForCausalLM.from_config(text, trust_remote_code=False)
         if config.scale_emb is not None:
             table = self.llm.get_input_embeddings()
@@ -110,8 +110,8 @@ class MiniCPMV(PictureModel):
         return cast(nn.Module, self.llm.get_decoder())
 
     def get_image_features(self, pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
-        """As `PictureModel.get_image_features`; 2.6 sends `vision_batch_size` slices at once through the tower."""
-        if self.config.version != "2.6":
+        """As `PictureModel.get_image_features`; from 2.6 on at most `vision_batch_size` slices at once."""
+        if not self.config.row.in_batches:
             return super().get_image_features(pixel_values, target_sizes)
         size = self.config.vision_batch_size
         chunks = zip(pixel_values.split(size), target_sizes.split(size), strict=True)

@@ -12,6 +12,7 @@ the prompt is not repeated in what it returns, as in the published code.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +23,7 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from omnilmm.models.checkpoint import PLACE, mismatch_error, mismatches, source_of
+from omnilmm.models.checkpoint import PLACE, Shapes, mismatch_error, mismatches, source_of
 from omnilmm.models.resampler import Resampler
 
 # Arguments of `from_pretrained` by which the weights are others than those that lie openly in the folder.
@@ -73,7 +74,7 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         model.config.name_or_path = str(folder_or_id)
         found = mismatches(info)
         if any(found.values()):
-            raise mismatch_error(found, set(model.state_dict()) - set(found["missing"]) | set(found["unexpected"]))
+            raise mismatch_error(found, _shapes_there(model, info))
         return (model, info) if output_loading_info else model
 
     @classmethod
@@ -172,3 +173,12 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         if image_slots is None:
             image_slots = torch.zeros_like(input_ids, dtype=torch.bool)
         return self.merge(input_ids, image_slots, features)
+
+
+def _shapes_there(model: PreTrainedModel, info: Mapping[str, Any]) -> Shapes:
+    """All tensors of the checkpoint that a model was loaded from; () where a shape is not known."""
+    fitting = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    for name in info["missing_keys"]:
+        fitting.pop(name, None)
+    others = {name: tuple(got) for name, got, _ in info["mismatched_keys"]}
+    return fitting | dict.fromkeys(info["unexpected_keys"], ()) | others

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,12 +25,15 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.images.pixels import cut, open_picture, patch_strip, stack_strips
 from omnilmm.images.slicing import SlicePlan
 from omnilmm.models.config import MiniCPMVConfig, OmniLMMConfig
-from omnilmm.models.tokenizer import PIECES, load_tokenizer
-from omnilmm.prompts import chatml, llama3, minicpm, zephyr
+from omnilmm.models.tokenizer import PIECES, begins, load_tokenizer
 from omnilmm.prompts.messages import conversation_from_dicts
-from omnilmm.prompts.pieces import Piece, PieceEncoder, Prompt, as_text
+from omnilmm.prompts.pieces import Control, Piece, PieceEncoder, Prompt, as_text
 
-TEMPLATES: dict[str, ModuleType] = {"1.0": minicpm, "2.0": minicpm, "2.5": llama3, "2.6": chatml, "omnilmm": zephyr}
+
+def template_of(config: MiniCPMVConfig | OmniLMMConfig) -> ModuleType:
+    """The module of `omnilmm.prompts` that writes a checkpoint's prompts."""
+    name = "zephyr" if isinstance(config, OmniLMMConfig) else config.row.template
+    return import_module(f"omnilmm.prompts.{name}")
 
 
 class MiniCPMVProcessor(ProcessorMixin):
@@ -45,8 +49,10 @@ class MiniCPMVProcessor(ProcessorMixin):
     def __init__(self, tokenizer: Any, config: MiniCPMVConfig | OmniLMMConfig) -> None:
         super().__init__(tokenizer)
         self.config = config
-        self.template = TEMPLATES["omnilmm" if isinstance(config, OmniLMMConfig) else str(config.version)]
+        self.template = template_of(config)
         self.encoder = PieceEncoder(tokenizer, config.query_num, self.template.SLOT)
+        begin = getattr(self.template, "MAY_BEGIN", None)
+        self.begin = [Control(begin)] if begin is not None and begins(tokenizer) else []
         self.stop_ids = [self.encoder.control_id(token) for token in self.template.STOP_TOKENS]
 
     @classmethod
@@ -125,7 +131,7 @@ class MiniCPMVProcessor(ProcessorMixin):
     def _pieces(self, conversation: Conversation) -> list[Piece]:
         grids = [self.plan(picture).grid for picture in conversation.pictures]
         pieces: list[Piece] = self.template.render(conversation, grids, image_ids=self.config.use_image_id)
-        return pieces
+        return [*self.begin, *pieces]
 
 
 class OmniLMMProcessor(MiniCPMVProcessor):

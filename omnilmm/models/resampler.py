@@ -3,26 +3,25 @@
 `N` slices · `L` patches of the longest slice · `D_v` vision width · `Q` queries · `D` language width
 
 Learned queries attend to the projected patches. Keys carry two-dimensional positions, values carry none. Source: the
-published weights and `nn.MultiheadAttention`, whose packed `in_proj` they use. The versions differ in positions alone:
+published weights and `nn.MultiheadAttention`, whose packed `in_proj` they use. The versions differ in positions alone
+(`versions.VERSIONS`):
 
 | | queries | keys |
 |---|---|---|
 | OmniLMM-12B, MiniCPM-V 1.0 | a stored table | the same table, stretched to the slice's grid (plain bicubic) |
 | MiniCPM-V 2.0 | a stored table | sin-cos of the slice's own grid |
-| MiniCPM-V 2.5, 2.6 | none | sin-cos of the slice's own grid |
+| MiniCPM-V 2.5 and later | none | sin-cos of the slice's own grid |
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HEAD_WIDTH = 128  # of every published checkpoint: heads = width // 128, whatever the language model has
+from omnilmm.versions import Positions
 
-Positions = Literal["stretched", "stored", "computed"]
+HEAD_WIDTH = 128  # of every published checkpoint: heads = width // 128, whatever the language model has
 
 
 class Resampler(nn.Module):

@@ -13,9 +13,16 @@ from transformers import AutoTokenizer, Qwen2Tokenizer
 from transformers.utils import cached_file
 
 from omnilmm.errors import CheckpointError
+from omnilmm.models.config import MiniCPMVConfig
+from omnilmm.versions import Tokenizer
 
 WHOLE, PIECES = "tokenizer.json", "tokenizer.model"
 VOCABULARY = ("vocab.json", "merges.txt")
+FORMS: dict[Tokenizer, str] = {
+    "whole": WHOLE,
+    "pieces": f"{WHOLE} or {PIECES}",
+    "vocabulary": f"{WHOLE}, or {' and '.join(VOCABULARY)}",
+}
 
 
 def load_tokenizer(folder_or_id: str | Path, config: Any, **where: Any) -> Any:
@@ -29,15 +36,19 @@ def load_tokenizer(folder_or_id: str | Path, config: Any, **where: Any) -> Any:
     Raises:
         CheckpointError: None of its forms is there.
     """
-    version = getattr(config, "version", None)
+    kind = config.row.tokenizer if isinstance(config, MiniCPMVConfig) else "pieces"
 
     def has(name: str) -> bool:
         return cached_file(str(folder_or_id), name, _raise_exceptions_for_missing_entries=False, **where) is not None
 
     if has(WHOLE) or has(PIECES):
         return AutoTokenizer.from_pretrained(folder_or_id, config=config, trust_remote_code=False, **where)
-    if version == "2.6" and all(map(has, VOCABULARY)):
+    if kind == "vocabulary" and all(map(has, VOCABULARY)):
         return Qwen2Tokenizer.from_pretrained(folder_or_id, **where)
-    forms = {"2.5": WHOLE, "2.6": f"{WHOLE}, or {' and '.join(VOCABULARY)}"}
-    expected = forms.get(str(version), f"{WHOLE} or {PIECES}")
-    raise CheckpointError(f"{folder_or_id} has no tokenizer: expected {expected}.")
+    raise CheckpointError(f"{folder_or_id} has no tokenizer: expected {FORMS[kind]}.")
+
+
+def begins(tokenizer: Any) -> bool:
+    """Whether a tokenizer puts its token for the beginning in front of a text by itself."""
+    ids = tokenizer("a")["input_ids"]
+    return bool(ids) and ids[0] == tokenizer.bos_token_id

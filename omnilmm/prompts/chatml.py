@@ -25,13 +25,23 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
         grids: (columns, rows) of each picture of the conversation, None where it is not cut.
         image_ids: number the pictures, as `use_image_id` of the checkpoint says.
     """
-    pieces = _turn("system", [Text(conversation.system or DEFAULT_SYSTEM)])
+    system = conversation.system or DEFAULT_SYSTEM
+    return [*turns(conversation, grids, system=system, image_ids=image_ids), *opened(conversation)]
+
+
+def turns(conversation: Conversation, grids: list[Size | None], *, system: str | None, image_ids: bool) -> list[Piece]:
+    """The system line, if any, and all messages; the other arguments are those of `render`."""
+    pieces = _turn("system", [Text(system)]) if system else []
     places = (_placeholder(index if image_ids else None, grid) for index, grid in enumerate(grids))
     for message in conversation.messages:
         pieces += _turn(message.role, content(message, places))
-    if not conversation.messages or conversation.messages[-1].role != "assistant":
-        pieces += [Control("<|im_start|>"), Text("assistant\n")]
     return pieces
+
+
+def opened(conversation: Conversation) -> list[Piece]:
+    """The header of the answer; nothing where it is there already."""
+    is_answered = bool(conversation.messages) and conversation.messages[-1].role == "assistant"
+    return [] if is_answered else [Control("<|im_start|>"), Text("assistant\n")]
 
 
 def _turn(role: str, said: list[Piece]) -> list[Piece]:

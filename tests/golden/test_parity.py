@@ -18,7 +18,7 @@ from omnilmm.engine.backends.sampler import Sampler
 from omnilmm.engine.local import generate_arguments
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.images.pixels import patch_strip
-from omnilmm.models.processor import TEMPLATES
+from omnilmm.models.processor import template_of
 from omnilmm.models.resampler import Positions, Resampler
 from omnilmm.prompts.pieces import PieceEncoder
 from tests.golden.goldens import Case, kind_of, read_json
@@ -80,7 +80,7 @@ def test_resampled_features_agree(picture_case: Case) -> None:
 def test_picture_places_are_written_as_published(picture_case: Case) -> None:
     """The ids from the first picture to the line break after the last, which are the template's own."""
     config = picture_case.model.config
-    template = TEMPLATES[str(config.version)]
+    template = template_of(config)
     encoder = PieceEncoder(_TinyTokenizer(picture_case.special_ids, template.STOP_TOKENS), config.query_num)
     conversation = Conversation().with_message("user", *picture_case.pictures, "?")
     grids = [plan.grid for plan in picture_case.plans]
@@ -203,6 +203,7 @@ class _TinyTokenizer:
         self.line_break = special_ids["nl"]
         self.added = {name: special_ids[key] for key, name in self.NAMES.items() if key in special_ids}
         headers = ("<s>", "<|im_start|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>")
+        headers += ("<think>", "</think>")
         self.added |= {name: 10_000 + number for number, name in enumerate((*headers, *ends))}
 
     def get_added_vocab(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from tokenizers.processors import TemplateProcessing
 
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import CheckpointError
@@ -16,6 +17,7 @@ from tests.models.tiny import NAMES, VERSIONS, tiny_config, tiny_processor
 from tests.prompts.byte_tokenizer import byte_tokenizer
 
 RED = Image.new("RGB", (160, 110), "red")
+QUESTION = Conversation().with_message("user", Picture(RED), "What?")
 
 
 @pytest.fixture(params=VERSIONS)
@@ -74,10 +76,25 @@ def test_chat_template_as_text_is_what_the_ids_say(processor: MiniCPMVProcessor)
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_tokenizer_without_an_end_token_is_refused(version: str) -> None:
-    end = {"1.0": "</s>", "2.0": "</s>", "2.5": "<|eot_id|>", "2.6": "<|im_end|>"}[version]
+    end = {"1.0": "</s>", "2.0": "</s>", "2.5": "<|eot_id|>", "2.6": "<|im_end|>", "4.0": "</s>", "4.5": "<|im_end|>"}[
+        version
+    ]
     tokenizer = byte_tokenizer(name for name in NAMES[version] if name != end)
     with pytest.raises(CheckpointError, match="no token"):
         MiniCPMVProcessor(tokenizer, tiny_config(version))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_beginning_that_only_the_tokenizer_knows_of_is_asked_of_it(version: str) -> None:
+    """4.0's tokenizer may put `<s>` in front or not; the other templates say it themselves."""
+    tokenizer = byte_tokenizer(NAMES[version])
+    plain = MiniCPMVProcessor(tokenizer, tiny_config(version)).prompt(QUESTION).input_ids
+    if "<s>" in NAMES[version]:
+        begin = tokenizer.convert_tokens_to_ids("<s>")
+        tokenizer.bos_token = "<s>"
+        tokenizer._tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", begin)])
+        begun = MiniCPMVProcessor(tokenizer, tiny_config(version)).prompt(QUESTION).input_ids
+        assert begun == ([begin, *plain] if version == "4.0" else plain)
 
 
 def test_pictures_are_numbered_as_the_config_says() -> None:

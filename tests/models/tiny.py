@@ -14,10 +14,10 @@ from omnilmm.models.config import MiniCPMVConfig, OmniLMMConfig
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.omnilmm12b import OmniLMMForCausalLM
 from omnilmm.models.processor import MiniCPMVProcessor
-from tests.prompts.byte_tokenizer import CHATML, LLAMA3, MINICPM, byte_tokenizer
+from tests.prompts.byte_tokenizer import CHATML, LLAMA3, MINICPM, MINICPM4, QWEN3, byte_tokenizer
 
-VERSIONS = ("1.0", "2.0", "2.5", "2.6")
-NAMES = {"1.0": MINICPM, "2.0": MINICPM, "2.5": LLAMA3, "2.6": CHATML}
+VERSIONS = ("1.0", "2.0", "2.5", "2.6", "4.0", "4.5")
+NAMES = {"1.0": MINICPM, "2.0": MINICPM, "2.5": LLAMA3, "2.6": CHATML, "4.0": MINICPM4, "4.5": QWEN3}
 SIZES: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 96,
@@ -37,11 +37,20 @@ TOWER = {
 }
 SLICING = {"max_slice_nums": 4, "patch_size": 14, "scale_resolution": 56}
 SCALES = {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 64, "image_size": 56}
+LONG = {
+    "rope_type": "longrope",
+    "factor": 1.0,
+    "long_factor": [1 + number / 4 for number in range(16)],
+    "short_factor": [1 + number / 4 for number in range(16)],
+    "original_max_position_embeddings": 4096,
+}
 OWN_KEYS: dict[str, dict[str, Any]] = {
     "1.0": SCALES,
     "2.0": SCALES | SLICING,
     "2.5": {"version": "2.5", "slice_config": SLICING},
     "2.6": {"version": "2.6", "slice_config": SLICING},
+    "4.0": {"version": 4.0, "slice_config": SLICING, "head_dim": 32, "rope_scaling": LONG},
+    "4.5": {"version": 4.5, "slice_config": SLICING, "head_dim": 32, "batch_3d_resampler": True},
 }
 OMNILMM = Path(__file__).parents[1] / "golden" / "omnilmm-12b"
 

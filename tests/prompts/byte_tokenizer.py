@@ -11,6 +11,8 @@ from omnilmm.prompts.pieces import GROUNDING_TAGS
 
 PICTURES = ("<unk>", "<image>", "</image>", "<slice>", "</slice>")
 CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *PICTURES, "<image_id>", "</image_id>", *GROUNDING_TAGS)
+QWEN3 = (*CHATML, "<think>", "</think>")
+MINICPM4 = ("<s>", "</s>", *CHATML[1:])
 MINICPM = ("<s>", "</s>", *PICTURES, *GROUNDING_TAGS)
 LLAMA3 = (
     "<|begin_of_text|>",

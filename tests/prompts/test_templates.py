@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.prompts import chatml
+from omnilmm.prompts import chatml, minicpm4, qwen3
 from omnilmm.prompts.pieces import as_text
 from tests.prompts.conftest import Writer
 
@@ -136,3 +136,26 @@ def test_a_prompt_goes_on_from_the_one_before(writer: Writer, picture: Picture) 
     first = writer.prompt(answered).input_ids
     second = writer.prompt(answered.with_message("user", "B?")).input_ids
     assert second[: len(first)] == first
+
+
+def test_minicpm4_has_no_system_line_unless_asked(picture: Picture) -> None:
+    conversation = Conversation().with_message("user", picture, "A?").with_message("assistant", "Yes.")
+    pieces = minicpm4.render(conversation.with_message("user", "Why?"), [(2, 1)])
+    assert as_text(pieces, 3) == (
+        f"<|im_start|>user\n<image_id>0</image_id>{VIEW}{SLICE}{SLICE}\nA?<|im_end|>\n"
+        "<|im_start|>assistant\nYes.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    terse = minicpm4.render(Conversation(system="Be terse.").with_message("user", "Hi"), [])
+    assert as_text(terse, 3).startswith("<|im_start|>system\nBe terse.<|im_end|>\n<|im_start|>user\nHi")
+
+
+def test_qwen3_thinks_nothing_and_forgets_earlier_thoughts() -> None:
+    thought = "<think>\nHm.\n</think>\n\nYes."
+    conversation = Conversation().with_message("user", "A?").with_message("assistant", thought)
+    nothing = "<think>\n\n</think>\n\n"
+    before = "<|im_start|>user\nA?<|im_end|>\n<|im_start|>assistant\n"
+    asked = qwen3.render(conversation.with_message("user", "Why?"), [])
+    assert as_text(asked, 3) == (
+        f"{before}Yes.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n{nothing}"
+    )
+    assert as_text(qwen3.render(conversation, []), 3) == f"{before}{nothing}Yes.<|im_end|>\n"

@@ -58,7 +58,7 @@ class ImageEncoder:
         """The keys of the pictures of one prompt; no pixel is touched."""
         plans = [self.processor.plan(picture) for picture in pictures]
         padded = None
-        if getattr(self.model.config, "version", None) == "2.5":
+        if self.model.config.pads_to_longest:
             padded = max((w * h // self._patch_area for plan in plans for w, h in plan.sizes), default=None)
         return [FeatureKey(picture.digest, plan, padded) for picture, plan in zip(pictures, plans, strict=True)]
 

@@ -1,0 +1,38 @@
+"""The prompt of MiniCPM-V 4.5: ChatML without a system line of its own, and an empty thought before the answer.
+
+    <|im_start|>user⏎{pictures and text}<|im_end|>⏎<|im_start|>assistant⏎<think>⏎⏎</think>⏎⏎
+
+Source: its makers' template as read in their model of speech and pictures of the same generation. An empty thought
+switches thinking off. What earlier answers thought is not told to the model again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from omnilmm.conversation import Conversation, Message
+from omnilmm.images.slicing import Size
+from omnilmm.prompts.chatml import SLOT, STOP_TOKENS, opened, turns
+from omnilmm.prompts.pieces import Control, Piece, Text
+
+__all__ = ["SLOT", "STOP_TOKENS", "render"]
+
+NO_THOUGHT: tuple[Piece, ...] = (Control("<think>"), Text("\n\n"), Control("</think>"), Text("\n\n"))
+
+
+def render(conversation: Conversation, grids: list[Size | None], *, image_ids: bool = True) -> list[Piece]:
+    """As `chatml.render`."""
+    said = replace(conversation, messages=tuple(map(_without_thought, conversation.messages)))
+    pieces = turns(said, grids, system=said.system, image_ids=image_ids)
+    header = opened(said)
+    if header:
+        return [*pieces, *header, *NO_THOUGHT]
+    begin = max(number for number, piece in enumerate(pieces) if piece == Text("assistant\n")) + 1
+    return [*pieces[:begin], *NO_THOUGHT, *pieces[begin:]]
+
+
+def _without_thought(message: Message) -> Message:
+    if message.role != "assistant":
+        return message
+    kept = (part.rpartition("</think>")[2].lstrip("\n") if isinstance(part, str) else part for part in message.parts)
+    return replace(message, parts=tuple(kept))

@@ -1,0 +1,126 @@
+"""The versions of MiniCPM-V whose architecture is here, a row each: what differs between them stands in this table.
+
+A new version of the architecture costs a row, its template in `prompts/` if that is new, and a card in `configs/`.
+Classes and templates are named, not imported, so that reading the table loads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Positions = Literal["stretched", "stored", "computed"]
+Tokenizer = Literal["whole", "pieces", "vocabulary"]  # `tokenizer.json` alone, or also SentencePiece's or GPT-2's files
+
+
+@dataclass(frozen=True)
+class Version:
+    """What differs between the versions of MiniCPM-V.
+
+    Attributes:
+        title: what its makers call it.
+        text: configuration class of the language model, in transformers.
+        template: module in `omnilmm.prompts`.
+        positions: of the resampler.
+        vision_type: what the hub's `vision_config` says; None where there is no such key and timm's tower is meant.
+        written: what the hub's `config.json` says as `version`; None for nothing.
+        is_sliced: pictures are sliced; else they are resized to one square.
+        pads_to_longest: all slices of a prompt are padded to the longest one, and their features depend on it.
+        in_batches: at most `vision_batch_size` slices go through the tower at once.
+        query_bias, query_norm, own_head_dim: of the attention in the language model; tensors are recognised by them.
+        tokenizer: the files that it may come in.
+    """
+
+    title: str
+    text: str
+    template: str
+    positions: Positions = "computed"
+    vision_type: str | None = "siglip"
+    written: str | float | None = None
+    is_sliced: bool = True
+    pads_to_longest: bool = False
+    in_batches: bool = False
+    query_bias: bool = False
+    query_norm: bool = False
+    own_head_dim: bool = False
+    tokenizer: Tokenizer = "vocabulary"
+
+
+VERSIONS = {
+    "1.0": Version("MiniCPM-V 1.0", "GraniteConfig", "minicpm", "stretched", None, is_sliced=False, tokenizer="pieces"),
+    "2.0": Version("MiniCPM-V 2.0", "GraniteConfig", "minicpm", "stored", None, tokenizer="pieces"),
+    "2.5": Version(
+        "MiniCPM-Llama3-V 2.5",
+        "LlamaConfig",
+        "llama3",
+        vision_type="idefics2",
+        written="2.5",
+        pads_to_longest=True,
+        tokenizer="whole",
+    ),
+    "2.6": Version(
+        "MiniCPM-V 2.6",
+        "Qwen2Config",
+        "chatml",
+        written=2.6,
+        in_batches=True,
+        query_bias=True,
+    ),
+    "4.0": Version(
+        "MiniCPM-V 4.0",
+        "LlamaConfig",
+        "minicpm4",
+        written=4.0,
+        in_batches=True,
+        own_head_dim=True,
+        tokenizer="pieces",
+    ),
+    "4.5": Version("MiniCPM-V 4.5", "Qwen3Config", "qwen3", written=4.5, in_batches=True, query_norm=True),
+}
+
+
+def version_of(config: Mapping[str, Any]) -> str:
+    """Which MiniCPM-V a `config.json` describes: a key of `VERSIONS`, or what it says itself.
+
+    The hub gives them all one `model_type`. 1.0 and 2.0 have no version key and even the same tensors, only 2.0 has
+    slicing rules; 2.5 had no version key before July 2024. JSON may say 4 for 4.0.
+    """
+    if config.get("version") is not None:
+        said = str(config["version"])
+        return f"{said}.0" if f"{said}.0" in VERSIONS else said
+    if "vision_encoder" in config or "scale_emb" in config:
+        return "2.0" if any(key in config for key in ("slice_mode", "max_slice_nums", "scale_resolution")) else "1.0"
+    vision = config.get("vision_config")
+    is_early = isinstance(vision, dict) and vision.get("model_type") == "idefics2"
+    return "2.5" if is_early or config.get("query_num") == 96 else "2.6"
+
+
+def looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Whose tensors these are, by their names and shapes; None where they are nobody's known here.
+
+    Args:
+        shapes: by name; () where a shape is not known.
+    """
+    if any(name.startswith("model.vision_tower.") for name in shapes):
+        return "OmniLMM-12B"
+    if not any(name.startswith(("vpm.blocks.", "vpm.encoder.")) for name in shapes):
+        return None
+    is_timm = any(name.startswith("vpm.blocks.") for name in shapes)
+    bias, norm = (
+        any(name.startswith("llm.") and name.endswith(f"self_attn.{end}") for name in shapes)
+        for end in ("q_proj.bias", "q_norm.weight")
+    )
+    queries = [s for name, s in shapes.items() if name.startswith("llm.") and name.endswith("self_attn.q_proj.weight")]
+    # Packed weights (int4) are one column wide and tell nothing.
+    own_dim = {rows != columns for rows, columns in (shape for shape in queries if shape and shape[-1] > 1)} or {
+        False,
+        True,
+    }
+    titles = [
+        version.title
+        for version in VERSIONS.values()
+        if (version.vision_type is None, version.query_bias, version.query_norm) == (is_timm, bias, norm)
+        and (is_timm or norm or version.own_head_dim in own_dim)
+    ]
+    return " or ".join(titles) or None
