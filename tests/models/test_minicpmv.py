@@ -31,7 +31,7 @@ def question(*sizes: tuple[int, int]) -> Conversation:
 
 @torch.no_grad()
 def features(model: MiniCPMV, *sizes: tuple[int, int]) -> Tensor:
-    pixels, target_sizes = tiny_processor(str(model.config.version)).views(question(*sizes).pictures)
+    pixels, target_sizes = tiny_processor(str(model.config.version)).pixel_values(question(*sizes).pictures)
     return model.get_image_features(pixels, target_sizes)
 
 

@@ -76,9 +76,7 @@ def test_chat_template_as_text_is_what_the_ids_say(processor: MiniCPMVProcessor)
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_tokenizer_without_an_end_token_is_refused(version: str) -> None:
-    end = {"1.0": "</s>", "2.0": "</s>", "2.5": "<|eot_id|>", "2.6": "<|im_end|>", "4.0": "</s>", "4.5": "<|im_end|>"}[
-        version
-    ]
+    end = next(name for name in ("</s>", "<|eot_id|>", "<|im_end|>") if name in NAMES[version])
     tokenizer = byte_tokenizer(name for name in NAMES[version] if name != end)
     with pytest.raises(CheckpointError, match="no token"):
         MiniCPMVProcessor(tokenizer, tiny_config(version))
@@ -91,7 +89,7 @@ def test_a_beginning_that_only_the_tokenizer_knows_of_is_asked_of_it(version: st
     plain = MiniCPMVProcessor(tokenizer, tiny_config(version)).prompt(QUESTION).input_ids
     if "<s>" in NAMES[version]:
         begin = tokenizer.convert_tokens_to_ids("<s>")
-        tokenizer.bos_token = "<s>"
+        tokenizer.bos_token = "<s>"  # noqa: S105
         tokenizer._tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", begin)])
         begun = MiniCPMVProcessor(tokenizer, tiny_config(version)).prompt(QUESTION).input_ids
         assert begun == ([begin, *plain] if version == "4.0" else plain)

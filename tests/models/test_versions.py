@@ -20,11 +20,11 @@ QUESTION = Conversation().with_message("user", Picture(Image.new("RGB", (60, 40)
 
 
 def test_a_new_version_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = save_tiny(tmp_path, "2.6")
+    folder = save_tiny(tmp_path, "4.0")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"version": 9}))
-    row = replace(VERSIONS["2.6"], title="MiniCPM-V 9", written=9.0, text="Qwen2Config", template="qwen3")
-    monkeypatch.setitem(VERSIONS, "9.0", replace(row, template="minicpm4", in_batches=False))
+    row = replace(VERSIONS["4.0"], title="MiniCPM-V 9", written=9.0, in_batches=False)
+    monkeypatch.setitem(VERSIONS, "9.0", row)
     model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False)
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     assert model.config.version == "9.0" and model.config.to_dict()["version"] == 9.0

@@ -18,7 +18,7 @@ def listing(free_gib: float | None = 8.0) -> str:
             card,
             None if free_gib is None else card.best_dtype(free_gib),
             card.name == "built-in",
-            8.1 if "minicpm-v-4" in card.name else None,
+            {"minicpm-v-4.6": 8.1, "minicpm-v-4.7": 8.1, "minicpm-v-4": 2.0, "minicpm-v-4.5": 2.0}.get(card.name),
         )
         for card in cards().values()
     ]
