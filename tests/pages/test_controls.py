@@ -273,8 +273,9 @@ def test_an_event_with_something_else_than_a_name_changes_nothing(
     """As anybody can send who knows the page's API."""
     visitor = visit(choosing.address)
     visitor.page.route("**/gradio_api/queue/join*", lambda route: route.continue_(post_data=listing(route.request)))
-    choose(visitor, OTHER)
-    expect(visitor.notice).to_contain_text(f"There is no model ['{OTHER}'] to choose here.")
+    with visitor.page.expect_response("**/gradio_api/queue/join*") as answer:
+        choose(visitor, OTHER)
+    assert answer.value.status == 422 and "should be" in answer.value.text()
     assert not gates[OTHER].wishes
     visitor.page.unroute("**/gradio_api/queue/join*")
     visitor.ask("Hello")

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import gradio as gr
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
-from pydantic_core import from_json
 
 from omnilmm.errors import InputError
 from omnilmm.ui.gradio_page.uploads import Uploads
@@ -98,11 +97,9 @@ class Events:
             InputError: What cannot be used, and what was expected.
         """
         try:
-            event = Event.model_validate(from_json(body, allow_inf_nan=False))
+            event = Event.model_validate_json(body)
         except ValidationError as error:
             raise InputError(_told("the request", error)) from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"This request cannot be read as JSON: {error}.") from error
         takes = self.takes.get(event.fn_index)
         if takes is None:
             raise InputError(f"There is no event number {event.fn_index} here: reload the page.")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Protocol
 
-import anyio
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -204,7 +204,7 @@ class Gate:
             return None
         try:
             body = await _body(Request(scope, receive))
-            event = await anyio.to_thread.run_sync(self.page.events.check, body, owner_of(Headers(scope=scope)))
+            event = await run_in_threadpool(self.page.events.check, body, owner_of(Headers(scope=scope)))
         except InputError as error:
             return JSONResponse({"detail": str(error), "error": str(error)}, status_code=422)
         except ClientDisconnect:
@@ -222,14 +222,11 @@ class Gate:
             return pieces.pop()
 
         try:
-            form = await Request(dict(scope), again).form()
+            async with Request(dict(scope), again).form() as form:
+                name, password = str(form.get("username", "")).strip(), str(form.get("password", ""))
         except Exception:  # no form: Gradio says so
             return None
-        name, password, accounts = (
-            str(form.get("username", "")).strip(),
-            str(form.get("password", "")),
-            scope["app"].auth,
-        )
+        accounts = scope["app"].auth
         address = address_of(scope)
         if wait_s := self.attempts.wait_s(address, name):
             return JSONResponse({"detail": told(wait_s)}, 429, {"retry-after": str(int(wait_s) + 1)})
@@ -338,20 +335,20 @@ async def _upload(request: Request, uploads: Uploads, most_bytes: int) -> Respon
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         return PlainTextResponse("Expected files as multipart/form-data.\n", status_code=400)
     parser = _Bounded(request.headers, request.stream(), max_files=MOST_FILES, max_fields=MOST_FILES)
-    parser.most_bytes, parser.room = most_bytes, await anyio.to_thread.run_sync(uploads.room, owner)
+    parser.most_bytes, parser.room = most_bytes, await run_in_threadpool(uploads.room, owner)
     try:
         form = await parser.parse()
         files = [given for given in form.getlist("files") if isinstance(given, UploadFile)]
-        saved = [
-            await anyio.to_thread.run_sync(uploads.save, owner, given.filename or "", given.file) for given in files
-        ]
-        await form.close()
+        saved = [await run_in_threadpool(uploads.save, owner, given.filename or "", given.file) for given in files]
     except MultiPartException as error:
         return PlainTextResponse(error.message, status_code=413 if parser.room < 0 or parser._left < 0 else 400)
-    except ClientDisconnect:  # what has come of it goes with the parser
+    except ClientDisconnect:
         return Response(status_code=400)
     except OSError as error:
         said = f"There is no room for this file on the server ({error.strerror or error}).\n"
         return PlainTextResponse(said, status_code=507)
+    finally:
+        for temporary in parser._files_to_close_on_error:  # all files of the form, whatever became of it
+            temporary.close()
     request.app.get_blocks().upload_file_set.update(map(str, saved))  # deleted after a while if they are never sent
     return JSONResponse([str(path) for path in saved])
