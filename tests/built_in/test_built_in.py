@@ -14,6 +14,8 @@ from omnilmm.engine.local import LocalEngine
 
 FOLDER = ROOT / "assets" / "built-in"
 QUESTIONS = 40
+# Only one or two questions of each of these long lessons count: as many would take half of the time of all rows.
+FEWER = {"again": 12, "series": 20}
 SLACK = 0.05
 SOME = [row for row in ROWS if row.name in ("colour", "lines", "pictures")]
 
@@ -40,7 +42,7 @@ def answered(engine: LocalEngine, row: Row, questions: int) -> list[Answered]:
 
 @every_row
 def test_the_card_tells_the_truth(engine: LocalEngine, card: dict[str, float], row: Row) -> None:
-    items = answered(engine, row, QUESTIONS)
+    items = answered(engine, row, FEWER.get(row.name, QUESTIONS))
     share = sum(item.is_right for item in items) / len(items)
     assert share >= card[row.name] - SLACK
 
