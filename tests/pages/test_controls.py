@@ -314,7 +314,7 @@ def test_a_model_of_the_hub_takes_over_in_the_number_type_that_was_chosen(
 
 
 def test_the_best_model_that_fits_is_one_click_away(visit: Visit, choosing: Site, gates: dict[str, Gate]) -> None:
-    best = find("minicpm-v-4.7")
+    best = BEST
     visitor = visit(choosing.address)
     visitor.page.locator("#models").get_by_role("button", name=ENGLISH.model).first.click()
     offer = visitor.page.locator("#best-model")

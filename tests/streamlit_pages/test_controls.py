@@ -240,7 +240,7 @@ def test_a_photo_is_said_to_be_beyond_the_model_and_one_click_chooses_another(
 
 
 def test_the_best_model_that_fits_is_one_click_away(choosing: dict[str, Gate], visit: Visit) -> None:
-    best = find("minicpm-v-4.7")
+    best = BEST
     person = visit()
     person.page.get_by_text(ENGLISH.model, exact=True).first.click()
     expect(person.page.get_by_text("1.6 B, 2.9 GiB to download, about 9 words a second here")).to_be_visible()
