@@ -320,7 +320,7 @@ def test_the_best_model_that_fits_is_one_click_away(visit: Visit, choosing: Site
     offer = visitor.page.locator("#best-model")
     expect(offer).to_have_text(ENGLISH.best_model.format(model=best.title))
     reason = visitor.page.locator("#best-reason")
-    expect(reason).to_have_text("1.6 B, 2.9 GiB to download, about 9 words a second here")
+    expect(reason).to_have_text("8.7 B, 16.2 GiB to download, about 9 words a second here")
     offer.click()
     visitor.until(lambda: best.title in visitor.page.locator("#header").inner_text())
     expect(offer).to_be_hidden()

@@ -243,7 +243,7 @@ def test_the_best_model_that_fits_is_one_click_away(choosing: dict[str, Gate], v
     best = BEST
     person = visit()
     person.page.get_by_text(ENGLISH.model, exact=True).first.click()
-    expect(person.page.get_by_text("1.6 B, 2.9 GiB to download, about 9 words a second here")).to_be_visible()
+    expect(person.page.get_by_text("8.7 B, 16.2 GiB to download, about 9 words a second here")).to_be_visible()
     expect(person.page.get_by_text("6.2 M · fits in int8 · ~9 words/s · on disk")).to_be_visible()
     label = ENGLISH.best_model.format(model=best.title)
     person.page.get_by_role("button", name=label).click()
