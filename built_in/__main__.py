@@ -15,7 +15,7 @@ from pathlib import Path
 from omnilmm.catalog import ROOT
 
 BUILT_IN = ROOT / "assets" / "built-in"
-RECIPE = ROOT / "configs" / "training" / "built-in.yaml"
+RECIPE = Path(__file__).parent / "recipe.yaml"
 CORPUS_LESSONS = 20_000
 LARGEST_FILE = "14MB"  # what is kept in the repository comes in files of at most so much
 

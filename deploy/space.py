@@ -23,7 +23,7 @@ from omnilmm.catalog import ROOT, cards
 
 DEPLOY = Path(__file__).parent
 SHARED = ("omnilmm", "configs", "assets", "LICENSE")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "training")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 PORT = 7860  # the one that a Space shows
 
 

@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SPACE = {"SYSTEM": "spaces", "SPACE_ID": "somebody/chat", "GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_NUM_PORTS": "1"}  # noqa: S104
+SPACE = {
+    "SYSTEM": "spaces",
+    "SPACE_ID": "somebody/chat",
+    "SPACE_HOST": "somebody-chat.hf.space",
+    "GRADIO_SERVER_NAME": "0.0.0.0",  # noqa: S104
+    "GRADIO_NUM_PORTS": "1",
+}
 
 
 @contextmanager

@@ -250,7 +250,7 @@ def test_a_recipe_with_unknown_numbers_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_recipe_of_the_repository_can_be_read() -> None:
-    recipe = Recipe.read(ROOT / "configs" / "training" / "built-in.yaml")
+    recipe = Recipe.read(ROOT / "built_in" / "recipe.yaml")
     assert recipe.warmup + recipe.decay < recipe.steps
 
 

@@ -111,7 +111,7 @@ def test_the_end_of_the_program_ends_a_download() -> None:
     at(provider, "downloading")
     provider.stop()
     assert not provider.is_changing and not first.loaded
-    with pytest.raises(SwitchError, match="goes on with it"):
+    with pytest.raises(SwitchError, match="resumes it"):
         provider.wait()
 
 

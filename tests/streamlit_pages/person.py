@@ -84,6 +84,7 @@ class Person:
         person.page.on("requestfailed", person._forgive)
         person.page.on("pageerror", lambda error: person.broken.append(str(error)))
         person.page.goto(address)
+        person.until(lambda: bool(person.remembered()))  # the page was drawn anew, for who it is
         person.settled()
         return person
 

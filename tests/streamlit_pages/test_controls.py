@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -93,8 +94,14 @@ def choosing(server: Site, gates: dict[str, Gate]) -> Iterator[dict[str, Gate]]:
 
 def select(person: Person, label: str, option: str) -> None:
     box = person.page.locator("[data-testid=stSelectbox]", has_text=label)
-    box.locator("input").click()
-    person.page.get_by_role("option", name=option, exact=True).click()
+    wanted = person.page.get_by_role("option", name=option, exact=True)
+    for _ in range(6):  # what is drawn anew at that moment closes the list
+        box.locator("input").click()
+        with suppress(AssertionError):
+            expect(wanted).to_be_visible(timeout=10_000)
+            break
+        person.page.keyboard.press("Escape")
+    wanted.click()
     expect(box.locator("input")).to_have_value(option)
 
 

@@ -260,7 +260,7 @@ def test_what_nobody_expected_loses_neither_question_nor_picture(
     upload.set_input_files(str(SAMPLES[HEART].picture))
     expect(person.attached).to_have_count(1)
     with monkeypatch.context() as patch:
-        patch.setattr(visitors, "open_picture", fail)
+        patch.setattr(visitors, "open_upload", fail)
         upload.set_input_files(str(SAMPLES[STARS].picture))
         expect(person.notice).to_contain_text(f"{SAMPLES[STARS].picture.name}: {ENGLISH.unexpected}")
         assert "nobody expected it" in caplog.text

@@ -103,9 +103,11 @@ class OrderedSession(AppSession):
             self._event_loop.call_soon(self._create_after, ended, initial_rerun_data)
 
     def _create_after(self, ended: Any, rerun_data: RerunData) -> None:
-        if self._scriptrunner in (ended, None):
+        current = self._scriptrunner
+        if current is ended or current is None:
             super()._create_scriptrunner(rerun_data)
-        # Else the whole page is being drawn anew, and its fragments with it.
+        elif not current.request_rerun(rerun_data):  # it has ended, too
+            self._create_scriptrunner(rerun_data)
 
 
 def use_ordered_sessions() -> None:
