@@ -91,7 +91,7 @@ SOURCES = (
     Source("photo", "opencv-doc", rf"examples/({_EXAMPLES})\.jpg$"),
     Source("photo cut out", "tuxpaint-stamps-default", rf"{_STAMPS}(animals|food|plants)/.*\.png$", _DRAWN),
     Source("simple drawing", "tuxpaint-stamps-default", rf"{_STAMPS}symbols/.*\.png$", "/money/|/asl/|mirror|flip"),
-    Source("simple drawing", "openclipart-png", r"signs_and_symbols/.*\.png$", most=35),
+    Source("simple drawing", "openclipart-png", r"signs_and_symbols/.*\.png$", most=75),
     Source("screenshot", "gnome-user-docs", r"\.png$"),
     Source("other drawing", "tuxpaint-stamps-default", rf"{_STAMPS}.*cartoon/.*\.png$", "mirror|flip"),
     Source("other drawing", "openclipart-png", r"\.png$", "signs_and_symbols", most=250),
