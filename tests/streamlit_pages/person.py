@@ -50,6 +50,7 @@ def serve(engine: Engine, *flags: str) -> Iterator[Site]:
     given = web_demo_streamlit.parser().parse_args(["--port", "0", *flags])
     config._main_script_path = str(ROOT / "web_demo_streamlit.py")  # there is its `.streamlit` folder
     load_config_options(serving.settings("127.0.0.1", 0))
+    Runtime._instance = None  # another test's application may have left its own
     app = web_demo_streamlit.build(lambda: held(engine), given)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="websockets-sansio"))
     thread = threading.Thread(target=server.run, name="page", daemon=True)
