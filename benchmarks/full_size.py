@@ -127,7 +127,7 @@ def build(config: Any, dtype: str, device: str) -> nn.Module:
 
 
 def _quantise(model: Any, device: str) -> None:
-    """In place, as `quantisation.quantisation` has it while loading: NF4 with quantised scales, computing in bf16."""
+    """In place, as `bitsandbytes.quantisation` has it while loading: NF4 with quantised scales, computing in bf16."""
     prepare_bitsandbytes()
     from bitsandbytes.nn import Linear4bit, Params4bit
 

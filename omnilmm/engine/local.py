@@ -1,9 +1,9 @@
-"""The engine on this machine: conversations in turn through a loaded model, each as a stream of events.
+"""The engine on this machine: conversations through a loaded model, each as a stream of events.
 
-    stream() ── a `Generation` takes its turns with the others ── yields what it reports
+    stream() ── a `Generation` is submitted to the scheduler ── yields what it reports
 
-What a model takes, and what of its ids is text, is the reader's business (`reading.py`), whose turn it is that of
-`turns.py`.
+What a model takes, and what of its ids is text, is the backend's business (`backends/`); which answer gets the next
+step is that of `scheduler.py`.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class MiniCPMVConfig(PreTrainedConfig):
         vision_encoder: timm's name of the tower (1.0, 2.0).
         query_num: resampler outputs per slice.
         slice_config: `max_slice_nums`, `scale_resolution`, `patch_size`; flat keys in 2.0, none in 1.0.
-        image_size: 1.0 squashes every picture to this square.
+        image_size: 1.0 resizes every picture to this square.
         scale_emb, scale_depth, dim_model_base: MiniCPM's scalings (1.0, 2.0).
         use_image_id: 2.6 numbers the pictures of a conversation in the prompt.
         batch_vision_input: 2.5 pads all slices of a prompt to the longest one (its features depend on it).
@@ -189,7 +189,7 @@ class MiniCPMVConfig(PreTrainedConfig):
         return SlicingRules(rules["max_slice_nums"], rules["scale_resolution"], rules["patch_size"])
 
     def plan(self, size: Size) -> SlicePlan:
-        """How a picture of (width, height) is looked at: 1.0 squashes it, later versions cut it."""
+        """How a picture of (width, height) is sliced; 1.0 resizes it instead."""
         if not self.row.is_sliced:
             return SlicePlan(overview=(self.image_size, self.image_size))
         return plan_slices(size, self.slicing_rules)
@@ -228,7 +228,7 @@ class OmniLMMConfig(MistralConfig):
     Attributes:
         mm_vision_tower: timm's name of the tower.
         vision_config: its sizes, where they are not the named one's.
-        image_size: every picture is squashed to this square.
+        image_size: every picture is resized to this square.
         num_query: features per picture.
         use_image_id: not a feature of this template.
     """
@@ -272,5 +272,5 @@ class OmniLMMConfig(MistralConfig):
         return CLIP
 
     def plan(self, size: Size) -> SlicePlan:
-        """How a picture of (width, height) is looked at: squashed."""
+        """How a picture of (width, height) is sliced: not at all, it is resized."""
         return SlicePlan(overview=(self.image_size, self.image_size))

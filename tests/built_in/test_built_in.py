@@ -14,7 +14,7 @@ from omnilmm.engine.local import LocalEngine
 
 FOLDER = ROOT / "assets" / "built-in"
 QUESTIONS = 40
-# Only one or two questions of each of these long lessons count: as many would take half of the time of all rows.
+# Their lessons are long: as many questions of these two rows took half of the time of all rows.
 FEWER = {"again": 12, "series": 20}
 SLACK = 0.05
 SOME = [row for row in ROWS if row.name in ("colour", "lines", "pictures")]
