@@ -12,7 +12,7 @@ the prompt is not repeated in what it returns, as in the published code.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -87,17 +87,25 @@ class PictureModel(PreTrainedModel, GenerationMixin):
             kwargs["config"] = cls.config_class.from_pretrained(folder_or_id)
         return source
 
-    def get_image_features(self, pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
-        """Look at slices.
+    def get_image_features(
+        self, pixel_values: Tensor, target_sizes: Tensor, temporal_ids: Sequence[Sequence[int]] | None = None
+    ) -> Tensor:
+        """Look at slices, or at the frames of a film.
 
         Args:
             pixel_values: [N, 3, P, P·L] strips of patches, zero-padded (see `vision.py`).
             target_sizes: [N, 2] (rows, columns) of each slice in patches.
+            temporal_ids: times of the frames, group by group; see `Resampler.forward`.
 
         Returns:
-            [N, Q, D] features in the order of the slices.
+            [N, Q, D] features in the order of the slices, or [G, Q, D] of G groups of frames.
         """
-        return cast(Tensor, self.resampler(self.tower(pixel_values, target_sizes), target_sizes))
+        patches = self.look(pixel_values, target_sizes)
+        return cast(Tensor, self.resampler(patches, target_sizes, temporal_ids))
+
+    def look(self, pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
+        """Patches of all slices, [N, L, D_v]."""
+        return cast(Tensor, self.tower(pixel_values, target_sizes))
 
     def merge(self, input_ids: Tensor, image_slots: Tensor, features: Tensor | None) -> Tensor:
         """Token embeddings with picture features in their slots.
@@ -125,11 +133,12 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         target_sizes: Tensor | None = None,
         image_slots: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        temporal_ids: Sequence[Sequence[int]] | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits (and loss, given `labels`) of merged prompts; further arguments go to the language model."""
         if inputs_embeds is None:
-            inputs_embeds = self._embed(input_ids, pixel_values, target_sizes, image_slots)
+            inputs_embeds = self._embed(input_ids, pixel_values, target_sizes, image_slots, temporal_ids)
         return self._forward_text(inputs_embeds, **kwargs)
 
     @torch.no_grad()
@@ -140,11 +149,12 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         target_sizes: Tensor | None = None,
         image_slots: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        temporal_ids: Sequence[Sequence[int]] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Generated ids only, without the prompt; further arguments as in transformers' `generate`."""
         if inputs_embeds is None:
-            inputs_embeds = self._embed(input_ids, pixel_values, target_sizes, image_slots)
+            inputs_embeds = self._embed(input_ids, pixel_values, target_sizes, image_slots, temporal_ids)
         if kwargs.get("attention_mask") is None:
             kwargs["attention_mask"] = inputs_embeds.new_ones(inputs_embeds.shape[:2], dtype=torch.long)
         kwargs.setdefault("generation_config", self.generation_config)
@@ -164,12 +174,13 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         pixel_values: Tensor | None,
         target_sizes: Tensor | None,
         image_slots: Tensor | None,
+        temporal_ids: Sequence[Sequence[int]] | None,
     ) -> Tensor:
         if input_ids is None:
             raise ValueError("Either input_ids or inputs_embeds is needed.")
         features = None
         if pixel_values is not None and target_sizes is not None:
-            features = self.get_image_features(pixel_values, target_sizes)
+            features = self.get_image_features(pixel_values, target_sizes, temporal_ids)
         if image_slots is None:
             image_slots = torch.zeros_like(input_ids, dtype=torch.bool)
         return self.merge(input_ids, image_slots, features)

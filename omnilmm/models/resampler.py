@@ -11,10 +11,14 @@ published weights and `nn.MultiheadAttention`, whose packed `in_proj` they use. 
 | OmniLMM-12B, MiniCPM-V 1.0 | a stored table | the same table, stretched to the slice's grid (plain bicubic) |
 | MiniCPM-V 2.0 | a stored table | sin-cos of the slice's own grid |
 | MiniCPM-V 2.5 and later | none | sin-cos of the slice's own grid |
+| frames of a film in 4.5 | none | the same, and sin-cos of the frame's time; a group of frames is read at once |
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -48,15 +52,22 @@ class Resampler(nn.Module):
         self.ln_post = nn.LayerNorm(width, eps=1e-6)
         self.proj = nn.Parameter(torch.zeros(width, width))
 
-    def forward(self, patches: Tensor, target_sizes: Tensor) -> Tensor:
+    def forward(
+        self, patches: Tensor, target_sizes: Tensor, temporal_ids: Sequence[Sequence[int]] | None = None
+    ) -> Tensor:
         """Condense patches.
 
         Args:
             patches: [N, L, D_v]; rows past a slice's own patches are ignored.
             target_sizes: [N, 2] (rows, columns) of each slice in patches.
+            temporal_ids: of the N slices in their order, group by group: when each was seen, in tenths of a second;
+                -1 for a still picture. None: each slice is a still picture of its own.
 
         Returns:
-            [N, Q, D].
+            [N, Q, D], or [G, Q, D] of G groups.
+
+        Raises:
+            ValueError: The groups do not hold as many times as there are slices.
         """
         values = self.ln_kv(self.kv_proj(patches))
         positions = torch.zeros_like(values)
@@ -66,8 +77,17 @@ class Resampler(nn.Module):
         queries = self.ln_q(self.query)
         if self.positions != "computed":
             queries = queries + self.pos_embed
+        keys = values + positions
+        if temporal_ids is not None:
+            times = [time for group in temporal_ids for time in group]
+            if len(times) != len(keys):
+                raise ValueError(f"There are {len(keys)} slices, but times of {len(times)}.")
+            keys = keys + sincos_times(times, keys.shape[2]).to(keys)[:, None, :]
+            frames = [len(group) for group in temporal_ids]
+            keys, values = side_by_side(keys, frames, 0.0), side_by_side(values, frames, 0.0)
+            padding = side_by_side(padding, frames, True)
         queries = queries.expand(len(values), -1, -1)
-        features, _ = self.attn(queries, values + positions, values, key_padding_mask=padding, need_weights=False)
+        features, _ = self.attn(queries, keys, values, key_padding_mask=padding, need_weights=False)
         return self.ln_post(features) @ self.proj
 
     def key_positions(self, rows: int, columns: int) -> Tensor:
@@ -78,6 +98,36 @@ class Resampler(nn.Module):
         square = self.pos_embed.float().view(1, side, side, -1).permute(0, 3, 1, 2)
         # Without antialias: another kernel than the one that stretches the tower's positions.
         return F.interpolate(square, size=(rows, columns), mode="bicubic").flatten(2)[0].t()
+
+
+def side_by_side(slices: Tensor, frames: Sequence[int], filling: float) -> Tensor:
+    """[N, L, …] -> [G, F·L, …]: the frames of a group behind one another, shorter groups filled up.
+
+    Args:
+        slices: of N frames.
+        frames: how many of them each of the G groups has; F is the most.
+        filling: what stands behind the shorter groups.
+    """
+    length, most = slices.shape[1], max(frames)
+    groups = slices.new_full((len(frames), most * length, *slices.shape[2:]), filling)
+    for row, group in zip(groups, slices.split(list(frames)), strict=True):
+        row[: len(group) * length] = group.flatten(0, 1)
+    return groups
+
+
+def sincos_times(times: Sequence[int], width: int) -> Tensor:
+    """Sin-cos of times over the whole width, [N, width] in float32; zeros for a negative one, a still picture.
+
+    numpy's float32 expressions are part of the checkpoint: torch's own power gives rows of late times that differ by
+    4e-3. Source: the resampler of MiniCPM-V 4.5 as read.
+    """
+    omega = np.arange(width // 2, dtype=np.float32)
+    omega /= width / 2.0
+    omega = np.float32(1.0) / np.float32(10000.0) ** omega
+    angles = np.array(times, np.float32)[:, None] * omega
+    table = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    table[np.array(times) < 0] = 0.0
+    return torch.from_numpy(table)
 
 
 def sincos_positions(rows: int, columns: int, width: int) -> Tensor:

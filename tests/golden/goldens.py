@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from transformers import AutoModelForImageTextToText
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import OmniLMMError
 from omnilmm.images.pixels import cut, open_picture, patch_strip, stack_strips
-from omnilmm.images.slicing import SlicePlan
+from omnilmm.images.slicing import SlicePlan, plan_slices
 from omnilmm.models.config import OmniLMMConfig
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.omnilmm12b import OmniLMMForCausalLM
 from omnilmm.models.processor import OmniLMMProcessor
 
 OWN = Path(__file__).parent
+FILMS = ("video", "video_mixed")  # entries beside the cases
 
 
 @cache
@@ -81,7 +82,10 @@ class Case:
     @property
     def expected(self) -> dict[str, Any]:
         """What expected.json says about this case; 1.0 and 2.0, which see one picture, say it in other words."""
-        said = dict(read_json(self.folder / "expected.json")["cases"][self.name])
+        everything = read_json(self.folder / "expected.json")
+        said = dict(
+            everything[film] if (film := self.name.removeprefix("case_")) in FILMS else everything["cases"][self.name]
+        )
         if "resized_to" in said:
             said |= {"grid": None, "slice_sizes": [said["resized_to"]]}
         if "image" in said:
@@ -123,7 +127,22 @@ class Case:
 
     @property
     def plans(self) -> list[SlicePlan]:
+        rules = self.model.config.slicing_rules
+        if "max_slice_nums" in self.expected:
+            rules = replace(rules, max_slices=self.expected["max_slice_nums"])
+            return [plan_slices(picture.image.size, rules) for picture in self.pictures]
         return [self.model.config.plan(picture.image.size) for picture in self.pictures]
+
+    @property
+    def temporal_ids(self) -> list[list[int]] | None:
+        """Times of a film's frames, group by group; None where the pictures are no film."""
+        found: list[list[int]] | None = self.expected.get("temporal_ids")
+        return found
+
+    @torch.no_grad()
+    def features(self) -> Tensor:
+        """Of all views, or of all groups of frames."""
+        return self.model.get_image_features(self.strips, self.target_sizes, self.temporal_ids)
 
     @cached_property
     def views(self) -> list[Any]:
@@ -153,7 +172,7 @@ class Case:
     def embeds(self) -> Tensor:
         """[1, S, D], all the way from the picture files."""
         model = self.model
-        features = model.get_image_features(self.strips, self.target_sizes) if self.has_pictures else None
+        features = self.features() if self.has_pictures else None
         return model.merge(self.tensors["input_ids"][None], self.image_slots, features)
 
 
@@ -161,7 +180,11 @@ class Case:
 def model_cases(root: Path) -> list[Case]:
     """All cases of all model folders."""
     models = [folder for folder in folders(root) if kind_of(folder) == "model"]
-    return [Case(folder, name) for folder in models for name in read_json(folder / "expected.json")["cases"]]
+    return [Case(folder, name) for folder in models for name in _names(read_json(folder / "expected.json"))]
+
+
+def _names(expected: dict[str, Any]) -> list[str]:
+    return [*expected["cases"], *(f"case_{film}" for film in FILMS if film in expected)]
 
 
 def slicing_cases(root: Path) -> list[dict[str, Any]]:
