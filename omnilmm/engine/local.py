@@ -23,7 +23,7 @@ from omnilmm.engine.backends.base import Request
 from omnilmm.engine.backends.stepwise import Ids, generate_arguments
 from omnilmm.engine.caches.features import FEATURE_BYTES
 from omnilmm.engine.caches.prefix import PREFIX_BYTES
-from omnilmm.engine.context import fit
+from omnilmm.engine.context import ContextWindow
 from omnilmm.engine.events import (
     HEARTBEAT_S,
     Event,
@@ -79,6 +79,7 @@ class LocalEngine:
         self.card, self.device, self.dtype = card, device, dtype
         self.memory_bytes = footprint(model)
         self.backend = backend_for(model, processor, feature_bytes, prefix_bytes, at_once)
+        self.window = ContextWindow(self.backend.length, self.backend.count, card.context)
         self.scheduler = Scheduler(at_once)
 
     def stream(
@@ -89,7 +90,7 @@ class LocalEngine:
         conversation.check_question()
         self._check_abilities(conversation)
         asked = time.monotonic()
-        fitting, dropped = fit(conversation, self.backend.length, self.card.context, options.max_new_tokens)
+        fitting, dropped = yield from self._fit(conversation, options)
         generation = Generation(self.backend, Request(fitting, options, seed_of(options), owner))
         with self.scheduler.submit(generation, owner) as job:
             position = job.position()
@@ -124,6 +125,17 @@ class LocalEngine:
             raise InputError(
                 f"{self.card.title} looks at one picture per conversation: start a new one to ask about another."
             )
+
+    def _fit(self, conversation: Conversation, options: Options) -> Generator[Event, None, tuple[Conversation, int]]:
+        """What of a conversation fits; while a long one is counted, who asked can stop that, too."""
+        fitting = self.window.fit(conversation, options.max_new_tokens)
+        while True:
+            try:
+                next(fitting)
+            except StopIteration as found:
+                result: tuple[Conversation, int] = found.value
+                return result
+            yield Progress("prefill")
 
     def _answer(self, generation: Generation, dropped: int, waited_s: float) -> Iterator[Event]:
         request = generation.request

@@ -76,9 +76,14 @@ class MiniCPMVProcessor(ProcessorMixin):
         """How a picture will be cut."""
         return self.config.plan(picture.image.size)
 
-    def prompt(self, conversation: Conversation) -> Prompt:
-        """Token ids with slots; no pixel is touched."""
-        return self.encoder.encode(self._pieces(conversation))
+    def prompt(self, conversation: Conversation, *, is_learnt: bool = True) -> Prompt:
+        """Token ids with slots; no pixel is touched.
+
+        Args:
+            conversation: to be answered, or to be learnt from.
+            is_learnt: give its loss mask, too.
+        """
+        return self.encoder.encode(self._pieces(conversation), is_learnt=is_learnt)
 
     def pixel_values(self, pictures: Iterable[Picture]) -> tuple[Tensor, Tensor]:
         """Pixels of all views in the order of the prompt's slots.
@@ -118,7 +123,7 @@ class MiniCPMVProcessor(ProcessorMixin):
         Returns:
             input_ids, attention_mask, image_slots, all [1, S]; with pictures also pixel_values and target_sizes.
         """
-        prompt = self.prompt(conversation)
+        prompt = self.prompt(conversation, is_learnt=False)
         inputs = {
             "input_ids": torch.tensor([prompt.input_ids]),
             "attention_mask": torch.ones(1, len(prompt), dtype=torch.long),

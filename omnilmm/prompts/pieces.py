@@ -50,7 +50,10 @@ Piece = Control | Text | Slots
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids [S], where picture features go [S], and which tokens the model has to say itself [S]."""
+    """Token ids [S], where picture features go [S], and which tokens the model has to say itself [S].
+
+    The last of them is of use in training alone, and empty where it was not asked for.
+    """
 
     input_ids: list[int]
     image_slots: list[bool]
@@ -157,12 +160,22 @@ class PieceEncoder:
             raise CheckpointError(f"{word!r} is {len(ids)} tokens of this tokenizer; expected one.")
         return ids[0]
 
-    def encode(self, pieces: list[Piece]) -> Prompt:
-        """Ids of all pieces; text between two control tokens is encoded at once, whoever says it."""
+    def count(self, text: str) -> int:
+        """Tokens of a text by itself."""
+        return len(self._encode_text(text))
+
+    def encode(self, pieces: list[Piece], *, is_learnt: bool = True) -> Prompt:
+        """Ids of all pieces; text between two control tokens is encoded at once, whoever says it.
+
+        Args:
+            pieces: of a prompt.
+            is_learnt: give the loss mask, too, for which text is encoded once more for every change of speaker.
+        """
         prompt = Prompt([], [], [])
         for kind, group in groupby(pieces, key=type):
             if kind is Text:
-                ids, in_loss = self._encode_texts([piece for piece in group if isinstance(piece, Text) and piece.text])
+                texts = [piece for piece in group if isinstance(piece, Text) and piece.text]
+                ids, in_loss = self._encode_texts(texts if is_learnt else [Text("".join(text.text for text in texts))])
             elif kind is Slots:
                 ids = [self.slot_id] * (self.query_num * len(list(group)))
                 in_loss = [False] * len(ids)
@@ -172,7 +185,7 @@ class PieceEncoder:
                 in_loss = [flag for found, flag in tokens for _ in found]
             prompt.input_ids.extend(ids)
             prompt.image_slots.extend([kind is Slots] * len(ids))
-            prompt.loss_mask.extend(in_loss)
+            prompt.loss_mask.extend(in_loss if is_learnt else ())
         return prompt
 
     def _encode_texts(self, texts: list[Text]) -> tuple[list[int], list[bool]]:
@@ -180,10 +193,11 @@ class PieceEncoder:
         ids = self._encode_text("".join(piece.text for piece in texts))
         in_loss: list[bool] = []
         said = ""
-        for piece in texts:
-            said += piece.text
-            end = len(ids) if piece is texts[-1] else min(len(self._encode_text(said)), len(ids))
-            in_loss += [piece.in_loss] * (end - len(in_loss))
+        speakers = [(flag, "".join(piece.text for piece in group)) for flag, group in groupby(texts, _is_in_loss)]
+        for number, (flag, text) in enumerate(speakers, 1):
+            said += text
+            end = len(ids) if number == len(speakers) else min(len(self._encode_text(said)), len(ids))
+            in_loss += [flag] * (end - len(in_loss))
         return ids, in_loss
 
     def _encode_control(self, token: str) -> list[int]:
@@ -204,6 +218,10 @@ class PieceEncoder:
         return list(self.split(text)) if text else []
 
 
+def _is_in_loss(piece: Text) -> bool:
+    return piece.in_loss
+
+
 def _splitter(tokenizer: Any) -> Callable[[str], list[int]]:
     """Text -> ids, by what works inside a fast tokenizer: calling that itself costs several times as much."""
 
@@ -215,7 +233,8 @@ def _splitter(tokenizer: Any) -> Callable[[str], list[int]]:
     if inside is None:
         return split
     split("a")  # switches off what a tokenizer.json may say about cutting and filling up
-    return lambda text: list(inside.encode(text, add_special_tokens=False).ids)
+    # A batch, since other threads go on meanwhile; without offsets, since those take as long again.
+    return lambda text: list(inside.encode_batch_fast([text], add_special_tokens=False)[0].ids)
 
 
 def as_text(pieces: list[Piece], query_num: int, slot: str = "<unk>") -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from omnilmm.archive import read_conversation
 from omnilmm.catalog import cards
 from omnilmm.conversation import Conversation
-from omnilmm.engine.context import fit
+from omnilmm.engine.context import ContextWindow
 from omnilmm.engine.events import Progress
 from omnilmm.engine.fetching import fetch
 from omnilmm.engine.options import Sampling
@@ -105,9 +105,10 @@ def refusals() -> Iterator[str]:
     with pytest.raises(OmniLMMError) as refused:
         Sampling(top_k=0)
     yield str(refused.value)
-    with pytest.raises(OmniLMMError) as refused:
-        fit(Conversation().with_message("user", "?"), lambda _: 9_999, card.context, 10)
-    yield str(refused.value)
+    for asked in ("?", "?" * 99_999):
+        with pytest.raises(OmniLMMError) as refused:
+            list(ContextWindow(lambda _: 9_999, len, card.context).fit(Conversation().with_message("user", asked), 10))
+        yield str(refused.value)
     for data in (b"no json", b"{}", b'{"format": "other", "messages": []}'):
         with pytest.raises(OmniLMMError) as refused:
             read_conversation(data)

@@ -61,6 +61,9 @@ class Backend(Protocol):
     def length(self, conversation: Conversation) -> int:
         """Tokens of its prompt; the model is not touched."""
 
+    def count(self, text: str) -> int:
+        """Tokens of a text by itself."""
+
     def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
         """How a picture is sliced for the model; None where only its own processor knows."""
 

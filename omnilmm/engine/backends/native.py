@@ -72,6 +72,10 @@ class NativeBackend:
         """Tokens of its prompt."""
         return len(self._prompt(conversation))
 
+    def count(self, text: str) -> int:
+        """Tokens of a text by itself."""
+        return self.processor.encoder.count(text)
+
     def slices(self, picture: Picture) -> tuple[PictureSlice, ...]:
         """How a picture is sliced for the model: the overview, then the slices of the enlarged or shrunk picture."""
         plan, tokens, (width, height) = (
@@ -118,7 +122,7 @@ class NativeBackend:
         """Made once, for its length and for its ids."""
         prompt = self.prompts.get(conversation)
         if prompt is None:
-            prompt = self.prompts[conversation] = self.processor.prompt(conversation)
+            prompt = self.prompts[conversation] = self.processor.prompt(conversation, is_learnt=False)
         return prompt
 
     def keys(self, prompt: Prompt, pictures: list[FeatureKey]) -> list[Hashable]:

@@ -64,6 +64,11 @@ class TransformersBackend:
         spoken = replace(conversation, messages=tuple(words))
         return len(self._ids(spoken)) + sum(self._measure(picture)[0] for picture in conversation.pictures)
 
+    def count(self, text: str) -> int:
+        """Tokens of a text by itself."""
+        with self.lock:
+            return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
     def slices(self, picture: Picture) -> None:
         """Only the model's own processor knows."""
 
