@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -112,6 +114,30 @@ def test_a_right_password_opens_and_the_cookie_goes_on_opening(client: TestClien
     assert client.get("/_stcore/health").text == "ok"  # the cookie alone
     with client.websocket_connect("/_stcore/stream", headers={"Origin": "http://testserver"}):
         pass
+
+
+@pytest.mark.parametrize(
+    ("scheme", "is_secure"), [("http", False), ("https", True), ("ws", False), ("wss", True), (None, False)]
+)
+def test_behind_https_the_cookie_never_goes_over_plain_http(scheme: str | None, is_secure: bool) -> None:
+    kind = "websocket" if scheme and scheme.startswith("ws") else "http"
+    sent: list[Any] = []
+
+    async def behind(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"} if kind == "websocket" else {"type": "http.response.start"})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is read")
+
+    headers = [(name.lower().encode(), value.encode()) for name, value in basic(*ANNA).items()]
+    scope = {"type": kind, "headers": headers} | ({"scheme": scheme} if scheme else {})
+    asyncio.run(Guard(behind, dict([ANNA]))(scope, receive, send))
+    (cookie,) = (value.decode() for name, value in sent[0]["headers"] if name == b"set-cookie")
+    assert ("; Secure" in cookie) == is_secure
+    assert cookie.startswith(f"{COOKIE}={ANNA[0].encode().hex()}.") and "; HttpOnly; SameSite=Strict" in cookie
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from PIL import Image
 
 from omnilmm.ui.boxes import COLOURS, Region, colours, names, parts, regions, with_chips
 from omnilmm.ui.drawing import with_regions
+from omnilmm.ui.streamlit_page.messages import CHIPS
 
 STAR = "<ref>red star</ref><box>100 200 300 400</box>"
 
@@ -43,6 +44,14 @@ def test_what_is_called_the_same_has_the_same_colour() -> None:
     answer = f"{STAR} and <ref>dot</ref><box>1 1 2 2</box>, then {STAR} and nameless <box>5 5 6 6</box>"
     assert chips(answer) == "[red star/0] and [dot/1], then [red star/0] and nameless [4/2]"
     assert colours(regions(answer)) == [0, 1, 0, 2]
+
+
+def test_after_the_last_colour_the_first_one_comes_again() -> None:
+    count = len(COLOURS) + 2
+    many = regions(" ".join(f"<ref>{letter}</ref><box>0 0 9 9</box>" for letter in "abcdefghijkl"[:count]))
+    assert colours(many) == [*range(len(COLOURS)), 0, 1]
+    with_regions(Image.new("RGB", (50, 50)), many)  # each is drawn in a colour that there is
+    assert len(CHIPS) == len(COLOURS), "Streamlit's chips have names of colours of their own"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +119,26 @@ def test_regions_are_drawn_where_they_are_each_in_its_colour() -> None:
     assert dot == second
     assert tuple(pixels[200, 150]) == (128, 128, 128)
     assert grey.getpixel((100, 210)) == (128, 128, 128)  # the picture itself is not drawn upon
+
+
+@pytest.mark.parametrize("at", [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.99, 0.5)])
+def test_a_name_is_whole_wherever_its_region_is(at: tuple[float, float]) -> None:
+    """At an edge its tag is moved to where it is inside the picture: as much of it is seen as in the middle."""
+
+    def tag(place: tuple[float, float]) -> int:
+        marked = np.asarray(with_regions(Image.new("RGB", (400, 300)), [Region("point", "a long name", (place,))]))
+        bare = np.asarray(with_regions(Image.new("RGB", (400, 300)), [Region("point", " ", (place,))]))
+        return int((marked != bare).any(axis=2).sum())
+
+    assert tag(at) > 0.8 * tag((0.5, 0.5))
+
+
+def test_a_name_that_is_wider_than_the_picture_begins_at_its_edge() -> None:
+    def tag(name: str, x: float) -> list[object]:
+        drawn = with_regions(Image.new("RGB", (40, 100)), [Region("point", name, ((x, 0.5),))])
+        return list(np.asarray(drawn)[36:48, :12].tolist())
+
+    assert tag(f"M{20 * 'i'}", 0.5) == tag("M", 0.0) != tag("i", 0.0)
 
 
 def test_names_stay_inside_small_pictures() -> None:

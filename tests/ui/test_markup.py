@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import gc
+import html
 import io
+import json
+import re
 
 import pytest
 from PIL import Image
 
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.ui import markup
+from omnilmm.ui.embedding import FULL_PIXELS, jpeg
 from omnilmm.ui.note import Note
 from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.texts import ENGLISH
 
 
 def test_plain_words_stay_as_they_are() -> None:
@@ -91,6 +96,65 @@ def test_what_an_answer_marks_is_a_chip_in_the_text_and_drawn_on_the_picture() -
     drawn = Image.open(io.BytesIO(base64.b64decode(contents[3].partition("base64,")[2].partition('"')[0])))
     assert drawn.size == (40, 30) and min(drawn.convert("L").tobytes()) < 150
     assert contents[4:] == ["Thanks", "No box.", '<small class="note">stopped</small>']
+
+
+def pictured(bubble: markup.Shown) -> Image.Image:
+    """The picture in a bubble."""
+    return Image.open(io.BytesIO(base64.b64decode(bubble["content"].partition("base64,")[2].partition('"')[0])))
+
+
+def test_regions_are_drawn_on_the_newest_of_several_pictures() -> None:
+    """Also where a later question came without one; none is drawn where there is no picture at all."""
+    red, green, blue = (Picture(Image.new("RGB", (60, 40), colour)) for colour in ("red", "green", "blue"))
+    where = "<box>400 400 600 600</box>"
+    session = Session()
+    session.conversation = Conversation()
+    for parts in (("Is it there?",), (red, green, "Here?"), ("And now?",), (blue, "And here?")):
+        session.conversation = session.conversation.with_message("user", *parts).with_message("assistant", where)
+    session.notes = (None,) * 4
+    shown = markup.chat_messages(session)
+    marked = [bubble for bubble in shown if bubble["role"] == "assistant" and "<img" in bubble["content"]]
+    corners = [pictured(bubble).getpixel((2, 37)) for bubble in marked]
+    assert [max(range(3), key=corner.__getitem__) for corner in corners if isinstance(corner, tuple)] == [1, 1, 2]
+    alternative = f'alt="{html.escape(ENGLISH.boxes_on_picture)}"'
+    assert all(alternative in bubble["content"] for bubble in marked)
+
+
+def test_a_visitors_own_picture_is_never_changed() -> None:
+    """It is shown small, marked and encoded, and the next question is about the whole of it."""
+    picture = Picture(Image.effect_noise((5000, 3000), 90).convert("RGB"))
+    before = picture.image.tobytes()
+    session = Session()
+    session.conversation = (
+        Conversation().with_message("user", picture, "Where?").with_message("assistant", "<box>0 0 500 500</box>")
+    )
+    session.notes = (None,)
+    assert pictured(markup.chat_messages(session)[-1]).size == (markup.MARKED_PIXELS, 432)
+    assert Image.open(io.BytesIO(markup.encoded(picture))).size == (markup.SENT_PIXELS, 1229)
+    assert Image.open(io.BytesIO(jpeg(picture.image))).size == (FULL_PIXELS, 2458)
+    assert picture.image.size == (5000, 3000) and picture.image.tobytes() == before
+
+
+EVIL, TOLD = "<img src=x onerror='a()'> & \"b\"", "&lt;img src=x onerror=&#x27;a()&#x27;&gt; &amp; &quot;b&quot;"
+
+
+def test_nothing_that_is_said_on_the_page_is_markup() -> None:
+    """A title comes from a card, a notice repeats the name of an upload, a note what an engine says."""
+    header = markup.header_html(EVIL, EVIL, EVIL)
+    assert header == f'<h1>{TOLD}</h1><p>{TOLD}</p><p class="change">{TOLD}</p>'
+    assert markup.header_html("title", "line") == "<h1>title</h1><p>line</p>"
+    assert markup.notice_html(EVIL) == f'<p class="notice" role="alert">{TOLD}</p>'
+    assert markup.notice_html(EVIL, stays=True) == f'<p class="notice stays" role="alert">{TOLD}</p>'
+    assert markup.notice_html("") == ""
+    texts = ENGLISH.model_copy(update={"stopped": EVIL, "looks_like_photo": EVIL, "past": {"title": EVIL}})
+    session = Session(texts)
+    session.conversation = Conversation().with_message("user", "?").with_message("assistant", "yes")
+    session.notes = (Note(stopped=True, is_photo=True),)
+    shown = [bubble["content"] for bubble in markup.chat_messages(session, offer=EVIL)]
+    assert shown[1] == (f'<div class="photo-line"><span>{TOLD}</span><button class="offer">{TOLD}</button></div>')
+    assert shown[3] == f'<small class="note">{TOLD}</small>'
+    (said,) = re.findall('data-texts="([^"]*)"></div>$', markup.past_chats(texts))
+    assert json.loads(html.unescape(said)) == {"title": EVIL, "language": "en"}
 
 
 def test_marks_of_a_growing_answer_are_not_drawn_yet() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 import pytest
 from PIL import Image
@@ -19,9 +19,10 @@ from omnilmm.ui import session as session_module
 from omnilmm.ui.note import Note
 from omnilmm.ui.samples import samples
 from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.session_store import SavedSession
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.images.real_photo import photo
-from tests.ui.scripted import ScriptedEngine, capable, finished
+from tests.ui.scripted import Held, ScriptedEngine, capable, finished
 
 OPTIONS = Sampling()
 ONE, SEVERAL = find("minicpm-v-2"), find("minicpm-v-2.6")  # pictures that they see at a time
@@ -237,11 +238,73 @@ def test_clear_forgets_the_running_answer_too() -> None:
     assert spoken(session) == []
 
 
+class InOrder(ScriptedEngine):
+    """Notes how many streams were closed when it was told to forget."""
+
+    def forget(self, owner: Hashable) -> None:
+        super().forget(self.closed)
+
+
+def test_a_new_chat_is_empty_at_once_and_the_engine_forgets_what_the_old_answer_left() -> None:
+    held, session = Held("a", "b"), talked("before")
+    engine = InOrder(held)
+    drafts: list[Draft] = []
+    answer = threading.Thread(target=lambda: drafts.extend(session.ask(engine, ("held",), OPTIONS)))
+    answer.start()
+    while not engine.asked:
+        pass
+    clearing = threading.Thread(target=session.clear)
+    clearing.start()
+    while not engine.forgotten:
+        pass
+    assert spoken(session) == [] and clearing.is_alive(), "the page is drawn anew while the old answer still ends"
+    held.goes_on.set()
+    answer.join(5), clearing.join(5)
+    assert drafts[-1].state == "discarded" and spoken(session) == []
+    assert engine.forgotten == [0, 1], "an ending answer leaves its prefix, which is forgotten after it"
+
+
+def test_what_the_model_should_keep_in_mind_may_change_while_it_answers() -> None:
+    session, engine = Session(), ScriptedEngine(card=SEVERAL)
+    session.set_system("Be brief.")
+    drafts = session.ask(engine, ("one",), OPTIONS)
+    next(drafts)
+    session.set_system("Rhyme.")
+    list(drafts)
+    list(session.ask(engine, ("two",), OPTIONS))
+    assert [conversation.system for conversation, _ in engine.asked] == ["Be brief.", "Rhyme."]
+    assert session.conversation.system == "Rhyme."
+
+
+class Watched(Session):
+    """Somebody takes a snapshot in the middle of a change."""
+
+    seen: SavedSession | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "conversation" and getattr(self, "watches", False):
+            self.watches = False
+            self.other = threading.Thread(target=lambda: setattr(self, "seen", self.snapshot))
+            self.other.start()
+            self.other.join(0.2)  # without a lock it is done by now
+
+
+def test_a_chat_is_never_seen_with_the_notes_of_another_one() -> None:
+    session = Watched()
+    two = talked("one", "two").snapshot
+    session.watches = True
+    session.load(two.conversation, two.notes, two.chat)
+    session.other.join(5)
+    assert session.seen == two
+
+
 def test_who_left_is_stopped_and_forgotten() -> None:
     slow = Slow(Session())
     slow.session.close()
     slow.thread.join(5)
     assert slow.engine.closed == 1
+    assert slow.drafts[-1].state == "discarded" and spoken(slow.session) == []
     engine = ScriptedEngine()
     assert list(slow.session.ask(engine, ("more",), OPTIONS)) == []
     assert engine.asked == []
