@@ -40,6 +40,7 @@ OPTIONS: dict[str, tuple[type[int] | type[float], str]] = {
     "beams": (int, "beam search: how many"),
     "length_penalty": (float, "beam search: above 0 favours longer answers"),
 }
+SWITCHES = ("thinking",)  # options that are on or off
 TYPED_PICTURE = "<image>"  # marks the picture's place in the published message form
 
 
@@ -96,7 +97,9 @@ class OmniLMMChat:
                 `{"type": "image_url", …}`), or a list of them; or a `Conversation`. Nothing is fetched.
             mode: "sampling" (streams), or "beam" (one piece, when the search is over).
             **options: temperature, top_p, top_k, repetition_penalty, seed, max_new_tokens; with "beam": beams,
-                repetition_penalty, length_penalty, max_new_tokens. The model's defaults where left out.
+                repetition_penalty, length_penalty, max_new_tokens. With both: thinking, whether the model shall think
+                before it answers, where it has a switch for it; its thought is not part of what is yielded here (see
+                `events`). The model's defaults where left out.
 
         Raises:
             InputError, ImageError, OptionsError, ContextLengthError: What was expected, and what came.
@@ -114,7 +117,7 @@ class OmniLMMChat:
     def events(
         self, messages: Sequence[Mapping[str, Any]] | Conversation, mode: Mode = "sampling", **options: Any
     ) -> Iterator[Event]:
-        """As `stream`, but everything the engine says: progress, previews, and figures at the end."""
+        """As `stream`, but everything the engine says: progress, thoughts, previews, and figures at the end."""
         from omnilmm.conversation import Conversation
         from omnilmm.prompts.messages import conversation_from_dicts
 
@@ -217,6 +220,11 @@ def parser() -> argparse.ArgumentParser:
     choice.add_argument("--mode", choices=("sampling", "beam"), default="sampling", help="(default: %(default)s)")
     for name, (kind, what) in OPTIONS.items():
         choice.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=what)
+    choice.add_argument(
+        "--thinking",
+        action=argparse.BooleanOptionalAction,
+        help="think before answering, where the model has a switch for it; the length limit counts the thought, too",
+    )
     return top
 
 
@@ -272,7 +280,7 @@ def _question(args: argparse.Namespace) -> str | None:
 
 def _run(args: argparse.Namespace) -> int:
     from omnilmm.archive import read_conversation_file
-    from omnilmm.catalog import find
+    from omnilmm.catalog import cards, find
     from omnilmm.conversation import Conversation
     from omnilmm.engine.options import options_for
     from omnilmm.images.pixels import open_picture
@@ -283,8 +291,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.list_models:
         return _list_models(args)
     # Everything that can be wrong is found before the model is loaded.
-    given = {name: getattr(args, name) for name in OPTIONS}
-    options_for(find(args.model), args.mode, **given)
+    given = {name: getattr(args, name) for name in (*OPTIONS, *SWITCHES)}
+    card = find(args.model)
+    # Of a model outside the catalog it is known only once it is loaded whether it can be told to think.
+    options_for(card, args.mode, **given if card.name in cards() else given | dict.fromkeys(SWITCHES))
     question = _question(args)
     pictures = [open_picture(name) for name in args.image]
     conversation = read_conversation_file(args.load) if args.load else Conversation()

@@ -1,5 +1,6 @@
 """Conversations as JSON files: written, and read again.
 
+What a model thought stands beside the content of its answer, as "thought".
 A file is a stranger's: its pictures are decoded like uploads, and everything unknown is refused.
 """
 
@@ -9,12 +10,13 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from omnilmm.conversation import Conversation, Message, Part, Picture
+from omnilmm.conversation import Conversation, Message, Part, Picture, Thought
 from omnilmm.errors import ImageError, InputError
 from omnilmm.images.pixels import open_picture
 
@@ -32,11 +34,13 @@ def to_json(conversation: Conversation) -> str:
 
 def to_document(conversation: Conversation, image: Callable[[Picture], str]) -> dict[str, Any]:
     """The same as objects, `image` giving what stands in place of each picture."""
-    messages = [
-        {"role": message.role, "content": [_part_to_json(part, image) for part in message.parts]}
-        for message in conversation.messages
-    ]
+    messages = [_message_to_json(message, image) for message in conversation.messages]
     return {"format": EXPORT_FORMAT, "system": conversation.system, "messages": messages}
+
+
+def _message_to_json(message: Message, image: Callable[[Picture], str]) -> dict[str, Any]:
+    written = {"role": message.role, "content": [_part_to_json(part, image) for part in message.parts]}
+    return written if message.thought is None else written | {"thought": asdict(message.thought)}
 
 
 def _part_to_json(part: Part, image: Callable[[Picture], str]) -> dict[str, Any]:
@@ -67,9 +71,17 @@ class _ImagePart(_Strict):
     image: str
 
 
+class _Thought(_Strict):
+    text: str
+    tokens: int = Field(default=0, ge=0)
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    is_closed: bool = True
+
+
 class _Message(_Strict):
     role: Literal["user", "assistant"]
     content: list[_TextPart | _ImagePart] = Field(max_length=_MAX_PARTS)
+    thought: _Thought | None = None
 
 
 class _Document(_Strict):
@@ -108,7 +120,8 @@ def read_conversation(data: str | bytes) -> Conversation:
                 raise InputError(
                     f"Message {number}: the pictures up to here have more than {most} megapixels together."
                 )
-        messages.append(Message(message.role, tuple(parts)))
+        thought = Thought(**message.thought.model_dump()) if message.thought else None
+        messages.append(Message(message.role, tuple(parts), thought))
     conversation = Conversation(tuple(messages), document.system)
     _check_turns(conversation)
     return conversation
@@ -155,3 +168,5 @@ def _check_turns(conversation: Conversation) -> None:
     for number, message in enumerate(conversation.messages, 1):
         if message.role == "assistant" and message.pictures:
             raise InputError(f"Message {number}: an answer cannot hold a picture.")
+        if message.role == "user" and message.thought:
+            raise InputError(f"Message {number}: a question cannot hold a thought.")

@@ -110,6 +110,8 @@ class ModelCard(_Strict):
         context: tokens of prompt and answer together.
         max_new_tokens: default length limit of an answer.
         system_prompt, several_pictures, boxes: what it can do.
+        thinking: whether it thinks before it answers where nobody says; None where its template has no switch for it,
+            and where that is known only once it is loaded.
         drawings_only: it knows simple drawings and nothing of photos, which the pages say where one is shown to it.
         licence: of the weights.
         licence_url: where it is written.
@@ -136,6 +138,7 @@ class ModelCard(_Strict):
     system_prompt: bool
     several_pictures: bool
     boxes: bool
+    thinking: bool | None = None
     drawings_only: bool = False
     licence: str
     licence_url: str = ""

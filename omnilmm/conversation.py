@@ -59,11 +59,38 @@ def repair_surrogates(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Thought:
+    """What a model thought before its answer; no part of the answer, and never shown to a model again.
+
+    Attributes:
+        text: of it, without its marks.
+        tokens: that it took, marks included; 0 where they are not counted.
+        seconds: that it took, from its first token on; 0 where that is not known.
+        is_closed: the model ended it; else it was cut off, and there is no answer.
+    """
+
+    text: str
+    tokens: int = 0
+    seconds: float = 0.0
+    is_closed: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", repair_surrogates(self.text))
+
+
+@dataclass(frozen=True)
 class Message:
-    """One turn of one side. Its text is made of whole characters, wherever it came from."""
+    """One turn of one side. Its text is made of whole characters, wherever it came from.
+
+    Attributes:
+        role: whose.
+        parts: text and pictures in order.
+        thought: before an answer, of a model that thinks.
+    """
 
     role: Role
     parts: tuple[Part, ...]
+    thought: Thought | None = None
 
     def __post_init__(self) -> None:
         whole = tuple(repair_surrogates(part) if isinstance(part, str) else part for part in self.parts)

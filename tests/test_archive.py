@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from PIL import Image
 
 from omnilmm import archive
 from omnilmm.archive import read_conversation, to_json
-from omnilmm.conversation import Conversation, Picture
+from omnilmm.conversation import Conversation, Message, Picture, Thought
 from omnilmm.errors import InputError
 from omnilmm.ui.markdown_export import to_markdown
 from omnilmm.ui.texts import ENGLISH, texts_in
@@ -25,12 +26,22 @@ pictures = st.builds(
 questions = st.lists(st.one_of(st.text(max_size=40), pictures), min_size=1, max_size=3)
 
 
+thoughts = st.none() | st.builds(
+    Thought, st.text(max_size=60), st.integers(0, 999), st.floats(0, 999), is_closed=st.booleans()
+)
+Turn = tuple[list[str | Picture], str, Thought | None]
+
+
 @settings(deadline=None)
-@given(st.lists(st.tuples(questions, st.text(max_size=60)), max_size=4), st.none() | st.text(min_size=1, max_size=20))
-def test_what_is_exported_is_read_back(turns: list[tuple[list[str | Picture], str]], system: str | None) -> None:
+@given(
+    st.lists(st.tuples(questions, st.text(max_size=60), thoughts), max_size=4),
+    st.none() | st.text(min_size=1, max_size=20),
+)
+def test_what_is_exported_is_read_back(turns: list[Turn], system: str | None) -> None:
     conversation = Conversation(system=system)
-    for question, answer in turns:
-        conversation = conversation.with_message("user", *question).with_message("assistant", answer)
+    for question, answer, thought in turns:
+        asked = conversation.with_message("user", *question)
+        conversation = replace(asked, messages=(*asked.messages, Message("assistant", (answer,), thought)))
     assert read_conversation(to_json(conversation)) == conversation
     assert read_conversation(to_json(conversation).encode()) == conversation
 
@@ -111,3 +122,20 @@ def test_pictures_of_too_many_pixels_together_are_refused(monkeypatch: pytest.Mo
         conversation = conversation.with_message("assistant", "yes")
     with pytest.raises(InputError, match=r"Message 3: .*together"):
         read_conversation(to_json(conversation))
+
+
+def test_a_thought_stands_beside_its_answer_and_not_in_what_is_for_reading() -> None:
+    answer = Message("assistant", ("Red.",), Thought("Hm, secret.", 4, 1.5))
+    conversation = Conversation((Message("user", ("What?",)), answer))
+    written = json.loads(to_json(conversation))["messages"]
+    assert written[1] == said("assistant", {"type": "text", "text": "Red."}) | {
+        "thought": {"text": "Hm, secret.", "tokens": 4, "seconds": 1.5, "is_closed": True}
+    }
+    assert "thought" not in written[0]
+    assert "secret" not in to_markdown(conversation, ENGLISH)
+    written[0]["thought"] = written[1]["thought"]
+    with pytest.raises(InputError, match="Message 1: a question cannot hold a thought"):
+        read_conversation(document(messages=written))
+    written[0]["thought"] = {"text": "a", "tokens": -1}
+    with pytest.raises(InputError, match=r"messages\.0\.thought\.tokens"):
+        read_conversation(document(messages=written))

@@ -36,12 +36,18 @@ class ContextWindow:
         # Of messages still held: tokens, and of how many of their characters.
         self._counted: WeakKeyDictionary[Message, tuple[int, int]] = WeakKeyDictionary()
 
-    def fit(self, conversation: Conversation, max_new_tokens: int) -> Generator[None, None, tuple[Conversation, int]]:
+    def fit(
+        self,
+        conversation: Conversation,
+        max_new_tokens: int,
+        length: Callable[[Conversation], int] | None = None,
+    ) -> Generator[None, None, tuple[Conversation, int]]:
         """Drop as few of the oldest turns as needed; yields whenever somebody may want to stop it.
 
         Args:
             conversation: user and assistant in turn, user last.
             max_new_tokens: what the answer may take of the context.
+            length: in place of the window's own, e.g. of a prompt that lets the model think.
 
         Returns:
             The conversation, and how many messages were dropped. When the turn that showed the last pictures goes, the
@@ -50,9 +56,10 @@ class ContextWindow:
         Raises:
             ContextLengthError: The newest question with its pictures, or with the last ones shown, is too long.
         """
+        length = length or self.length
         room = self.context - max_new_tokens
         written = len(conversation.system or "") + sum(len(message.text) for message in conversation.messages)
-        if written <= PIECE and self.length(conversation) <= room:
+        if written <= PIECE and length(conversation) <= room:
             return conversation, 0
         counts = yield from self._counts(conversation, max(room, 0) / LEAST_SHARE + FEW)
         last = len(conversation.messages) - 1
@@ -61,7 +68,7 @@ class ContextWindow:
                 f"The question takes far more than {max(room, 0)} tokens, and only so many fit: the model's context is "
                 f"{self.context} tokens, of which {max_new_tokens} are reserved for the answer. {WAY_OUT}"
             )
-        found, needed = yield from self._search(conversation, counts or {last: 0}, room)
+        found, needed = yield from self._search(conversation, counts or {last: 0}, room, length)
         if found is None:
             raise ContextLengthError(
                 f"The question with its pictures takes {needed} tokens, but only {max(room, 0)} fit: the model's "
@@ -70,7 +77,7 @@ class ContextWindow:
         return found, len(conversation.messages) - len(found.messages)
 
     def _search(
-        self, conversation: Conversation, counts: dict[int, int], room: int
+        self, conversation: Conversation, counts: dict[int, int], room: int, length: Callable[[Conversation], int]
     ) -> Generator[None, None, tuple[Conversation | None, int]]:
         """The longest conversation that fits, if any, and the tokens of the last one tried.
 
@@ -85,7 +92,7 @@ class ContextWindow:
             number = next(likely, high - 1)
             yield
             shorter = _without_oldest(conversation, starts[number])
-            needed = self.length(shorter)
+            needed = length(shorter)
             more = needed - counts[starts[number]]
             if needed <= room:
                 found, high = shorter, number

@@ -1,8 +1,9 @@
 """What an engine says while it answers: one stream of events, the same for pages, the terminal and Python.
 
-    Progress*  (TextDelta* | Preview*)  Finished
+    Progress*  (ThoughtDelta* TextDelta* | Preview*)  Finished
 
-`"".join(delta.text …) == Finished.text` when sampling; with beam search each `Preview` replaces the one before.
+When sampling, `"".join(delta.text …)` is `Finished.text` for the `TextDelta`s and `Finished.thought.text` for the
+`ThoughtDelta`s; with beam search each `Preview` replaces the one before.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from omnilmm.catalog import ModelCard
-from omnilmm.conversation import Conversation, Picture
+from omnilmm.conversation import Conversation, Picture, Thought
 from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 
@@ -44,7 +45,20 @@ class TextDelta:
 
     Attributes:
         text: to be appended.
-        new_tokens: of the answer so far; 0 where they are not counted.
+        new_tokens: so far, those of the thought included; 0 where they are not counted.
+    """
+
+    text: str
+    new_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class ThoughtDelta:
+    """More of what the model thinks before its answer, which is no part of the answer.
+
+    Attributes:
+        text: to be appended to the thought.
+        new_tokens: so far; 0 where they are not counted.
     """
 
     text: str
@@ -57,11 +71,13 @@ class Preview:
 
     Attributes:
         text: all of it.
-        new_tokens: of it; 0 where they are not counted.
+        new_tokens: of it and its thought; 0 where they are not counted.
+        thought: before it, of a model that thinks.
     """
 
     text: str
     new_tokens: int = 0
+    thought: Thought | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +86,7 @@ class Usage:
 
     Attributes:
         text_tokens, picture_tokens: of the prompt.
-        new_tokens: of the answer.
+        new_tokens: of the answer, its thought included.
         reused: of the prompt, known from the owner's earlier turns.
     """
 
@@ -103,6 +119,7 @@ class Finished:
         usage: tokens.
         timings: seconds.
         dropped_messages: how many of the oldest messages did not fit into the model's context.
+        thought: before the answer, of a model that thinks.
     """
 
     text: str
@@ -110,6 +127,12 @@ class Finished:
     usage: Usage
     timings: Timings
     dropped_messages: int = 0
+    thought: Thought | None = None
+
+    @property
+    def is_cut_in_thought(self) -> bool:
+        """Whether the length limit was reached before the answer began."""
+        return self.reason == "length" and self.thought is not None and not self.thought.is_closed
 
 
 @dataclass(frozen=True)
@@ -128,7 +151,7 @@ class PictureSlice:
     tokens: int
 
 
-Event = Progress | TextDelta | Preview | Finished
+Event = Progress | ThoughtDelta | TextDelta | Preview | Finished
 
 
 class Engine(Protocol):

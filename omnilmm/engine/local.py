@@ -12,15 +12,17 @@ import itertools
 import time
 from collections.abc import Generator, Hashable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from PIL import Image
 
 from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.answer import Answer
 from omnilmm.engine.backends import backend_for
 from omnilmm.engine.backends.base import Request
-from omnilmm.engine.backends.stepwise import Ids, generate_arguments
+from omnilmm.engine.backends.stepwise import generate_arguments
 from omnilmm.engine.caches.features import FEATURE_BYTES
 from omnilmm.engine.caches.prefix import PREFIX_BYTES
 from omnilmm.engine.context import ContextWindow
@@ -29,17 +31,16 @@ from omnilmm.engine.events import (
     Event,
     Finished,
     PictureSlice,
-    Preview,
     Progress,
     TextDelta,
+    ThoughtDelta,
     Timings,
     Usage,
 )
 from omnilmm.engine.generation import Generation, seed_of
-from omnilmm.engine.options import BeamSearch, Options, options_for
+from omnilmm.engine.options import Options, check_thinking, options_for
 from omnilmm.engine.placement.device_memory import footprint
 from omnilmm.engine.scheduler import AT_ONCE, Scheduler
-from omnilmm.engine.text import TextStream
 from omnilmm.errors import InputError
 from omnilmm.hardware import Choice
 
@@ -76,9 +77,12 @@ class LocalEngine:
         prefix_bytes: int = PREFIX_BYTES,
     ) -> None:
         self.model, self.processor = model, processor
-        self.card, self.device, self.dtype = card, device, dtype
+        self.device, self.dtype = device, dtype
         self.memory_bytes = footprint(model)
         self.backend = backend_for(model, processor, feature_bytes, prefix_bytes, at_once)
+        thinking = self.backend.thinking
+        # Whether there is a switch for thinking is read off the template itself.
+        self.card = card.model_copy(update={"thinking": thinking.default if thinking else None})
         self.window = ContextWindow(self.backend.length, self.backend.count, card.context)
         self.scheduler = Scheduler(at_once)
 
@@ -88,7 +92,7 @@ class LocalEngine:
         """Answer the last message; see `events.Engine`."""
         options = options or options_for(self.card)
         conversation.check_question()
-        self._check_abilities(conversation)
+        self._check_abilities(conversation, options)
         asked = time.monotonic()
         fitting, dropped = yield from self._fit(conversation, options)
         generation = Generation(self.backend, Request(fitting, options, seed_of(options), owner))
@@ -111,14 +115,16 @@ class LocalEngine:
         picture = Picture(Image.new("RGB", (64, 64), "white"))
         question = Conversation().with_message("user", picture, "?")
         with closing(self.stream(question, options_for(self.card, seed=0))) as events:
-            heard = (event for event in events if isinstance(event, TextDelta | Finished))
+            heard = (event for event in events if isinstance(event, TextDelta | ThoughtDelta | Finished))
             next(itertools.islice(heard, 1, None), None)
 
     def forget(self, owner: Hashable) -> None:
         """Keep nothing of an owner's conversations; see `events.Engine`."""
         self.backend.forget(owner)
 
-    def _check_abilities(self, conversation: Conversation) -> None:
+    def _check_abilities(self, conversation: Conversation, options: Options) -> None:
+        if options.thinking is not None:
+            check_thinking(self.card)
         if conversation.system and not self.card.system_prompt:
             raise InputError(f"{self.card.title} has no system prompt: leave it empty.")
         if len(set(conversation.pictures)) > 1 and not self.card.several_pictures:
@@ -128,7 +134,7 @@ class LocalEngine:
 
     def _fit(self, conversation: Conversation, options: Options) -> Generator[Event, None, tuple[Conversation, int]]:
         """What of a conversation fits; while a long one is counted, who asked can stop that, too."""
-        fitting = self.window.fit(conversation, options.max_new_tokens)
+        fitting = self.window.fit(conversation, options.max_new_tokens, partial(self.backend.length, options=options))
         while True:
             try:
                 next(fitting)
@@ -139,46 +145,22 @@ class LocalEngine:
 
     def _answer(self, generation: Generation, dropped: int, waited_s: float) -> Iterator[Event]:
         request = generation.request
-        text = TextStream(self.backend.tokenizer)
+        answer = Answer(self.backend, request)
         began_s = time.monotonic()
-        answer: Ids = []
         progress = Progress("reading", total=len(request.conversation.messages[-1].pictures))
         yield progress
         for said in generation.outputs():
-            if not isinstance(said, list):
+            if isinstance(said, list):
+                yield from answer.add(said)
+            else:
                 progress = said or progress
                 yield progress
-                continue
-            new, answer = said[len(answer) :], said
-            if isinstance(request.options, BeamSearch):
-                yield Preview(self._decode(self._spoken(answer)), len(answer))
-            # One by one, however many came together: what decoders make of bytes that are no text depends on it.
-            elif delta := "".join(text.add(token) for token in self._spoken(new)):
-                yield TextDelta(delta, len(answer))
-        if isinstance(request.options, BeamSearch):
-            whole = self._decode(self._spoken(answer))
-        else:
-            if rest := text.finish():
-                yield TextDelta(rest, len(answer))
-            whole = text.text
+        yield from answer.finish()
         yield Finished(
-            text=whole,
-            reason="length" if self._end(answer) is None else "end",
-            usage=Usage(request.text_tokens, request.picture_tokens, len(answer), request.reused),
+            text=answer.text,
+            reason="end" if answer.has_ended else "length",
+            usage=Usage(request.text_tokens, request.picture_tokens, len(answer.ids), request.reused),
             timings=Timings(waited_s, generation.first_s - began_s, generation.last_s - began_s),
             dropped_messages=dropped,
+            thought=answer.thought,
         )
-
-    def _end(self, ids: Ids) -> int | None:
-        """Where the first end token is."""
-        return next((position for position, token in enumerate(ids) if token in self.backend.stop_ids), None)
-
-    def _spoken(self, ids: Ids) -> Ids:
-        """Ids up to the first end token, without those that are no text."""
-        return [token for token in ids[: self._end(ids)] if token not in self.backend.suppressed_ids]
-
-    def _decode(self, ids: Ids) -> str:
-        text = TextStream(self.backend.tokenizer)
-        text.add(*ids)
-        text.finish()
-        return text.text

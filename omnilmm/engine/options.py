@@ -2,6 +2,9 @@
 
 The two modes are two types: an option of the other mode cannot be carried along and silently dropped. `LIMITS` are the
 values that can work; pages build their controls from them.
+
+`thinking` says whether the model shall think before it answers; None leaves it to the model. The length limit counts
+both, the thought and the answer.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from omnilmm.catalog import ModelCard
-from omnilmm.errors import OptionsError
+from omnilmm.errors import OptionsError, way_out
 
 Mode = Literal["sampling", "beam"]
 
@@ -28,6 +31,8 @@ class Limit:
         return f"{self.low} to {self.high}" if self.whole else f"{self.low:g} to {self.high:g}"
 
 
+THINKS = "minicpm-v-4.5"  # named where another model is asked to think
+
 # Below it logits are divided by next to nothing, up to infinity; vLLM draws the same line (`_SAMPLING_EPS`).
 GREEDY_BELOW = 1e-5
 
@@ -39,7 +44,7 @@ LIMITS = {
     "seed": Limit(0, 2**32 - 1, 1, whole=True),
     "beams": Limit(2, 5, 1, whole=True),
     "length_penalty": Limit(-2.0, 2.0, 0.1),
-    "max_new_tokens": Limit(1, 4096, 1, whole=True),
+    "max_new_tokens": Limit(1, 8192, 1, whole=True),
 }
 
 
@@ -56,6 +61,7 @@ class Sampling:
     repetition_penalty: float = 1.05
     seed: int | None = None
     max_new_tokens: int = 1024
+    thinking: bool | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -74,6 +80,7 @@ class BeamSearch:
     repetition_penalty: float = 1.2
     length_penalty: float = 1.0
     max_new_tokens: int = 1024
+    thinking: bool | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -100,13 +107,31 @@ def options_for(card: ModelCard, mode: Mode = "sampling", **given: Any) -> Optio
         raise OptionsError(
             f"No option of {mode}: {', '.join(strange)}. Options of {mode} are {', '.join(sorted(known))}."
         )
+    if "thinking" in given:
+        check_thinking(card)
     defaults = (card.sampling if mode == "sampling" else card.beam).model_dump()
     return TYPES[mode](**{"max_new_tokens": card.max_new_tokens, **defaults, **given})
 
 
+def check_thinking(card: ModelCard) -> None:
+    """Whether a model can be asked to think, or not to.
+
+    Raises:
+        OptionsError: It always does the same.
+    """
+    if card.thinking is None:
+        raise OptionsError(
+            f"{card.title} has no switch for thinking: leave it out. One that has it is {way_out('model', THINKS)}."
+        )
+
+
 def _check(options: Options) -> None:
     problems = []
+    if options.thinking is not None and not isinstance(options.thinking, bool):
+        problems.append(f"thinking must be True or False, got {options.thinking!r}")
     for field in fields(options):
+        if field.name not in LIMITS:
+            continue
         value, limit = getattr(options, field.name), LIMITS[field.name]
         if field.name == "seed" and value is None:
             continue

@@ -32,6 +32,7 @@ from omnilmm.engine.events import (
     Preview,
     Progress,
     TextDelta,
+    ThoughtDelta,
     Timings,
     Usage,
 )
@@ -273,19 +274,21 @@ class ModelProvider:
         """What the model says; whether that is all, or it was called off before its first word."""
         if answer.engine is None:
             return False
-        said = ""
+        said, thought = "", ""
         with closing(answer.engine.stream(conversation, options, owner)) as events:
             for event in events:
                 if answer.called_off.is_set() and not isinstance(event, Finished):
                     break
                 if isinstance(event, TextDelta | Preview):
                     said = event.text if isinstance(event, Preview) else said + event.text
+                elif isinstance(event, ThoughtDelta):
+                    thought += event.text
                 yield event
             else:
                 return True
-        if said:
+        if said or thought:  # who listens has the thought already
             yield Finished(said, "switched", Usage(0, 0, 0), Timings(0.0, 0.0, 0.0))
-        return bool(said)
+        return bool(said or thought)
 
     def _leave(self, answer: _Answer) -> None:
         answer.engine = None  # before anybody hears that it is free

@@ -53,6 +53,8 @@ class MiniCPMVProcessor(ProcessorMixin):
         self.encoder = PieceEncoder(tokenizer, config.query_num, self.template.SLOT)
         begin = getattr(self.template, "MAY_BEGIN", None)
         self.begin = [Control(begin)] if begin is not None and begins(tokenizer) else []
+        # Whether it thinks where nobody says; None for a template without a switch.
+        self.thinking: bool | None = getattr(self.template, "THINKING", None)
         self.stop_ids = [self.encoder.control_id(token) for token in self.template.STOP_TOKENS]
 
     @classmethod
@@ -76,14 +78,16 @@ class MiniCPMVProcessor(ProcessorMixin):
         """How a picture will be cut."""
         return self.config.plan(picture.image.size)
 
-    def prompt(self, conversation: Conversation, *, is_learnt: bool = True) -> Prompt:
+    def prompt(self, conversation: Conversation, *, is_learnt: bool = True, thinking: bool | None = None) -> Prompt:
         """Token ids with slots; no pixel is touched.
 
         Args:
             conversation: to be answered, or to be learnt from.
             is_learnt: give its loss mask, too.
+            thinking: whether the model shall think before it answers, where its template has a switch for it; None for
+                the template's own choice.
         """
-        return self.encoder.encode(self._pieces(conversation), is_learnt=is_learnt)
+        return self.encoder.encode(self._pieces(conversation, thinking=thinking), is_learnt=is_learnt)
 
     def pixel_values(self, pictures: Iterable[Picture]) -> tuple[Tensor, Tensor]:
         """Pixels of all views in the order of the prompt's slots.
@@ -97,7 +101,11 @@ class MiniCPMVProcessor(ProcessorMixin):
         return strips, torch.tensor([(view.height // side, view.width // side) for view in views])
 
     def apply_chat_template(
-        self, conversation: Conversation | list[dict[str, Any]], tokenize: bool = False, **_: Any
+        self,
+        conversation: Conversation | list[dict[str, Any]],
+        tokenize: bool = False,
+        enable_thinking: bool | None = None,
+        **_: Any,
     ) -> str | BatchFeature:
         """Messages as a prompt: a string, or with `tokenize` all model inputs of a batch of one.
 
@@ -105,25 +113,27 @@ class MiniCPMVProcessor(ProcessorMixin):
             conversation: a `Conversation`, or messages as dicts whose content is a string or a list of
                 `{"type": "text", "text": …}` and `{"type": "image", "image": path, PIL image or bytes}`.
             tokenize: give all model inputs (see `inputs`) instead of the string.
+            enable_thinking: as `thinking` of `prompt`.
         """
         if not isinstance(conversation, Conversation):
             conversation = conversation_from_dicts(conversation)
         if not tokenize:
-            return as_text(self._pieces(conversation), self.config.query_num, self.template.SLOT)
-        return self.inputs(conversation)
+            pieces = self._pieces(conversation, thinking=enable_thinking)
+            return as_text(pieces, self.config.query_num, self.template.SLOT)
+        return self.inputs(conversation, thinking=enable_thinking)
 
     def __call__(self, images: Any = None, text: str = "", **_: Any) -> BatchFeature:
         """Model inputs for one question about pictures: `processor(images=[…], text="…")`."""
         given = [] if images is None else images if isinstance(images, list | tuple) else [images]
         return self.inputs(Conversation().with_message("user", *(open_picture(image) for image in given), text))
 
-    def inputs(self, conversation: Conversation) -> BatchFeature:
-        """All model inputs of a batch of one.
+    def inputs(self, conversation: Conversation, *, thinking: bool | None = None) -> BatchFeature:
+        """All model inputs of a batch of one; `thinking` as for `prompt`.
 
         Returns:
             input_ids, attention_mask, image_slots, all [1, S]; with pictures also pixel_values and target_sizes.
         """
-        prompt = self.prompt(conversation, is_learnt=False)
+        prompt = self.prompt(conversation, is_learnt=False, thinking=thinking)
         inputs = {
             "input_ids": torch.tensor([prompt.input_ids]),
             "attention_mask": torch.ones(1, len(prompt), dtype=torch.long),
@@ -133,9 +143,10 @@ class MiniCPMVProcessor(ProcessorMixin):
             inputs["pixel_values"], inputs["target_sizes"] = self.pixel_values(conversation.pictures)
         return BatchFeature(inputs)
 
-    def _pieces(self, conversation: Conversation) -> list[Piece]:
+    def _pieces(self, conversation: Conversation, *, thinking: bool | None = None) -> list[Piece]:
         grids = [self.plan(picture).grid for picture in conversation.pictures]
-        pieces: list[Piece] = self.template.render(conversation, grids, image_ids=self.config.use_image_id)
+        how = {} if self.thinking is None or thinking is None else {"thinking": thinking}
+        pieces: list[Piece] = self.template.render(conversation, grids, image_ids=self.config.use_image_id, **how)
         return [*self.begin, *pieces]
 
 

@@ -25,6 +25,8 @@ from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.errors import CheckpointError
 from omnilmm.prompts.pieces import GROUNDING_TAGS
 
+OPEN, CLOSE = "<think>", "</think>"  # marks of a thought
+SWITCH = "enable_thinking"  # the argument of a template, as Qwen3's and most others call it
 # Special tokens that are words of a conversation: ours, and Qwen-VL's.
 QWEN_GROUNDING = ("object_ref_start", "object_ref_end", "box_start", "box_end", "quad_start", "quad_end")
 SPOKEN_TOKENS = frozenset({*GROUNDING_TAGS, *(f"<|{name}|>" for name in QWEN_GROUNDING)})
@@ -54,11 +56,25 @@ class ChatTemplate:
         self.control_tokens = _control_tokens(processor)
         # Other tokens that the template writes, `</think>` for one: an answer may hold them, its template looks there.
         written = {token for token in processor.tokenizer.get_added_vocab() if token in self.source} - SPOKEN_TOKENS
+        self.marks_thoughts = any(sign in self.source for sign in (SWITCH, OPEN, CLOSE))
+        written |= {OPEN, CLOSE} if self.marks_thoughts else set()
         self.forged = {"assistant": _any_of(self.control_tokens), "user": _any_of(self.control_tokens | written)}
         self.lists: tuple[str, ...] = FORMS[0]
         self.takes_system = True
         self._find_form()
         self.takes_system = self._passes(replace(_PROBE, system=RULES), RULES, ASKED, ANSWERED, ASKED_AGAIN)
+        # Whether it lets the model think where nobody says; None where it has no switch.
+        self.thinking = self._find_switch()
+
+    def _find_switch(self) -> bool | None:
+        if SWITCH not in self.source:
+            return None
+        on, off = (self.render(_PROBE, wish) for wish in (True, False))
+        return None if on == off else self.render(_PROBE) == on
+
+    def opens_thought(self, thinking: bool) -> bool:
+        """Whether the prompt itself opens the thought before the answer."""
+        return self.render(_PROBE, None if self.thinking is None else thinking).rstrip().endswith(OPEN)
 
     def _find_form(self) -> None:
         for lists in FORMS:
@@ -79,16 +95,27 @@ class ChatTemplate:
             said.insert(0, self._message("system", Message("user", (conversation.system,))))
         return said
 
-    def render(self, conversation: Conversation) -> str:
-        """The prompt as a string; pictures are single placeholders."""
+    def render(self, conversation: Conversation, thinking: bool | None = None) -> str:
+        """The prompt as a string; pictures are single placeholders.
+
+        Args:
+            conversation: with its pictures.
+            thinking: whether the model shall think before it answers; None for the template's own choice.
+        """
         return str(
             self.processor.apply_chat_template(
-                self.messages(conversation), chat_template=self.source, add_generation_prompt=True
+                self.messages(conversation),
+                chat_template=self.source,
+                add_generation_prompt=True,
+                **_switch(thinking),
             )
         )
 
-    def inputs(self, conversation: Conversation) -> Any:
-        """All model inputs of a batch of one, as the processor makes them: pixels and input_ids [1, S]."""
+    def inputs(self, conversation: Conversation, thinking: bool | None = None) -> Any:
+        """All model inputs of a batch of one, as the processor makes them: pixels and input_ids [1, S].
+
+        The arguments are those of `render`.
+        """
         # Pictures are found in lists of parts; beside strings they are given.
         given = [] if "user" in self.lists else [picture.image for picture in conversation.pictures]
         return self.processor.apply_chat_template(
@@ -99,6 +126,7 @@ class ChatTemplate:
             return_dict=True,
             return_tensors="pt",
             processor_kwargs={"images": given} if given else None,
+            **_switch(thinking),
         )
 
     def plain(self, words: str, role: str) -> str:
@@ -134,6 +162,11 @@ class ChatTemplate:
         """Whether a picture leaves something in the prompt."""
         words, shown = (Conversation().with_message("user", *parts, ASKED) for parts in ((), (_PICTURE,)))
         return self._passes(shown, ASKED) and self.render(shown) != self.render(words)
+
+
+def _switch(thinking: bool | None) -> dict[str, bool]:
+    """As an argument of the template."""
+    return {} if thinking is None else {SWITCH: thinking}
 
 
 def _source(processor: Any) -> str:

@@ -39,7 +39,7 @@ class Control:
 def mode_controls(card: ModelCard, mode: Mode, texts: Texts = ENGLISH) -> tuple[Control, ...]:
     """The controls of one mode alone, in the order of its options."""
     defaults = options_for(card, mode)
-    names = [field.name for field in fields(TYPES[mode]) if field.name != LENGTH]
+    names = [field.name for field in fields(TYPES[mode]) if field.name in LIMITS and field.name != LENGTH]
     return tuple(_control(name, LIMITS[name], getattr(defaults, name), texts) for name in names)
 
 

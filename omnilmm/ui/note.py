@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omnilmm.engine.events import Finished, Preview, Progress, TextDelta
+from omnilmm.engine.events import Finished, Preview, Progress, TextDelta, ThoughtDelta
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Note:
         is_photo: the newest picture is a photo, and the model that answered knows drawings only.
     """
 
-    event: Progress | TextDelta | Preview | Finished | None = None
+    event: Progress | ThoughtDelta | TextDelta | Preview | Finished | None = None
     stopped: bool = False
     set_aside: bool = False
     waited_s: int = 0

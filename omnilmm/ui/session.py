@@ -16,8 +16,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from omnilmm.conversation import Conversation, Message, Part
-from omnilmm.engine.events import Engine, Event, Finished, Preview, Progress, TextDelta
+from omnilmm.conversation import Conversation, Message, Part, Thought
+from omnilmm.engine.events import Engine, Event, Finished, Preview, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import Options
 from omnilmm.errors import InputError
 from omnilmm.ui.note import Note
@@ -43,9 +43,10 @@ class Draft:
         history: the conversation before it.
         question: what was asked.
         text: the answer so far.
+        thought: before it, of a model that thinks.
         note: for the small line under it.
         state: "generating", and at the end: "completed" and part of the conversation, "cancelled" where it was stopped
-            before the first word, or "discarded" with the whole conversation.
+            before the first word, that of a thought included, or "discarded" with the whole conversation.
         asked_s: when it was asked, on the monotonic clock.
         first: when the first words came, and of how many tokens they were.
         is_photo: the newest picture is a photo, and the model that answers knows drawings only.
@@ -61,6 +62,7 @@ class Draft:
     first: tuple[float, int] | None = field(default=None, compare=False)
     is_photo: bool = False
     starts_new_chat: bool = False
+    thought: Thought | None = None
 
     def after(self, event: Event, now_s: float | None = None) -> Draft:
         """The draft after one more event of the engine.
@@ -74,20 +76,35 @@ class Draft:
             case Progress():  # engines repeat it as a heartbeat, also after the first word
                 waited = Note(event, waited_s=int(now_s - self.asked_s))
                 return self if self.first else replace(self, note=waited)
+            case ThoughtDelta():
+                first = self.first or (now_s, event.new_tokens)
+                said = (self.thought.text if self.thought else "") + event.text
+                growing = Thought(said, event.new_tokens, now_s - first[0], is_closed=False)
+                note = Note(event, tokens_per_s=_speed(first, event, now_s))
+                return replace(self, thought=growing, note=note, first=first)
             case TextDelta() | Preview():
                 text = event.text if isinstance(event, Preview) else self.text + event.text
                 first = self.first or (now_s, event.new_tokens)
-                return replace(self, text=text, note=Note(event, tokens_per_s=_speed(first, event, now_s)), first=first)
+                note = Note(event, tokens_per_s=_speed(first, event, now_s))
+                return replace(self, text=text, thought=self._thought(event), note=note, first=first)
             case Finished():
-                return replace(self, text=event.text, note=Note(event), state="completed")
+                thought = event.thought or self.thought
+                return replace(self, text=event.text, thought=thought, note=Note(event), state="completed")
+
+    def _thought(self, event: TextDelta | Preview) -> Thought | None:
+        """Of beam search the best one so far; when sampling it is over with the first word of the answer."""
+        if isinstance(event, Preview):
+            return event.thought
+        return replace(self.thought, is_closed=True) if self.thought else None
 
     def stopped(self) -> Draft:
         """The draft as it is when the visitor does not want more of it."""
         note = Note(stopped=True)
-        return replace(self, note=note, state="completed") if self.text else replace(self, state="cancelled")
+        has_begun = self.text or self.thought
+        return replace(self, note=note, state="completed") if has_begun else replace(self, state="cancelled")
 
 
-def _speed(first: tuple[float, int], event: TextDelta | Preview, now_s: float) -> float:
+def _speed(first: tuple[float, int], event: TextDelta | ThoughtDelta | Preview, now_s: float) -> float:
     """Tokens per second since the first words; 0 as long as that would be a guess."""
     seconds, tokens = now_s - first[0], event.new_tokens - first[1]
     return tokens / seconds if seconds >= SPEED_AFTER_S and tokens > 0 else 0.0
@@ -228,8 +245,10 @@ class Session:
 
     @property
     def can_continue(self) -> bool:
-        """Whether the last answer was cut off."""
-        return bool(self.notes and self.notes[-1] and self.notes[-1].can_continue)
+        """Whether the last answer was cut off; of a thought that was, a model could not know where it stopped."""
+        is_cut_off = bool(self.notes and self.notes[-1] and self.notes[-1].can_continue)
+        last = self.conversation.messages[-1:]
+        return is_cut_off and not any(message.thought and not message.text for message in last)
 
     @property
     def snapshot(self) -> SavedSession:
@@ -305,6 +324,8 @@ class Session:
         if engine is not self._engine:
             self._leave_engine()
         self._engine = engine
+        if options.thinking is not None and engine.card.thinking is None:  # of a model that answered before
+            options = replace(options, thinking=None)
         is_photo = engine.card.drawings_only and is_about_a_photo(asked)
         draft = Draft(
             history,
@@ -333,7 +354,7 @@ class Session:
             is_set_aside = not seen and bool(history.messages)
             note = replace(draft.note or Note(), set_aside=is_set_aside, is_photo=is_photo)
             notes = (*self.notes[: len(history.messages) // 2], note)
-            answer = Message("assistant", (draft.text,))
+            answer = Message("assistant", (draft.text,), draft.thought)
             system = self.conversation.system  # it may have been changed meanwhile
             earlier = self.snapshot if draft.starts_new_chat else self.earlier
             chat = self.chat

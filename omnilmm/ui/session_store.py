@@ -45,8 +45,12 @@ class SavedSession:
 def _size(conversation: Conversation) -> int:
     pictures = set(conversation.pictures)
     pixels = sum(3 * picture.image.width * picture.image.height for picture in pictures)
-    texts = sum(len(message.text) for message in conversation.messages)
+    texts = sum(len(said) for message in conversation.messages for said in (message.text, _thought_of(message)))
     return pixels + 4 * texts + _MESSAGE_BYTES * (1 + len(conversation.messages))
+
+
+def _thought_of(message: Message) -> str:
+    return message.thought.text if message.thought else ""
 
 
 class SessionStore:

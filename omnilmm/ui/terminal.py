@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TextIO
 
 from omnilmm.archive import read_conversation_file, to_json
-from omnilmm.conversation import Conversation, Message, Picture
-from omnilmm.engine.events import Engine, Finished, Progress, TextDelta
+from omnilmm.conversation import Conversation, Message, Picture, Thought
+from omnilmm.engine.events import Engine, Finished, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import Options
 from omnilmm.errors import InputError, OmniLMMError
 from omnilmm.images.pixels import open_picture
@@ -37,6 +37,9 @@ PHOTO = (
 )
 
 
+DIM, NORMAL = "\033[2m", "\033[0m"
+
+
 @dataclass
 class Terminal:
     """One conversation at a prompt.
@@ -58,6 +61,7 @@ class Terminal:
     out: TextIO = field(default_factory=lambda: sys.stdout)
     notes: TextIO = field(default_factory=lambda: sys.stderr)
     warnings: TextIO = field(default_factory=lambda: sys.stderr)
+    _thinks: bool = field(default=False, init=False)  # a thought is being written
     _line: int = field(default=0, init=False)  # characters of the line that says what is waited for
 
     def run(self, read: Callable[[str], str] = input) -> None:
@@ -127,7 +131,7 @@ class Terminal:
 
     def _turn(self, asked: Conversation) -> Finished | None:
         """Stream an answer; only a turn that gave at least some text changes the conversation."""
-        shown, finished, asked_s = "", None, time.monotonic()
+        shown, thought, finished, asked_s = "", None, None, time.monotonic()
         if self.engine.card.drawings_only and is_about_a_photo(asked):
             print(PHOTO.format(model=self.engine.card.title), file=self.warnings, flush=True)
         with closing(self.engine.stream(asked, self.options, "terminal")) as events:
@@ -135,21 +139,30 @@ class Terminal:
                 for event in events:
                     if not isinstance(event, Progress):
                         self._clear_line()
-                    if isinstance(event, TextDelta):
+                    if isinstance(event, ThoughtDelta):
+                        thought = Thought((thought.text if thought else "") + event.text, is_closed=False)
+                        self._think(event.text)
+                    elif isinstance(event, TextDelta):
+                        self._end_thought()
                         shown += event.text
                         self._write(event.text)
                     elif isinstance(event, Finished):
-                        finished = event
+                        if event.thought and not thought:  # of beam search
+                            self._think(event.thought.text)
+                        self._end_thought()
+                        finished, thought = event, event.thought or thought
                         self._write(event.text[len(shown) :] + "\n")
                         shown = event.text
-                    elif isinstance(event, Progress) and not shown:
+                    elif isinstance(event, Progress) and not shown and not thought:
                         self._waiting(event, int(time.monotonic() - asked_s))
             except KeyboardInterrupt:
                 self._clear_line()
+                self._end_thought()
                 self._write("\n")
                 self.note("(stopped)")
-        if shown:
-            self.conversation = asked.with_message("assistant", shown)
+        if shown or thought:
+            answer = Message("assistant", (shown,), replace(thought, is_closed=True) if thought and shown else thought)
+            self.conversation = replace(asked, messages=(*asked.messages, answer))
         if shown and not can_encode(shown, self.out):
             self.note(
                 f"(Some characters are written as escapes: the output is in {self.out.encoding}, which does not have "
@@ -158,6 +171,20 @@ class Terminal:
         if finished:
             self.note(figures(finished))
         return finished
+
+    def _think(self, text: str) -> None:
+        """More of a thought, dimmed on a terminal."""
+        if not self._thinks:
+            self.notes.write(DIM if self.notes.isatty() else "")
+            self._thinks = True
+        self.notes.write(text)
+        self.notes.flush()
+
+    def _end_thought(self) -> None:
+        if self._thinks:
+            self.notes.write(f"{NORMAL if self.notes.isatty() else ''}\n\n")
+            self.notes.flush()
+            self._thinks = False
 
     def _waiting(self, event: Progress, waited_s: int) -> None:
         """What is done before the first word: on a terminal a line that goes, in a file no more than who is ahead."""
@@ -217,7 +244,11 @@ def figures(finished: Finished) -> str:
         f"{timings.tokens_per_s(usage.new_tokens):.0f} tokens/s",
         f"{usage.text_tokens} text and {usage.picture_tokens} picture tokens",
     ]
-    if finished.reason == "length":
+    if finished.thought:
+        parts.insert(0, ENGLISH.thought_line(finished.thought).lower())
+    if finished.is_cut_in_thought:
+        parts.append("the length limit was reached while thinking, before the answer: raise --max-new-tokens")
+    elif finished.reason == "length":
         parts.append("stopped at the length limit")
     if finished.dropped_messages:
         parts.append(f"the oldest {finished.dropped_messages} messages no longer fit")

@@ -14,8 +14,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from omnilmm.catalog import ModelCard, cards
+from omnilmm.conversation import Thought
 from omnilmm.engine.change import Stage
-from omnilmm.engine.events import Engine, Finished, PictureSlice, Preview, Progress, TextDelta
+from omnilmm.engine.events import Engine, Finished, PictureSlice, Preview, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import Mode
 from omnilmm.errors import OmniLMMError, worded
 from omnilmm.hardware import QUANTISED
@@ -67,6 +68,7 @@ class Texts(BaseModel):
     thinking: str
     stopped: str
     length_limit: str
+    length_limit_in_thought: str
     silent: str
     set_aside: str
     slower: str
@@ -84,6 +86,14 @@ class Texts(BaseModel):
     first_word: str
     speed: str
     text_tokens: str
+    thinking_switch: str
+    thinking_help: str
+    thinking_now: str
+    thought_for: str
+    thought_for_long: str
+    thought_plain: str
+    thought_cut: str
+    thought_tokens: str
     picture_tokens: str
     reused_tokens: str
     dropped: str
@@ -218,11 +228,26 @@ class Texts(BaseModel):
         match note.event:
             case Finished():
                 return [self._finished(note.event)]
-            case TextDelta():
+            case TextDelta() | ThoughtDelta():
                 return self._growing(note.event, note.tokens_per_s)
             case Preview():
                 return [self.preview, *self._growing(note.event, note.tokens_per_s)]
         return [self._progress(note.event), *self._waited(note.waited_s)]
+
+    def thought_line(self, thought: Thought, *, is_growing: bool = False) -> str:
+        """What stands on the fold with a thought: for how long, and how many tokens."""
+        if is_growing and not thought.is_closed:
+            said = self.thinking_now
+        elif not thought.is_closed:
+            said = self.thought_cut
+        elif thought.seconds < 1:
+            said = self.thought_plain
+        elif thought.seconds < 60:
+            said = self.thought_for.format(seconds=f"{thought.seconds:.0f}")
+        else:
+            minutes, seconds = divmod(round(thought.seconds), 60)
+            said = self.thought_for_long.format(minutes=minutes, seconds=seconds)
+        return self.comma.join([said, self.thought_tokens.format(count=thought.tokens)] if thought.tokens else [said])
 
     def _progress(self, event: Progress | None) -> str:
         """What is going on before the first word."""
@@ -248,7 +273,7 @@ class Texts(BaseModel):
             return [self.seconds.format(seconds=seconds)] if seconds else []
         return [self.minutes.format(minutes=seconds // 60, seconds=seconds % 60)]
 
-    def _growing(self, event: TextDelta | Preview, tokens_per_s: float) -> list[str]:
+    def _growing(self, event: TextDelta | ThoughtDelta | Preview, tokens_per_s: float) -> list[str]:
         """How long an answer is so far, and how fast it grows."""
         parts = [self.grown.format(count=event.new_tokens)] if event.new_tokens else []
         return [*parts, self.speed.format(tokens=_figures(tokens_per_s))] if tokens_per_s else parts
@@ -258,7 +283,7 @@ class Texts(BaseModel):
         if event.reason == "switched":
             return self.switched_off
         usage, timings = event.usage, event.timings
-        parts = [self.silent] if not event.text.strip() else []
+        parts = [self.silent] if not event.text.strip() and not event.is_cut_in_thought else []
         parts.append(self.first_word.format(seconds=_seconds(timings.first_token_s)))
         if speed := timings.tokens_per_s(usage.new_tokens):
             parts.append(self.speed.format(tokens=_figures(speed)))
@@ -268,7 +293,7 @@ class Texts(BaseModel):
         if usage.reused:
             parts.append(self.reused_tokens.format(count=usage.reused))
         if event.reason == "length":
-            parts.append(self.length_limit)
+            parts.append(self.length_limit_in_thought if event.is_cut_in_thought else self.length_limit)
         if event.dropped_messages:
             parts.append(self.dropped.format(count=event.dropped_messages))
         return " · ".join(parts)

@@ -12,7 +12,7 @@ from omnilmm.engine.options import LIMITS, TYPES, BeamSearch, Limit, Mode, Sampl
 from omnilmm.errors import OptionsError
 
 CARD = cards()["minicpm-v-2.6"]
-OPTIONS = [(mode, name) for mode, kind in TYPES.items() for name in kind.__dataclass_fields__]
+OPTIONS = [(mode, name) for mode, kind in TYPES.items() for name in kind.__dataclass_fields__ if name in LIMITS]
 
 
 @pytest.mark.parametrize(("mode", "name"), OPTIONS)

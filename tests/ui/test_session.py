@@ -533,3 +533,71 @@ def test_each_turn_about_a_photo_says_so_where_the_model_knows_drawings_only() -
     assert [note.is_photo for note in session.notes if note] == [True, True, False, False, True]
     list(session.ask(ScriptedEngine(card=SEVERAL), ("six",), OPTIONS))
     assert session.notes[-1] and not session.notes[-1].is_photo, "this model knows photos"
+
+
+# What a model thinks before its answer
+
+THOUGHT = Thought("Hm, well.", 3, 12.4)
+
+
+def test_a_thought_grows_before_the_answer_and_is_kept_beside_it() -> None:
+    script = [ThoughtDelta("Hm,", 2), ThoughtDelta(" well.", 3), TextDelta("Yes", 4), finished("Yes.", thought=THOUGHT)]
+    draft = Draft(Conversation(), Message("user", ("Is it?",)), asked_s=0.0)
+    grown = draft.after(script[0], 2.0).after(script[1], 5.0)
+    assert grown.thought == Thought("Hm, well.", 3, 3.0, is_closed=False) and not grown.text
+    assert ENGLISH.note(grown.note) == "3 tokens · 0.33 tokens/s"
+    assert ENGLISH.thought_line(grown.thought, is_growing=True) == "Thinking …, 3 tokens"
+    answered = grown.after(script[2], 6.0)
+    assert answered.text == "Yes" and answered.thought == replace(grown.thought, is_closed=True)
+    session, engine = Session(), ScriptedEngine(lambda _: script, capable(thinking=False))
+    *_, last = session.ask(engine, ("Is it?",), Sampling(thinking=True))
+    assert last.thought == THOUGHT == session.conversation.messages[-1].thought
+    assert session.conversation.messages[-1].text == "Yes."
+    assert engine.asked[0][1] == Sampling(thinking=True)
+    engine.card = capable()  # without a switch: what was set for the model before is left out
+    list(session.ask(engine, ("And?",), Sampling(thinking=True)))
+    assert engine.asked[1][1] == Sampling()
+
+
+def test_stop_in_the_thought_keeps_it_and_there_is_nothing_to_continue() -> None:
+    def think(_: Conversation) -> Iterator[Event]:
+        yield ThoughtDelta("Hm", 1)
+        session.stop()
+        yield ThoughtDelta(", well", 2)
+
+    session = Session()
+    *_, last = session.ask(ScriptedEngine(think), ("Is it?",), Sampling())
+    assert last.state == "completed" and last.thought and not last.thought.is_closed and last.text == ""
+    assert session.conversation.messages[-1].thought == last.thought
+    assert ENGLISH.note(session.notes[-1]) == "stopped" and not session.can_continue
+    assert ENGLISH.thought_line(last.thought) == "Thought, cut off, 2 tokens"
+    assert session.undo().text == "Is it?"
+
+
+def test_beams_show_the_thought_of_the_best_so_far() -> None:
+    draft = Draft(Conversation(), Message("user", ("Is it?",)))
+    opened = draft.after(Preview("", 2, Thought("A", 2, 0.1, is_closed=False)))
+    assert opened.thought and (opened.thought.text, opened.text) == ("A", "")
+    assert opened.after(Preview("No", 3)).thought is None
+
+
+@pytest.mark.parametrize(
+    ("thought", "said"),
+    [
+        (THOUGHT, ("Thought for 12 s, 3 tokens", "思考了 12 秒，3 词元")),
+        (Thought("a", 340, 190.0), ("Thought for 3 min 10 s, 340 tokens", "思考了 3 分 10 秒，340 词元")),
+        (Thought("a"), ("Thought", "思考过程")),
+        (Thought("a", 5, 2.0, is_closed=False), ("Thought, cut off, 5 tokens", "思考被中断，5 词元")),
+    ],
+)
+def test_the_fold_says_how_long_it_took(thought: Thought, said: tuple[str, str]) -> None:
+    assert tuple(texts_in(code).thought_line(thought) for code in ("en", "zh")) == said
+
+
+def test_a_note_says_that_the_limit_was_reached_in_the_thought() -> None:
+    cut = finished("", reason="length", thought=replace(THOUGHT, is_closed=False))
+    assert ENGLISH.note(Note(cut)).endswith(
+        "the length limit was reached while thinking: raise it, or switch thinking off"
+    )
+    assert "empty answer" not in ENGLISH.note(Note(cut))
+    assert ENGLISH.note(Note(finished("Yes", reason="length", thought=THOUGHT))).endswith("stopped at the length limit")

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.events import PictureSlice, Progress
 from omnilmm.engine.options import Options
+from omnilmm.engine.thoughts import ThinkingFormat
 
 Step = list[int] | Progress | None  # what a step of an answer gave: all new ids so far, how far it is, or nothing
 
@@ -55,11 +56,15 @@ class Backend(Protocol):
         """Any of them ends an answer."""
 
     @property
+    def thinking(self) -> ThinkingFormat | None:
+        """How thoughts are asked for and marked; None for a model that does not think."""
+
+    @property
     def suppressed_ids(self) -> Set[int]:
         """Tokens that may be generated, but are no text."""
 
-    def length(self, conversation: Conversation) -> int:
-        """Tokens of its prompt; the model is not touched."""
+    def length(self, conversation: Conversation, options: Options | None = None) -> int:
+        """Tokens of its prompt, as these options make it; the model is not touched."""
 
     def count(self, text: str) -> int:
         """Tokens of a text by itself."""

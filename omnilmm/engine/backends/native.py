@@ -27,8 +27,9 @@ from omnilmm.engine.backends.stepwise import Ids, generate_arguments, stepwise
 from omnilmm.engine.caches.features import FEATURE_BYTES, FeatureKey, ImageEncoder
 from omnilmm.engine.caches.prefix import PREFIX_BYTES, PrefixCache
 from omnilmm.engine.events import PictureSlice, Progress
-from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.engine.options import BeamSearch, Options, Sampling
 from omnilmm.engine.scheduler import AT_ONCE
+from omnilmm.engine.thoughts import ThinkingFormat, mark_ids
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.processor import MiniCPMVProcessor
 from omnilmm.prompts.pieces import Prompt
@@ -59,7 +60,9 @@ class NativeBackend:
     ) -> None:
         self.model, self.processor = model, processor
         self.tokenizer, self.stop_ids = processor.tokenizer, processor.stop_ids
-        self.prompts: WeakKeyDictionary[Conversation, Prompt] = WeakKeyDictionary()  # of conversations still held
+        self.thinking = _thinking(processor)
+        # Of conversations still held, by whether to think.
+        self.prompts: WeakKeyDictionary[Conversation, dict[bool, Prompt]] = WeakKeyDictionary()
         self.image_encoder = ImageEncoder(model, processor, feature_bytes)
         self.prefixes = PrefixCache(prefix_bytes)
         # A device of its own works while this program prepares its next step; a CPU is busy with both.
@@ -68,9 +71,9 @@ class NativeBackend:
         is_together = len({parameter.device for parameter in model.parameters()}) == 1
         self.static_slots = StaticCacheSlots(model, static_slots if model.device.type == "cuda" and is_together else 0)
 
-    def length(self, conversation: Conversation) -> int:
+    def length(self, conversation: Conversation, options: Options | None = None) -> int:
         """Tokens of its prompt."""
-        return len(self._prompt(conversation))
+        return len(self._prompt(conversation, options))
 
     def count(self, text: str) -> int:
         """Tokens of a text by itself."""
@@ -100,7 +103,7 @@ class NativeBackend:
 
     def generate(self, request: Request) -> Generator[Step]:
         """See `base.Backend`."""
-        prompt = self._prompt(request.conversation)
+        prompt = self._prompt(request.conversation, request.options)
         feature_keys = self.image_encoder.keys(request.conversation.pictures)
         keys = self.keys(prompt, feature_keys)
         handle = self.prefixes.acquire(request.owner, keys[:-1])  # the last token is read anew: its logits are needed
@@ -118,12 +121,13 @@ class NativeBackend:
             is_usable = decoder.cut(min(decoder.length, len(decoder.keys)))  # a pass begun ahead may be too much
             handle.release(decoder if is_usable else None)
 
-    def _prompt(self, conversation: Conversation) -> Prompt:
+    def _prompt(self, conversation: Conversation, options: Options | None) -> Prompt:
         """Made once, for its length and for its ids."""
-        prompt = self.prompts.get(conversation)
-        if prompt is None:
-            prompt = self.prompts[conversation] = self.processor.prompt(conversation, is_learnt=False)
-        return prompt
+        wish = self.thinking is not None and self.thinking.wish(options.thinking if options else None)
+        made = self.prompts.setdefault(conversation, {})
+        if wish not in made:
+            made[wish] = self.processor.prompt(conversation, is_learnt=False, thinking=wish)
+        return made[wish]
 
     def keys(self, prompt: Prompt, pictures: list[FeatureKey]) -> list[Hashable]:
         """What a prompt is compared by, [S]: ids, and at picture slots the key of the features."""
@@ -226,6 +230,13 @@ class NativeBackend:
             return found
 
         yield from stepwise(generate)
+
+
+def _thinking(processor: MiniCPMVProcessor) -> ThinkingFormat | None:
+    """Of a template that has a switch: the prompt opens the thought, or has closed an empty one."""
+    if processor.thinking is None:
+        return None
+    return ThinkingFormat(processor.thinking, frozenset({True}), mark_ids(processor.tokenizer))
 
 
 class _Readback:

@@ -25,7 +25,8 @@ from omnilmm.engine.backends.stepwise import generate_arguments, stepwise
 from omnilmm.engine.caches.picture_state import REUSING_STATE, PictureState
 from omnilmm.engine.caches.prefix import PREFIX_BYTES, PrefixCache
 from omnilmm.engine.events import Progress
-from omnilmm.engine.options import BeamSearch
+from omnilmm.engine.options import BeamSearch, Options
+from omnilmm.engine.thoughts import ThinkingFormat, mark_ids
 from omnilmm.errors import CheckpointError
 from omnilmm.prompts.chat_template import ChatTemplate
 
@@ -47,6 +48,7 @@ class TransformersBackend:
     def __init__(self, model: Any, processor: Any, prefix_bytes: int = PREFIX_BYTES) -> None:
         self.model, self.processor, self.tokenizer = model, processor, processor.tokenizer
         self.template = ChatTemplate(processor)
+        self.thinking = _thinking(self.template, self.tokenizer)
         self.stop_ids = _stop_ids(model, self.tokenizer)
         self.suppressed_ids = frozenset(self.tokenizer.convert_tokens_to_ids(sorted(self.template.control_tokens)))
         self.picture_ids = _picture_ids(model, processor)
@@ -55,14 +57,15 @@ class TransformersBackend:
         # A fast tokenizer cannot be set up in one thread and used in another at once.
         self.lock = threading.Lock()
 
-    def length(self, conversation: Conversation) -> int:
+    def length(self, conversation: Conversation, options: Options | None = None) -> int:
         """Tokens of its prompt: those of the words, and what each picture adds on its own.
 
         A processor says how many those are only by doing all its work, so each picture is measured once.
         """
         words = [replace(message, parts=_words(message)) for message in conversation.messages]
         spoken = replace(conversation, messages=tuple(words))
-        return len(self._ids(spoken)) + sum(self._measure(picture)[0] for picture in conversation.pictures)
+        shown = sum(self._measure(picture)[0] for picture in conversation.pictures)
+        return len(self._ids(spoken, self._wish(options))) + shown
 
     def count(self, text: str) -> int:
         """Tokens of a text by itself."""
@@ -74,7 +77,7 @@ class TransformersBackend:
 
     def generate(self, request: Request) -> Generator[Step]:
         """See `base.Backend`."""
-        inputs = dict(self.inputs(request.conversation))
+        inputs = dict(self.inputs(request.conversation, request.options))
         ids = inputs["input_ids"][0].tolist()
         request.picture_tokens = sum(token in self.picture_ids for token in ids)
         request.text_tokens = len(ids) - request.picture_tokens
@@ -110,9 +113,9 @@ class TransformersBackend:
         finally:
             handle.release(memory)
 
-    def inputs(self, conversation: Conversation) -> BatchFeature:
+    def inputs(self, conversation: Conversation, options: Options | None = None) -> BatchFeature:
         """What the processor makes of the whole conversation, on the model's device."""
-        return self._inputs(conversation).to(self.model.device, dtype=self.model.dtype)
+        return self._inputs(conversation, self._wish(options)).to(self.model.device, dtype=self.model.dtype)
 
     def forget(self, owner: Hashable) -> None:
         """Keep nothing of an owner's conversation."""
@@ -139,12 +142,18 @@ class TransformersBackend:
             end += 1  # marks that close the picture have their place in it, too
         return keys[:end]
 
-    def _inputs(self, conversation: Conversation) -> BatchFeature:
-        with self.lock:
-            return BatchFeature(dict(self.template.inputs(conversation)))
+    def _wish(self, options: Options | None) -> bool | None:
+        """Whether to think; None for a template without a switch."""
+        if self.thinking is None or self.thinking.default is None:
+            return None
+        return self.thinking.wish(options.thinking if options else None)
 
-    def _ids(self, conversation: Conversation) -> list[int]:
-        ids: list[int] = self._inputs(conversation)["input_ids"][0].tolist()
+    def _inputs(self, conversation: Conversation, thinking: bool | None = None) -> BatchFeature:
+        with self.lock:
+            return BatchFeature(dict(self.template.inputs(conversation, thinking)))
+
+    def _ids(self, conversation: Conversation, thinking: bool | None = None) -> list[int]:
+        ids: list[int] = self._inputs(conversation, thinking)["input_ids"][0].tolist()
         return ids
 
     def _measure(self, picture: Picture) -> tuple[int, int]:
@@ -157,6 +166,14 @@ class TransformersBackend:
             slots = sum(token in self.picture_ids for token in shown)
             self.measured[picture.digest] = len(shown) - len(alone), slots
         return self.measured[picture.digest]
+
+
+def _thinking(template: ChatTemplate, tokenizer: Any) -> ThinkingFormat | None:
+    """None for a template that neither marks thoughts nor has a switch for them."""
+    if not template.marks_thoughts:
+        return None
+    opened = frozenset(wish for wish in (True, False) if template.opens_thought(wish))
+    return ThinkingFormat(template.thinking, opened, mark_ids(tokenizer))
 
 
 class _Random:

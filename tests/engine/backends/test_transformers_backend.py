@@ -214,9 +214,9 @@ def test_each_picture_is_measured_once(engine: LocalEngine, monkeypatch: pytest.
     prepared: list[Any] = []
     inputs = TransformersBackend._inputs
 
-    def counted(reader: TransformersBackend, conversation: Conversation) -> Any:
+    def counted(reader: TransformersBackend, conversation: Conversation, *how: Any) -> Any:
         prepared.extend(conversation.pictures)
-        return inputs(reader, conversation)
+        return inputs(reader, conversation, *how)
 
     monkeypatch.setattr(TransformersBackend, "_inputs", counted)
     for _ in range(3):
@@ -265,7 +265,7 @@ def test_a_failure_reaches_the_listener_and_leaves_the_engine_usable(engine: Loc
 
 
 def test_a_processor_that_fails_does_so_too(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Conversation) -> None:
+    def fail(*_: Any) -> None:
         raise ValueError("the processor broke")
 
     with monkeypatch.context() as patch:
