@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from omnilmm.catalog import find
-from omnilmm.conversation import Conversation, Message, Picture
-from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
+from omnilmm.conversation import Conversation, Message, Picture, Thought
+from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.errors import InputError
 from omnilmm.images.pixels import open_picture
@@ -596,8 +597,6 @@ def test_the_fold_says_how_long_it_took(thought: Thought, said: tuple[str, str])
 
 def test_a_note_says_that_the_limit_was_reached_in_the_thought() -> None:
     cut = finished("", reason="length", thought=replace(THOUGHT, is_closed=False))
-    assert ENGLISH.note(Note(cut)).endswith(
-        "the length limit was reached while thinking: raise it, or switch thinking off"
-    )
+    assert ENGLISH.note(Note(cut)).endswith("the length limit was reached while thinking, before the answer: raise it")
     assert "empty answer" not in ENGLISH.note(Note(cut))
     assert ENGLISH.note(Note(finished("Yes", reason="length", thought=THOUGHT))).endswith("stopped at the length limit")
