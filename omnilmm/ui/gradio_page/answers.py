@@ -95,7 +95,8 @@ class Answers:
     ) -> Iterator[Updates]:
         """Render a turn while it is answered; `question` leaves the box, and comes back if nothing comes of it."""
         session = visitor.session
-        visitor.is_restored.wait(FINALIZE_S)  # who is fast asks before the page is back
+        if not on_page[0]:  # who is fast asks before the page is back; a page that shows a conversation is
+            visitor.is_restored.wait(FINALIZE_S)
         back: dict[str, Any] = {} if question is None else {"question": question, "editing": editing}
         if refusal := self._refusal(visitor, *on_page):
             yield self.context.render(visitor, notice=refusal, **back)
@@ -103,7 +104,9 @@ class Answers:
         answering = visitor.answering = Answering(
             session, drafts, lambda: not session.closed, restores_question=question is not None
         )
-        emptied: dict[str, Any] = {} if question is None else {"question": EMPTY, "editing": NOT_EDITING}
+        # What was in the box before an earlier question came into it to be edited is in it again.
+        left = visitor.stashed if editing >= 0 and visitor.stashed else EMPTY
+        emptied: dict[str, Any] = {} if question is None else {"question": left, "editing": NOT_EDITING}
         shown_draft: Draft | None = None
         while not answering.done.wait(POLL_S):
             draft = answering.draft
@@ -117,8 +120,7 @@ class Answers:
                 self.context.uploads.discard(visitor.owner, file)
             self.context.visitors.save(visitor)
         if answering.outcome in ("completed", "discarded") or session.busy:  # busy: the next question has taken over
-            if emptied and visitor.stashed and not session.busy:  # what was in the box before an earlier question was
-                emptied, visitor.stashed = {"question": visitor.stashed, "editing": NOT_EDITING}, None
+            visitor.stashed = None if editing >= 0 else visitor.stashed
             yield self.context.render(visitor, **emptied)
         else:
             yield self.context.render(visitor, notice=answering.notice, **back)

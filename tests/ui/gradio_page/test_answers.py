@@ -1,0 +1,203 @@
+"""What the page shows of a turn, and what becomes of the question box and the uploads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from omnilmm.conversation import Conversation
+from omnilmm.engine.events import Event, TextDelta
+from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.ui.gradio_page.page import Page
+from omnilmm.ui.samples import samples
+from omnilmm.ui.texts import ENGLISH
+from tests.ui.gradio_page.tab import Tab, answers_with, boxed, given, said, told
+from tests.ui.scripted import Held, ScriptedEngine, capable, echo, finished
+
+EMPTY = {"text": "", "files": []}
+
+
+def test_a_question_leaves_the_box_once_and_its_upload_the_disk(page: Page, tab: Tab, picture: Path) -> None:
+    path = tab.upload(picture)
+    updates = tab.ask("one two", path)
+    assert [boxed(page, update) for update in updates] == [EMPTY] + [None] * (len(updates) - 1), (
+        "by then there may be a new question in it"
+    )
+    assert said(page, updates[-1])[1].startswith("one two") and said(page, updates[-1])[2] == "one two"
+    assert told(page, updates[-1]) == "" and given(updates[-1], page.widgets.box, "submit_btn") is True
+    assert not Path(path).exists() and tab.session.conversation.pictures[0].image.size == (6, 4)
+    assert '"one two"' in updates[-1][page.widgets.browser_state]
+    saved = page.visitors.store.get(tab.visitor.key)
+    assert saved is not None and saved.conversation == tab.session.conversation
+
+
+def test_while_an_answer_is_given_there_is_stop_in_place_of_send(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
+    engine.script = held = Held("half", " whole")
+    turn = page.answers.ask(tab.request, {"text": "?", "files": []}, -1, 0, "", *tab.settings())
+    update = next(update for update in turn if "half" in said(page, update))
+    box = update[page.widgets.box]
+    assert (box["submit_btn"], box["stop_btn"]) == (False, ENGLISH.stop)
+    assert page.widgets.browser_state not in update, "what does not change meanwhile is not sent"
+    held.goes_on.set()
+    *_, last = turn
+    assert (given(last, page.widgets.box, "submit_btn"), given(last, page.widgets.box, "stop_btn")) == (True, False)
+
+
+def test_a_question_that_fails_comes_back_with_its_picture(
+    page: Page, tab: Tab, engine: ScriptedEngine, picture: Path
+) -> None:
+    def fails(_: Conversation) -> Iterable[Event]:
+        raise RuntimeError("caught fire")
+
+    tab.ask("before")
+    engine.script, path = fails, tab.upload(picture)
+    *_, last = tab.ask("?", path, shown=2)
+    assert ENGLISH.failed in told(page, last)
+    assert boxed(page, last) == {"text": "?", "files": [path]} and Path(path).exists()
+    assert tab.texts == ["before", "before"]
+
+
+def test_somebody_elses_upload_is_refused_and_stays(
+    page: Page, tab: Tab, engine: ScriptedEngine, picture: Path
+) -> None:
+    other = Tab(page)
+    path = other.upload(picture)
+    for given_path in (path, str(picture), "/etc/passwd"):
+        *_, last = tab.ask("?", given_path)
+        assert "not among your uploads" in told(page, last)
+    assert engine.asked == [] and Path(path).exists() and picture.exists()
+
+
+def test_an_edit_takes_the_place_of_its_question_and_what_was_typed_before_is_back(page: Page, tab: Tab) -> None:
+    thought = {"text": "half a thought", "files": []}
+    for number, question in enumerate(("one", "two")):
+        tab.ask(question, shown=2 * number)
+    begun = page.conversations.edit(tab.request, 0, thought)
+    assert (begun[page.widgets.editing], boxed(page, begun)) == (0, {"text": "one", "files": []})
+    *_, failed = tab.ask(" ", editing=0, shown=4)
+    assert (boxed(page, failed)["text"], failed[page.widgets.editing]) == (" ", 0), "the edit goes on"
+    updates = tab.ask("other", editing=0, shown=4)
+    assert [boxed(page, update) for update in updates] == [thought] + [None] * (len(updates) - 1)
+    assert tab.texts == ["other", "other"] and updates[-1][page.widgets.shown] == 2
+    assert boxed(page, page.conversations.cancel(tab.request)) == EMPTY, "it came back once"
+
+
+def test_a_sample_begins_a_chat_of_its_own_and_leaves_the_box_alone(page: Page, tab: Tab) -> None:
+    tab.ask("mine")
+    sample = samples()[0]
+    updates = list(page.answers.ask_sample(sample)(tab.request, 2, "", *tab.settings()))
+    assert [boxed(page, update) for update in updates] == [None] * len(updates)
+    assert tab.texts == [sample.question] * 2 and ENGLISH.began_anew in told(page, updates[-1])
+    chinese = Tab(page, language="zh-CN")
+    list(page.answers.ask_sample(sample)(chinese.request, 0, "", *chinese.settings()))
+    assert chinese.texts[0] == sample.asked_in("zh") != sample.question
+
+
+def test_regenerate_and_continue(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
+    *_, last = page.answers.regenerate(tab.request, 0, "", *tab.settings())
+    assert ENGLISH.nothing_to_regenerate in told(page, last) and boxed(page, last) is None
+    engine.script = lambda _: [TextDelta("cut"), finished("cut", reason="length")]
+    *_, last = tab.ask("one")
+    assert given(last, page.widgets.continue_answer, "visible") is True
+    list(page.answers.regenerate(tab.request, 2, "", *tab.settings()))
+    assert tab.texts == ["one", "cut"] and len(engine.asked) == 2
+    engine.script = lambda _: [TextDelta("whole"), finished("whole")]
+    *_, last = page.answers.continue_(tab.request, 2, "", *tab.settings())
+    assert tab.texts == ["one", "cut", ENGLISH.continue_question, "whole"]
+    assert given(last, page.widgets.continue_answer, "visible") is False
+
+
+def test_the_settings_reach_the_engine_and_a_wrong_one_is_said(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
+    tab.ask("?", system=" Be brief. ", top_k=12, seed="7", max_new_tokens=99)
+    asked, options = engine.asked[-1]
+    card = engine.card
+    assert options == Sampling(**{**card.sampling.model_dump(), "top_k": 12}, seed=7, max_new_tokens=99)
+    assert asked.system == "Be brief."
+    tab.ask("?", shown=2, mode="beam", beams=5)
+    options = engine.asked[-1][1]
+    assert isinstance(options, BeamSearch) and options.beams == 5
+    *_, last = tab.ask("?", shown=4, seed="seven")
+    assert "seed" in told(page, last) and boxed(page, last)["text"] == "?" and len(engine.asked) == 2
+    without = ScriptedEngine(card=capable(system_prompt=False))
+    answers_with(page, without)
+    Tab(page).ask("?", system="Be brief.")
+    assert without.asked[-1][0].system is None
+
+
+def test_settings_of_a_model_that_answers_no_more_are_not_those_of_the_new_one(page: Page, tab: Tab) -> None:
+    """Its page has not been drawn anew yet: the new model answers with its own defaults."""
+    other = ScriptedEngine(card=capable(name="other"))
+    answers_with(page, other)
+    tab.ask("?", top_k=12)
+    options = other.asked[-1][1]
+    assert isinstance(options, Sampling) and options.top_k == other.card.sampling.top_k != 12
+
+
+def test_beyond_as_many_as_may_wait_a_question_comes_back(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
+    page.context.max_answers = Page(page.context.provider, max_answers=1).context.max_answers
+    engine.script = held = Held("a", "b")
+    first = threading.Thread(target=tab.ask, args=("first",))
+    first.start()
+    while not engine.asked:
+        pass
+    (refused,) = Tab(page).ask("second")
+    assert ENGLISH.many_waiting.format(count=1) in told(page, refused)
+    assert boxed(page, refused) == {"text": "second", "files": []}
+    held.goes_on.set()
+    first.join(10)
+    assert len(engine.asked) == 1
+    engine.script, second = echo, Tab(page)
+    second.ask("second")
+    assert second.texts == ["second", "second"]
+
+
+class Waits(threading.Event):
+    """Notes that somebody waited for it."""
+
+    waited = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waited = True
+        return True
+
+
+def test_a_question_waits_for_what_was_there_only_on_a_page_that_shows_nothing_yet(page: Page, tab: Tab) -> None:
+    restored = tab.visitor.is_restored = Waits()
+    tab.ask("one")
+    assert restored.waited
+    restored = tab.visitor.is_restored = Waits()
+    tab.ask("two", shown=2)
+    assert not restored.waited
+
+
+def test_a_server_that_lost_a_conversation_says_so_before_it_answers(page: Page, engine: ScriptedEngine) -> None:
+    tab = Tab(page)
+    (refused,) = tab.ask("and?", shown=2)
+    assert ENGLISH.lost in told(page, refused) and boxed(page, refused)["text"] == "and?"
+    other = Tab(page)
+    other.ask("one")
+    state = other.visitor.browser_state()
+    anew = Tab(page, user="somebody else")
+    (restored,) = anew.ask("and?", shown=2, state=state)
+    assert ENGLISH.restored_text in told(page, restored) and anew.texts == ["one", "one"]
+    anew.ask("and?", shown=2)
+    assert [message.text for message in engine.asked[-1][0].messages] == ["one", "one", "and?"]
+
+
+def test_for_a_closed_tab_nothing_is_drawn_any_more(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
+    def leaves(_: Conversation) -> Iterator[Event]:
+        page.visitors.get(str(tab.request.session_hash)).session.close()
+        yield TextDelta("for nobody")
+
+    engine.script = leaves
+    assert all("for nobody" not in said(page, update) for update in tab.ask("?"))
+    assert engine.closed == 1
+
+
+@pytest.mark.parametrize("text", ["", "  \n "])
+def test_an_empty_question_asks_nothing(page: Page, tab: Tab, engine: ScriptedEngine, text: str) -> None:
+    *_, last = tab.ask(text)
+    assert "empty" in told(page, last) and boxed(page, last)["text"] == text and engine.asked == []

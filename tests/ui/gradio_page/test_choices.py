@@ -1,0 +1,129 @@
+"""The picker, a change of models, and what of the page depends on which one answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from omnilmm.catalog import BUILT_IN, cards, find
+from omnilmm.engine.choosing import ListedModel
+from omnilmm.engine.options import MODES
+from omnilmm.errors import HardwareError
+from omnilmm.ui.gradio_page.page import Page
+from omnilmm.ui.gradio_page.widgets import CHANGING_POLL_S, IDLE_POLL_S
+from omnilmm.ui.offer import Offer
+from omnilmm.ui.texts import ENGLISH, texts_in
+from tests.engine.gate import Gate, provider_of
+from tests.ui.gradio_page.tab import Tab, given, told
+from tests.ui.scripted import ScriptedEngine
+
+OTHER, BEST = "minicpm-v-2.6", "minicpm-v-4.5"
+Gates = dict[str, Gate]
+
+
+@pytest.fixture
+def gates(page: Page) -> Iterator[Gates]:
+    """All models fit and can be chosen; the built-in one answers."""
+    gates = {name: Gate(lambda card=card: ScriptedEngine(card=card)) for name, card in cards().items()}  # type: ignore[misc]
+    page.context.provider = provider_of(gates, BUILT_IN)
+    page.context.provider.wait()
+    listed = [ListedModel(card, "int8", card.name == BUILT_IN, 12.0) for card in cards().values()]
+    page.context.offer = Offer(lambda _: listed, lambda: ["fp32", "int8"])
+    yield gates
+    page.context.provider.stop()
+
+
+def test_the_picker_has_every_model_and_names_the_best(page: Page, gates: Gates) -> None:
+    w, loaded = page.widgets, Tab(page).loaded
+    choices = given(loaded, w.picker, "choices")
+    assert [name for _, name in choices] == list(cards()) and given(loaded, w.picker, "value") == BUILT_IN
+    assert all(len(line.splitlines()) == 2 for line, _ in choices)
+    assert given(loaded, w.dtype, "choices") == [(ENGLISH.automatic, "auto"), ("fp32", "fp32"), ("int8", "int8")]
+    assert given(loaded, w.best, "value") == ENGLISH.best_model.format(model=find(BEST).title)
+    assert "GiB to download" in given(loaded, w.best_reason, "value")
+
+
+def test_a_change_is_followed_by_what_the_new_model_can(page: Page, gates: Gates) -> None:
+    w, tab, gate = page.widgets, Tab(page), gates[OTHER]
+    gate.open.clear()
+    begun = page.choices.switch(tab.request, OTHER, "int8")
+    assert gate.reported.wait(10)
+    during = page.choices.show_model(tab.request)
+    assert "is being downloaded" in during[w.header] and given(during, w.cancel_change, "visible") is True
+    assert during[w.timer].value == CHANGING_POLL_S and given(during, w.picker, "value") == OTHER
+    assert told(page, begun) == ""
+    refused = page.choices.switch(tab.request, BEST, "auto")
+    assert "is on its way already" in told(page, refused) and not gates[BEST].wishes
+    gate.open.set()
+    page.context.provider.wait()
+    after = page.choices.show_model(tab.request)
+    assert f"Now {find(OTHER).title} answers" in after[w.header] and after[w.timer].value == IDLE_POLL_S
+    assert given(after, w.system, "visible") is True and given(after, w.dtype, "value") == "int8"
+    assert after[w.about] == ENGLISH.about(find(OTHER)) and w.chat in after
+    assert gate.wishes[0][0].dtype == "int8"
+    assert w.picker not in page.choices.show_model(tab.request), "said once, or it could not be opened"
+    assert gate.wishes[0][0].fits == "int8"
+
+
+def test_a_change_that_fails_or_is_cancelled_leaves_the_model_of_now(page: Page, gates: Gates) -> None:
+    tab, gate = Tab(page), gates[OTHER]
+    gate.refusal = HardwareError("16.0 GiB are needed <b>.")
+    page.choices.switch(tab.request, OTHER, "auto")
+    page.context.provider.wait()
+    header = page.choices.show_model(tab.request)[page.widgets.header]
+    assert "could not be used: 16.0 GiB are needed &lt;b&gt;." in header
+    gate.refusal = None
+    gate.open.clear()
+    page.choices.switch(tab.request, OTHER, "auto")
+    page.choices.cancel(tab.request)
+    page.context.provider.wait()
+    assert "was cancelled" in page.choices.show_model(tab.request)[page.widgets.header]
+    assert page.context.provider.card.name == BUILT_IN
+
+
+@pytest.mark.parametrize("name", ["no-such-model", None, ["a"]])
+def test_what_is_no_model_changes_nothing(page: Page, gates: Gates, name: object) -> None:
+    updates = page.choices.switch(Tab(page).request, name, "auto")
+    assert "notice" in told(page, updates) and not page.context.provider.is_changing
+
+
+def test_the_best_is_one_click_away(page: Page, gates: Gates) -> None:
+    page.choices.switch_to_best(Tab(page).request)
+    page.context.provider.wait()
+    assert page.context.provider.card.name == BEST
+
+
+def test_where_the_model_is_fixed_nobody_changes_it(page: Page, tab: Tab) -> None:
+    before = page.context.provider
+    for updates in (
+        page.choices.switch(tab.request, OTHER, "auto"),
+        page.choices.switch_to_best(tab.request),
+        page.choices.cancel(tab.request),
+    ):
+        assert given(updates, page.widgets.cancel_change, "visible") is False
+    assert page.context.provider is before and not before.is_changing
+    assert "choices" not in tab.loaded[page.widgets.picker]
+
+
+def test_each_mode_has_its_own_controls_and_a_way_back_to_the_defaults(page: Page) -> None:
+    for mode in MODES:
+        shown = [column.visible for column in page.choices.show_controls(mode)]
+        assert shown == [mode == other for other in MODES]
+    card, defaults = page.context.provider.card, page.choices.reset()
+    values = {name: given(defaults, widget, "value") for of, name, widget in page.widgets.controls if of != "beam"}
+    assert values["top_k"] == card.sampling.top_k and values["seed"] == ""
+    assert values["max_new_tokens"] == card.max_new_tokens
+    assert all(given(defaults, widget, "minimum") > 0 for _, name, widget in page.widgets.controls if name == "top_p")
+
+
+def test_every_word_of_a_widget_is_said_in_both_languages(page: Page) -> None:
+    card = page.context.provider.card
+    both = [page.widgets.localize(texts_in(code), card) for code in ("en", "zh")]
+    assert list(both[0]) == list(both[1])
+    same = set()
+    for english, chinese in zip(both[0].values(), both[1].values(), strict=True):
+        named = (english, chinese) if isinstance(english, dict) else ({"value": english}, {"value": chinese})
+        texts = [{name: one.get(name) for name in ("label", "info", "placeholder", "value")} for one in named]
+        same |= {text for name, text in texts[0].items() if text and text == texts[1][name]}
+    assert same == {ENGLISH.title, "Top P", "Top K"}

@@ -1,0 +1,81 @@
+"""Pictures at full size, as the model sees them, from the camera, and files that are none."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from omnilmm.conversation import Conversation
+from omnilmm.engine.events import PictureSlice
+from omnilmm.ui.gradio_page.page import Page
+from omnilmm.ui.texts import ENGLISH
+from tests.ui.gradio_page.tab import Tab, boxed, red
+from tests.ui.scripted import Held, ScriptedEngine
+
+
+def test_a_picture_opens_at_full_size_by_its_number(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
+    tab.session.load(
+        Conversation().with_message("user", red(900, 700), red(5, 3), "?").with_message("assistant", "Red.")
+    )
+
+    def size(number: int) -> tuple[int, int]:
+        address = page.pictures.open(tab.request, number)
+        return Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).size
+
+    assert (size(0), size(1)) == ((900, 700), (5, 3))
+    assert page.pictures.open(tab.request, -1) == page.pictures.open(tab.request, 2) == ""
+    engine.script = held = Held("a", "b")
+    turn = page.answers.ask_sample(page.widgets.samples[0][0])(tab.request, 2, "", *tab.settings())
+    next(turn)
+    assert size(0) != (900, 700), "of the turn that is on the page: a sample begins a new chat"
+    held.goes_on.set()
+    list(turn)
+
+
+def test_what_is_attached_is_looked_at_and_what_cannot_be_used_is_said(
+    page: Page, tab: Tab, engine: ScriptedEngine, picture: Path, tmp_path: Path
+) -> None:
+    engine.looks = (PictureSlice((0, 0, 6, 4), 112, 112, 64),)
+    notes = tmp_path / "<b>notes.png"
+    notes.write_text("no picture")
+    good, bad = tab.upload(picture), tab.upload(notes)
+    updates = page.pictures.look(tab.request, {"text": "", "files": [bad, good, str(picture)]})
+    assert updates[page.widgets.bad] == {"of": 3, "bad": [0, 2]}
+    notice = updates[page.widgets.notice]
+    assert "bnotes.png: This file is not a picture" in notice and "not among your uploads" in notice
+    seen = updates[page.widgets.seen]
+    assert seen.count("<figure>") == 1 and "overview 112×112: 64 tokens" in seen
+    updates = page.pictures.look(tab.request, {"text": "", "files": [good]})
+    assert isinstance(updates[page.widgets.notice], dict), "a notice about something else stays"
+    updates = page.pictures.look(tab.request, {"text": "", "files": []})
+    assert ENGLISH.seen_nothing in updates[page.widgets.seen]
+    tab.ask("?", good)
+    assert "<figure>" in page.pictures.look(tab.request, {"text": "", "files": []})[page.widgets.seen]
+
+
+def test_files_that_never_came_here_are_named_without_becoming_markup(page: Page, tab: Tab) -> None:
+    said = page.pictures.refuse(tab.request, ["<img src=x>.txt", "b.txt"])
+    assert "&lt;img src=x&gt;.txt, b.txt: This file is not a picture" in said and "<img" not in said
+
+
+def test_the_camera_opens_and_closes_and_its_photo_joins_what_is_in_the_box(page: Page, tab: Tab) -> None:
+    shown = [page.pictures.show_camera(tab.request)["visible"] for _ in range(3)]
+    assert shown == [True, False, True]
+    box = {"text": "What?", "files": [{"path": "first.png"}]}
+    updates = page.pictures.attach(tab.request, {"path": "photo.jpg"}, box)
+    assert boxed(page, updates) == {"text": "What?", "files": ["first.png", "photo.jpg"]}
+    assert updates[page.widgets.photo] is None and updates[page.widgets.camera_panel]["visible"] is False
+    assert page.pictures.show_camera(tab.request)["visible"] is True, "it was closed"
+    updates = page.pictures.attach(tab.request, {"path": "photo.jpg"}, None)
+    assert boxed(page, updates) == {"text": "", "files": ["photo.jpg"]}
+    assert list(page.pictures.attach(tab.request, None, box)) == [page.widgets.photo]
+
+
+@pytest.mark.parametrize("box", [None, {"text": "", "files": []}])
+def test_nothing_to_look_at(page: Page, tab: Tab, box: dict[str, object] | None) -> None:
+    updates = page.pictures.look(tab.request, box)  # type: ignore[arg-type]
+    assert updates[page.widgets.bad] == {"of": 0, "bad": []}
