@@ -21,6 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omnilmm.sentences import Sentence
 from omnilmm.ui.flags import Parser, add_loading_flags, loading_arguments
 from omnilmm.ui.streams import can_encode, configure_streams, is_piped, one_line, read_line, read_piped, require_text
 
@@ -162,9 +163,9 @@ def _published_conversation(given: Mapping[str, Any]) -> Conversation:
     try:
         messages = json.loads(question) if isinstance(question, str | bytes) else question
     except ValueError as error:
-        raise InputError(f"'question' must be a JSON list of messages; it is no JSON: {error}.") from error
+        raise InputError("question_no_json", reason=error) from error
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise InputError("'question' must be a list of {'role': 'user' or 'assistant', 'content': text}.")
+        raise InputError("question_no_list")
     conversation = conversation_from_dicts(messages)
     image = given.get("image")
     if image is None or (isinstance(image, str | bytes) and not image.strip()):
@@ -273,8 +274,8 @@ def _question(args: argparse.Namespace) -> str | None:
 
     if args.question == "-" or (args.question is None and is_piped() and not args.check):
         return read_piped()
-    if args.question is not None and not require_text(args.question, "The question").strip():
-        raise InputError("The question is empty: type what you want to know.")
+    if args.question is not None and not require_text(args.question, Sentence("the_question")).strip():
+        raise InputError("question_empty")
     return str(args.question) if args.question is not None else None
 
 
@@ -299,7 +300,7 @@ def _run(args: argparse.Namespace) -> int:
     pictures = [open_picture(name) for name in args.image]
     conversation = read_conversation_file(args.load) if args.load else Conversation()
     if args.system is not None:
-        conversation = replace(conversation, system=require_text(args.system, "The system prompt"))
+        conversation = replace(conversation, system=require_text(args.system, Sentence("the_system_prompt")))
 
     with DownloadBar() as bar:
         engine = OmniLMMChat(**loading_arguments(args), report=bar.report).engine

@@ -41,7 +41,7 @@ from omnilmm.engine.options import Sampling
 from omnilmm.engine.placement.bitsandbytes import prepare_bitsandbytes
 from omnilmm.engine.placement.layers import quantised_modules
 from omnilmm.errors import HardwareError
-from omnilmm.hardware import Choice
+from omnilmm.hardware import AS_ASKED, Choice
 from omnilmm.models.config import MiniCPMVConfig
 from omnilmm.models.processor import MiniCPMVProcessor, OmniLMMProcessor
 from tests.prompts.byte_tokenizer import CHATML, LLAMA3, MINICPM, byte_tokenizer
@@ -162,7 +162,7 @@ def measure(name: str, dtype: str, device: str, tiny: bool) -> Row:
     build_s = time.perf_counter() - began
     processor = processor_of(config)
     model.get_output_embeddings().register_forward_hook(never_ending(processor.stop_ids, device))
-    choices = Choice(device, "as requested"), Choice(dtype, "as requested")
+    choices = Choice(device, AS_ASKED), Choice(dtype, AS_ASKED)
     engine = LocalEngine(model, processor, cards()[name], *choices, feature_bytes=0)  # every answer looks
     last, peak = _answer(engine, device)
     return Row(

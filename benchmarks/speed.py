@@ -25,7 +25,7 @@ from benchmarks.measured import HEAD, Bench, Row
 from omnilmm.catalog import BUILT_IN, cards
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
-from omnilmm.hardware import Choice
+from omnilmm.hardware import AS_ASKED, Choice
 
 
 def starting() -> Iterator[Row]:
@@ -44,7 +44,7 @@ def engine_for(name: str, device: str, dtype: str, tiny: bool) -> LocalEngine:
         config = published_config(name, tiny)
         model = build(config, dtype, device)
         model = model.float() if dtype == "fp32" else model
-        choices = Choice(device, "as requested"), Choice(dtype, "as requested")
+        choices = Choice(device, AS_ASKED), Choice(dtype, AS_ASKED)
         engine = LocalEngine(model, processor_of(config), cards()[name], *choices)
     model.get_output_embeddings().register_forward_hook(never_ending(engine.processor.stop_ids, device))
     return engine

@@ -78,7 +78,7 @@ class Recipe:
         numbers: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(numbers) - known):
-            raise InputError(f"{path}: unknown {', '.join(unknown)}; a recipe has {', '.join(sorted(known))}.")
+            raise InputError("unknown_recipe_keys", path=path, unknown=unknown, known=sorted(known))
         return replace(cls(), **numbers)
 
 

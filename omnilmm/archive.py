@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from omnilmm.conversation import Conversation, Message, Part, Picture, Thought
 from omnilmm.errors import ImageError, InputError
 from omnilmm.images.pixels import open_picture
+from omnilmm.sentences import Sentence
 
 EXPORT_FORMAT = "omnilmm-chat/1"
 MAX_BYTES = 200 * 2**20
@@ -97,17 +98,15 @@ def read_conversation(data: str | bytes) -> Conversation:
         InputError: It is no such file, or too large; says where and what was expected.
     """
     if len(data) > MAX_BYTES:
-        raise InputError(
-            f"This file has {len(data) / 2**20:.0f} MiB; a conversation may have {MAX_BYTES // 2**20} MiB."
-        )
+        raise InputError("conversation_file_too_large", size=len(data) / 2**20, most=MAX_BYTES // 2**20)
     try:
         document = _Document.model_validate(_parsed(data))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"This is not an exported conversation: {place}: {first['msg']}.") from error
+        place = ".".join(map(str, first["loc"])) or Sentence("the_file")
+        raise InputError("no_conversation", place=place, reason=first["msg"]) from error
     if document.format != EXPORT_FORMAT:
-        raise InputError(f"This file says format {document.format[:40]!r}; expected {EXPORT_FORMAT!r}.")
+        raise InputError("other_conversation_format", format=document.format[:40], expected=EXPORT_FORMAT)
     messages: list[Message] = []
     pixels = 0
     for number, message in enumerate(document.messages, 1):
@@ -116,10 +115,7 @@ def read_conversation(data: str | bytes) -> Conversation:
             parts.append(part := _part(given, number))
             pixels += part.image.width * part.image.height if isinstance(part, Picture) else 0
             if pixels > MAX_PIXELS:
-                most = MAX_PIXELS // 1_000_000
-                raise InputError(
-                    f"Message {number}: the pictures up to here have more than {most} megapixels together."
-                )
+                raise InputError("too_many_pixels_together", number=number, most=MAX_PIXELS // 1_000_000)
         thought = Thought(**message.thought.model_dump()) if message.thought else None
         messages.append(Message(message.role, tuple(parts), thought))
     conversation = Conversation(tuple(messages), document.system)
@@ -137,9 +133,8 @@ def read_conversation_file(path: Path) -> Conversation:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"No conversation can be read from {path} ({getattr(error, 'strerror', None) or error})."
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError("conversation_file_unreadable", path=path, reason=reason) from error
     return read_conversation(data)
 
 
@@ -147,7 +142,7 @@ def _parsed(data: str | bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"This is not an exported conversation: it cannot be read as JSON ({error}).") from error
+        raise InputError("conversation_no_json", reason=error) from error
 
 
 def _part(part: _TextPart | _ImagePart, number: int) -> Part:
@@ -156,17 +151,17 @@ def _part(part: _TextPart | _ImagePart, number: int) -> Part:
     try:
         return open_picture(base64.b64decode(part.image, validate=True))
     except ValueError as error:  # of base64
-        raise InputError(f"Message {number}: its picture is not in base64 ({error}).") from error
+        raise InputError("picture_no_base64", number=number, reason=error) from error
     except ImageError as error:
-        raise InputError(f"Message {number}: {error.message}") from error
+        raise InputError("of_message", number=number, reason=error) from error
 
 
 def _check_turns(conversation: Conversation) -> None:
     roles = [message.role for message in conversation.messages]
     if roles != ["user", "assistant"] * (len(roles) // 2):
-        raise InputError("Messages must be questions and answers by turns, ending with an answer.")
+        raise InputError("turns_out_of_order")
     for number, message in enumerate(conversation.messages, 1):
         if message.role == "assistant" and message.pictures:
-            raise InputError(f"Message {number}: an answer cannot hold a picture.")
+            raise InputError("answer_with_picture", number=number)
         if message.role == "user" and message.thought:
-            raise InputError(f"Message {number}: a question cannot hold a thought.")
+            raise InputError("question_with_thought", number=number)

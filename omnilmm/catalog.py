@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from omnilmm.errors import CheckpointError, ModelNotFoundError
 from omnilmm.formats import check_adapter, check_files, check_pointers
 from omnilmm.hub_cache import cached_name, checkpoint_folder
+from omnilmm.sentences import Language
 from omnilmm.versions import VERSIONS, version_of
 
 PACKAGE = Path(__file__).parent
@@ -88,6 +89,20 @@ class Decoder(_Strict):
     head: int = Field(gt=0)
 
 
+class Words(_Strict):
+    """A text in each language of the pages."""
+
+    en: str = ""
+    zh: str = ""
+
+    def __str__(self) -> str:
+        return self.en
+
+    def in_language(self, language: Language) -> str:
+        """The text in a language."""
+        return self.zh if language == "zh" else self.en
+
+
 class ModelCard(_Strict):
     """What is known about a model before anything is loaded.
 
@@ -142,10 +157,16 @@ class ModelCard(_Strict):
     drawings_only: bool = False
     licence: str
     licence_url: str = ""
-    statement: str = ""
-    note: str
+    statement: Words = Words()
+    note: Words
     sampling: SamplingDefaults = SamplingDefaults()
     beam: BeamDefaults = BeamDefaults()
+
+    @field_validator("statement", "note", mode="before")
+    @classmethod
+    def _is_of_one_language(cls, words: Any) -> Any:
+        """A text alone, of a card that somebody wrote for themselves, is the same in every language."""
+        return {"en": words, "zh": words} if isinstance(words, str) else words
 
     @field_validator("family")
     @classmethod
@@ -164,6 +185,9 @@ class ModelCard(_Strict):
         """What to load from: an absolute folder for a model that comes with this program, else the source."""
         shipped = ROOT / self.source
         return str(shipped) if shipped.is_dir() else self.source
+
+
+NOT_KNOWN = Words(en="Not in the catalog.", zh="不在模型目录中。")
 
 
 @lru_cache
@@ -194,13 +218,11 @@ def find(model: str) -> ModelCard:
         return _unknown(model, model, {}, "library")
     if _is_file(model):
         check_files(model, [model])
-        raise CheckpointError(f"{model} is a file; expected the folder of a checkpoint, with its config.json.")
+        raise CheckpointError("file_instead_of_folder", name=model)
     near = difflib.get_close_matches(model.lower(), cards(), n=3, cutoff=0.4)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    raise ModelNotFoundError(
-        f"There is no model {model!r}. {hint}Known models: {', '.join(cards())}; or a hub id (owner/name), or the "
-        "folder of a checkpoint."
-    )
+    if near:
+        raise ModelNotFoundError("no_such_model_but_near", model=model, near=near, known=list(cards()))
+    raise ModelNotFoundError("no_such_model", model=model, known=list(cards()))
 
 
 def family_of(config: Mapping[str, Any], name: str) -> str:
@@ -215,9 +237,7 @@ def family_of(config: Mapping[str, Any], name: str) -> str:
     """
     model_type = config.get("model_type") if isinstance(config, Mapping) else None
     if not isinstance(model_type, str):
-        raise CheckpointError(
-            f"The config.json of {name} says model_type {model_type!r}; expected the name of an architecture."
-        )
+        raise CheckpointError("no_model_type", name=name, model_type=model_type)
     if model_type == "omnilmm":
         return "omnilmm"
     if model_type != "minicpmv":
@@ -225,10 +245,7 @@ def family_of(config: Mapping[str, Any], name: str) -> str:
     version = version_of(config)
     if version in VERSIONS:
         return f"minicpm-v-{version}"
-    raise CheckpointError(
-        f"{name} is MiniCPM-V {version}, which is not supported here (of this architecture {', '.join(VERSIONS)} are): "
-        "vLLM, SGLang and llama.cpp (its GGUF) run it. Here take minicpm-v-2.6 or minicpm-v-4.6."
-    )
+    raise CheckpointError("unsupported_version", name=name, version=version, supported=list(VERSIONS))
 
 
 def _folder(model: str) -> Path | None:
@@ -256,9 +273,9 @@ def _card_of_folder(given: Path, folder: Path) -> ModelCard:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         check_files(str(given), (file.name for file in folder.iterdir()))
-        raise CheckpointError(f"{given} is not a checkpoint: it has no config.json.") from None
+        raise CheckpointError("no_config", name=given) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
+        raise CheckpointError("json_unreadable", path=path, reason=error) from error
     folder = folder.resolve()
     card = _unknown(str(folder), cached_name(folder) or folder.name, config, family_of(config, str(given)))
     return card.model_copy(update={"name": str(given)})
@@ -269,7 +286,7 @@ def _unknown(source: str, name: str, config: Mapping[str, Any], family: str) -> 
     # The largest of a family is the published one, the quantised one repeats another.
     like = next((c for c in reversed(cards().values()) if c.family == family and c.stored != "int4"), None)
     if like is None:
-        raise CheckpointError(f"No file in {CONFIGS} describes the family {family!r}.")
+        raise CheckpointError("no_card_of_family", folder=CONFIGS, family=family)
     context = min(like.context, int(config.get("max_position_embeddings") or like.context))
     length = min(like.max_new_tokens, context // 2)
     quantised = config.get("quantization_config") or {}
@@ -284,13 +301,13 @@ def _unknown(source: str, name: str, config: Mapping[str, Any], family: str) -> 
         "succeeds": None,
         "released": None,
         "revision": None,
-        "statement": "",
+        "statement": Words(),
     }
     title = name if family == "library" else f"{name} ({FAMILIES[family]})"
     return like.model_copy(
         update=unknown
         | {"name": source, "title": title, "source": source, "context": context, "max_new_tokens": length}
-        | {"licence": "see where you have it from", "licence_url": "", "note": "Not in the catalog."}
+        | {"licence": "see where you have it from", "licence_url": "", "note": NOT_KNOWN}
     )
 
 
@@ -298,4 +315,4 @@ def _read(path: Path) -> ModelCard:
     try:
         return ModelCard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) | {"name": path.stem})
     except (ValidationError, yaml.YAMLError, TypeError) as error:
-        raise CheckpointError(f"{path.name} does not describe a model: {error}") from error
+        raise CheckpointError("card_unreadable", file=path.name, reason=error) from error

@@ -140,12 +140,9 @@ class Conversation:
         expected: Role = "user"
         for message in self.messages:
             if message.role != expected:
-                raise InputError(
-                    f"Messages must alternate between user and assistant, user first; expected {expected!r}, "
-                    f"got {message.role!r}."
-                )
+                raise InputError("roles_do_not_alternate", expected=expected, got=message.role)
             expected = "assistant" if expected == "user" else "user"
         if not self.messages or self.messages[-1].role != "user":
-            raise InputError("The last message must be the user's question.")
+            raise InputError("last_is_no_question")
         if not self.messages[-1].text.strip():
-            raise InputError("The question is empty: type what you want to know.")
+            raise InputError("question_empty")

@@ -13,67 +13,51 @@
 
 A front end shows an error as one line and keeps the conversation; the traceback belongs in the log.
 
-The way out of an error depends on the door: a terminal has flags, a page has choices. So a message holds marks for it,
-as `way_out` makes them. `str(error)` has the flags; a page gives `error.message` its own words (`Texts.translate`).
+Each is raised with a code and parameters, `ImageError("no_picture_file", path=path)`; `sentences` has the words of
+every code in each language, and those of the ways out for a terminal, which has flags, and for a page.
 """
 
-import re
-from collections.abc import Callable
+from __future__ import annotations
 
-# What each way out is called in a terminal.
-FLAGS = {
-    "dtype": "--dtype {0}",
-    "device": "--device {0}",
-    "model": "--model {0}",
-    "model_in": "--model {0} --dtype {1}",
-    "smaller": "a smaller model",
-    "or": "or",
-    "more_memory": "allow more with --max-memory",
-    "copy": "give the folder of a copy with --model",
-    "limit": "{0} (now {1}) allows more",
-    "file_limit": "--max-file-size or OMNILMM_PICTURE_FILE_MB (now {0}) allows more",
-    "online": "start once without --offline (HF_HUB_OFFLINE), or give the folder of a copy with --model",
-}
-_MARK = re.compile("⟦([a-z_]+)((?: [^ ⟦⟧]+)*)⟧")
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Self
 
-
-def way_out(kind: str, *values: str) -> str:
-    """A mark within a message, for which each door has words of its own.
-
-    Args:
-        kind: one of `FLAGS`.
-        values: of the flag, without blanks.
-    """
-    return f"⟦{' '.join((kind, *values))}⟧"
-
-
-def worded(message: str, words: Callable[..., str] = lambda kind, *values: FLAGS[kind].format(*values)) -> str:
-    """A message with words in place of its marks.
-
-    Args:
-        message: with marks or without.
-        words: of a door, given the kind and the values; by default a terminal's flags.
-    """
-
-    def word(mark: re.Match[str]) -> str:
-        try:
-            return words(mark[1], *mark[2].split())
-        except (KeyError, IndexError):  # no mark of ours: the name of somebody's file, say
-            return mark[0]
-
-    return _MARK.sub(word, message)
+from omnilmm.sentences import Parameter, Sentence
 
 
 class OmniLMMError(Exception):
-    """Base of all errors that are meant for the reader."""
+    """Base of all errors that are meant for the reader.
+
+    Args:
+        code: of the sentence, a key of `sentences/en.yaml`; it is stable, the words are not.
+        **parameters: of the sentence.
+    """
+
+    def __init__(self, code: str, /, **parameters: object) -> None:
+        super().__init__(code)
+        self.sentence = Sentence(code, **parameters)
+
+    @classmethod
+    def of(cls, sentence: Sentence) -> Self:
+        """An error that says a sentence which is there already."""
+        return cls(sentence.code, **sentence.parameters)
 
     @property
-    def message(self) -> str:
-        """What happened, with marks for the ways out."""
-        return super().__str__()
+    def code(self) -> str:
+        """What is wrong, for programs."""
+        return self.sentence.code
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """What its code leaves open."""
+        return self.sentence.parameters
 
     def __str__(self) -> str:
-        return worded(self.message)
+        return str(self.sentence)
+
+    def __reduce__(self) -> tuple[Callable[[], OmniLMMError], tuple[()]]:
+        return partial(type(self), self.code, **self.parameters), ()
 
 
 class InputError(OmniLMMError):

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from omnilmm.errors import CheckpointError
+from omnilmm.sentences import Parameter, Sentence
 
 # What holds all weights, and what lists their files.
 SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -20,24 +21,9 @@ INDEXES = tuple(f"{name}.index.json" for name in SINGLE_FILES)
 # All of them in the order in which transformers looks for them.
 WEIGHTS = (SINGLE_FILES[0], INDEXES[0], SINGLE_FILES[1], INDEXES[1])
 SHARD = re.compile(r"(model|pytorch_model)-(\d{1,5})-of-(\d{1,5})\.(safetensors|bin)")
-ORIGINAL = "Give the model that it was made from, in the safetensors of transformers."
-BY_NAME = {
-    "adapter_config.json": "is an adapter (LoRA) without the model that it was trained for: merge the two with PEFT "
-    "(merge_and_unload), save the result, and give that folder.",
-    "model_index.json": "is a pipeline of diffusers, which makes pictures: expected a model that reads pictures and "
-    "answers in text (image-text-to-text).",
-}
+BY_NAME = {"adapter_config.json": Sentence("is_adapter"), "model_index.json": Sentence("is_diffusers")}
 # By the ending of a file's name, in the order in which they are looked for.
-BY_ENDING = {
-    ".gguf": "is in the format GGUF, which llama.cpp, Ollama and LM Studio run",
-    ".onnx": "is in the format ONNX, which ONNX Runtime runs",
-    ".npz": "is in a format of MLX, which mlx-vlm runs on Macs with Apple silicon",
-}
-MLX = "is converted for MLX, which mlx-vlm runs on Macs with Apple silicon"
-SPEECH = (
-    "is a MiniCPM-o, a model of pictures and speech that is not supported here: vLLM, SGLang and llama.cpp (its GGUF) "
-    "run it. For pictures, take minicpm-v-2.6 or minicpm-v-4.6."
-)
+BY_ENDING = {".gguf": Sentence("is_gguf"), ".onnx": Sentence("is_onnx"), ".npz": Sentence("is_mlx_file")}
 
 
 def shards(names: Iterable[str]) -> list[str]:
@@ -68,7 +54,7 @@ def indexed(index: Path) -> list[str]:
     try:
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is not an index of weights: {error}. Fetch it again.") from error
+        raise CheckpointError("index_unreadable", path=index, reason=error) from error
 
 
 def check_files(name: str, files: Iterable[str]) -> None:
@@ -86,11 +72,11 @@ def check_files(name: str, files: Iterable[str]) -> None:
         return
     for file, what in BY_NAME.items():
         if file in found:
-            raise CheckpointError(f"{name} {what}")
+            raise CheckpointError("of_another_program", name=name, what=what)
     endings = {PurePosixPath(file).suffix.lower() for file in found}
     for ending, what in BY_ENDING.items():
         if ending in endings:
-            raise CheckpointError(f"{name} {what}. {ORIGINAL}")
+            raise CheckpointError("of_another_program", name=name, what=what)
 
 
 def check_config(name: str, config: Mapping[str, Any]) -> None:
@@ -104,9 +90,9 @@ def check_config(name: str, config: Mapping[str, Any]) -> None:
         CheckpointError: What it is, and what would run it.
     """
     if config.get("model_type") == "minicpmo":
-        raise CheckpointError(f"{name} {SPEECH}")
+        raise CheckpointError("of_another_program", name=name, what=Sentence("is_minicpm_o"))
     if name.startswith("mlx-community/") or _is_mlx(config):
-        raise CheckpointError(f"{name} {MLX}. {ORIGINAL}")
+        raise CheckpointError("of_another_program", name=name, what=Sentence("is_mlx"))
 
 
 def _is_mlx(config: Mapping[str, Any]) -> bool:
@@ -135,10 +121,7 @@ def check_adapter(name: str, folder: Path) -> None:
     with suppress(OSError, ValueError, AttributeError):
         said = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         base = said.get("base_model_name_or_path")
-    raise CheckpointError(
-        f"{name} is an adapter (LoRA) for {base or 'another model'}, and loading one is not supported here yet: merge "
-        "the two with PEFT (merge_and_unload), save the result, and give that folder."
-    )
+    raise CheckpointError("adapter_alone", name=name, base=base or Sentence("another_model"))
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1"
@@ -156,12 +139,15 @@ def check_pointers(name: str, folder: Path) -> None:
     """
     pointers = sorted(file.name for file in folder.iterdir() if _is_pointer(file))
     if pointers:
-        more = f" and {len(pointers) - 3} more" if len(pointers) > 3 else ""
         raise CheckpointError(
-            f"{name} was cloned without its large files: {', '.join(pointers[:3])}{more} "
-            f"{'are git-lfs pointers' if len(pointers) > 1 else 'is a git-lfs pointer'}. Run `git lfs install` and "
-            f"`git lfs pull` in that folder."
+            "lfs_pointers" if len(pointers) > 1 else "lfs_pointer", name=name, files=first_of(pointers, 3)
         )
+
+
+def first_of(names: Sequence[Parameter], most: int) -> Parameter:
+    """Names for a sentence, only the first of very many."""
+    rest = len(names) - most
+    return Sentence("and_more", names=list(names[:most]), more=rest) if rest > 0 else tuple(names)
 
 
 def _is_pointer(file: Path) -> bool:

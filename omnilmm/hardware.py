@@ -13,11 +13,12 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from omnilmm.errors import HardwareError, way_out
+from omnilmm.errors import HardwareError
+from omnilmm.sentences import Sentence
 
 DEVICES = "auto, cpu, cuda, cuda:N, mps or balanced (split over all CUDA GPUs, the rest offloaded to CPU)"
 BALANCED = "balanced"
-AS_ASKED = "as requested"  # the reason of what a user chose
+AS_ASKED = Sentence("as_requested")  # the reason of what a user chose
 # What weights are kept and computed in, and torch's name for it.
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 # What weights are kept in only; see `compute_dtype`.
@@ -37,7 +38,7 @@ class Choice:
     """A value and the reason why it was chosen."""
 
     value: str
-    reason: str
+    reason: Sentence
 
     def __str__(self) -> str:
         return f"{self.value} ({self.reason})"
@@ -77,23 +78,34 @@ def resolve_device(requested: str = "auto") -> Choice:
     here = ["cpu"] + [f"cuda:{index}" for index in range(cuda_count)] + ["mps"] * has_mps
     if requested == "auto":
         if cuda_count:
-            return Choice("cuda", f"a CUDA GPU is available: {torch.cuda.get_device_name(0)}")
+            return Choice("cuda", Sentence("cuda_available", name=torch.cuda.get_device_name(0)))
         if has_mps:
-            return Choice("mps", "no CUDA GPU; Metal is available")
-        return Choice("cpu", "no CUDA GPU and no Metal here")
+            return Choice("mps", Sentence("metal_available"))
+        return Choice("cpu", Sentence("no_accelerator"))
     if requested == BALANCED and cuda_count:
-        gpus = "the CUDA GPU" if cuda_count == 1 else f"{cuda_count} CUDA GPUs"
-        return Choice(BALANCED, f"as requested: split over {gpus} and the CPU")
+        is_one = cuda_count == 1
+        return Choice(BALANCED, Sentence("split_over_gpu") if is_one else Sentence("split_over_gpus", count=cuda_count))
     if requested in here or (requested == "cuda" and cuda_count):
         return Choice(requested, AS_ASKED)
     kind, _, index = requested.partition(":")
     if requested != BALANCED and (kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit())):
-        raise HardwareError(f"Unknown device {requested!r}: expected {DEVICES}.")
-    needs = ", which needs a CUDA GPU" if requested == BALANCED else ""
+        raise HardwareError("unknown_device", device=requested, expected=DEVICES)
     raise HardwareError(
-        f"There is no {requested!r} on this machine{needs}: available are {', '.join(here)}. Try "
-        f"{way_out('device', 'auto')}."
+        "nothing_to_balance" if requested == BALANCED else "no_such_device",
+        device=requested,
+        here=here,
+        way=use_device("auto"),
     )
+
+
+def use_device(device: str) -> Sentence:
+    """The way out of an error that is another device."""
+    return Sentence("use_device_auto") if device == "auto" else Sentence("use_device", device=device)
+
+
+def use_dtype(dtype: str) -> Sentence:
+    """The way out of an error that is another dtype."""
+    return Sentence("use_dtype_auto") if dtype == "auto" else Sentence("use_dtype", dtype=dtype)
 
 
 def resolve_dtype(
@@ -111,17 +123,14 @@ def resolve_dtype(
         HardwareError: The device cannot compute with it, or the checkpoint cannot be loaded in it.
     """
     if requested not in ("auto", *DTYPES, *QUANTISED):
-        raise HardwareError(f"Unknown dtype {requested!r}: expected {DTYPE_CHOICES}.")
+        raise HardwareError("unknown_dtype", dtype=repr(requested), expected=DTYPE_CHOICES)
     if stored in QUANTISED and requested not in ("auto", stored):
-        raise HardwareError(
-            f"This checkpoint is quantised: its files are {stored} and cannot be loaded in {requested}. Use "
-            f"{way_out('dtype', 'auto')}, or the checkpoint that was not quantised."
-        )
+        raise HardwareError("stored_quantised", stored=stored, dtype=requested, way=use_dtype("auto"))
     if requested == "auto" and stored not in QUANTISED:
         return _best_dtype(device, parameters)
     dtype = stored if requested == "auto" else requested
     _check_dtype(dtype, device)
-    return Choice(dtype, "the checkpoint is quantised" if requested == "auto" else AS_ASKED)
+    return Choice(dtype, Sentence("checkpoint_is_quantised") if requested == "auto" else AS_ASKED)
 
 
 def possible_dtypes(device: str = "auto") -> list[str]:
@@ -164,15 +173,15 @@ def _best_dtype(device: str, parameters: int | None = None) -> Choice:
     kind = _kind(device)
     if kind == "cuda":
         major, minor = _capability(device)
-        whose = "the GPUs' lowest" if device == BALANCED else "the GPU's"
-        why = f"{whose} compute capability is {major}.{minor}"
-        has_bf16 = (major, minor) >= BF16_CAPABILITY
-        return Choice("bf16", why) if has_bf16 else Choice("fp16", f"{why}, below 8.0")
+        version, are_several = f"{major}.{minor}", device == BALANCED
+        if (major, minor) >= BF16_CAPABILITY:
+            return Choice("bf16", Sentence("gpus_capability" if are_several else "gpu_capability", version=version))
+        return Choice("fp16", Sentence("gpus_capability_low" if are_several else "gpu_capability_low", version=version))
     if kind == "mps":
-        return Choice("fp16", "the safe dtype on Metal")
+        return Choice("fp16", Sentence("safe_on_metal"))
     if _has_amx() and (parameters is None or parameters >= LARGE):
-        return Choice("bf16", "this CPU has bf16 matrix units (AMX), which make a large model faster")
-    return Choice("fp32", "exact, and works on every CPU")
+        return Choice("bf16", Sentence("cpu_has_amx"))
+    return Choice("fp32", Sentence("exact_on_every_cpu"))
 
 
 def _has_amx() -> bool:
@@ -186,21 +195,14 @@ def _check_dtype(dtype: str, device: str) -> None:
     """Raise where a device cannot compute with a type."""
     kind = _kind(device)
     if dtype == "bf16" and kind == "mps" and not _multiplies("bfloat16", "mps"):
-        raise HardwareError(
-            "bf16 is not supported on Metal (MPS) by this macOS and torch: a product of two small matrices failed. "
-            f"Use {way_out('dtype', 'fp16')} {way_out('or')} {way_out('dtype', 'auto')}."
-        )
+        raise HardwareError("no_bf16_on_metal", ways=[use_dtype("fp16"), use_dtype("auto")])
     if dtype not in QUANTISED:
         return
     if find_spec("bitsandbytes") is None:
-        raise HardwareError(
-            f"{dtype} needs the package bitsandbytes: pip install bitsandbytes, or use {way_out('dtype', 'auto')}."
-        )
+        raise HardwareError("bitsandbytes_missing", dtype=dtype, way=use_dtype("auto"))
     if kind == "cuda" and (capability := _capability(device)) < QUANTISED_CAPABILITY:
-        raise HardwareError(
-            f"{dtype} needs a GPU of compute capability 6.0 or more, this one has {capability[0]}.{capability[1]}. Use "
-            f"{way_out('dtype', 'fp16')} {way_out('or')} {way_out('device', 'cpu')}."
-        )
+        version, ways = "{}.{}".format(*capability), [use_dtype("fp16"), use_device("cpu")]
+        raise HardwareError("capability_too_low", dtype=dtype, version=version, ways=ways)
 
 
 def _multiplies(torch_name: str, device: str) -> bool:

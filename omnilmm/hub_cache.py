@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from omnilmm.errors import CheckpointError
+from omnilmm.sentences import Sentence
 
 PREFIX = "models--"
 
@@ -33,10 +34,10 @@ def checkpoint_folder(folder: Path) -> Path:
         name for place in (folder, folder / "hub") for name in map(_name, sorted(place.glob(f"{PREFIX}*"))) if name
     ]
     if named:
-        raise CheckpointError(
-            f"{folder} is the hub's cache, which holds several models: give one by its name, --model {named[0]}"
-            f"{' (also ' + ', '.join(named[1:]) + ')' if named[1:] else ''}."
-        )
+        first, others = named[0], named[1:]
+        if others:
+            raise CheckpointError("several_cached_also", folder=folder, way=_use(first), others=others)
+        raise CheckpointError("several_cached", folder=folder, way=_use(first))
     return folder
 
 
@@ -53,11 +54,14 @@ def _newest(model: Path) -> Path:
         snapshots = [entry for entry in snapshots if entry.name == main] or snapshots
     if not snapshots:
         name = _name(model)
-        raise CheckpointError(
-            f"{model} is a folder of the hub's cache, and nothing has been fetched into it"
-            f"{': give its name, --model ' + name if name else ''}."
-        )
+        if name:
+            raise CheckpointError("nothing_cached_of", folder=model, way=_use(name))
+        raise CheckpointError("nothing_cached", folder=model)
     return max(snapshots, key=lambda entry: entry.stat().st_mtime)
+
+
+def _use(name: str) -> Sentence:
+    return Sentence("use_model", model=name, title=name)
 
 
 def _name(model: Path) -> str | None:

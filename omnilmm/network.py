@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from omnilmm.errors import OptionsError
+from omnilmm.sentences import Sentence
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
@@ -35,22 +36,19 @@ def prepare_proxies() -> None:
         httpx.Client(verify=False).close()  # connects to nothing  # noqa: S501
     except Exception as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        shown = ", ".join(f"{name}={_shown(address)}" for name, address in _named(*VARIABLES, "NO_PROXY").items())
-        raise OptionsError(
-            f"The proxy settings of this terminal cannot be used ({reason}): {shown}. Expected http://, https:// or "
-            "socks5://, with host:port, and NO_PROXY as a list of hosts: correct them, or unset them."
-        ) from error
+        shown = [f"{name}={_shown(address)}" for name, address in _named(*VARIABLES, "NO_PROXY").items()]
+        raise OptionsError("proxy_unusable", reason=reason, settings=shown) from error
 
 
-def proxy_for(address: str) -> str | None:
+def proxy_for(address: str) -> Sentence | None:
     """What to call the proxy that is asked for an address, with the variable that names it; None if there is none."""
     parts, found = urlsplit(address), getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
     if not proxy or proxy_bypass(parts.hostname or ""):
         return None
     scheme = parts.scheme if found.get(parts.scheme) else "all"
-    name = next((name for name in _named() if name.lower() == f"{scheme}_proxy"), "the system's settings")
-    return f"{_shown(proxy)} ({name})"
+    name = next((name for name in _named() if name.lower() == f"{scheme}_proxy"), None)
+    return Sentence("proxy_named_by", proxy=_shown(proxy), variable=name or Sentence("system_settings"))
 
 
 def _named(*variables: str) -> dict[str, str]:

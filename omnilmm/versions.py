@@ -96,16 +96,16 @@ def version_of(config: Mapping[str, Any]) -> str:
     return "2.5" if is_early or config.get("query_num") == 96 else "2.6"
 
 
-def looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """Whose tensors these are, by their names and shapes; None where they are nobody's known here.
+def looks_like(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Whose tensors these may be, by their names and shapes; none where they are nobody's known here.
 
     Args:
         shapes: by name; () where a shape is not known.
     """
     if any(name.startswith("model.vision_tower.") for name in shapes):
-        return "OmniLMM-12B"
+        return ["OmniLMM-12B"]
     if not any(name.startswith(("vpm.blocks.", "vpm.encoder.")) for name in shapes):
-        return None
+        return []
     is_timm = any(name.startswith("vpm.blocks.") for name in shapes)
     bias, norm = (
         any(name.startswith("llm.") and name.endswith(f"self_attn.{end}") for name in shapes)
@@ -117,10 +117,9 @@ def looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
         False,
         True,
     }
-    titles = [
+    return [
         version.title
         for version in VERSIONS.values()
         if (version.vision_type is None, version.query_bias, version.query_norm) == (is_timm, bias, norm)
         and (is_timm or norm or version.own_head_dim in own_dim)
     ]
-    return " or ".join(titles) or None

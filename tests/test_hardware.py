@@ -11,6 +11,7 @@ import torch
 from omnilmm import hardware
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import (
+    AS_ASKED,
     DTYPE_CHOICES,
     DTYPES,
     QUANTISED,
@@ -20,6 +21,7 @@ from omnilmm.hardware import (
     resolve_device,
     resolve_dtype,
 )
+from omnilmm.sentences import Sentence
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def with_metal(machine: pytest.MonkeyPatch) -> None:
 
 
 def test_auto_takes_the_best_and_says_why(machine: pytest.MonkeyPatch) -> None:
-    assert resolve_device() == Choice("cpu", "no CUDA GPU and no Metal here")
+    assert resolve_device() == Choice("cpu", Sentence("no_accelerator"))
     with_metal(machine)
     assert str(resolve_device("auto")) == "mps (no CUDA GPU; Metal is available)"
     with_cuda(machine)
@@ -53,7 +55,7 @@ def test_auto_takes_the_best_and_says_why(machine: pytest.MonkeyPatch) -> None:
 def test_a_wish_that_can_be_met_is_met(machine: pytest.MonkeyPatch, requested: str) -> None:
     with_cuda(machine, count=2)
     with_metal(machine)
-    assert resolve_device(requested) == Choice(requested, "as requested")
+    assert resolve_device(requested) == Choice(requested, AS_ASKED)
 
 
 @pytest.mark.parametrize("requested", ["cuda", "cuda:0", "cuda:7", "mps"])
@@ -112,14 +114,14 @@ def test_of_several_gpus_the_weakest_decides(machine: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("requested", [*DTYPES, *QUANTISED])
 def test_a_number_type_asked_for_is_taken(requested: str) -> None:
-    assert resolve_dtype(requested, "cpu") == Choice(requested, "as requested")
+    assert resolve_dtype(requested, "cpu") == Choice(requested, AS_ASKED)
     assert isinstance(getattr(torch, DTYPES[compute_dtype(requested, "cpu")]), torch.dtype)
 
 
 @pytest.mark.parametrize("stored", QUANTISED)
 def test_a_quantised_checkpoint_stays_quantised(stored: str) -> None:
-    assert resolve_dtype("auto", "cpu", stored) == Choice(stored, "the checkpoint is quantised")
-    assert resolve_dtype(stored, "mps", stored) == Choice(stored, "as requested")
+    assert resolve_dtype("auto", "cpu", stored) == Choice(stored, Sentence("checkpoint_is_quantised"))
+    assert resolve_dtype(stored, "mps", stored) == Choice(stored, AS_ASKED)
     for requested in {*DTYPES, *QUANTISED} - {stored}:
         with pytest.raises(
             HardwareError, match=f"quantised: its files are {stored} and cannot be loaded in {requested}. Use"
@@ -131,7 +133,7 @@ def test_bf16_on_metal_is_tried(machine: pytest.MonkeyPatch) -> None:
     with pytest.raises(HardwareError, match=r"not supported on Metal .*small matrices failed.*--dtype fp16"):
         resolve_dtype("bf16", "mps")
     machine.setattr(hardware, "_multiplies", lambda dtype, device: (dtype, device) == ("bfloat16", "mps"))
-    assert resolve_dtype("bf16", "mps") == Choice("bf16", "as requested")
+    assert resolve_dtype("bf16", "mps") == Choice("bf16", AS_ASKED)
     assert resolve_dtype("auto", "mps").value == "fp16"
 
 

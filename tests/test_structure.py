@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+from string import Formatter
 
 import pytest
+
+from omnilmm import errors
+from omnilmm.errors import OmniLMMError
+from omnilmm.sentences import words_of
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "omnilmm"
@@ -19,6 +25,7 @@ HEAVY = ("torch", "transformers", "gradio", "streamlit")
 
 # From the bottom up: a part may use itself and what stands before it.
 LAYERS = (
+    "sentences",
     "errors",
     "conversation",
     "formats",
@@ -35,7 +42,7 @@ LAYERS = (
     "engine",
     "ui",
 )
-BASE = {"__version__", "errors", "conversation", "versions", "catalog", "hardware", "hub_space", "network"}
+BASE = {"__version__", "sentences", "errors", "conversation", "versions", "catalog", "hardware", "hub_space", "network"}
 BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.
 UI = BASE | {
@@ -51,6 +58,17 @@ UI = BASE | {
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 BUILDING = sorted((ROOT / "built_in").rglob("*.py"))
+
+# What is said in words; `errors` makes sentences of codes that it is given.
+SPEAKING = [
+    *(path for path in MODULES if path != PACKAGE / "errors.py"),
+    *BUILDING,
+    *(ROOT / f"{p}.py" for p in PROGRAMS),
+]
+ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, OmniLMMError)}
+ERRORS |= {"HubError"}  # those that stand elsewhere
+ENGLISH = words_of("en", "terminal")
+CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -140,6 +158,53 @@ def test_programs_have_no_tensors(program: str) -> None:
     assert "built_in" not in libraries
     others = {"chat": PAGES, "web_demo": ("web_demo_streamlit",), "web_demo_streamlit": ("web_demo",)}[program]
     assert not libraries & set(others)
+
+
+def gaps(words: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(words) if name}
+
+
+def said_in(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    """Everything that a file says: where, and the call that makes the sentence or the error."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ERRORS | {"Sentence"}:
+            yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+
+
+def test_errors_that_stand_elsewhere_are_known_here() -> None:
+    classes = (n for path in SPEAKING for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ClassDef))
+    assert {kind.name for kind in classes if ERRORS & {ast.unparse(base) for base in kind.bases}} <= ERRORS
+
+
+def codes_of(call: ast.Call) -> list[object]:
+    """The code that is given, or the two of which one is; something that is no code where it cannot be read."""
+    given = call.args[0] if len(call.args) == 1 else None
+    parts = [given.body, given.orelse] if isinstance(given, ast.IfExp) else [given]
+    return [part.value if isinstance(part, ast.Constant) else None for part in parts]
+
+
+def test_every_error_and_sentence_is_of_a_code_with_its_parameters() -> None:
+    """A bare sentence in its place is the commonest mistake: it would be English on every page."""
+    for place, call in (found for path in SPEAKING for found in said_in(path)):
+        for code in codes_of(call):
+            assert code in ENGLISH, f"{place}: expected a code of omnilmm/sentences/en.yaml, got {ast.unparse(call)}"
+            wanted = gaps(ENGLISH[code]) | gaps(words_of("en", "page")[code])
+            assert {keyword.arg for keyword in call.keywords} == wanted, f"{place}: {code} has {wanted}"
+
+
+def test_every_code_is_used() -> None:
+    assert set(ENGLISH) == {code for path in SPEAKING for _, call in said_in(path) for code in codes_of(call)}
+
+
+def test_both_languages_have_the_same_codes_and_parameters() -> None:
+    english, chinese = words_of("en", "page"), words_of("zh", "page")
+    assert set(english) == set(chinese) == set(ENGLISH)
+    for code, words in english.items():
+        assert gaps(words) == gaps(chinese[code]), code
+        assert re.fullmatch("[a-z0-9]+(_[a-z0-9]+)*", code)
+        assert CHINESE.search(chinese[code]) or not re.search("[a-z]", re.sub(r"{.*?}", "", words)), code
+        for part in (words, ENGLISH[code], chinese[code]):
+            assert "  " not in part and part == part.strip()
 
 
 def test_what_a_page_needs_at_its_start_loads_nothing_heavy() -> None:

@@ -33,7 +33,7 @@ def check(engine: LocalEngine, picture: Picture, question: str = QUESTION) -> It
     # Of transformers' own models the catalog holds what their architecture comes to; nobody here has counted the files.
     is_counted = engine.card.name in cards() and engine.card.family != "library"
     if is_counted and engine.card.parameters not in (None, parameters):
-        raise CheckpointError(f"Expected {engine.card.parameters:,} parameters, as its card says; got {parameters:,}.")
+        raise CheckpointError("other_parameters", expected=engine.card.parameters, got=parameters)
     yield "device", str(engine.device)
     yield "dtype", str(engine.dtype)
     yield "memory", f"{(engine.memory_bytes or 0) / 2**20:,.0f} MiB for the weights"
@@ -45,7 +45,7 @@ def check(engine: LocalEngine, picture: Picture, question: str = QUESTION) -> It
     yield "question", question
     yield "answer", finished.text
     if not finished.text.strip():
-        raise CheckpointError("The model gave no words: its weights or its dtype are not right.")
+        raise CheckpointError("no_words")
 
 
 def count_parameters(model: Any) -> int:

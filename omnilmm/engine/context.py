@@ -19,7 +19,6 @@ PIECE = 20_000  # characters counted at once: the longest that nobody is heard m
 # only words that were cut in two are counted otherwise. Of few tokens nothing is concluded.
 LEAST_SHARE, FEW = 0.8, 1000
 TOLD = 200_000  # characters of a question whose number of tokens is told if they are too many
-WAY_OUT = "Shorten the question, send fewer or smaller pictures, or lower the length limit of the answer."
 
 
 class ContextWindow:
@@ -65,14 +64,12 @@ class ContextWindow:
         last = len(conversation.messages) - 1
         if not counts and len(conversation.messages[last].text) + len(conversation.system or "") > TOLD:
             raise ContextLengthError(
-                f"The question takes far more than {max(room, 0)} tokens, and only so many fit: the model's context is "
-                f"{self.context} tokens, of which {max_new_tokens} are reserved for the answer. {WAY_OUT}"
+                "context_far_too_short", room=max(room, 0), context=self.context, reserved=max_new_tokens
             )
         found, needed = yield from self._search(conversation, counts or {last: 0}, room, length)
         if found is None:
             raise ContextLengthError(
-                f"The question with its pictures takes {needed} tokens, but only {max(room, 0)} fit: the model's "
-                f"context is {self.context} tokens, of which {max_new_tokens} are reserved for the answer. {WAY_OUT}"
+                "context_too_short", needed=needed, room=max(room, 0), context=self.context, reserved=max_new_tokens
             )
         return found, len(conversation.messages) - len(found.messages)
 

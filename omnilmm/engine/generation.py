@@ -90,10 +90,7 @@ class Generation:
         if not self.has_output and self.backend.free():
             self.answer = self.backend.generate(self.request)
             return True
-        shortage = HardwareError(
-            "The device ran out of memory while answering. Try a smaller picture, a shorter conversation, a lower "
-            "length limit, or a smaller model."
-        )
+        shortage = HardwareError("out_of_memory_answering")
         shortage.__cause__ = error
         self.reports.put(shortage)
         return False

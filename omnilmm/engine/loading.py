@@ -31,6 +31,7 @@ from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.runnable import check_runs
 from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError
 from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, resolve_device, resolve_dtype
+from omnilmm.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ def prepare(
         _check_tensors(config, shapes)
         dtype_choice, warning = _fitting(card, config, device_choice, dtype_choice, freed_bytes)
     if warning:
-        logger.warning(warning)
+        logger.warning("%s", warning)
     return Prepared(
         card,
         folder,
@@ -216,7 +217,7 @@ def _check_before_weights(card: ModelCard, device: Choice, dtype: str, freed_byt
         try:
             _fitting(card, config, device, choice, freed_bytes)
         except HardwareError as error:
-            raise HardwareError(f"{error.message} Nothing was fetched.") from None
+            raise HardwareError("nothing_fetched", reason=error) from None
 
 
 def _parameters(config: Any) -> int:
@@ -260,10 +261,7 @@ def _explained(card: ModelCard, folder: Path) -> Iterator[None]:
         logger.info("Loading failed", exc_info=True)
         if _is_out_of_memory(error):
             raise _too_large(card) from error
-        raise CheckpointError(
-            f"The model {card.name!r} cannot be loaded from {folder}: {_first_line(error)} "
-            "Check that its files are complete, or fetch them again."
-        ) from error
+        raise CheckpointError("cannot_be_loaded", name=card.name, folder=folder, reason=_first_line(error)) from error
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -273,10 +271,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _too_large(card: ModelCard) -> HardwareError:
-    return HardwareError(
-        f"The device ran out of memory while {card.title} was loaded: close other programs, or choose int8 or int4, "
-        "or a smaller model."
-    )
+    return HardwareError("out_of_memory_loading", title=card.title)
 
 
 def _parts(folder: Path) -> tuple[Any, Any]:
@@ -314,12 +309,14 @@ def _load(prepared: Prepared, dtype: Choice) -> Any:
         finalize_quantized_model(loaded)
     if info["missing_keys"]:  # ours list them themselves, transformers' own models would be random there
         missing = sorted(info["missing_keys"])
-        raise CheckpointError(f"{folder} is not complete: {len(missing)} tensors are missing, such as {missing[0]}.")
+        raise CheckpointError("tensors_not_there", folder=folder, count=len(missing), name=missing[0])
     return loaded.eval()
 
 
-def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_bytes: int = 0) -> tuple[Choice, str]:
-    """The dtype, or bf16 where "auto" chose fp32 and only bf16 fits; and a warning where it is tight, else "".
+def _fitting(
+    card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_bytes: int = 0
+) -> tuple[Choice, Sentence | None]:
+    """The dtype, or bf16 where "auto" chose fp32 and only bf16 fits; and a warning where it is tight.
 
     Raises:
         HardwareError: It does not fit; the message says what does.
@@ -331,15 +328,15 @@ def _fitting(card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_
     except HardwareError:
         if dtype.value != "fp32" or dtype.reason == AS_ASKED:
             raise
-        dtype = Choice("bf16", "fp32 does not fit in memory")
+        dtype = Choice("bf16", Sentence("fp32_does_not_fit"))
         warning = check_fit(card, config, device, dtype, freed_bytes=freed_bytes)
-    return dtype, warning or ""
+    return dtype, warning
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str | Sentence:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     if found := re.fullmatch(r"module 'torch' has no attribute (.+)", line):
-        return f"its config.json says torch_dtype {found[1]}; expected bfloat16, float16 or float32, or no such key."
+        return Sentence("config_with_unknown_dtype", dtype=found[1])
     if isinstance(error, LookupError | AttributeError | TypeError | ArithmeticError):  # says little without its name
         line = f"{type(error).__name__}: {line}"
     return line if line.endswith(".") else f"{line}."

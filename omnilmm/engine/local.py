@@ -126,11 +126,9 @@ class LocalEngine:
         if options.thinking is not None:
             check_thinking(self.card)
         if conversation.system and not self.card.system_prompt:
-            raise InputError(f"{self.card.title} has no system prompt: leave it empty.")
+            raise InputError("no_system_prompt", title=self.card.title)
         if len(set(conversation.pictures)) > 1 and not self.card.several_pictures:
-            raise InputError(
-                f"{self.card.title} looks at one picture per conversation: start a new one to ask about another."
-            )
+            raise InputError("one_picture_only", title=self.card.title)
 
     def _fit(self, conversation: Conversation, options: Options) -> Generator[Event, None, tuple[Conversation, int]]:
         """What of a conversation fits; while a long one is counted, who asked can stop that, too."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from omnilmm.catalog import ModelCard
-from omnilmm.errors import OptionsError, way_out
+from omnilmm.catalog import ModelCard, cards
+from omnilmm.errors import OptionsError
+from omnilmm.sentences import Sentence
 
 Mode = Literal["sampling", "beam"]
 
@@ -26,9 +27,6 @@ class Limit:
     high: float
     step: float
     whole: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.low} to {self.high}" if self.whole else f"{self.low:g} to {self.high:g}"
 
 
 THINKS = "minicpm-v-4.5"  # named where another model is asked to think
@@ -99,14 +97,12 @@ def options_for(card: ModelCard, mode: Mode = "sampling", **given: Any) -> Optio
             problems at once.
     """
     if mode not in TYPES:
-        raise OptionsError(f"Unknown mode {mode!r}: expected {' or '.join(TYPES)}.")
+        raise OptionsError("unknown_mode", mode=mode, expected=list(TYPES))
     known = {field.name for field in fields(TYPES[mode])}
     given = {name: value for name, value in given.items() if value is not None}
     strange = [name for name in given if name not in known]
     if strange:
-        raise OptionsError(
-            f"No option of {mode}: {', '.join(strange)}. Options of {mode} are {', '.join(sorted(known))}."
-        )
+        raise OptionsError("unknown_options", mode=mode, unknown=strange, known=sorted(known))
     if "thinking" in given:
         check_thinking(card)
     defaults = (card.sampling if mode == "sampling" else card.beam).model_dump()
@@ -120,15 +116,14 @@ def check_thinking(card: ModelCard) -> None:
         OptionsError: It always does the same.
     """
     if card.thinking is None:
-        raise OptionsError(
-            f"{card.title} has no switch for thinking: leave it out. One that has it is {way_out('model', THINKS)}."
-        )
+        other = Sentence("use_model", model=THINKS, title=cards()[THINKS].title)
+        raise OptionsError("no_switch_for_thinking", title=card.title, way=other)
 
 
 def _check(options: Options) -> None:
     problems = []
     if options.thinking is not None and not isinstance(options.thinking, bool):
-        problems.append(f"thinking must be True or False, got {options.thinking!r}")
+        problems.append(Sentence("true_or_false", name="thinking", got=repr(options.thinking)))
     for field in fields(options):
         if field.name not in LIMITS:
             continue
@@ -137,9 +132,16 @@ def _check(options: Options) -> None:
             continue
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not limit.low <= value <= limit.high or (limit.whole and value != int(value)):
-            kind = "a whole number" if limit.whole else "a number"
-            problems.append(f"{field.name} must be {kind} from {limit}, got {value!r}")
+            problems.append(
+                Sentence(
+                    "whole_number_from" if limit.whole else "number_from",
+                    name=field.name,
+                    low=limit.low,
+                    high=limit.high,
+                    got=repr(value),
+                )
+            )
         elif limit.whole:
             object.__setattr__(options, field.name, int(value))  # 50.0 from a slider is 50
     if problems:
-        raise OptionsError("; ".join(problems) + ".")
+        raise OptionsError("options_out_of_range", problems=problems)

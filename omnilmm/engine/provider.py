@@ -39,13 +39,14 @@ from omnilmm.engine.events import (
 from omnilmm.engine.options import Options
 from omnilmm.errors import CheckpointError, OmniLMMError, SwitchError
 from omnilmm.hardware import DTYPE_CHOICES, DTYPES, QUANTISED, Choice
+from omnilmm.sentences import Sentence
 
 FINISH_S = 20.0  # so long answers of the old model may go on; then they are cut off where they are
 NEWS_S = 60.0  # so long everybody is told that another model answers now
 LEAVE_S = 30.0  # so long those that were cut off may take to leave; then the old model stays
 STOP_S = 15.0  # a connection that hangs is given up within 10
-CANCELLED = SwitchError("The download was cancelled; the next attempt resumes it.")
-PENDING = Choice("…", "still loading")
+CANCELLED = SwitchError("download_cancelled")
+PENDING = Choice("…", Sentence("still_loading"))
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class ModelProvider:
         if engine is not None:
             return engine.card
         if change is None:
-            raise SwitchError("No model was asked for yet.")
+            raise SwitchError("no_model_requested")
         return change.before if change.stage == "restoring" and change.before else change.card
 
     @property
@@ -173,9 +174,9 @@ class ModelProvider:
             SwitchError: No such model or dtype, or another change is under way; nothing has changed.
         """
         if not isinstance(model, str) or model not in self.names:
-            raise SwitchError(f"There is no model {reprlib.repr(model)} to choose here.")
+            raise SwitchError("no_model_to_choose", model=reprlib.repr(model))
         if not isinstance(dtype, str) or dtype not in ("auto", *DTYPES, *QUANTISED):
-            raise SwitchError(f"Unknown dtype {reprlib.repr(dtype)}: expected {DTYPE_CHOICES}.")
+            raise SwitchError("unknown_dtype", dtype=reprlib.repr(dtype), expected=DTYPE_CHOICES)
         return self._start(ModelRequest(model, dtype, fits), find(model))
 
     def _start(self, request: ModelRequest, card: ModelCard) -> bool:
@@ -184,9 +185,7 @@ class ModelProvider:
             if now and (request.model, request.dtype) == (now.model, now.dtype) and (self.is_changing or self.is_ready):
                 return False
             if self.is_changing and self.change:
-                raise SwitchError(
-                    f"{self.change.card.title} is on its way already: wait until that is over, or cancel it first."
-                )
+                raise SwitchError("change_under_way", title=self.change.card.title)
             before = self.requested
             self.requested = request
             self._cancelled.clear()
@@ -299,8 +298,8 @@ class ModelProvider:
     def _reason(self) -> OmniLMMError:
         """Anew each time: a raised one keeps what was on the stack."""
         if self.failure is None:
-            return SwitchError("No model answers: choose one first.")
-        return type(self.failure)(self.failure.message)
+            return SwitchError("no_model_answers")
+        return type(self.failure).of(self.failure.sentence)
 
     # --- the thread of a change ---------------------------------------------------------------------------------------
 
@@ -332,7 +331,7 @@ class ModelProvider:
         """Check and download, while the old model answers on."""
         try:
             if self._prepare is None:
-                raise SwitchError("The model of this page stays as it is.")
+                raise SwitchError("model_is_fixed")
             ready = self._prepare(request, self.memory_bytes or 0, self._report)
             self._check_cancelled()
         except Exception as error:  # whatever it is, all visitors have to hear of it
@@ -348,7 +347,7 @@ class ModelProvider:
 
     def _check_cancelled(self) -> None:
         if self._cancelled.is_set():
-            raise SwitchError(str(CANCELLED))
+            raise SwitchError.of(CANCELLED.sentence)
 
     def _let_go(self) -> OmniLMMError | None:
         """Let the answers of the old model end, and then the model; why it stays, if it does."""
@@ -362,7 +361,7 @@ class ModelProvider:
                     for answer in self._answers:
                         answer.called_off.set()
                     if not self._changed.wait_for(lambda: not self._answers, LEAVE_S):
-                        return SwitchError(f"The answers of {self.card.title} did not end, so it stays.")
+                        return SwitchError("answers_do_not_end", title=self.card.title)
             self._engine = self._loaded = None
             self.version += 1
             self._set_stage("loading")
@@ -415,7 +414,7 @@ class ModelProvider:
         if isinstance(error, OmniLMMError):
             if self.change and self.change.before and not self._cancelled.is_set():
                 logger.warning("%s was not taken into use. %s", self.change.card.title, error)
-            return type(error)(error.message)
-        title = self.change.card.title if self.change else "The model"
+            return type(error).of(error.sentence)
+        title = self.change.card.title if self.change else Sentence("the_model")
         logger.error("%s could not be loaded", title, exc_info=error)
-        return CheckpointError(f"{title} could not be loaded: {error}. The log has the details.")
+        return CheckpointError("loading_failed", title=title, reason=error)

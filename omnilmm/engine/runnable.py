@@ -26,9 +26,9 @@ def check_runs(name: str, folder: Path) -> None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}. Fetch it again.") from error
+        raise CheckpointError("json_unreadable", path=path, reason=error) from error
     if not isinstance(config, dict):
-        raise CheckpointError(f"{path} is not a JSON object. Fetch it again.")
+        raise CheckpointError("no_json_object", path=path)
     check_config(name, config)
     family_of(config, name)
     check_takes_pictures(name, config)

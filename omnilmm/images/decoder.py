@@ -3,7 +3,7 @@ r"""The program that decodes pictures, in a process of its own: it may use only 
     stdin   {"bytes": n, "limits": {…}}\\n and n bytes, again and again; at its end, whyever it came, the program ends
     stdout  {"ready": true}\\n once; then for each picture {"opened": [w, h]}\\n, {"size": [w, h]}\\n,
             {"piece": [left, top, w, h]}\\n and 3·w·h bytes for each piece, {"done": true}\\n
-            or at any time in place of the rest {"error": why}\\n
+            or at any time in place of the rest {"error": why}, a sentence\\n
     stderr  what libraries say; for the log
 
 Time is CPU time, so that a busy machine refuses nothing; who started the program looks at the clock on the wall.
@@ -76,11 +76,11 @@ def _decode(content: bytes, limits: Limits, base: int, replies: BinaryIO) -> dic
     except BrokenPipeError:
         raise
     except ImageError as error:
-        return {"error": error.message}
+        return {"error": error.sentence.to_json()}
     except Exception as error:
         _free()
         traceback.print_exc()
-        return {"error": line(error, limits, pixels)}
+        return {"error": line(error, limits, pixels).to_json()}
     finally:
         _free()
 

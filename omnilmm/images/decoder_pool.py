@@ -28,6 +28,7 @@ from PIL import Image
 from omnilmm.errors import ImageError
 from omnilmm.images.decoding import one_line, opened, upright
 from omnilmm.images.limits import PREFIX, Limits
+from omnilmm.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +67,10 @@ class Decoder:
         # Ctrl-C in a terminal goes to everybody; this one ends when nobody asks it any more.
         apart: dict[str, Any] = {"creationflags": 0x200} if sys.platform == "win32" else {"process_group": 0}
         self.pixels = 0
-        self._why = ""
+        self._why: Sentence | None = None
+        if not sys.executable or getattr(sys, "frozen", False):
+            raise _cannot_start(Sentence("no_python"))
         try:
-            if not sys.executable or getattr(sys, "frozen", False):
-                raise OSError("there is no Python program to run")
             self.process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-P", "-c", script],
                 stdin=subprocess.PIPE,
@@ -79,14 +80,14 @@ class Decoder:
                 **apart,
             )
         except OSError as error:
-            raise ImageError(_cannot_start(str(error))) from error
+            raise _cannot_start(error) from error
         self._requests, self._replies = _pipe(self.process.stdin), _pipe(self.process.stdout)
         threading.Thread(target=_log, args=(_pipe(self.process.stderr),), name="decoder log", daemon=True).start()
         with self._watched(None):
             if not self._replies.readline(MOST_LINE):
                 self.end()
                 self.leave()
-                raise ImageError(_cannot_start(f"it ended with {self.process.returncode}"))
+                raise _cannot_start(Sentence("ended_with", status=self.process.returncode))
         self._base = self._rss() if LOOKS_AT_MEMORY else 0
 
     def decode(self, content: bytes, limits: Limits) -> Image.Image:
@@ -95,7 +96,7 @@ class Decoder:
         Raises:
             ImageError: It cannot be decoded, or not within the limits.
         """
-        self.pixels, self._why = 0, ""
+        self.pixels, self._why = 0, None
         try:
             with self._watched(limits):
                 request = json.dumps({"bytes": len(content), "limits": asdict(limits)})
@@ -107,7 +108,7 @@ class Decoder:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:  # it ended, or says what it should not
             self.end()
-            raise ImageError(self._why or self._ended(limits)) from error
+            raise ImageError.of(self._why or self._ended(limits)) from error
         except BaseException:  # Ctrl-C: nobody would read the rest of its reply
             self.end()
             raise
@@ -150,7 +151,7 @@ class Decoder:
         if reply["leaves"]:
             self.end()
         if "error" in reply:
-            raise ImageError(str(reply["error"]))
+            raise ImageError.of(Sentence.from_json(reply["error"]))
         if picture is None:
             raise ValueError("no picture")
         return picture
@@ -161,15 +162,12 @@ class Decoder:
             raise TypeError(f"no reply: {reply!r:.80}")
         return reply
 
-    def _ended(self, limits: Limits) -> str:
+    def _ended(self, limits: Limits) -> Sentence:
         """Why it did, as far as its end says it."""
         code = self.process.returncode
         if hasattr(signal, "SIGPROF") and code == -signal.SIGPROF:
             return limits.too_slow(self.pixels)
-        return (
-            f"The process that decodes pictures ended while it read this one ({code}). Try again, or save the picture "
-            "again as JPEG or PNG."
-        )
+        return Sentence("decoder_ended", status=code)
 
     def _rss(self) -> int:
         import psutil  # type: ignore[import-untyped]  # only where the process cannot bound its memory
@@ -205,7 +203,7 @@ class Decoder:
             self._why = limits.too_much_memory(self.pixels)
         elif taken_s > WALL * limits.cpu_seconds(self.pixels):
             self._why = limits.too_slow(self.pixels)
-        return bool(self._why)
+        return self._why is not None
 
 
 class Pool:
@@ -275,11 +273,8 @@ def _log(errors: IO[bytes]) -> None:
             logger.info("%s", line.decode("utf-8", "replace").rstrip())
 
 
-def _cannot_start(why: str) -> str:
-    return (
-        f"The process that decodes pictures cannot be started ({why}). {PREFIX}PROCESSES=0 decodes without it, with no "
-        "bounds of memory and time."
-    )
+def _cannot_start(why: Sentence | OSError) -> ImageError:
+    return ImageError("decoder_not_started", reason=why, variable=f"{PREFIX}PROCESSES")
 
 
 _pool = Pool()

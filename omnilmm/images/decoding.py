@@ -18,6 +18,7 @@ from PIL import ExifTags, Image
 from omnilmm.errors import ImageError
 from omnilmm.images.formats import open_image, webp_size
 from omnilmm.images.limits import Limits
+from omnilmm.sentences import Sentence
 
 PIECE_PIXELS = 1 << 20
 # A JPEG may come in many scans, each of which goes over the whole picture; encoders make ten or so.
@@ -51,7 +52,7 @@ def opened(content: bytes, limits: Limits) -> Image.Image:
     check_size(image.size, limits)
     pixels = image.width * image.height
     if image.format == "JPEG" and content.count(b"\xff\xda") * pixels > SCANNED_PIXELS_PER_S * limits.seconds:
-        raise ImageError(limits.too_slow(pixels))
+        raise ImageError.of(limits.too_slow(pixels))
     return image
 
 
@@ -63,12 +64,12 @@ def check_size(size: tuple[int, int], limits: Limits) -> None:
     """
     width, height = size
     if width * height == 0:
-        raise ImageError(f"This picture has no pixels ({width}×{height}).")
+        raise ImageError("no_pixels", width=width, height=height)
     if width * height > limits.pixels:
-        raise ImageError(limits.too_many_pixels(size))
+        raise ImageError.of(limits.too_many_pixels(size))
 
 
-def line(error: Exception, limits: Limits, pixels: int = 0) -> str:
+def line(error: Exception, limits: Limits, pixels: int = 0) -> Sentence:
     """What is said of a picture at which the decoder failed, whatever it raised.
 
     Args:
@@ -77,13 +78,13 @@ def line(error: Exception, limits: Limits, pixels: int = 0) -> str:
         pixels: of the picture, as far as they were known.
     """
     if isinstance(error, ImageError):
-        return error.message
+        return error.sentence
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return limits.too_many_pixels()
     if isinstance(error, MemoryError):
         return limits.too_much_memory(pixels)
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return f"This picture is damaged and cannot be decoded ({said:.100}). Try saving it again."
+    return Sentence("picture_damaged", reason=said[:100])
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def one_line(limits: Limits) -> Iterator[None]:
     except ImageError:
         raise
     except Exception as error:  # struct.error, KeyError, … whatever Pillow comes upon in damaged data
-        raise ImageError(line(error, limits)) from error
+        raise ImageError.of(line(error, limits)) from error
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -11,15 +11,15 @@ import io
 from PIL import Image, UnidentifiedImageError
 
 from omnilmm.errors import ImageError
+from omnilmm.sentences import Sentence
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 # What an upload may be: browsers and systems do not know all of these names as pictures (Chromium: HEIC).
 UPLOADS = ("image", ".heic", ".heif", ".hif", ".avif")
-EXPECTED = "Expected PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC."
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 # What people take for a picture and Pillow cannot or shall not read, by how the file begins.
-OTHERS = {
+OTHERS: dict[bytes, str | Sentence] = {
     b"%PDF-": "PDF",
     b"\xff\x0a": "JPEG XL",
     b"\0\0\0\x0cJXL ": "JPEG XL",
@@ -27,8 +27,8 @@ OTHERS = {
     b"8BPS": "Photoshop (PSD)",
     b"<svg": "SVG",
     b"PK\x03\x04": "ZIP",
-    b"\x1aE\xdf\xa3": "video (WebM, MKV)",
-    b"version https://git-lfs": "git-lfs pointer (git lfs pull fetches the file itself)",
+    b"\x1aE\xdf\xa3": Sentence("video", formats=("WebM", "MKV")),
+    b"version https://git-lfs": Sentence("lfs_pointer_format"),
 }
 
 
@@ -49,9 +49,9 @@ def open_image(content: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         if _brands(content) & AVIF_BRANDS:
             raise SyntaxError("AVIF without a picture in it") from error
-        kind = _named(content)
-        what = f"is of the format {kind}, which cannot be read here" if kind else "is not a picture that can be read"
-        raise ImageError(f"This file {what}. {EXPECTED}") from error
+        if kind := _named(content):
+            raise ImageError("other_format", format=kind) from error
+        raise ImageError("no_picture") from error
 
 
 def webp_size(content: bytes) -> tuple[int, int] | None:
@@ -81,10 +81,7 @@ def _open_heic(content: bytes) -> Image.Image:
     try:
         from pi_heif import HeifImageFile
     except ImportError as error:
-        raise ImageError(
-            "This is a HEIC photo; to read it takes a package that is not installed: pip install pi-heif, or save the "
-            "photo as JPEG."
-        ) from error
+        raise ImageError("heic_package_missing") from error
     opened: Image.Image = HeifImageFile(io.BytesIO(content))
     return opened
 
@@ -97,10 +94,10 @@ def _brands(content: bytes) -> set[bytes]:
     return {content[8:12], *(content[begin : begin + 4] for begin in range(16, end, 4))}
 
 
-def _named(content: bytes) -> str | None:
+def _named(content: bytes) -> str | Sentence | None:
     begin = content[:1024].lstrip()
     if _brands(content):
-        return "video (MP4, MOV)"
+        return Sentence("video", formats=("MP4", "MOV"))
     if begin.startswith(b"<?xml") and b"<svg" in begin:
         return "SVG"
     return next((name for start, name in OTHERS.items() if begin.startswith(start)), None)

@@ -11,7 +11,8 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-from omnilmm.errors import OptionsError, way_out
+from omnilmm.errors import OptionsError
+from omnilmm.sentences import Sentence
 
 PREFIX = "OMNILMM_PICTURE_"
 SMALLEST_SHARE = 0.2  # of time and memory: what the smallest picture gets; the rest grows with its pixels
@@ -56,35 +57,30 @@ class Limits:
     def _share(self, pixels: int) -> float:
         return SMALLEST_SHARE + (1 - SMALLEST_SHARE) * min(pixels / self.pixels, 1.0)
 
-    def too_many_pixels(self, size: tuple[int, int] | None = None) -> str:
+    def too_many_pixels(self, size: tuple[int, int] | None = None) -> Sentence:
         """What is said of a picture of more pixels."""
-        of_size = f" ({size[0]}×{size[1]})" if size else ""
-        return (
-            f"This picture{of_size} has more than the allowed {self.megapixels} megapixels. "
-            f"Save it smaller and try again; {way_out('limit', f'{PREFIX}MEGAPIXELS', str(self.megapixels))}."
-        )
+        way = _raise("MEGAPIXELS", self.megapixels)
+        if size is None:
+            return Sentence("too_many_pixels", most=self.megapixels, way=way)
+        return Sentence("too_many_pixels_of", width=size[0], height=size[1], most=self.megapixels, way=way)
 
-    def too_slow(self, pixels: int = 0) -> str:
+    def too_slow(self, pixels: int = 0) -> Sentence:
         """What is said of a picture that takes more time."""
-        return (
-            f"Decoding this picture takes longer than {self.cpu_seconds(pixels):.3g} seconds. Save it again as JPEG or "
-            f"PNG and try again; {way_out('limit', f'{PREFIX}SECONDS', f'{self.seconds:g}')}."
-        )
+        return Sentence("decoding_too_slow", most=self.cpu_seconds(pixels), way=_raise("SECONDS", f"{self.seconds:g}"))
 
-    def too_much_memory(self, pixels: int = 0) -> str:
+    def too_much_memory(self, pixels: int = 0) -> Sentence:
         """What is said of a picture that takes more memory."""
-        return (
-            f"Decoding this picture takes more than {self.memory_bytes(pixels) >> 20} MB of memory. Save it again as "
-            f"JPEG or PNG and try again; {way_out('limit', f'{PREFIX}MEMORY_MB', str(self.memory_mb))}."
-        )
+        most = self.memory_bytes(pixels) >> 20
+        return Sentence("decoding_too_much_memory", most=most, way=_raise("MEMORY_MB", self.memory_mb))
 
 
-def too_large(most_mib: int) -> str:
+def _raise(name: str, now: int | str) -> Sentence:
+    return Sentence("raise_limit", variable=f"{PREFIX}{name}", now=now)
+
+
+def too_large(most_mib: int) -> Sentence:
     """What is said of a picture file of more bytes than are taken."""
-    return (
-        f"This picture file is larger than {most_mib} MB. Save it smaller and try again; "
-        f"{way_out('file_limit', str(most_mib))}."
-    )
+    return Sentence("picture_file_too_large", most=most_mib, way=Sentence("raise_file_limit", now=most_mib))
 
 
 def limits() -> Limits:
@@ -106,6 +102,5 @@ def _read(name: str, kind: type[Any]) -> Any:
     except ValueError:
         value = math.nan
     if not (0 < value < math.inf or (value == 0 and name.endswith("PROCESSES"))):
-        what = "a whole number" if kind is int else "a number"
-        raise OptionsError(f"The environment variable {name} is {what} above 0; got {text!r}.")
+        raise OptionsError("no_whole_number" if kind is int else "no_number", name=name, given=text)
     return value

@@ -68,11 +68,11 @@ def _read(source: str | Path | bytes | BinaryIO, most_bytes: int) -> bytes:
     elif hasattr(source, "read"):
         content = source.read(most_bytes + 1)
     else:
-        raise ImageError(f"A picture is a path, bytes, an open file or a PIL image; got {type(source).__name__}.")
+        raise ImageError("no_picture_to_open", kind=type(source).__name__)
     if not content:
-        raise ImageError("This picture file is empty (0 bytes).")
+        raise ImageError("picture_empty")
     if len(content) > most_bytes:
-        raise ImageError(too_large(most_bytes // 2**20))
+        raise ImageError.of(too_large(most_bytes // 2**20))
     return content
 
 
@@ -84,11 +84,10 @@ def _read_file(source: str | Path, most_bytes: int) -> bytes:
                 return file.read(most_bytes + 1)
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(f"No such picture file that can be read: {str(source)[:100]} ({reason}).") from error
+        raise ImageError("picture_file_unreadable", path=str(source)[:100], reason=reason) from error
     if path.is_dir():
-        named = f"{path} is a folder" if str(source) else "The name of the picture file is empty"
-        raise ImageError(f"{named}: give the path of a picture file.")
-    raise ImageError(f"No such picture file: {path}.")
+        raise ImageError("folder_instead_of_picture", path=path) if str(source) else ImageError("picture_name_empty")
+    raise ImageError("no_picture_file", path=path)
 
 
 def _resize(image: Image.Image, size: Size) -> Image.Image:

@@ -19,6 +19,7 @@ from PIL import Image
 from omnilmm.conversation import Picture
 from omnilmm.errors import ImageError
 from omnilmm.images.pixels import open_picture
+from omnilmm.sentences import Sentence
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?")  # two letters at least: C:\ is a drive
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
@@ -48,10 +49,7 @@ def picture_from(source: Any) -> Picture:
         return open_picture(_read(source))
     if isinstance(source, Path | Image.Image):
         return open_picture(source)
-    raise ImageError(
-        "A picture is a path, bytes, base64, a data URI, an open binary file, a PIL image or a numpy array; got "
-        f"{type(source).__name__}."
-    )
+    raise ImageError("no_picture_source", kind=type(source).__name__)
 
 
 def picture_at(address: str) -> Picture:
@@ -67,10 +65,7 @@ def picture_at(address: str) -> Picture:
         return open_picture(decoded(address))
     if scheme[1].lower() == "file":
         return open_picture(Path(url2pathname(urlsplit(address.strip()).path)))
-    raise ImageError(
-        f"Nothing is fetched from the network, so {address.strip():.80} cannot be seen: save that picture, and give "
-        "its path or its bytes."
-    )
+    raise ImageError("picture_on_network", address=address.strip()[:80])
 
 
 def decoded(text: str | bytes) -> bytes:
@@ -90,9 +85,7 @@ def decoded(text: str | bytes) -> bytes:
         whole = content.rstrip(b"=") + b"=" * (-len(content.rstrip(b"=")) % 4)
         return base64.b64decode(whole.translate(bytes.maketrans(b"-_", b"+/")), validate=True)
     except binascii.Error as error:
-        raise ImageError(
-            f"This is no base64 text of a picture file ({content[:20]!r} …): use img2base64(path)."
-        ) from error
+        raise ImageError("no_base64", begin=repr(content[:20])) from error
 
 
 def _is_base64(content: bytes) -> bool:
@@ -108,9 +101,9 @@ def _read(file: Any) -> bytes:
             file.seek(0)
         content = file.read()
     except (AttributeError, OSError, ValueError) as error:
-        raise ImageError(f"This file cannot be read ({error}): open it anew, with 'rb'.") from error
+        raise ImageError("file_closed", reason=error) from error
     if not isinstance(content, bytes | bytearray | memoryview):
-        raise ImageError(f"This file was opened as text (it gives {type(content).__name__}): open it with 'rb'.")
+        raise ImageError("file_opened_as_text", kind=type(content).__name__)
     return bytes(content)
 
 
@@ -119,20 +112,15 @@ def _pixels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     is_picture = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if array.dtype != np.uint8 or not is_picture or not array.size:
         shape = "×".join(map(str, array.shape))
-        raise ImageError(
-            f"A picture as a numpy array is [height, width], or [height, width, 3 or 4], of uint8 from 0 to 255; got "
-            f"[{shape}] of {array.dtype}. {_way_out(array)}"
-        )
+        raise ImageError("no_picture_array", shape=shape, dtype=array.dtype, hint=_way_out(array))
     return np.ascontiguousarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
 
 
-def _way_out(array: np.ndarray[Any, Any]) -> str:
+def _way_out(array: np.ndarray[Any, Any]) -> Sentence:
     if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
-        return "Colours come last: array.transpose(1, 2, 0)."
+        return Sentence("colours_come_last")
     if array.ndim == 4:
-        return "One picture at a time: array[0]."
+        return Sentence("one_picture_at_a_time")
     if array.dtype.kind == "f":
-        return "Numbers from 0 to 1: (array * 255).round().astype('uint8')."
-    return (
-        "Convert it with .astype('uint8')." if array.dtype != np.uint8 else "Pillow can convert most: Image.fromarray."
-    )
+        return Sentence("from_0_to_1")
+    return Sentence("convert_to_uint8") if array.dtype != np.uint8 else Sentence("pillow_converts")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, is_zipfile
@@ -20,7 +20,8 @@ from transformers import GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from omnilmm.errors import CheckpointError
-from omnilmm.formats import INDEXES, SINGLE_FILES, check_files, check_pointers, indexed, shards
+from omnilmm.formats import INDEXES, SINGLE_FILES, check_files, check_pointers, first_of, indexed, shards
+from omnilmm.sentences import Parameter, Sentence
 from omnilmm.versions import looks_like
 
 # Under which a training program keeps the model's tensors beside its own state (Lightning, DeepSpeed, plain loops).
@@ -32,7 +33,10 @@ WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_w
 PLACE = "pretrained_model_name_or_path"  # as `from_pretrained` calls it
 DAMAGES = (SafetensorError, OSError, RuntimeError, BadZipFile, EOFError, ValueError)
 
+MOST_NAMED = 12  # tensors that do not fit
+
 Shapes = dict[str, tuple[int, ...]]
+Mismatches = dict[str, list[Parameter]]
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -50,16 +54,13 @@ def weight_files(folder: Path) -> list[Path]:
     if unlisted := shards(names):
         return _all_there(folder, unlisted)
     check_files(str(folder), names)
-    raise CheckpointError(f"{folder} has no weights: expected one of {', '.join(SINGLE_FILES + INDEXES)}.")
+    raise CheckpointError("no_weights", folder=folder, expected=SINGLE_FILES + INDEXES)
 
 
 def _all_there(folder: Path, names: list[str]) -> list[Path]:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise CheckpointError(
-            f"{folder} is not complete: {', '.join(missing)} of {len(names)} weight files are missing. "
-            "Fetch them again."
-        )
+        raise CheckpointError("weight_files_missing", folder=folder, missing=missing, count=len(names))
     return [folder / name for name in names]
 
 
@@ -96,37 +97,44 @@ def state_dict(folder: Path) -> dict[str, Any] | None:
     return {names[name]: tensor for name, tensor in tensors.items()}
 
 
-def mismatches(info: Mapping[str, Any]) -> dict[str, list[str]]:
+def mismatches(info: Mapping[str, Any]) -> Mismatches:
     """Tensors that do not fit a model, by what is wrong with them: their names, and shapes where those are wrong.
 
     Args:
         info: what `from_pretrained` says of its loading.
     """
-    shapes = (f"{name} (expected {list(expected)}, got {list(got)})" for name, got, expected in info["mismatched_keys"])
+    shapes = [
+        Sentence("other_shape", name=name, expected=str(list(expected)), got=str(list(got)))
+        for name, got, expected in sorted(info["mismatched_keys"])
+    ]
     return {
         "missing": sorted(info["missing_keys"]),
         "unexpected": sorted(info["unexpected_keys"]),
-        "of another shape": sorted(shapes),
+        "of another shape": shapes,
     }
 
 
-def mismatch_error(found: Mapping[str, list[str]], there: Shapes) -> CheckpointError:
+def mismatch_error(found: Mismatches, there: Shapes) -> CheckpointError:
     """What is told of tensors that do not fit.
 
     Args:
         found: as from `mismatches`.
         there: all tensors of the checkpoint; () where a shape is not known.
     """
-    listed = [f"{len(names)} {kind}: {_some(names)}" for kind, names in found.items() if names]
-    owner = looks_like(there)
-    hint = f" They look like those of {owner}." if owner else ""
-    return CheckpointError(f"The weights do not fit the config.json beside them. Tensors {'; '.join(listed)}.{hint}")
+    problems = [_problem(kind, names) for kind, names in found.items() if names]
+    if owner := looks_like(there):
+        return CheckpointError("tensors_of_another_model", problems=problems, owner=owner)
+    return CheckpointError("tensors_do_not_fit", problems=problems)
 
 
-def _some(names: list[str], most: int = 12) -> str:
-    """The names, or the first of very many."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+def _problem(kind: str, names: Sequence[Parameter]) -> Sentence:
+    count, named = len(names), first_of(names, MOST_NAMED)
+    match kind:
+        case "missing":
+            return Sentence("tensors_missing", count=count, names=named)
+        case "unexpected":
+            return Sentence("tensors_unexpected", count=count, names=named)
+    return Sentence("tensors_of_other_shape", count=count, names=named)
 
 
 def source_of(folder: Path) -> dict[str, Any]:
@@ -155,10 +163,10 @@ def _header(file: Path) -> tuple[Shapes, bool]:
         with safe_open(file, "pt") as weights:
             return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}, False  # noqa: SIM118
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_refused(file, str(error))) from error
+        raise _refused(file, str(error)) from error
     except DAMAGES as error:
-        reason = (str(error).splitlines() or ["empty"])[0]
-        raise CheckpointError(f"The weight file {file} is damaged or cut off ({reason}). Fetch it again.") from error
+        reason = str(error).splitlines()[0] if str(error) else Sentence("empty")
+        raise CheckpointError("weights_damaged", file=file, reason=reason) from error
 
 
 def _safe_tensors(file: Path) -> dict[str, torch.Tensor]:
@@ -177,7 +185,7 @@ def _unpickled(file: Path, device: str) -> tuple[dict[str, torch.Tensor], bool]:
     inner = (found.get(key) for key in NESTED) if isinstance(found, dict) else ()
     tensors = next((value for value in inner if _are_tensors(value)), None)
     if tensors is None:
-        raise RuntimeError("it holds something else than tensors by name")
+        raise CheckpointError("weights_damaged", file=file, reason=Sentence("no_tensors_by_name"))
     return dict(tensors), True
 
 
@@ -186,17 +194,14 @@ def _are_tensors(found: Any) -> bool:
     return is_mapping and all(isinstance(value, torch.Tensor) for value in found.values())
 
 
-def _refused(file: Path, said: str) -> str:
+def _refused(file: Path, said: str) -> CheckpointError:
     """What is told of a pickle that torch does not read without running code, or not at all."""
     if found := re.search(r"GLOBAL ([\w.]+)", said) or re.search(r"[Uu]nsupported (?:global|class)\S* ([\w.]+)", said):
-        return (
-            f"The weight file {file} holds more than weights ({found[1]}), and reading that would run code: it is "
-            "refused. Save the model's state_dict alone, best with save_pretrained, which writes safetensors."
-        )
+        return CheckpointError("weights_with_code", file=file, what=found[1])
     # What torch says first is how to read the file all the same, by running its code.
     detail = re.search(r"WeightsUnpickler error: (.+)", said) or re.search(r"^(.{1,80})$", said)
-    reason = detail[1].strip() if detail else "no weights of torch"
-    return f"The weight file {file} is damaged or cut off ({reason}). Fetch it again."
+    reason = detail[1].strip() if detail else Sentence("no_weights_of_torch")
+    return CheckpointError("weights_damaged", file=file, reason=reason)
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
@@ -209,10 +214,7 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
     while prefix := next((p for p in PREFIXES if plain and all(map(p.match, plain.values()))), None):
         plain = {name: prefix.sub("", short, count=1) for name, short in plain.items()}
     if any(".lora_" in name or ".base_layer." in name for name in plain):
-        raise CheckpointError(
-            "These weights hold an adapter (LoRA) beside the model's own: merge the two with PEFT (merge_and_unload), "
-            "save the result, and give that folder."
-        )
+        raise CheckpointError("weights_with_adapter")
     if len(set(plain.values())) < len(plain):
-        raise CheckpointError("These weights have several tensors of one name in different wrappers: save one model.")
+        raise CheckpointError("weights_in_wrappers")
     return plain

@@ -71,7 +71,7 @@ def _without_leftovers(dtype: Any, keys: Mapping[str, Any]) -> tuple[Any, dict[s
     if isinstance(dtype, str):
         dtype = None if dtype == "auto" else dtype.removeprefix("torch.")
         if dtype is not None and not isinstance(getattr(torch, dtype, None), torch.dtype):
-            raise CheckpointError(f"config.json says torch_dtype {dtype!r}; expected bfloat16, float16 or float32.")
+            raise CheckpointError("unknown_torch_dtype", dtype=dtype)
     return dtype, kept
 
 
@@ -121,9 +121,7 @@ class MiniCPMVConfig(PreTrainedConfig):
         given = {name: value for name in TELLING if (value := getattr(self, name)) is not None}
         self.version = version_of({"query_num": self.query_num, **given, **kwargs})
         if self.version not in VERSIONS:
-            raise CheckpointError(
-                f"config.json says MiniCPM-V version {self.version!r}; supported versions: {', '.join(VERSIONS)}."
-            )
+            raise CheckpointError("unsupported_config_version", version=self.version, supported=list(VERSIONS))
         is_flat = self.row.vision_type is None
         rules = {key: kwargs.pop(key) for key in SLICING_KEYS if is_flat and key in kwargs}
         self._read_vision()

@@ -32,17 +32,15 @@ from transformers.models.auto.video_processing_auto import get_video_processor_c
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AutoHfQuantizer
 from transformers.utils import is_torchvision_available
 
-from omnilmm.errors import CheckpointError, way_out
+from omnilmm.errors import CheckpointError
+from omnilmm.hardware import use_dtype
 from omnilmm.models.checkpoint import PLACE, Shapes, mismatch_error, mismatches, source_of
 from omnilmm.models.picture_model import PictureModel
+from omnilmm.sentences import Sentence
 
 # Where a checkpoint may name the class of its processor, in the order in which `AutoProcessor` looks.
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
-EXPECTED = "Expected is one that takes pictures and text and gives text (image-text-to-text), as minicpmv or qwen2_vl."
-UNQUANTISED = (
-    "Here also the model before it was quantised can be taken, with "
-    f"{way_out('dtype', 'int8')} {way_out('or')} {way_out('dtype', 'int4')}."
-)
+QUANTISE = [use_dtype("int8"), use_dtype("int4")]  # instead, the model before it was quantised
 # Of methods that take several, transformers names one package at a time.
 PACKAGES = {"awq": "gptqmodel", "gptq": "optimum gptqmodel"}
 # Looking whether these can run may fetch a kernel from the hub.
@@ -50,7 +48,7 @@ FETCHING_QUANTISERS = ("mxfp4", "metal", "gguf")
 LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
 
-def needed_transformers(config: Mapping[str, Any]) -> str | None:
+def needed_transformers(config: Mapping[str, Any]) -> Sentence | None:
     """What to install for an architecture that is younger than this transformers.
 
     Args:
@@ -68,10 +66,7 @@ def needed_transformers(config: Mapping[str, Any]) -> str | None:
         return None
     if written_by <= Version(here):
         return None
-    return (
-        f"This checkpoint needs transformers ≥ {written_by.base_version}; {here} is installed: "
-        "pip install -U transformers."
-    )
+    return Sentence("newer_transformers", wanted=written_by.base_version, here=here)
 
 
 def check_takes_pictures(name: str, config: Mapping[str, Any]) -> None:
@@ -87,19 +82,16 @@ def check_takes_pictures(name: str, config: Mapping[str, Any]) -> None:
     """
     model_type = config.get("model_type")
     if model_type not in CONFIG_MAPPING:
-        way_out = needed_transformers(config) or "Only checkpoints that transformers can load without their own code."
-        raise CheckpointError(f"The architecture {model_type!r} is not known here. {way_out}")
+        hint = needed_transformers(config) or Sentence("own_code")
+        raise CheckpointError("unknown_architecture", model_type=model_type, hint=hint)
     kind = CONFIG_MAPPING[model_type]
     if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return
     named = config.get("architectures")
     what = named[0] if isinstance(named, list) and named else model_type
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise CheckpointError(
-            f"{name} is a language model of text alone ({what}), which cannot be asked about pictures: llama.cpp, "
-            f"Ollama and vLLM run it. {EXPECTED}"
-        )
-    raise CheckpointError(f"{name} ({what}) cannot be asked about pictures. {EXPECTED}")
+        raise CheckpointError("text_alone", name=name, what=what)
+    raise CheckpointError("no_pictures_taken", name=name, what=what)
 
 
 def check_quantised(name: str, config: Mapping[str, Any]) -> None:
@@ -120,19 +112,14 @@ def check_quantised(name: str, config: Mapping[str, Any]) -> None:
         return
     method = str(given.get("quant_method"))
     if method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
-        raise CheckpointError(
-            f"{name} is quantised by {method!r}, which transformers does not load; the program that made it may run "
-            f"it. {UNQUANTISED}"
-        )
+        raise CheckpointError("unknown_quantisation", name=name, method=method, ways=QUANTISE)
     if method in FETCHING_QUANTISERS:
         return
     try:
         AutoHfQuantizer.from_config(given, pre_quantized=True).validate_environment(device_map=None)
     except (ImportError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{name} is quantised by {method}, for which something is missing here: {_lacking(method, error)}. Or let "
-            f"a server such as vLLM run it. {UNQUANTISED}"
-        ) from error
+        missing = _lacking(method, error)
+        raise CheckpointError("quantisation_lacks", name=name, method=method, missing=missing, ways=QUANTISE) from error
     except (TypeError, ValueError, AttributeError):  # settings that only loading can judge
         return
 
@@ -210,13 +197,11 @@ def load_processor(folder: Path) -> Any:
             processor = AutoProcessor.from_pretrained(folder, **LOCAL)
     except ImportError as error:
         line = str(error).strip().splitlines()[0]
-        hint = " Install it beside your torch: pip install torchvision." if "torchvision" in line.lower() else ""
-        raise CheckpointError(f"A package for this checkpoint is missing: {line}{hint}") from error
-    if not isinstance(processor, ProcessorMixin):
         raise CheckpointError(
-            f"Nothing in {folder} says how pictures are prepared; expected preprocessor_config.json or "
-            "processor_config.json."
-        )
+            "torchvision_missing" if "torchvision" in line.lower() else "package_missing", reason=line
+        ) from error
+    if not isinstance(processor, ProcessorMixin):
+        raise CheckpointError("no_picture_processor", folder=folder)
     return processor
 
 

@@ -14,14 +14,15 @@ from transformers.utils import cached_file
 
 from omnilmm.errors import CheckpointError
 from omnilmm.models.config import MiniCPMVConfig
+from omnilmm.sentences import Sentence
 from omnilmm.versions import Tokenizer
 
 WHOLE, PIECES = "tokenizer.json", "tokenizer.model"
 VOCABULARY = ("vocab.json", "merges.txt")
-FORMS: dict[Tokenizer, str] = {
+FORMS: dict[Tokenizer, str | Sentence] = {
     "whole": WHOLE,
-    "pieces": f"{WHOLE} or {PIECES}",
-    "vocabulary": f"{WHOLE}, or {' and '.join(VOCABULARY)}",
+    "pieces": Sentence("one_of_files", files=(WHOLE, PIECES)),
+    "vocabulary": Sentence("file_or_files", file=WHOLE, files=VOCABULARY),
 }
 
 
@@ -45,7 +46,7 @@ def load_tokenizer(folder_or_id: str | Path, config: Any, **where: Any) -> Any:
         return AutoTokenizer.from_pretrained(folder_or_id, config=config, trust_remote_code=False, **where)
     if kind == "vocabulary" and all(map(has, VOCABULARY)):
         return Qwen2Tokenizer.from_pretrained(folder_or_id, **where)
-    raise CheckpointError(f"{folder_or_id} has no tokenizer: expected {FORMS[kind]}.")
+    raise CheckpointError("no_tokenizer", folder=folder_or_id, files=FORMS[kind])
 
 
 def begins(tokenizer: Any) -> bool:

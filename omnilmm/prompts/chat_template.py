@@ -81,10 +81,7 @@ class ChatTemplate:
             self.lists = lists
             if self._passes(_PROBE, ASKED, ANSWERED, ASKED_AGAIN) and self._places_pictures():
                 return
-        raise CheckpointError(
-            f"The chat template of this checkpoint ({type(self.processor).__name__}) cannot render a conversation with "
-            "a picture: neither with lists of parts nor with strings as content."
-        )
+        raise CheckpointError("chat_template_fails", kind=type(self.processor).__name__)
 
     def messages(self, conversation: Conversation) -> list[dict[str, Any]]:
         """A conversation as the template takes it."""
@@ -173,10 +170,7 @@ def _source(processor: Any) -> str:
     found = getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)
     found = found.get("default") if isinstance(found, dict) else found
     if not found:
-        raise CheckpointError(
-            "This checkpoint has no chat template (chat_template.jinja), so it is not made for conversations. Look for "
-            "its variant for chat, often named Instruct or Chat."
-        )
+        raise CheckpointError("no_chat_template")
     return str(found)
 
 

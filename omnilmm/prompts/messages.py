@@ -11,8 +11,6 @@ from omnilmm.errors import InputError
 from omnilmm.images.pixels import open_picture
 from omnilmm.images.sources import decoded, picture_at, picture_from
 
-FORMS = "text, a picture (PIL image, numpy array, Path, bytes, open file), {'type': 'text', 'image' or 'image_url', …}"
-
 
 def conversation_from_dicts(messages: Iterable[Mapping[str, Any]]) -> Conversation:
     """Messages of the form `{"role": "user", "content": …}`.
@@ -34,7 +32,7 @@ def conversation_from_dicts(messages: Iterable[Mapping[str, Any]]) -> Conversati
     conversation = Conversation()
     for number, message in enumerate(messages):
         if not isinstance(message, Mapping) or "content" not in message:
-            raise InputError(f"Message {number} must be a dict with 'role' and 'content'; got {message!r:.80}.")
+            raise InputError("message_no_dict", number=number, got=f"{message!r:.80}")
         role, content = message.get("role"), message["content"]
         parts = tuple(_part(item) for item in (content if isinstance(content, list | tuple) else [content]))
         if role == "system" and number == 0:
@@ -42,7 +40,7 @@ def conversation_from_dicts(messages: Iterable[Mapping[str, Any]]) -> Conversati
         elif role in ("user", "assistant"):
             conversation = conversation.with_message(role, *parts)
         else:
-            raise InputError(f"Message {number}: expected role 'user' or 'assistant', got {role!r}.")
+            raise InputError("unknown_role", number=number, role=repr(role))
     return conversation
 
 
@@ -56,7 +54,7 @@ def _part(item: Any) -> Part:
     if part is None:
         kind = item.get("type") if isinstance(item, Mapping) else None
         got = f"{{'type': {kind!r}, …}}" if kind else type(item).__name__
-        raise InputError(f"Content must be {FORMS}, or a list of them; got {got:.60}.")
+        raise InputError("unknown_content", got=got[:60])
     return part
 
 

@@ -143,10 +143,7 @@ class PieceEncoder:
             CheckpointError: The tokenizer has no such token.
         """
         if token not in self.added:
-            raise CheckpointError(
-                f"The tokenizer of this checkpoint has no token {token!r}, which its prompts need: its "
-                "tokenizer_config.json or added_tokens.json may be missing."
-            )
+            raise CheckpointError("no_such_token", token=token)
         return self.added[token]
 
     def word_id(self, word: str) -> int:
@@ -157,7 +154,7 @@ class PieceEncoder:
         """
         ids = self._plain(word)
         if len(ids) != 1:
-            raise CheckpointError(f"{word!r} is {len(ids)} tokens of this tokenizer; expected one.")
+            raise CheckpointError("not_one_token", word=word, count=len(ids))
         return ids[0]
 
     def count(self, text: str) -> int:

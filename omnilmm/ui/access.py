@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from omnilmm.errors import OptionsError
+from omnilmm.sentences import Sentence
 from omnilmm.ui.attempts import Attempts, told
 
 COOKIE = "omnilmm_access"
 REALM = 'Basic realm="OmniLMM Chat", charset="UTF-8"'
-HOW = "Expected user:password, or a file with one user:password per line"
-
 Accounts = dict[str, str]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -45,29 +44,29 @@ def accounts(values: Sequence[str]) -> Accounts:
         for line, where in _lines(value):
             name, colon, password = line.partition(":")
             if not (name and colon and password):
-                raise OptionsError(f"--auth: {where} cannot be used. {HOW}, neither part empty.")
+                raise OptionsError("account_unusable", where=where)
             if name in found:
-                raise OptionsError(f"--auth: there are two passwords for {name!r}. Give each name once.")
+                raise OptionsError("account_twice", name=name)
             found[name] = password
     return found
 
 
-def _lines(value: str) -> Iterable[tuple[str, str]]:
+def _lines(value: str) -> Iterable[tuple[str, Sentence]]:
     """Each account with where it stands."""
     if ":" in value and not Path(value).is_file():
-        return [(value, "one value")]
+        return [(value, Sentence("one_value"))]
     try:
         lines = Path(value).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise OptionsError(f"--auth: the file {value} cannot be read ({reason}). {HOW}.") from error
+        raise OptionsError("accounts_unreadable", file=value, reason=reason) from error
     found = [
-        (line.strip(), f"line {number} of {value}")
+        (line.strip(), Sentence("line_of_file", number=number, file=value))
         for number, line in enumerate(lines, start=1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
     if not found:
-        raise OptionsError(f"--auth: the file {value} names nobody. {HOW}.")
+        raise OptionsError("accounts_empty", file=value)
     return found
 
 

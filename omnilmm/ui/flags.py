@@ -129,9 +129,7 @@ def flags_of_environment() -> list[str]:
     try:
         return [*(SERVING if on_space() else ()), *shlex.split(text)]
     except ValueError as error:
-        raise OptionsError(
-            f"{VARIABLE} cannot be read ({error}). Expected flags as in a terminal: {text!r}."
-        ) from error
+        raise OptionsError("flags_unreadable", variable=VARIABLE, reason=error, given=text) from error
 
 
 def require(package: str, extra: str) -> None:
@@ -141,10 +139,7 @@ def require(package: str, extra: str) -> None:
         MissingPackageError: With the command that installs it.
     """
     if find_spec(package) is None:
-        raise MissingPackageError(
-            f"This page needs {package}, which is not installed: pip install 'omnilmm-chat[{extra}]', or in a checkout "
-            "pip install -r requirements.txt."
-        )
+        raise MissingPackageError("page_package_missing", package=package, extra=extra)
 
 
 def check_requested(args: argparse.Namespace) -> None:

@@ -33,7 +33,7 @@ def write_listing(models: Sequence[ListedModel], free_gib: float | None, device:
     for model in models:
         card = model.card
         console.print(f"{card.name}: {card.licence}. {card.licence_url}", soft_wrap=True)
-    statements = {model.card.statement for model in models if model.card.statement}
+    statements = {str(model.card.statement) for model in models if str(model.card.statement)}
     for statement in statements:
         console.print(f"\nWhat the makers of the MiniCPM-V and OmniLMM models say: {statement}", soft_wrap=True)
 

@@ -115,7 +115,7 @@ def read_opened(given: object) -> Opened:
     try:
         opened = _Opened.model_validate(given)
     except ValidationError as error:
-        raise InputError("This is not a chat that this page has stored.") from error
+        raise InputError("no_stored_chat") from error
     conversation = read_conversation(opened.document)
     names = dict(zip((picture.digest for picture in conversation.pictures), opened.names, strict=False))
     return Opened(Chat(opened.chat, names), conversation, tuple(opened.has))

@@ -176,7 +176,7 @@ class Session:
         """
         with self._next_turn():
             if not self.conversation.messages:
-                raise InputError(self.texts.nothing_to_regenerate)
+                raise InputError("nothing_to_regenerate")
             question = self.conversation.messages[-2]
             yield from self._answer(engine, self.conversation.without_last(2), question, options)
 
@@ -195,9 +195,7 @@ class Session:
         with self._next_turn():
             count = len(self.conversation.messages)
             if not 0 <= number < count or self.conversation.messages[number].role != "user":
-                raise InputError(
-                    f"There is no question number {number} to edit; the conversation has {count} messages."
-                )
+                raise InputError("no_question_to_edit", number=number, count=count)
             before = self.conversation.without_last(count - number)
             yield from self._answer(engine, before, Message("user", question), options)
 
@@ -214,7 +212,7 @@ class Session:
         """
         with self._next_turn():
             if not self.conversation.messages:
-                raise InputError(self.texts.nothing_to_undo)
+                raise InputError("nothing_to_undo")
             question = self.conversation.messages[-2]
             if self.reopens and self.earlier:
                 before = self.earlier

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from omnilmm.errors import InputError
+from omnilmm.sentences import Sentence
 
 MAX_BYTES = 16 * 2**20  # of a question that is piped in
 # So Python hands over a byte that is no text in the encoding of the terminal (PEP 383).
@@ -37,7 +38,7 @@ def can_encode(text: str, stream: TextIO) -> bool:
     return True
 
 
-def require_text(text: str, what: str) -> str:
+def require_text(text: str, what: Sentence) -> str:
     """The text of an argument or a typed line, if it is text at all.
 
     Raises:
@@ -46,10 +47,7 @@ def require_text(text: str, what: str) -> str:
     byte = next((ord(sign) - 0xDC00 for sign in text if ord(sign) in _UNDECODED), None)
     if byte is not None:
         encoding = sys.getfilesystemencoding().upper()
-        raise InputError(
-            f"{what} is not text in {encoding} (byte 0x{byte:02X}): the terminal or the file that it comes from uses "
-            f"another encoding, such as GBK. Set that to {encoding}."
-        )
+        raise InputError("no_text", what=what, encoding=encoding, byte=byte)
     return text
 
 
@@ -77,10 +75,10 @@ def read_piped() -> str:
     """
     content = b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise InputError(f"More than {MAX_BYTES // 2**20} MiB came on standard input; expected a question.")
+        raise InputError("input_too_long", most=MAX_BYTES // 2**20)
     text = _text(content).strip()
     if not text:
-        raise InputError("There is no question: give one as an argument, or pipe one in.")
+        raise InputError("no_question_given")
     return text
 
 
@@ -96,4 +94,4 @@ def _text(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:  # an older encoding: the one of this terminal, or a mistake
         text = content.decode(sys.stdin.encoding or "utf-8", "surrogateescape")
-        return require_text(text, "What came on standard input")
+        return require_text(text, Sentence("the_standard_input"))

@@ -16,6 +16,7 @@ from omnilmm.engine.events import Engine, Finished, Progress, TextDelta, Thought
 from omnilmm.engine.options import Options
 from omnilmm.errors import InputError, OmniLMMError
 from omnilmm.images.pixels import open_picture
+from omnilmm.sentences import Sentence
 from omnilmm.ui.note import Note
 from omnilmm.ui.photos import is_about_a_photo
 from omnilmm.ui.streams import can_encode, one_line, require_text
@@ -95,12 +96,14 @@ class Terminal:
         command, _, rest = line.partition(" ")
         rest = rest.strip()
         if not line.startswith("/"):
-            self.ask(require_text(line, "The question"))
+            self.ask(require_text(line, Sentence("the_question")))
         elif command == "/image":
             self.pending.append(open_picture(rest))
             self.note(f"The next question comes with {len(self.pending)} picture(s).")
         elif command == "/system":
-            self.conversation = replace(self.conversation, system=require_text(rest, "The system prompt") or None)
+            self.conversation = replace(
+                self.conversation, system=require_text(rest, Sentence("the_system_prompt")) or None
+            )
         elif command == "/retry":
             self._retry()
         elif command == "/undo":
@@ -213,19 +216,19 @@ class Terminal:
 
     def _last_question(self) -> Message:
         if not self.conversation.messages:
-            raise InputError("There is no question yet.")
+            raise InputError("no_question_yet")
         return self.conversation.messages[-2]
 
     def _save(self, name: str) -> None:
         if not name:
-            raise InputError("Say where to: /save FILE")
+            raise InputError("save_where")
         path = Path(name).expanduser()
         path.write_text(to_json(self.conversation), encoding="utf-8")
         self.note(f"Saved to {path}.")
 
     def _load(self, name: str) -> None:
         if not name:
-            raise InputError("Say from where: /load FILE")
+            raise InputError("load_what")
         path = Path(name).expanduser()
         self.conversation = read_conversation_file(path)
         count = len(self.conversation.messages)

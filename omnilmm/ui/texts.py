@@ -5,26 +5,24 @@ A visitor's language is the browser's until they choose another one. What a prog
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from omnilmm.catalog import ModelCard, cards
+from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Thought
 from omnilmm.engine.change import Stage
 from omnilmm.engine.events import Engine, Finished, PictureSlice, Preview, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import Mode
-from omnilmm.errors import OmniLMMError, worded
+from omnilmm.errors import OmniLMMError
 from omnilmm.hardware import QUANTISED
+from omnilmm.sentences import Language, Sentence
 from omnilmm.ui.note import Note
 
-Code = Literal["en", "zh"]
-CODES: tuple[Code, ...] = get_args(Code)
-_GAP = re.compile(r"\\{(\w+)\\}")  # escaped
+CODES: tuple[Language, ...] = get_args(Language)
 _FOLDER = Path(__file__).parent / "languages"
 
 
@@ -33,7 +31,7 @@ class Texts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    code: Code
+    code: Language
     language: str
     title: str
     empty_chat: str
@@ -97,11 +95,9 @@ class Texts(BaseModel):
     picture_tokens: str
     reused_tokens: str
     dropped: str
-    nothing_to_regenerate: str
     editing: str
     many_waiting: str
     guessing_waits: str
-    nothing_to_undo: str
     withdrawn: str
     stopped_early: str
     failed: str
@@ -155,24 +151,11 @@ class Texts(BaseModel):
     you: str
     assistant: str
     streamlit: dict[str, str]
-    ways_out: dict[str, str]
-    sentences: dict[str, str]
 
-    def translate(self, said: str | Exception) -> str:
-        """What the engine says, in this language and with what a page has; as it is where nobody has translated it."""
-        return worded(self._translated(said.message if isinstance(said, OmniLMMError) else str(said)), self._way_out)
-
-    def _translated(self, sentence: str) -> str:
-        for pattern, here in _patterns(self.code).items():
-            if found := pattern.fullmatch(sentence):
-                return here.format(**{name: self._translated(gap) for name, gap in found.groupdict().items()})
-        before, colon, rest = sentence.partition(": ")  # the name of a file
-        return f"{before}{colon}{self._translated(rest)}" if colon else sentence
-
-    def _way_out(self, kind: str, *values: str) -> str:
-        """A way out of an error on a page: models by their titles, what only its owner can do said to be that."""
-        titles = {name: card.title for name, card in cards().items()} | {"auto": self.automatic}
-        return self.ways_out[kind].format(*(titles.get(value, value) for value in values))
+    def translate(self, said: Sentence | Exception) -> str:
+        """What the engine says, in this language and with what a page has; another's error as it is."""
+        said = said.sentence if isinstance(said, OmniLMMError) else said
+        return said.worded(self.code, "page") if isinstance(said, Sentence) else str(said)
 
     def of_streamlit(self) -> list[tuple[str, str]]:
         """What Streamlit draws of its own, and what it is in this language; nothing where that is the same."""
@@ -206,7 +189,7 @@ class Texts(BaseModel):
         size = [self.parameters.format(count=self._count(card.parameters))] if card.parameters else []
         licence = f"[{card.licence}]({card.licence_url})" if card.licence_url else card.licence
         facts = [*size, self.context_tokens.format(count=card.context), licence]
-        said = (self.translate(card.note), " · ".join(facts), self.translate(card.statement))
+        said = (card.note.in_language(self.code), " · ".join(facts), card.statement.in_language(self.code))
         return "\n\n".join(part for part in said if part)
 
     def first_screen(self, card: ModelCard) -> str:
@@ -319,14 +302,7 @@ class Texts(BaseModel):
 
 
 @cache
-def _patterns(code: Code) -> dict[re.Pattern[str], str]:
-    """Sentences of the engine, gaps as groups, and what they are in a language; the most particular ones first."""
-    sentences = sorted(texts_in(code).sentences.items(), key=lambda pair: len(pair[0]), reverse=True)
-    return {re.compile(_GAP.sub(r"(?P<\1>.+?)", re.escape(said)), re.DOTALL): here for said, here in sentences}
-
-
-@cache
-def texts_in(code: Code) -> Texts:
+def texts_in(code: Language) -> Texts:
     """The texts of a language."""
     return Texts.model_validate(yaml.safe_load((_FOLDER / f"{code}.yaml").read_text(encoding="utf-8")))
 

@@ -22,4 +22,4 @@ def open_upload(name: str, source: Path | bytes) -> Picture:
     try:
         return open_picture(source)
     except ImageError as error:
-        raise ImageError(f"{name}: {error.message}") from error
+        raise ImageError("of_file", name=name, reason=error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def refusal(model: str) -> str:
         load_engine(model, device="cpu")
     line = str(refused.value)
     assert "\n" not in line
-    assert texts.texts_in("zh").translate(line) != line
+    assert re.search("[\u4e00-\u9fff]", texts.texts_in("zh").translate(refused.value))
     return line
 
 

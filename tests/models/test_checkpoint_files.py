@@ -61,7 +61,7 @@ def test_every_form_of_weights_loads_alike(tmp_path: Path, version: str, form: s
     model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False)
     ours = model.state_dict()
     assert set(ours) == set(expected) and all(torch.equal(ours[name], expected[name]) for name in expected)
-    assert looks_like(tensor_shapes(folder)) == OWNERS[version]
+    assert " or ".join(looks_like(tensor_shapes(folder))) == OWNERS[version]
 
 
 def without_index(folder: Path, kind: str = "safetensors") -> None:

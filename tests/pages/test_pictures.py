@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from omnilmm.catalog import ROOT
 from omnilmm.engine.events import PictureSlice
-from omnilmm.images.formats import EXPECTED
+from omnilmm.sentences import Sentence
 from omnilmm.ui import texts
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES, Site, Visitor, drop, serve
@@ -56,9 +56,7 @@ def test_pictures_dropped_or_pasted_anywhere_are_attached_and_what_is_none_is_sa
         drop(visitor.page, target, (STARS, CIRCLE, HEART)[count - 1].picture)
         expect(visitor.attached).to_have_count(count)
     drop(visitor.page, visitor.page.locator("#chat"), tmp_path / "notes.txt")
-    expect(visitor.notice).to_have_text(
-        ENGLISH.translate(f"notes.txt: This file is not a picture that can be read. {EXPECTED}")
-    )
+    expect(visitor.notice).to_have_text(str(Sentence("of_file", name="notes.txt", reason=Sentence("no_picture"))))
     expect(visitor.page.locator("[data-dropping]")).to_have_count(0)
     visitor.box.press("End")
     visitor.box.press("!")

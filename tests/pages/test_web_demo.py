@@ -19,6 +19,7 @@ from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.errors import HardwareError
+from omnilmm.sentences import Sentence
 from omnilmm.ui.controls import mode_controls
 from omnilmm.ui.texts import ENGLISH, texts_for
 from tests.engine.gate import Gate, provider_of
@@ -40,7 +41,12 @@ def not_a_picture(tmp_path: Path) -> Path:
 
 def test_it_says_which_model_runs_on_what_and_why(visitor: Visitor, site: Site) -> None:
     line = visitor.page.locator("#header").inner_text()
-    for part in (site.engine.card.title, site.engine.device.value, site.engine.device.reason, site.engine.dtype.reason):
+    for part in (
+        site.engine.card.title,
+        site.engine.device.value,
+        str(site.engine.device.reason),
+        str(site.engine.dtype.reason),
+    ):
         assert part in line
 
 
@@ -57,7 +63,7 @@ def test_the_page_is_there_while_the_model_is_fetched_and_answers_when_it_is_loa
         visitor.until(lambda: visitor.note.startswith("downloading the model 25% …"))
         gate.open.set()
         assert visitor.answered() == SAMPLES[CIRCLE].answer
-        visitor.until(lambda: engine.device.reason in header.inner_text())
+        visitor.until(lambda: str(engine.device.reason) in header.inner_text())
 
 
 def test_a_model_that_cannot_be_loaded_is_said_on_the_page(visit: Visit, engine: LocalEngine) -> None:
@@ -209,7 +215,7 @@ def test_stop_before_the_first_word_gives_the_question_back(visitor: Visitor, pa
 
 def test_regenerate_answers_the_last_question_anew(visitor: Visitor, pace: Pace) -> None:
     visitor.page.locator("#regenerate").click()
-    visitor.until(lambda: visitor.notice.all_inner_texts() == [ENGLISH.nothing_to_regenerate])
+    visitor.until(lambda: visitor.notice.all_inner_texts() == [str(Sentence("nothing_to_regenerate"))])
     pace.allow(100)
     visitor.sample(CIRCLE)
     visitor.answered()
@@ -240,7 +246,7 @@ def test_clear_forgets_everything_also_during_an_answer(visitor: Visitor, site: 
     visitor.page.locator("#clear").click()
     visitor.until(lambda: not visitor.questions())
     visitor.page.locator("#regenerate").click()  # nothing is left on the server either
-    visitor.until(lambda: visitor.notice.all_inner_texts() == [ENGLISH.nothing_to_regenerate])
+    visitor.until(lambda: visitor.notice.all_inner_texts() == [str(Sentence("nothing_to_regenerate"))])
 
 
 def test_a_file_that_is_no_picture_loses_nothing(visitor: Visitor, not_a_picture: Path) -> None:

@@ -33,7 +33,7 @@ CIRCLE, STARS, HEART, PICTURE = "circle", "stars", "heart", "picture"
 
 def test_it_says_which_model_runs_on_what_and_why(site: Site, person: Person) -> None:
     header, engine = person.page.locator(".st-key-header"), site.engine
-    for part in (engine.card.title, engine.device.value, engine.device.reason, engine.dtype.reason):
+    for part in (engine.card.title, engine.device.value, str(engine.device.reason), str(engine.dtype.reason)):
         expect(header).to_contain_text(part)
 
 
@@ -461,7 +461,7 @@ def test_the_page_is_there_while_the_model_is_fetched_and_answers_when_it_is_loa
     person.until(lambda: "25%" in person.note)
     gate.open.set()
     assert person.answered() == SAMPLES[CIRCLE].answer
-    person.until(lambda: engine.device.reason in header.inner_text())
+    person.until(lambda: str(engine.device.reason) in header.inner_text())
 
 
 def test_a_model_that_cannot_be_loaded_is_said_on_the_page_and_nothing_is_lost(

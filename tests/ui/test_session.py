@@ -16,6 +16,7 @@ from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta,
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.errors import InputError
 from omnilmm.images.pixels import open_picture
+from omnilmm.sentences import Sentence
 from omnilmm.ui import session as session_module
 from omnilmm.ui.note import Note
 from omnilmm.ui.samples import samples
@@ -388,7 +389,7 @@ def test_undo_gives_the_last_question_back() -> None:
     assert session.undo().text == "two"
     assert spoken(session) == ["one", "one"] and len(session.notes) == 1
     session.undo()
-    with pytest.raises(InputError, match=ENGLISH.nothing_to_undo):
+    with pytest.raises(InputError, match=str(Sentence("nothing_to_undo"))):
         session.undo()
 
 

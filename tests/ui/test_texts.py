@@ -5,29 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from string import Formatter
 
 import pytest
 from PIL import Image
 
 from omnilmm.archive import read_conversation
-from omnilmm.catalog import cards
+from omnilmm.catalog import ModelCard, cards
 from omnilmm.conversation import Conversation
+from omnilmm.engine import loading
 from omnilmm.engine.context import ContextWindow
 from omnilmm.engine.events import Progress
 from omnilmm.engine.fetching import fetch
-from omnilmm.engine.options import Sampling
+from omnilmm.engine.loading import prepare
+from omnilmm.engine.options import Sampling, options_for
 from omnilmm.engine.placement import device_memory
 from omnilmm.engine.placement.fit import check_download
-from omnilmm.errors import FLAGS, HardwareError, OmniLMMError, way_out
-from omnilmm.hardware import Choice, resolve_device, resolve_dtype
+from omnilmm.errors import HardwareError, OmniLMMError
+from omnilmm.hardware import AS_ASKED, Choice, resolve_device, resolve_dtype, use_device, use_dtype
 from omnilmm.images.decoder_pool import Decoder
-from omnilmm.images.limits import Limits, too_large
+from omnilmm.images.limits import Limits
 from omnilmm.images.pixels import open_picture
 from omnilmm.models.library import check_quantised
+from omnilmm.sentences import Sentence
 from omnilmm.ui import texts
 from omnilmm.ui.note import Note
 from omnilmm.ui.texts import ENGLISH
+from omnilmm.ui.upload import open_upload
 from tests.ui.scripted import ScriptedEngine, finished
 
 
@@ -38,14 +43,15 @@ def test_the_model_line_says_what_it_really_takes() -> None:
 
 def test_a_quantised_model_says_what_that_costs() -> None:
     engine = ScriptedEngine()
-    engine.dtype, engine.memory_bytes = Choice("int4", "as requested"), 7 * 2**20
+    engine.dtype, engine.memory_bytes = Choice("int4", AS_ASKED), 7 * 2**20
     assert "int4 (as requested; saves memory, may be slower), 7 MiB of memory" in ENGLISH.model_line(engine)
 
 
 def test_licence_and_the_makers_statement_are_shown_with_every_model() -> None:
     for card in cards().values():
         about = ENGLISH.about(card)
-        assert card.note in about and card.licence in about and card.licence_url in about and card.statement in about
+        assert card.note.en in about and card.statement.en in about
+        assert card.licence in about and card.licence_url in about
 
 
 def test_while_it_starts_the_download_is_shown_in_sizes() -> None:
@@ -70,74 +76,110 @@ def gaps(value: object) -> object:
 
 
 def test_both_languages_have_the_same_keys_and_gaps() -> None:
-    english, chinese = (texts.texts_in(code).model_dump(exclude={"sentences"}) for code in texts.CODES)
+    english, chinese = (texts.texts_in(code).model_dump() for code in texts.CODES)
     assert {key: gaps(value) for key, value in english.items()} == {key: gaps(value) for key, value in chinese.items()}
     same = {key for key, value in english.items() if chinese[key] == value}
     assert same == {"title"}
 
 
-def test_translated_sentences_have_the_same_gaps() -> None:
-    for said, here in texts.texts_in("zh").sentences.items():
-        assert gaps(said) == gaps(here)
-
-
-def refusals() -> Iterator[str]:
+def refusals() -> Iterator[OmniLMMError]:
     """What the pages can be told, by those who tell it."""
     card = cards()["built-in"]
-    with pytest.raises(OmniLMMError) as refused:
-        open_picture(b"no picture")
-    yield str(refused.value)
-    with pytest.raises(OmniLMMError) as refused:
-        open_picture(b"")
-    yield str(refused.value)
-    with pytest.raises(OmniLMMError) as refused:
-        open_picture(Image.new("1", (20_000, 20_000)))
-    yield str(refused.value)
-    yield f"holiday.png: {refused.value}"
-    bounds = Limits()
-    yield from (bounds.too_slow(), bounds.too_much_memory(), bounds.too_many_pixels(), too_large(bounds.file_mb))
-    with pytest.raises(OmniLMMError) as refused:
-        Decoder("sys.exit(7)")
-    yield str(refused.value)
-    with pytest.raises(OmniLMMError) as refused:
-        Conversation().with_message("user", " ").check_question()
-    yield str(refused.value)
-    with pytest.raises(OmniLMMError) as refused:
-        Sampling(top_k=0)
-    yield str(refused.value)
-    for asked in ("?", "?" * 99_999):
+
+    def ask(conversation: Conversation) -> object:
+        return list(ContextWindow(lambda _: 9_999, len, card.context).fit(conversation, 10))
+
+    attempts: list[Callable[[], object]] = [
+        partial(open_picture, b"no picture"),
+        partial(open_picture, b""),
+        partial(open_picture, b"\0\0\0\x20ftypisom"),
+        partial(open_picture, Image.new("1", (20_000, 20_000))),
+        partial(open_upload, "holiday.png", b""),
+        partial(Decoder, "sys.exit(7)"),
+        Conversation().with_message("user", " ").check_question,
+        partial(Sampling, top_k=0, temperature=3),
+        partial(options_for, card, "sampling", beams=2),
+        *(partial(ask, Conversation().with_message("user", asked)) for asked in ("?", "?" * 99_999)),
+        *(partial(read_conversation, data) for data in (b"no json", b"{}", b'{"format": "other", "messages": []}')),
+    ]
+    for attempt in attempts:
         with pytest.raises(OmniLMMError) as refused:
-            list(ContextWindow(lambda _: 9_999, len, card.context).fit(Conversation().with_message("user", asked), 10))
-        yield str(refused.value)
-    for data in (b"no json", b"{}", b'{"format": "other", "messages": []}'):
-        with pytest.raises(OmniLMMError) as refused:
-            read_conversation(data)
-        yield str(refused.value)
-    for known in cards().values():
-        yield known.note
-        if known.statement:
-            yield known.statement
-    for choice in (resolve_device("auto"), resolve_device("cpu"), resolve_dtype(), resolve_dtype("fp32")):
-        yield choice.reason
+            attempt()
+        yield refused.value
 
 
 def test_what_the_engine_says_is_told_in_the_visitors_language() -> None:
-    chinese = texts.texts_in("zh")
-    for sentence in refusals():
-        told = chinese.translate(sentence)
+    bounds = Limits()
+    said: list[Sentence | OmniLMMError] = [*refusals(), bounds.too_slow(), bounds.too_much_memory()]
+    choices = (resolve_device("auto"), resolve_device("cpu"), resolve_dtype(), resolve_dtype("fp32"))
+    for sentence in [*said, *(choice.reason for choice in choices)]:
+        told = texts.texts_in("zh").translate(sentence)
         assert re.search("[\u4e00-\u9fff]", told), told
-        assert "⟦" in sentence or texts.texts_in("en").translate(sentence) == sentence
-    assert (
-        chinese.translate("holiday.png: This picture file is empty (0 bytes).")
-        == "holiday.png: 这个图片文件是空的（0 字节）。"
-    )
-    assert chinese.translate("nobody has translated this") == "nobody has translated this"
+        english = texts.texts_in("en").translate(sentence)
+        assert english == str(sentence) or "whoever runs this page" in english
+    with pytest.raises(OmniLMMError) as refused:
+        open_upload("holiday.png", b"")
+    assert texts.texts_in("zh").translate(refused.value) == "holiday.png：这个图片文件是空的（0 字节）。"
+    assert texts.texts_in("zh").translate(OSError("nobody's words")) == "nobody's words"
+
+
+def test_what_is_known_of_a_model_is_told_in_the_visitors_language(tmp_path: Path) -> None:
+    for card in cards().values():
+        about = texts.texts_in("zh").about(card)
+        assert card.note.zh in about and card.statement.zh in about
+        for words in (card.note, card.statement):
+            assert bool(words.en) == bool(words.zh) == bool(re.search("[\u4e00-\u9fff]", words.zh))
+    own = ModelCard.model_validate(cards()["built-in"].model_dump() | {"note": "Mine."})
+    assert "Mine." in texts.texts_in("zh").about(own) and "Mine." in ENGLISH.about(own)
+
+
+FOLDERS: dict[str, dict[str, str]] = {
+    "empty": {},
+    "no JSON": {"config.json": "{"},
+    "no weights": {"config.json": '{"model_type": "minicpmv", "version": "2.6"}'},
+    "text alone": {"config.json": '{"model_type": "qwen2"}', "model.safetensors": ""},
+    "weights cut off": {"config.json": '{"model_type": "minicpmv", "version": "2.6"}', "model.safetensors": "cut"},
+    "no architecture": {"config.json": '{"model_type": "brand_new"}', "model.safetensors": ""},
+    "GGUF": {"model.gguf": ""},
+}
+
+
+@pytest.mark.parametrize("files", FOLDERS.values(), ids=FOLDERS)
+def test_why_a_model_cannot_be_loaded_is_told_in_the_visitors_language(tmp_path: Path, files: dict[str, str]) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(OmniLMMError) as refused:
+        prepare(str(tmp_path), device="cpu")
+    told = texts.texts_in("zh").translate(refused.value).replace(str(refused.value.__cause__), "")  # a library's words
+    words = re.sub(r"[/\w.-]*/[\w.-]+|\(.*?\)|（.*?）", "", told)
+    assert re.search("[\u4e00-\u9fff]", words) and not re.search("[a-z]+ [a-z]+ [a-z]+", words), words
+
+
+def test_whatever_goes_wrong_in_loading_is_told_in_the_visitors_language(tmp_path: Path) -> None:
+    """The commonest errors: of the library below, in its words within ours."""
+    card = cards()["minicpm-v-2.6"]
+    with pytest.raises(OmniLMMError) as refused, loading._explained(card, tmp_path):
+        raise OSError("Unable to open file")
+    line = texts.texts_in("zh").starting_line(card, Progress("loading"), refused.value)
+    assert line.startswith(f"无法加载 {card.title}：无法从 {tmp_path} 加载模型")
+    assert line.endswith("：Unable to open file. 请检查文件是否完整，或重新下载。")
+    with pytest.raises(OmniLMMError) as refused, loading._explained(card, tmp_path):
+        raise MemoryError
+    assert "加载 MiniCPM-V 2.6 时设备内存不足" in texts.texts_in("zh").translate(refused.value)
 
 
 SMALL = HardwareError(
-    "X in bf16 needs more than 17.1 GiB, 15.0 GiB are free on cpu: "
-    f"try {way_out('dtype', 'int8')} (9.4 GiB) {way_out('or')} {way_out('model_in', 'minicpm-v-2', 'int4')} "
-    f"{way_out('or')} {way_out('device', 'balanced')}. Nothing was fetched."
+    "download_does_not_fit",
+    title="X",
+    dtype="bf16",
+    needed="17.1 GiB",
+    free="15.0 GiB",
+    device="cpu",
+    ways=[
+        Sentence("way_of_size", way=use_dtype("int8"), size="9.4 GiB"),
+        Sentence("use_model_in", model="minicpm-v-2", title="MiniCPM-V 2.0", dtype="int4"),
+        use_device("balanced"),
+    ],
 )
 
 
@@ -150,20 +192,12 @@ def test_the_way_out_of_an_error_is_what_its_door_has() -> None:
         "Nothing was fetched."
     )
     assert texts.texts_in("zh").translate(SMALL) == (
-        "X 用 bf16 需要 17.1 GiB 以上，cpu 上可用 15.0 GiB：请尝试数据类型 int8 (9.4 GiB) 或 "
-        "模型 MiniCPM-V 2.0（数据类型 int4） 或 设备 balanced（由运行此页面的人选择）。没有下载任何内容。"
+        "X 用 bf16 需要 17.1 GiB 以上，cpu 上可用 15.0 GiB：请尝试数据类型 int8（9.4 GiB），或"
+        "模型 MiniCPM-V 2.0（数据类型 int4），或设备 balanced（由运行此页面的人选择）。没有下载任何内容。"
     )
-    for code in texts.CODES:
-        assert set(texts.texts_in(code).ways_out) == set(FLAGS)
-    slow = OmniLMMError(f"a.png: {Limits().too_slow()}")
+    slow = OmniLMMError("of_file", name="a.png", reason=Limits().too_slow())
     assert str(slow).endswith("try again; OMNILMM_PICTURE_SECONDS (now 10) allows more.")
     assert "whoever runs this page can allow more: OMNILMM_PICTURE_SECONDS" in texts.texts_in("en").translate(slow)
-
-
-def test_the_name_of_a_file_is_no_way_out() -> None:
-    named = OmniLMMError("⟦nobody⟧ ⟦dtype⟧.png: This picture file is empty (0 bytes).")
-    assert str(named) == texts.texts_in("en").translate(named) == named.message
-    assert texts.texts_in("zh").translate(named).startswith("⟦nobody⟧ ⟦dtype⟧.png: 这个")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +207,7 @@ def test_the_name_of_a_file_is_no_way_out() -> None:
         partial(resolve_device, "cuda:7"),
         partial(check_quantised, "X", {"quantization_config": {"quant_method": "who knows"}}),
         partial(fetch, "nobody/has-this", title="X", offline=True),
-        partial(check_download, cards()["omnilmm-12b"], Choice("cpu", ""), Choice("bf16", "")),
+        partial(check_download, cards()["omnilmm-12b"], Choice("cpu", AS_ASKED), Choice("bf16", AS_ASKED)),
     ],
 )
 def test_no_page_names_a_flag(refused: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +217,7 @@ def test_no_page_names_a_flag(refused: Callable[[], object], monkeypatch: pytest
     assert " --" in str(error.value), "as the terminal has it"
     for code in texts.CODES:
         told = texts.texts_in(code).translate(error.value)
-        assert "--" not in told and "⟦" not in told
+        assert "--" not in told
     assert re.search("[\u4e00-\u9fff]", told)
 
 

@@ -210,10 +210,7 @@ def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
     found = [*(said if isinstance(said, list | tuple) else [said]), tokenizer.eos_token_id]
     ends = list(dict.fromkeys(int(token) for token in found if token is not None))
     if not ends:
-        raise CheckpointError(
-            "This checkpoint names no token that ends an answer: neither its generation_config.json nor its tokenizer "
-            "has an eos_token."
-        )
+        raise CheckpointError("no_end_token")
     return ends
 
 

@@ -20,7 +20,8 @@ from omnilmm.engine.fetching import modelscope
 from omnilmm.engine.fetching.cache import Check, missing, snapshot
 from omnilmm.engine.fetching.download import Download
 from omnilmm.engine.fetching.errors import HubError
-from omnilmm.errors import CheckpointError, ModelNotFoundError, way_out
+from omnilmm.errors import CheckpointError, ModelNotFoundError
+from omnilmm.sentences import Sentence
 
 Hub = Literal["huggingface", "modelscope"]
 
@@ -61,17 +62,17 @@ def fetch(
     from huggingface_hub import is_offline_mode
 
     if hub == "modelscope" and not find_spec("modelscope"):
-        raise CheckpointError(f"{title} from ModelScope takes a package that is not installed: pip install modelscope")
+        raise CheckpointError("modelscope_missing", title=title)
     folder = _folder(source, revision, hub)
     absent = missing(folder) if folder else "everything"
     if offline or is_offline_mode():
         if folder and not absent:
             return folder
-        state = f"is not whole on this disk: {absent} is missing" if folder else "is not on this disk"
-        raise CheckpointError(
-            f"{title} ({source}{f' at {revision}' if revision else ''}) {state}, and nothing is fetched offline: "
-            f"{way_out('online')}."
-        )
+        where = Sentence("at_revision", source=source, revision=revision) if revision else source
+        way = Sentence("go_online")
+        if folder:
+            raise CheckpointError("not_whole_offline", title=title, source=where, missing=absent, way=way)
+        raise CheckpointError("not_here_offline", title=title, source=where, way=way)
     try:
         if hub == "modelscope":
             return modelscope.fetch(source, title, revision, report, check)

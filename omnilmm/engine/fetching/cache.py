@@ -17,6 +17,7 @@ from pathlib import Path
 from omnilmm.errors import CheckpointError
 from omnilmm.formats import WEIGHTS, check_files, indexed, shards
 from omnilmm.hardware import gib
+from omnilmm.sentences import Sentence
 
 Check = Callable[[Path], None]  # of a folder that has its config.json; raises where the rest is not worth fetching
 CONFIG = "config.json"
@@ -85,12 +86,10 @@ def require_checkpoint(source: str, names: Iterable[str]) -> None:
     names = set(names)
     check_files(source, names)
     parts = shards(names) if names.isdisjoint(WEIGHTS) else []  # without an index their own names tell
-    lacking = [CONFIG, *parts] if parts or not names.isdisjoint(WEIGHTS) else ["weights"]
-    absent = next((name for name in lacking if name not in names), "")
+    lacking = [CONFIG, *parts] if parts or not names.isdisjoint(WEIGHTS) else [Sentence("weights")]
+    absent = next((name for name in lacking if name not in names), None)
     if absent:
-        raise CheckpointError(
-            f"{source} is not a checkpoint that can be used here: it has no {absent} of transformers."
-        )
+        raise CheckpointError("no_checkpoint_in_repository", source=source, missing=absent)
 
 
 def require_space(title: str, needed: int, folder: Path, variable: str = "") -> None:
@@ -106,8 +105,12 @@ def require_space(title: str, needed: int, folder: Path, variable: str = "") -> 
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise CheckpointError(
-            f"{title} needs {gib(needed)}, {gib(free)} free in {folder}: free some space or set "
-            f"{variable or cache_variable()} to another disk."
+            "disk_too_small",
+            title=title,
+            needed=gib(needed),
+            free=gib(free),
+            folder=folder,
+            variable=variable or cache_variable(),
         )
 
 

@@ -29,10 +29,9 @@ from omnilmm.engine.fetching.cache import (
     size_of,
     wanted,
 )
-from omnilmm.engine.fetching.errors import HubError, explained, named, reason_of, status_of, through
+from omnilmm.engine.fetching.errors import HubError, explained, interrupted, status_of
 from omnilmm.errors import CheckpointError, OmniLMMError, OptionsError
-from omnilmm.hardware import gib
-from omnilmm.network import prepare_proxies, proxy_for
+from omnilmm.network import prepare_proxies
 
 CONNECTIONS = 4
 REPORT_S = 0.4
@@ -96,7 +95,7 @@ class Download:
         try:
             prepare_proxies()
         except OptionsError as error:
-            raise HubError(f"{self.title} cannot be fetched. {error}") from error
+            raise HubError("cannot_fetch", title=self.title, reason=error) from error
         files = self._listing()
         repository = repository_of(self.source)
         snapshot = repository / "snapshots" / self.commit
@@ -105,8 +104,11 @@ class Download:
                 self._fetch(files, repository)
             except OSError as error:
                 raise CheckpointError(
-                    f"{self.title} cannot be written to {repository}: {error.strerror or error}. Free some space, or "
-                    f"set {cache_variable()} to another folder."
+                    "disk_not_writable",
+                    title=self.title,
+                    folder=repository,
+                    reason=error.strerror or error,
+                    variable=cache_variable(),
                 ) from error
         # Not before: until then an older copy that is whole stays the one that is found without network.
         with suppress(OSError):  # a cache that is whole may be read-only
@@ -181,10 +183,7 @@ class Download:
                 return
             if not is_intact:
                 file.partial.unlink()
-                raise CheckpointError(
-                    f"{file.name} of {self.title} came damaged: its checksum is not that of the hub. It was deleted; "
-                    "try again to fetch it once more."
-                )
+                raise CheckpointError("download_damaged", file=file.name, title=self.title)
             file.partial.replace(file.blob)
         file.pointer.unlink(missing_ok=True)
         try:
@@ -214,12 +213,8 @@ class Download:
                 raise self._explained(error) from error
             failures = 0 if size_of(file.partial) > begin else failures + 1
             if failures == TRIES:
-                raise HubError(
-                    f"The download of {self.title} from {named(self.endpoint)}{through(proxy_for(self.endpoint))} "
-                    f"was interrupted in {file.name} at "
-                    f"{gib(size_of(file.partial))} of {gib(file.size)} ({reason_of(cause)}): try again, it "
-                    "resumes where it stopped."
-                ) from cause
+                done = size_of(file.partial)
+                raise interrupted(self.title, self.endpoint, file.name, done, file.size, cause) from cause
             if size_of(file.partial) < file.size:
                 self.stop.wait(PAUSE_S * 2**failures)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from omnilmm.errors import CheckpointError, ModelNotFoundError, OmniLMMError, way_out
+from omnilmm.errors import CheckpointError, ModelNotFoundError, OmniLMMError
+from omnilmm.hardware import gib
 from omnilmm.network import proxy_for
-
-_STRANGER = "what answers there is no hub"
+from omnilmm.sentences import Sentence
 
 
 class HubError(CheckpointError):
@@ -26,49 +26,71 @@ def explained(error: Exception, source: str, title: str, revision: str, endpoint
 
     hub = named(endpoint)
     if isinstance(error, errors.HFValidationError):
-        return ModelNotFoundError(f"{source!r} cannot be a hub id: expected owner/name.")
+        return ModelNotFoundError("no_hub_id", source=source)
     if isinstance(error, errors.GatedRepoError):
-        return HubError(
-            f"{title} is given out under a licence that has to be accepted first: do so on "
-            f"https://huggingface.co/{source}, then log in with `hf auth login` or set HF_TOKEN."
-        )
+        return HubError("licence_not_accepted", title=title, source=source)
     if isinstance(error, errors.RevisionNotFoundError):
-        return ModelNotFoundError(
-            f"{source} has no revision {revision!r} on {hub}: give a branch, a tag or a commit, or none for the newest."
-        )
+        return ModelNotFoundError("no_such_revision", source=source, revision=revision, hub=hub)
     if "Invalid credentials" in str(error):
-        return HubError(
-            f"{hub[0].upper()}{hub[1:]} does not accept your token: log in again with `hf auth login`, "
-            "or unset HF_TOKEN."
+        return (
+            HubError("token_refused_by_mirror", endpoint=endpoint)
+            if _is_mirror(endpoint)
+            else HubError("token_refused")
         )
     is_file = isinstance(error, errors.EntryNotFoundError)
     if isinstance(error, errors.RepositoryNotFoundError) or (status_of(error) in (401, 404) and not is_file):
-        return ModelNotFoundError(
-            f"There is no model {source!r} on {hub}, or it is private: check its name, or log in with "
-            "`hf auth login` or HF_TOKEN."
-        )
-    is_network = isinstance(error, (errors.HTTPError, OSError))
-    proxy = proxy_for(endpoint)
-    stranger = "the proxy does not work as one, or what answers there is no hub" if proxy else _STRANGER
-    why = reason_of(error) if is_network else stranger
-    first = "the network, HF_ENDPOINT" if "mirror" in hub and proxy else "the network"
-    last = " and the proxy" if proxy else " and HF_ENDPOINT" if "mirror" in hub else ""
+        return ModelNotFoundError("not_on_hub", source=source, hub=hub)
+    return _unreachable(error, source, title, endpoint, is_network=isinstance(error, (errors.HTTPError, OSError)))
+
+
+def _unreachable(error: Exception, source: str, title: str, endpoint: str, *, is_network: bool) -> HubError:
+    """The hub, or what there is in its place."""
+    hub, proxy, way = named(endpoint), proxy_for(endpoint), Sentence("use_copy")
+    why = reason_of(error) if is_network else Sentence("no_hub_or_proxy_there" if proxy else "no_hub_there")
+    settings: list[str | Sentence] = [Sentence("the_network")]
+    settings += ["HF_ENDPOINT"] if _is_mirror(endpoint) else []
+    if proxy is None:
+        return HubError("hub_fails", title=title, hub=hub, source=source, why=why, settings=settings, way=way)
+    settings.append(Sentence("the_proxy"))
     return HubError(
-        f"{title} cannot be fetched from {hub} ({source}){through(proxy)}: {why}. Check {first}{last}, or "
-        f"{way_out('copy')}."
+        "hub_fails_through", title=title, hub=hub, source=source, proxy=proxy, why=why, settings=settings, way=way
     )
 
 
-def through(proxy: str | None) -> str:
-    """The proxy in a sentence."""
-    return f" through the proxy {proxy}" if proxy else ""
+def interrupted(title: str, endpoint: str, file: str, done: int, total: int, cause: Exception | None) -> HubError:
+    """A download that broke off again and again.
+
+    Args:
+        title: what to call the model.
+        endpoint: that was asked.
+        file: that was on its way.
+        done: bytes of it that came.
+        total: bytes of it.
+        cause: what went wrong the last time.
+    """
+    hub, proxy, reason = named(endpoint), proxy_for(endpoint), reason_of(cause)
+    here, whole = gib(done), gib(total)
+    if proxy is None:
+        return HubError("download_interrupted", title=title, hub=hub, file=file, done=here, total=whole, reason=reason)
+    return HubError(
+        "download_interrupted_through",
+        title=title,
+        hub=hub,
+        proxy=proxy,
+        file=file,
+        done=here,
+        total=whole,
+        reason=reason,
+    )
 
 
-def named(endpoint: str) -> str:
+def _is_mirror(endpoint: str) -> bool:
+    return endpoint != "https://huggingface.co"
+
+
+def named(endpoint: str) -> Sentence:
     """What to call the hub in a sentence."""
-    if endpoint == "https://huggingface.co":
-        return "the hub"
-    return f"the mirror {endpoint} (set by HF_ENDPOINT)"
+    return Sentence("the_mirror", endpoint=endpoint) if _is_mirror(endpoint) else Sentence("the_hub")
 
 
 def status_of(error: Exception | None) -> int:
@@ -76,8 +98,10 @@ def status_of(error: Exception | None) -> int:
     return int(getattr(getattr(error, "response", None), "status_code", 0))
 
 
-def reason_of(error: Exception | None) -> str:
+def reason_of(error: Exception | None) -> str | Sentence:
     """The first line of what is known of an error."""
     if status := status_of(error):
-        return f"it answered with status {status}"
-    return (str(error or "the connection was closed").strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        return Sentence("answered_with_status", status=status)
+    if not error:
+        return Sentence("connection_closed")
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

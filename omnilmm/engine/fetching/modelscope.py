@@ -35,7 +35,7 @@ def fetch(source: str, title: str, revision: str | None, report: Report | None, 
         package = import_module("modelscope.hub.snapshot_download")
         sizes = {file["Path"]: int(file["Size"]) for file in api.get_model_files(source, revision=revision)}
     except Exception as error:  # the package has errors of its own, which cannot be named here
-        raise HubError(f"{title} cannot be fetched from ModelScope ({source}): {reason_of(error)}.") from error
+        raise HubError("modelscope_fails", title=title, source=source, reason=reason_of(error)) from error
     names = sorted(wanted(sizes))
     require_checkpoint(source, sizes)
     total, done, turn = sum(sizes[name] for name in names), 0, threading.Lock()
@@ -64,9 +64,7 @@ def fetch(source: str, title: str, revision: str | None, report: Report | None, 
                 source, revision=revision, allow_patterns=names, progress_callbacks=[Progress]
             )
         except Exception as error:
-            raise HubError(
-                f"The download of {title} from ModelScope was interrupted ({reason_of(error)}): try again."
-            ) from error
+            raise HubError("modelscope_interrupted", title=title, reason=reason_of(error)) from error
         return Path(folder)
 
     if check is not None and total > here:

@@ -23,8 +23,9 @@ from omnilmm.engine.placement.layers import (
     skeleton,
     tensor_sizes,
 )
-from omnilmm.errors import HardwareError, OptionsError, way_out
-from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, compute_dtype, gib
+from omnilmm.errors import HardwareError, OptionsError
+from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, compute_dtype, gib, use_dtype
+from omnilmm.sentences import Sentence
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -60,7 +61,7 @@ def from_pretrained_arguments(
     import torch
 
     if max_memory and device != BALANCED:
-        raise OptionsError(f"A memory limit per device is for --device {BALANCED} only, got --device {device}.")
+        raise OptionsError("memory_limit_without_balanced", device=device)
     _check_gpus(max_memory or {})
     compute = compute_dtype(dtype, device)
     arguments: dict[str, Any] = {"dtype": getattr(torch, DTYPES[compute])}
@@ -80,9 +81,9 @@ def _check_gpus(max_memory: Mapping[Device, int | str]) -> None:
     import torch
 
     count = torch.cuda.device_count()
-    strange = [f"{device}" for device in max_memory if isinstance(device, int) and device >= count]
+    strange = [device for device in max_memory if isinstance(device, int) and device >= count]
     if strange:
-        raise HardwareError(f"--max-memory names GPU {', '.join(strange)}, but there are {count}, numbered from 0.")
+        raise HardwareError("memory_limit_of_no_gpu", gpus=strange, count=count)
 
 
 def parse_max_memory(text: str) -> dict[Device, int]:
@@ -96,17 +97,17 @@ def parse_max_memory(text: str) -> dict[Device, int]:
     for part in text.split(","):
         name, equals, size = (piece.strip() for piece in part.partition("="))
         if not equals or not (name.isdecimal() or name in SPILL):
-            problems.append(f"{part.strip()!r} is not DEVICE=SIZE, with the number of a GPU, cpu or disk")
+            problems.append(Sentence("no_device_and_size", given=part.strip()))
             continue
         device = int(name) if name.isdecimal() else name
         if device in found:
-            problems.append(f"{name} is there twice")
+            problems.append(Sentence("device_named_twice", device=name))
         try:
             found[device] = parse_size(size)
         except OptionsError as error:
-            problems.append(str(error))
+            problems.append(error.sentence)
     if problems:
-        raise OptionsError(f"--max-memory: {'; '.join(problems)}. Expected e.g. 0=10GiB,1=10GiB,cpu=20GiB.")
+        raise OptionsError("memory_limits_unreadable", problems=problems)
     return found
 
 
@@ -120,7 +121,7 @@ def parse_size(text: str) -> int:
     units = {unit.lower(): size for unit, size in UNITS.items()}
     size = int(float(match[1]) * units[match[2].lower()]) if match else 0
     if not size:
-        raise OptionsError(f"{text!r} is no size above 0 in {', '.join(UNITS)}")
+        raise OptionsError("no_size", given=text, units=list(UNITS))
     return size
 
 
@@ -157,11 +158,15 @@ def device_map(
     places = _assign(together, weights, need.cache, limits)
     if places is None:
         names = {key: f"cuda:{key}" if isinstance(key, int) else key for key in limits}
-        given = ", ".join(f"{gib(size)} on {names[key]}" for key, size in limits.items())
         raise HardwareError(
-            f"{type(model).__name__} in {dtype} needs {gib(need.total)}, of which {gib(together)} must lie together on "
-            f"the first device. That does not fit into {given}: {way_out('more_memory')}, or try "
-            f"{way_out('dtype', 'int4')} {way_out('or')} {way_out('smaller')}."
+            "does_not_fit_together",
+            kind=type(model).__name__,
+            dtype=dtype,
+            needed=gib(need.total),
+            together=gib(together),
+            given=[Sentence("size_on_device", size=gib(size), device=names[key]) for key, size in limits.items()],
+            more=Sentence("allow_more_memory"),
+            ways=[use_dtype("int4"), Sentence("use_smaller_model")],
         )
     first = next(iter(limits))
     return dict.fromkeys(outside_layers(model), first) | {f"{name}.{i}": place for i, place in enumerate(places)}

@@ -9,8 +9,9 @@ from omnilmm.catalog import BUILT_IN, ModelCard, cards
 from omnilmm.engine.placement import device_memory
 from omnilmm.engine.placement.estimate import Need, need_of
 from omnilmm.engine.placement.layers import skeleton
-from omnilmm.errors import HardwareError, way_out, worded
-from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, Choice, gib, resolve_dtype
+from omnilmm.errors import HardwareError
+from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, Choice, gib, resolve_dtype, use_device, use_dtype
+from omnilmm.sentences import Sentence
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -26,7 +27,7 @@ def check_fit(
     context: int | None = None,
     *,
     freed_bytes: int = 0,
-) -> str | None:
+) -> Sentence | None:
     """Whether a model fits, before it is loaded.
 
     Args:
@@ -54,13 +55,26 @@ def check_fit(
     ways = _smaller_dtypes(card, model, device.value, need, free, tokens)
     ways += _over_all_devices(device.value, dtype.value, need)
     ways += _smaller_models(card, dtype.value, device.value, free)
-    lacking = f"{card.title} in {dtype.value} needs {gib(need.total)}, {gib(free)} are free on {device.value}"
-    hint = f"try {_either(ways)}."
+    needed, there = gib(need.total), gib(free)
     if need.weights > free:
-        raise HardwareError(f"{lacking}: {hint}")
-    return worded(
-        f"{lacking}. The weights ({gib(need.weights)}) fit, but a long conversation or a large picture may not: "
-        f"if it fails, {hint}"
+        raise HardwareError(
+            "does_not_fit",
+            title=card.title,
+            dtype=dtype.value,
+            needed=needed,
+            free=there,
+            device=device.value,
+            ways=ways,
+        )
+    return Sentence(
+        "fits_tightly",
+        title=card.title,
+        dtype=dtype.value,
+        needed=needed,
+        free=there,
+        device=device.value,
+        weights=gib(need.weights),
+        ways=ways,
     )
 
 
@@ -84,17 +98,22 @@ def check_download(card: ModelCard, device: Choice, dtype: Choice, freed_bytes: 
     fitting = card.best_dtype(free / 2**30)
     ways = []
     if fitting in card.memory_gib:
-        ways.append(f"{way_out('dtype', fitting)} ({card.memory_gib[fitting]:.1f} GiB)")
+        ways.append(_of_size(use_dtype(fitting), card.memory_gib[fitting] * 2**30))
     ways += _smaller_models(card, dtype.value, device.value, free)
     raise HardwareError(
-        f"{card.title} in {dtype.value} needs more than {gib(least)}, {gib(free)} are free on {device.value}: "
-        f"try {_either(ways)}. Nothing was fetched."
+        "download_does_not_fit",
+        title=card.title,
+        dtype=dtype.value,
+        needed=gib(least),
+        free=gib(free),
+        device=device.value,
+        ways=ways,
     )
 
 
 def _smaller_dtypes(
     card: ModelCard, model: PreTrainedModel, device: str, need: Need, free: int, context: int
-) -> list[str]:
+) -> list[Sentence]:
     """The largest dtype of this model that fits."""
     found = []
     for dtype in (*DTYPES, *QUANTISED):
@@ -102,20 +121,20 @@ def _smaller_dtypes(
             continue
         other = need_of(model, dtype, device, context)
         if other.total <= free and other.weights < need.weights:
-            found.append((other.weights, f"{way_out('dtype', dtype)} ({gib(other.total)})"))
+            found.append((other.weights, _of_size(use_dtype(dtype), other.total)))
     # Of bf16 and fp16, which are equal, the first.
     return [max(found, key=lambda item: item[0])[1]] if found else []
 
 
-def _over_all_devices(device: str, dtype: str, need: Need) -> list[str]:
+def _over_all_devices(device: str, dtype: str, need: Need) -> list[Sentence]:
     """The GPUs and the CPU together; quantised layers stay on GPUs."""
     if not device.startswith("cuda") or dtype in QUANTISED:
         return []
     together = device_memory.free_memory(BALANCED)
-    return [way_out("device", BALANCED)] if together and need.total <= together else []
+    return [use_device(BALANCED)] if together and need.total <= together else []
 
 
-def _smaller_models(card: ModelCard, dtype: str, device: str, free: int) -> list[str]:
+def _smaller_models(card: ModelCard, dtype: str, device: str, free: int) -> list[Sentence]:
     """The largest known model that fits, in this dtype if possible."""
     own_size = card.parameters or math.inf
     smaller = [c for c in cards().values() if c.name != card.name and (c.parameters or math.inf) < own_size]
@@ -125,13 +144,18 @@ def _smaller_models(card: ModelCard, dtype: str, device: str, free: int) -> list
                 sizes: dict[str, float] = dict(other.memory_gib.items())
                 if sizes.get(requested, math.inf) * 2**30 <= free and _can(requested, device, other.stored):
                     is_same = requested in (dtype, other.stored)
-                    way = way_out("model", other.name) if is_same else way_out("model_in", other.name, requested)
-                    return [f"{way} ({sizes[requested]:.1f} GiB)"]
-    return [way_out("smaller")]
+                    return [_of_size(_use_model(other, None if is_same else requested), sizes[requested] * 2**30)]
+    return [Sentence("use_smaller_model")]
 
 
-def _either(ways: list[str]) -> str:
-    return f" {way_out('or')} ".join(ways)
+def _use_model(card: ModelCard, dtype: str | None) -> Sentence:
+    if dtype is None:
+        return Sentence("use_model", model=card.name, title=card.title)
+    return Sentence("use_model_in", model=card.name, title=card.title, dtype=dtype)
+
+
+def _of_size(way: Sentence, size: float) -> Sentence:
+    return Sentence("way_of_size", way=way, size=gib(size))
 
 
 def _can(dtype: str, device: str, stored: str) -> bool:

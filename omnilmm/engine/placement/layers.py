@@ -48,7 +48,7 @@ def decoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     beside = model.get_submodule(parent).named_children()
     lists = [(key, child) for key, child in beside if isinstance(child, ModuleList)]
     if not name or not lists:
-        raise CheckpointError(f"{type(model).__name__} has no list of decoder layers beside its token embeddings.")
+        raise CheckpointError("no_decoder_layers", kind=type(model).__name__)
     key, layers = max(lists, key=lambda item: len(item[1]))
     return f"{parent}.{key}" if parent else key, layers
 

@@ -20,11 +20,12 @@ from omnilmm.engine.provider import ModelProvider
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import Choice, prepare_environment
 from omnilmm.hub_space import on_space, on_zero_gpu
+from omnilmm.sentences import Sentence
 
 if TYPE_CHECKING:
     from omnilmm.engine.loading import Prepared
 
-SMALLER = Choice("", "a larger dtype does not fit in memory")
+SMALLER = Choice("", Sentence("larger_dtype_does_not_fit"))
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +90,9 @@ def prepare_page_engine(*, substitute: bool = True, **arguments: Any) -> Prepare
         logger.warning("The built-in model answers instead. %s", error)
         own = {"model": BUILT_IN, "device": "auto", "dtype": "auto", "revision": None}
         built_in = prepare(**{**arguments, **own})
-        missed = f"{find(arguments['model']).title} does not fit on this hardware"
-        return replace(built_in, device=replace(built_in.device, reason=f"{built_in.device.reason}; {missed}"))
+        title = find(arguments["model"]).title
+        why = Sentence("built_in_instead", reason=built_in.device.reason, title=title)
+        return replace(built_in, device=replace(built_in.device, reason=why))
 
 
 def load_page_engine(**arguments: Any) -> Engine:

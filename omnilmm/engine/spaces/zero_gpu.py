@@ -19,9 +19,9 @@ from omnilmm.engine.events import Event, PictureSlice, Progress
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import Options
 from omnilmm.errors import HardwareError, OmniLMMError
+from omnilmm.sentences import Sentence
 
 DURATION_S = 60  # for which a visitor's share of the GPU is asked; an answer that takes longer is cut off
-SAID = "ZeroGPU: lent for each answer, in a process of its own, so every picture is looked at anew"
 
 _Answer = Generator[Event | OmniLMMError]
 _engine: LocalEngine | None = None  # reaches the forked process as it is: arguments would be pickled
@@ -38,7 +38,7 @@ class ZeroGpuEngine:
         global _engine
         _engine = engine
         self.card, self.dtype, self.memory_bytes = engine.card, engine.dtype, engine.memory_bytes
-        self.device = replace(engine.device, reason=SAID)
+        self.device = replace(engine.device, reason=Sentence("lent_by_zero_gpu"))
         self._lend: Any = import_module("spaces").GPU(duration=DURATION_S)(_answer)
 
     def stream(
@@ -57,7 +57,7 @@ class ZeroGpuEngine:
         except Exception as error:
             # What the service says is an error of Gradio's, with a text for the reader: no share left, no GPU free.
             if message := getattr(error, "message", None):
-                raise HardwareError(f"There is no GPU for this answer: {message}") from error
+                raise HardwareError("no_gpu_for_answer", reason=message) from error
             raise
         finally:
             answer.close()

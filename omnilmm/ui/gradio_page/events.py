@@ -99,12 +99,14 @@ class Events:
         try:
             event = Event.model_validate_json(body)
         except ValidationError as error:
-            raise InputError(_told("the request", error)) from error
+            raise _told("the request", error) from error
         takes = self.takes.get(event.fn_index)
         if takes is None:
-            raise InputError(f"There is no event number {event.fn_index} here: reload the page.")
+            raise InputError("no_such_event", number=event.fn_index)
         if len(event.data) != len(takes):
-            raise InputError(f"Event {event.fn_index} takes {len(takes)} arguments, got {len(event.data)}.")
+            raise InputError(
+                "other_number_of_arguments", number=event.fn_index, expected=len(takes), got=len(event.data)
+            )
         data = [self._checked(name, kind, value, owner) for (name, kind), value in zip(takes, event.data, strict=True)]
         return event.model_dump() | {"data": data}
 
@@ -112,7 +114,7 @@ class Events:
         try:
             checked = kind.validate_python(value)
         except ValidationError as error:
-            raise InputError(_told(name, error)) from error
+            raise _told(name, error) from error
         if isinstance(checked, File):
             return self._own(checked, owner)
         if isinstance(checked, Box):
@@ -128,8 +130,8 @@ def _name(widget: Any) -> str:
     return str(widget.elem_id or widget.label or type(widget).__name__.lower())
 
 
-def _told(name: str, error: ValidationError) -> str:
+def _told(name: str, error: ValidationError) -> InputError:
     """The first thing that is wrong, without what came: it may be long."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, (name, *first["loc"])))
-    return f"{place}: {first['msg']}."
+    return InputError("argument_unusable", place=place, reason=first["msg"])

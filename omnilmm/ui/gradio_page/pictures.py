@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from omnilmm.errors import ImageError, OmniLMMError
-from omnilmm.images.formats import EXPECTED
+from omnilmm.errors import OmniLMMError
+from omnilmm.sentences import Sentence
 from omnilmm.ui import markup
 from omnilmm.ui.embedding import data_address
 from omnilmm.ui.gradio_page.context import EMPTY, PageContext, Updates
@@ -49,8 +49,8 @@ class Pictures:
 
     def refuse(self, request: gr.Request, names: list[str]) -> str:
         """Say that these files, which were dropped, pasted or chosen, are no pictures; they never came here."""
-        error = ImageError(f"{', '.join(names)}: This file is not a picture that can be read. {EXPECTED}")
-        return markup.notice_html(self.context.visitor(request).session.texts.translate(error))
+        refusal = Sentence("of_file", name=names, reason=Sentence("no_picture"))
+        return markup.notice_html(self.context.visitor(request).session.texts.translate(refusal))
 
     def show_camera(self, request: gr.Request) -> Any:
         """Open or close the camera."""

@@ -241,7 +241,7 @@ async def _body(request: Request, most_bytes: int = MOST_EVENT_BYTES) -> bytes:
     async for piece in request.stream():
         body += piece
         if len(body) > most_bytes:
-            raise InputError(f"This request is larger than {most_bytes / 2**20:g} MiB.")
+            raise InputError("request_too_large", most=most_bytes / 2**20)
     return bytes(body)
 
 

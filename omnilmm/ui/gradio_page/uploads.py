@@ -59,7 +59,7 @@ class Uploads:
         """
         path = Path(os.path.realpath(given)) if owner and "\0" not in given else None
         if path is None or not path.is_relative_to(os.path.realpath(self.folder / owner)) or not path.is_file():
-            raise InputError("This file is not among your uploads (any more): attach it again.")
+            raise InputError("not_your_upload")
         return path
 
     def place(self, owner: str, name: str) -> Path:

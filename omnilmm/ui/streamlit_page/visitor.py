@@ -24,6 +24,7 @@ from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options
 from omnilmm.errors import OmniLMMError
 from omnilmm.images.limits import too_large
+from omnilmm.sentences import Sentence
 from omnilmm.ui.answering import FINALIZE_S, Answering, queue_refusal
 from omnilmm.ui.past import chat_record, names_in, read_opened
 from omnilmm.ui.samples import is_sample
@@ -228,7 +229,9 @@ class Visitor:
 
     def refuse_large(self, names: list[str], most_mib: int) -> None:
         """Say of files that they are too large to be uploaded."""
-        self.refused = "\n\n".join(self.texts.translate(f"{name}: {too_large(most_mib)}") for name in names)
+        self.refused = "\n\n".join(
+            self.texts.translate(Sentence("of_file", name=name, reason=too_large(most_mib))) for name in names
+        )
 
     def drop(self, picture: Picture) -> None:
         """Do not send a picture that waits."""

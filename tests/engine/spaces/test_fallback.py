@@ -19,7 +19,7 @@ from omnilmm.engine.options import options_for
 from omnilmm.engine.placement import device_memory
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.engine.spaces.fallback import provide
-from omnilmm.errors import way_out
+from omnilmm.hardware import use_dtype
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.samples import samples
 from tests.engine.local_hub import LocalHub
@@ -115,7 +115,7 @@ def test_what_is_offered_in_int8_is_loaded_in_int8(provider: ModelProvider, monk
     assert provider.switch(NAME, "bf16", "int8") and ended(provider) == "failed", "an explicit request is not replaced"
     assert "in bf16 needs more than" in failure(provider) and provider.card.name == BUILT_IN
     assert provider.change and provider.change.failure
-    assert way_out("dtype", "int4") in provider.change.failure.message, "each page puts it into its own words"
+    assert use_dtype("int4") in provider.change.failure.parameters["ways"], "each page puts it into its own words"
     assert provider.switch(NAME, "auto", "int8") and ended(provider) == "done"
     assert str(provider.dtype) == "int8 (a larger dtype does not fit in memory)"
     assert answer(provider)
