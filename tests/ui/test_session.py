@@ -434,8 +434,9 @@ def test_notes_are_said_in_the_language_of_the_visitor() -> None:
     assert "首字" in texts_in("zh").note(session.notes[0])
     session.texts = texts_in("zh")
     session.undo()
-    with pytest.raises(InputError, match="撤销"):
+    with pytest.raises(InputError) as refused:
         session.undo()
+    assert session.texts.translate(refused.value) == "还没有可以撤销的内容。"
 
 
 def asked_after(change: str) -> Conversation:

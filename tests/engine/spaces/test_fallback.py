@@ -19,9 +19,9 @@ from omnilmm.engine.options import options_for
 from omnilmm.engine.placement import device_memory
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.engine.spaces.fallback import provide
-from omnilmm.hardware import use_dtype
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.samples import samples
+from omnilmm.ui.texts import texts_in
 from tests.engine.local_hub import LocalHub
 from tests.engine.remote_model import ENOUGH, LOADING, NAME, NOWHERE, on_the_hub
 from tests.engine.test_provider import ended
@@ -115,7 +115,8 @@ def test_what_is_offered_in_int8_is_loaded_in_int8(provider: ModelProvider, monk
     assert provider.switch(NAME, "bf16", "int8") and ended(provider) == "failed", "an explicit request is not replaced"
     assert "in bf16 needs more than" in failure(provider) and provider.card.name == BUILT_IN
     assert provider.change and provider.change.failure
-    assert use_dtype("int4") in provider.change.failure.parameters["ways"], "each page puts it into its own words"
+    told = texts_in("en").translate(provider.change.failure)
+    assert "try the dtype int4 (7.0 GiB) or " in told, "each page puts it into its own words"
     assert provider.switch(NAME, "auto", "int8") and ended(provider) == "done"
     assert str(provider.dtype) == "int8 (a larger dtype does not fit in memory)"
     assert answer(provider)
