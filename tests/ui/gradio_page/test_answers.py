@@ -11,6 +11,7 @@ import pytest
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.sentences import Sentence
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.samples import samples
 from omnilmm.ui.texts import ENGLISH
@@ -98,7 +99,7 @@ def test_a_sample_begins_a_chat_of_its_own_and_leaves_the_box_alone(page: Page, 
 
 def test_regenerate_and_continue(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
     *_, last = page.answers.regenerate(tab.request, 0, "", *tab.settings())
-    assert ENGLISH.nothing_to_regenerate in told(page, last) and boxed(page, last) is None
+    assert str(Sentence("nothing_to_regenerate")) in told(page, last) and boxed(page, last) is None
     engine.script = lambda _: [TextDelta("cut"), finished("cut", reason="length")]
     *_, last = tab.ask("one")
     assert given(last, page.widgets.continue_answer, "visible") is True

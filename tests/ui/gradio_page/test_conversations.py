@@ -9,6 +9,7 @@ from PIL import Image
 
 from omnilmm.archive import read_conversation, to_json
 from omnilmm.conversation import Conversation
+from omnilmm.sentences import Sentence
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.samples import samples
 from omnilmm.ui.texts import ENGLISH
@@ -26,7 +27,7 @@ def test_a_new_chat_is_empty_also_for_who_comes_back(page: Page, tab: Tab) -> No
 
 
 def test_undo_puts_the_question_with_its_pictures_into_an_empty_box(page: Page, tab: Tab, picture: Path) -> None:
-    assert ENGLISH.nothing_to_undo in told(page, page.conversations.undo(tab.request, EMPTY))
+    assert str(Sentence("nothing_to_undo")) in told(page, page.conversations.undo(tab.request, EMPTY))
     tab.ask("one", tab.upload(picture))
     question = boxed(page, page.conversations.undo(tab.request, {"text": " ", "files": []}))
     (path,) = question["files"]
