@@ -6,14 +6,15 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from omnilmm.conversation import Message, Picture
+from omnilmm.conversation import Message, Picture, Thought
 from omnilmm.ui.boxes import regions
 from omnilmm.ui.drawing import with_regions
 from omnilmm.ui.embedding import data_address, jpeg
 from omnilmm.ui.note import Note
-from omnilmm.ui.safe_markdown import safe_with_chips
+from omnilmm.ui.safe_markdown import safe_markdown, safe_with_chips
 from omnilmm.ui.session import Draft, Session
 from omnilmm.ui.texts import Texts
 
@@ -34,7 +35,7 @@ _INLINE = re.compile(r"\\\((.+?)\\\)", re.DOTALL)
 _DISPLAY = re.compile(r"\\\[(.+?)\\\]|\$\$(.+?)\$\$", re.DOTALL)
 
 
-Shown = dict[str, str]  # one bubble: "role" and "content", the form of every chat widget
+Shown = dict[str, Any]  # one bubble: "role" and "content", the form of every chat widget; "metadata" of a thought
 
 
 def chat_messages(session: Session, draft: Draft | None = None, offer: str = "") -> list[Shown]:
@@ -61,7 +62,8 @@ def _bubbles(session: Session, draft: Draft | None, offer: str) -> Iterator[Show
         yield from _of_message(draft.question, session.texts)
         if draft.is_photo:
             yield _shown("assistant", photo_html(session.texts, offer))
-        yield from _of_message(Message("assistant", (draft.text,)), session.texts, draft.note, is_growing=True)
+        answer = Message("assistant", (draft.text,), draft.thought)
+        yield from _of_message(answer, session.texts, draft.note, is_growing=True)
 
 
 def _of_message(
@@ -78,6 +80,8 @@ def _of_message(
         if message.text:
             yield _shown("user", plain_markdown(message.text))
         return
+    if message.thought:
+        yield _fold(message.thought, texts, is_growing=is_growing)
     if said := safe_with_chips(message.text, chip, is_growing=is_growing):
         yield _shown("assistant", said)
     marked = [] if is_growing else regions(message.text)
@@ -86,6 +90,14 @@ def _of_message(
         yield _shown("assistant", f'<img class="picture" src="{_marked(shown, message.text)}" alt="{alternative}">')
     if line := texts.note(note):
         yield _shown("assistant", f'<small class="note">{html.escape(line)}</small>')
+
+
+def _fold(thought: Thought, texts: Texts, *, is_growing: bool) -> Shown:
+    """A thought as Gradio shows one: open while it grows, closed with the answer unless a reader opened it."""
+    is_open = is_growing and not thought.is_closed
+    title = texts.thought_line(thought, is_growing=is_growing)
+    metadata = {"title": title, "status": "pending" if is_open else "done"}
+    return _shown("assistant", safe_markdown(thought.text)) | {"metadata": metadata}
 
 
 def _shown(role: str, content: str) -> Shown:

@@ -8,10 +8,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from omnilmm.conversation import Conversation, Message, Role
+from omnilmm.conversation import Conversation, Message, Role, Thought
 from omnilmm.ui.note import Note
 from omnilmm.ui.past import Chat
 
@@ -113,6 +114,7 @@ class BrowserState(BaseModel):
         token: of the conversation in the `SessionStore`.
         language: that the visitor chose; empty for the browser's own.
         messages: role, text and number of pictures of each message.
+        thoughts: of the same messages; none at all where nothing was thought.
         chat: which of the browser's past chats it is.
         restore: the past chat to open if the browser has it: the server lost its pictures.
         account: the name of the visitor; empty where nobody has one.
@@ -123,6 +125,7 @@ class BrowserState(BaseModel):
     token: str = Field(default="", max_length=100)
     language: str = Field(default="", max_length=10)
     messages: tuple[tuple[Role, str, int], ...] = ()
+    thoughts: tuple[Thought | None, ...] = ()
     chat: str = Field(default="", max_length=100)
     restore: str = Field(default="", max_length=100)
     account: str = ""
@@ -133,8 +136,16 @@ class BrowserState(BaseModel):
     ) -> BrowserState:
         """The state for a conversation."""
         messages = tuple((message.role, message.text, len(message.pictures)) for message in conversation.messages)
+        thoughts = tuple(message.thought for message in conversation.messages)
         ids = {"chat": chat.id, "restore": chat.text_of} if chat else {}
-        return cls(token=token, language=language, messages=messages, account=account, **ids)
+        return cls(
+            token=token,
+            language=language,
+            messages=messages,
+            thoughts=thoughts if any(thoughts) else (),
+            account=account,
+            **ids,
+        )
 
     @classmethod
     def read(cls, stored: str) -> BrowserState:
@@ -154,7 +165,9 @@ class BrowserState(BaseModel):
     def conversation(self, lost: str) -> Conversation:
         """The text, with `lost` in place of each picture."""
         messages = (
-            Message(role, (*[lost] * min(pictures, _MAX_LOST), text) if role == "user" else (text,))
-            for role, text, pictures in self.messages
+            Message(role, (*[lost] * min(pictures, _MAX_LOST), text))
+            if role == "user"
+            else Message(role, (text,), thought)
+            for (role, text, pictures), thought in zip_longest(self.messages, self.thoughts[: len(self.messages)])
         )
         return Conversation(tuple(messages))

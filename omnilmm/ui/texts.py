@@ -220,8 +220,8 @@ class Texts(BaseModel):
     def thought_line(self, thought: Thought, *, is_growing: bool = False) -> str:
         """What stands on the fold with a thought: for how long, and how many tokens."""
         if is_growing and not thought.is_closed:
-            said = self.thinking_now
-        elif not thought.is_closed:
+            return self.thinking_now
+        if not thought.is_closed:
             said = self.thought_cut
         elif thought.seconds < 1:
             said = self.thought_plain

@@ -108,7 +108,7 @@ class Visitor:
         return [text for text in self.page.locator("#chat .user.message").all_inner_texts() if text.strip()]
 
     def answers(self) -> list[str]:
-        return self.page.locator("#chat .bot.message:not(:has(.note, .photo-line))").all_inner_texts()
+        return self.page.locator("#chat .bot.message:not(:has(.note, .photo-line, .thought-group))").all_inner_texts()
 
     def notes(self) -> list[str]:
         return self.page.locator("#chat .note").all_inner_texts()

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Generator, Hashable, Iterable
 
 from omnilmm.catalog import BUILT_IN, ModelCard, find
-from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.events import Event, Finished, PictureSlice, TextDelta, Timings, Usage
+from omnilmm.conversation import Conversation, Picture, Thought
+from omnilmm.engine.events import Event, Finished, PictureSlice, Progress, TextDelta, ThoughtDelta, Timings, Usage
 from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 
@@ -92,3 +92,29 @@ class ScriptedEngine:
 
     def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
         return self.looks
+
+
+class Thinking:
+    """Thinks aloud, is let go on, answers; for a page whose model thinks.
+
+    Attributes:
+        goes_on: released by the test, once to end the thought and once to end the answer.
+    """
+
+    THOUGHT, ANSWER = "Is it **red**?\n\nIt is.", "It is a red circle."
+    TOLD = Thought(THOUGHT, 340, 12.0)
+
+    def __init__(self) -> None:
+        self.goes_on = threading.Semaphore(0)
+
+    def __call__(self, _: Conversation) -> Iterable[Event]:
+        """See `Script`."""
+        yield ThoughtDelta("Is it **red**?", 10)
+        while not self.goes_on.acquire(timeout=0.1):  # an engine is never silent for long
+            yield Progress("reading")
+        yield ThoughtDelta("\n\nIt is.", 20)
+        yield TextDelta("It is", 25)
+        while not self.goes_on.acquire(timeout=0.1):
+            yield Progress("reading")
+        yield TextDelta(" a red circle.", 30)
+        yield finished(self.ANSWER, thought=self.TOLD)

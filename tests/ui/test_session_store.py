@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from omnilmm.conversation import Conversation, Picture
+from omnilmm.conversation import Conversation, Message, Picture, Thought
 from omnilmm.ui.session_store import BrowserState, SavedSession, SessionStore
 
 
@@ -89,3 +89,14 @@ def test_the_browser_remembers_the_text_for_a_new_server() -> None:
 )
 def test_what_is_not_ours_in_the_browser_is_left_alone(stored: str) -> None:
     assert BrowserState.read(stored) == BrowserState()
+
+
+def test_a_browser_keeps_thoughts_beside_their_answers() -> None:
+    answer = Message("assistant", ("Red.",), Thought("Hm.", 4, 1.5))
+    conversation = Conversation(
+        (Message("user", ("What?",)), answer, Message("user", ("Sure?",)), Message("assistant", ("Yes.",)))
+    )
+    state = BrowserState.of("token", "en", conversation)
+    assert BrowserState.read(state.model_dump_json()).conversation("lost") == conversation
+    without = BrowserState.of("token", "en", Conversation(conversation.messages[2:]))
+    assert without.thoughts == () and BrowserState.read(without.model_dump_json()).conversation("lost").messages

@@ -135,11 +135,13 @@ class Answers:
         return queue_refusal(session, self.context.visitors.sessions, self.context.max_answers)
 
     def _options(self, visitor: Visitor, settings: Sequence[Any]) -> Options:
-        system, mode, *values = settings
+        system, mode, thinking, *values = settings
         if visitor.card and visitor.card.name != self.context.provider.card.name:  # not on its page yet
             return options_for(self.context.provider.card, mode)
         if self.context.provider.card.system_prompt:
             visitor.session.set_system(system or "")
         named = zip(self.context.widgets.controls, values, strict=True)
         chosen = {name: value for (of, name, _), value in named if of in (mode, None)}
+        if self.context.provider.card.thinking is not None:
+            chosen["thinking"] = thinking
         return options_from_controls(self.context.provider.card, mode, chosen)

@@ -77,6 +77,9 @@ class Choices:
         visitor.model = self.context.state()
         system = gr.update(visible=card.system_prompt, value=visitor.session.conversation.system or "")
         known = card.model_copy(update={"parameters": None})  # of a folder they are counted when it is loaded
-        defaults = {} if visitor.card == known else w.defaults(card)
-        visitor.card = known
+        before, visitor.card = visitor.card, known
+        if before is None or before.model_copy(update={"thinking": card.thinking}) != known:
+            defaults = w.defaults(card)
+        else:
+            defaults = {} if before == known else w.switches(card)
         return merged(defaults, self.picker(visitor), {w.system: system, w.about: visitor.session.texts.about(card)})

@@ -21,6 +21,7 @@ MOST_MESSAGES = 100_000
 Text = Annotated[str, StringConstraints(strict=True, max_length=MOST_CHARACTERS)]
 Name = Annotated[str, StringConstraints(strict=True, max_length=1000)]
 Whole = Annotated[int, Field(strict=True, ge=-1, le=MOST_MESSAGES)]
+YesNo = Annotated[bool, Field(strict=True)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
@@ -64,6 +65,7 @@ KINDS: Mapping[type, Kind] = {
     gr.Slider: Real,
     gr.Textbox: Text | None,
     gr.Radio: Name,
+    gr.Checkbox: YesNo,
     gr.Dropdown: Name | None,
     gr.JSON: Any,
 }

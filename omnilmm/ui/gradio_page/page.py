@@ -53,7 +53,7 @@ class Page:
 
     def _wire(self) -> None:
         w = self.widgets
-        settings = [w.system, w.mode, *(widget for _, _, widget in w.controls)]
+        settings = [w.system, w.mode, *w.settings]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         at_once = quiet | {"concurrency_limit": None}
         turn = [
@@ -113,14 +113,14 @@ class Page:
         as_sent = at_once | {"preprocess": False}
         w.photo.input(self.pictures.attach, [w.photo, w.box], [w.box, w.photo, w.camera_panel], **as_sent)
         w.mode.change(self.choices.show_controls, w.mode, w.columns, queue=False, **quiet)
-        w.reset.click(self.choices.reset, outputs=[widget for _, _, widget in w.controls], queue=False, **quiet)
+        w.reset.click(self.choices.reset, outputs=w.settings, queue=False, **quiet)
         for button, handler in (
             (w.export_json, self.conversations.export_json),
             (w.export_markdown, self.conversations.export_markdown),
         ):
             button.click(handler, outputs=w.file, **at_once).then(None, w.file, js="omnilmm.save", **quiet)
         model = [*turn, w.picker, w.dtype, w.best, w.best_reason, w.about, w.system]
-        model += [widget for _, _, widget in w.controls]
+        model += w.settings
         self._wire_models(turn, model, at_once, quiet)
         localized = list({widget: None for widget, _ in w.localized} | dict.fromkeys([*turn, *model]))
         w.language.input(self.set_language, w.language, localized, js="omnilmm.choose", **at_once)

@@ -167,6 +167,12 @@ class Widgets:
             value="sampling",
             elem_id="mode",
         )
+        self.thinking = self._add(
+            gr.Checkbox,
+            lambda texts: {"label": texts.thinking_switch, "info": texts.thinking_help},
+            elem_id="thinking",
+            **_switched(card),
+        )
         self.columns: list[Any] = []
         self.controls: list[tuple[Mode | None, str, Any]] = []
         for mode in MODES:
@@ -221,7 +227,17 @@ class Widgets:
 
     def defaults(self, card: ModelCard) -> dict[Any, Any]:
         """Every setting at what the model's makers chose, within what can work for it."""
-        return {widget: gr.update(**_range(control)) for control, widget in self._controls(card, ENGLISH)}
+        ranges = {widget: gr.update(**_range(control)) for control, widget in self._controls(card, ENGLISH)}
+        return ranges | self.switches(card)
+
+    def switches(self, card: ModelCard) -> dict[Any, Any]:
+        """What can be switched on and off, as the model's makers chose; of some that is known once they are loaded."""
+        return {self.thinking: gr.update(**_switched(card))}
+
+    @property
+    def settings(self) -> list[Any]:
+        """All that `defaults` sets."""
+        return [self.thinking, *(widget for _, _, widget in self.controls)]
 
     def choices(
         self, listed: Sequence[ListedModel], card: ModelCard, shown: str, better: ListedModel | None, texts: Texts
@@ -253,6 +269,10 @@ class Widgets:
             length_control(card, texts),
         ]
         return [(spec, widget) for spec, (_, _, widget) in zip(specs, self.controls, strict=True)]
+
+
+def _switched(card: ModelCard) -> dict[str, bool]:
+    return {"value": bool(card.thinking), "visible": card.thinking is not None}
 
 
 def _control(control: Control) -> Any:

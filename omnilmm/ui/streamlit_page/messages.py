@@ -7,13 +7,13 @@ from functools import partial
 import streamlit as st
 
 from omnilmm.catalog import ModelCard
-from omnilmm.conversation import Message, Picture
+from omnilmm.conversation import Message, Picture, Thought
 from omnilmm.engine.events import Engine
 from omnilmm.ui import boxes, drawing
 from omnilmm.ui.markup import encoded, plain_markdown, with_dollars
 from omnilmm.ui.note import Note
 from omnilmm.ui.photos import offer_label, offered_for_photos
-from omnilmm.ui.safe_markdown import safe_with_chips, spaced_math
+from omnilmm.ui.safe_markdown import safe_markdown, safe_with_chips, spaced_math
 from omnilmm.ui.streamlit_page import server_state, sidebar
 from omnilmm.ui.streamlit_page.browser import copy_button
 from omnilmm.ui.streamlit_page.visitor import Visitor
@@ -37,7 +37,7 @@ def draw(me: Visitor, engine: Engine) -> None:
             note = me.session.notes[number // 2]
             if note and note.is_photo:
                 _photo_line(me, number, offered_for_photos(server_state.SERVER.offer, server_state.provider()))
-            _answer(me, message.text, number, note, pictures)
+            _answer(me, message, number, note, pictures)
     is_running = me.answering is not None
     st.fragment(_growing, run_every=POLL_S if is_running else None)(me, engine, len(history.messages))
     if history.messages and not is_running:
@@ -57,7 +57,8 @@ def _growing(me: Visitor, engine: Engine, number: int) -> None:
         _question(me, engine, draft.question, number, is_growing=True)
         if draft.is_photo:
             _photo_line(me, number + 1)
-        _answer(me, draft.text, number + 1, draft.note, [], is_growing=True)
+        answer = Message("assistant", (draft.text,), draft.thought)
+        _answer(me, answer, number + 1, draft.note, [], is_growing=True)
 
 
 def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_growing: bool = False) -> None:
@@ -77,9 +78,12 @@ def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_
 
 
 def _answer(
-    me: Visitor, text: str, number: int, note: Note | None, pictures: list[Picture], *, is_growing: bool = False
+    me: Visitor, message: Message, number: int, note: Note | None, pictures: list[Picture], *, is_growing: bool = False
 ) -> None:
+    text = message.text
     with _bubble("assistant", number):
+        if message.thought:
+            _fold(me, message.thought, number, is_growing=is_growing)
         st.markdown(safe_with_chips(with_dollars(spaced_math(text)), _chip, is_growing=is_growing))
         marked = boxes.regions(text)
         if marked and pictures:
@@ -91,6 +95,15 @@ def _answer(
                 st.caption(plain_markdown(line))
         if not is_growing:
             copy_button(text, me.texts.copy_answer, f"copy-{number}")
+
+
+def _fold(me: Visitor, thought: Thought, number: int, *, is_growing: bool) -> None:
+    """A thought: open while it grows, closed with the answer."""
+    is_open = is_growing and not thought.is_closed
+    with st.container(key=f"thought-{number}"):
+        label = plain_markdown(me.texts.thought_line(thought, is_growing=is_growing))
+        with st.expander(label, expanded=is_open, icon=":material/psychology:"):
+            st.markdown(safe_markdown(with_dollars(spaced_math(thought.text))))
 
 
 def _photo_line(me: Visitor, number: int, offer: ModelCard | None = None) -> None:

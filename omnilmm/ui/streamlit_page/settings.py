@@ -36,6 +36,10 @@ def draw_settings(card: ModelCard, texts: Texts, is_corrected: Callable[[], bool
         horizontal=True,
         persist_state="session",
     )
+    if card.thinking is not None:
+        key = _thinking_key(card)
+        st.session_state.setdefault(key, card.thinking)
+        st.toggle(texts.thinking_switch, help=texts.thinking_help, key=key, persist_state="session")
     for key, control in _controls(card, st.session_state[MODE], texts):
         _widget(control, key, texts)
     st.button(texts.reset, key="reset", type="tertiary", icon=":material/restart_alt:", on_click=reset, args=(card,))
@@ -50,14 +54,17 @@ def options(card: ModelCard) -> Options:
         OptionsError: A value that can only fail.
     """
     mode: Mode = st.session_state.get(MODE, MODES[0])
-    chosen = {
+    chosen: dict[str, Any] = {
         control.name: st.session_state.get(key, control.default) for key, control in _controls(card, mode, ENGLISH)
     }
+    if card.thinking is not None:
+        chosen["thinking"] = st.session_state.get(_thinking_key(card), card.thinking)
     return options_from_controls(card, mode, chosen)
 
 
 def reset(card: ModelCard) -> None:
     """Set every control back to the model's default."""
+    st.session_state[_thinking_key(card)] = bool(card.thinking)
     for mode in MODES:
         for key, control in _controls(card, mode, ENGLISH):
             st.session_state[key] = _default(control)
@@ -69,6 +76,10 @@ def _controls(card: ModelCard, mode: Mode, texts: Texts) -> Iterator[tuple[str, 
         yield f"{mode}-{control.name}-{card.name}", control
     length = length_control(card, texts)
     yield f"{length.name}-{card.name}", length
+
+
+def _thinking_key(card: ModelCard) -> str:
+    return f"thinking-{card.name}"
 
 
 def _widget(control: Control, key: str, texts: Texts) -> None:
