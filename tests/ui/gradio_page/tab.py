@@ -58,7 +58,8 @@ class Tab:
 
     def settings(self, **changed: Any) -> list[Any]:
         """What the settings of the page say, those named changed."""
-        named = [("system", self.w.system), ("mode", self.w.mode), *((name, one) for _, name, one in self.w.controls)]
+        named = [("system", self.w.system), ("mode", self.w.mode), ("thinking", self.w.thinking)]
+        named += [(name, one) for _, name, one in self.w.controls]
         return [changed.get(name, widget.value) for name, widget in named]
 
     def ask(

@@ -127,3 +127,21 @@ def test_every_word_of_a_widget_is_said_in_both_languages(page: Page) -> None:
         texts = [{name: one.get(name) for name in ("label", "info", "placeholder", "value")} for one in named]
         same |= {text for name, text in texts[0].items() if text and text == texts[1][name]}
     assert same == {ENGLISH.title, "Top P", "Top K"}
+
+
+def test_the_switch_for_thinking_is_there_where_the_model_has_one(page: Page, gates: Gates) -> None:
+    w, tab = page.widgets, Tab(page)
+    assert given(tab.loaded, w.thinking, "visible") is False
+    assert page.answers._options(tab.visitor, tab.settings(thinking=True)).thinking is None  # it cannot be seen
+    page.choices.switch(tab.request, BEST, "auto")
+    page.context.provider.wait()
+    shown = page.choices.show_model(tab.request)
+    assert (given(shown, w.thinking, "visible"), given(shown, w.thinking, "value")) == (True, False)
+    for wish in (True, False):
+        assert page.answers._options(tab.visitor, tab.settings(thinking=wish)).thinking is wish
+    # What is known only once a model is loaded appears without setting anything else back.
+    again = page.choices.settings(tab.visitor)
+    tab.visitor.card = tab.visitor.card.model_copy(update={"thinking": None})
+    late = page.choices.settings(tab.visitor)
+    assert w.thinking not in again and given(late, w.thinking, "visible") is True
+    assert w.controls[0][2] not in late
