@@ -82,14 +82,14 @@ class PrefixCache:
             owner: who asks; None for nobody in particular.
             keys: of the prompt, as far as it may be reused.
         """
-        prefix = None if owner is None else self._cache.pop(owner)
-        if prefix is not None:
-            length = common_length(prefix.keys, keys)
-            if not length or not prefix.cut(length):
-                prefix = None
-        handle = PrefixHandle(self, owner, prefix)
-        with self._lock:
+        handle = PrefixHandle(self, owner, None)
+        with self._lock:  # whoever leaves finds it in one place or the other
             self._in_use.add(handle)
+            cached = None if owner is None else self._cache.pop(owner)
+        if cached is not None:
+            length = common_length(cached.keys, keys)
+            if length and cached.cut(length):
+                handle.prefix = cached
         return handle
 
     def release(self, handle: PrefixHandle, prefix: CachedPrefix | None) -> None:

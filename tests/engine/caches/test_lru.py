@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnilmm.engine.caches.lru import LRUCache
+from tests.engine.guarded import guarded
 
 ACTIONS = st.tuples(st.sampled_from(["put", "get", "take", "drop"]), st.integers(0, 5), st.integers(0, 60))
 
@@ -44,6 +45,26 @@ def test_clearing_says_how_much_that_was(limit: int) -> None:
     store.put("b", 1, 5)
     assert store.clear() == (9 if limit else 0)
     assert not len(store) and not store.bytes and store.clear() == 0
+
+
+def test_what_was_looked_for_stays_longest() -> None:
+    store: LRUCache[str, int] = LRUCache(10)
+    store.put("a", 1, 5)
+    store.put("b", 2, 5)
+    assert store.get("a") == 1
+    store.put("c", 3, 5)
+    assert "a" in store and "b" not in store
+
+
+def test_values_are_used_under_the_lock_alone() -> None:
+    store: LRUCache[str, int] = LRUCache(10)
+    store._values, uses = guarded(store._values, store._lock.locked)
+    store.put("a", 1, 6)
+    store.put("b", 2, 6)  # for which "a" has to go
+    assert store.get("b") == 2 and store.pop("b") == 2
+    store.discard("b")
+    store.clear()
+    assert uses == []
 
 
 def test_only_one_of_two_takes_a_value() -> None:

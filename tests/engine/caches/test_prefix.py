@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnilmm.engine.caches.prefix import PrefixCache, common_length
+from tests.engine.guarded import guarded
 
 
 class Prefix:
@@ -84,6 +85,32 @@ def test_of_who_leaves_during_an_answer_nothing_is_kept_either() -> None:
     assert len(prefixes) == 2
     prefixes.forget("me")
     assert prefixes.acquire("me", [1]).prefix is None
+
+
+def test_who_leaves_while_an_answer_begins_is_forgotten_too() -> None:
+    """At the worst moment: the prefix has left the cache, and the answer that uses it is not there yet."""
+    prefixes = PrefixCache(100)
+
+    class Left(Prefix):
+        def cut(self, length: int) -> bool:
+            prefixes.forget("me")
+            return super().cut(length)
+
+    keep(prefixes, "me", Left([1, 2]))
+    handle = prefixes.acquire("me", [1, 2, 3])
+    handle.release(handle.prefix)
+    assert not len(prefixes)
+
+
+def test_what_is_cached_and_what_is_in_use_change_under_one_lock() -> None:
+    prefixes = PrefixCache(100)
+    prefixes._in_use, of_handles = guarded(prefixes._in_use, prefixes._lock.locked)
+    prefixes._cache._values, of_cache = guarded(prefixes._cache._values, prefixes._lock.locked)
+    keep(prefixes, "me", Prefix([1]))
+    handle = prefixes.acquire("me", [1])
+    prefixes.forget("me")
+    handle.release(None)
+    assert (of_handles, of_cache) == ([], [])
 
 
 def test_a_failed_answer_leaves_nothing() -> None:
