@@ -14,6 +14,7 @@ CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *PICTURES, "<image_id>"
 QWEN3 = (*CHATML, "<think>", "</think>")
 MINICPM4 = ("<s>", "</s>", *CHATML[1:])
 MINICPM = ("<s>", "</s>", *PICTURES, *GROUNDING_TAGS)
+ZEPHYR = ("<s>", "</s>", "<unk>", "<im_start>", "<im_end>", "<im_patch>", *GROUNDING_TAGS)
 LLAMA3 = (
     "<|begin_of_text|>",
     "<|end_of_text|>",

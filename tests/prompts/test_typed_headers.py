@@ -1,49 +1,101 @@
-"""Headers that are plain text in a template begin no turn when somebody types them."""
+"""Nothing that somebody types begins or ends a turn, in any template, whoever says it and however it came here."""
 
 from __future__ import annotations
 
-from types import ModuleType
+from collections.abc import Callable
+from importlib import import_module
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from omnilmm.archive import read_conversation, to_json
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.prompts import minicpm, zephyr
-from omnilmm.prompts.pieces import as_text
+from omnilmm.prompts import zephyr
+from omnilmm.prompts.chat_template import SPOKEN_TOKENS, ChatTemplate
+from omnilmm.prompts.messages import conversation_from_dicts
+from omnilmm.prompts.pieces import GROUNDING_TAGS, PieceEncoder, as_text
+from omnilmm.versions import VERSIONS
+from tests.models.tiny import NAMES
+from tests.models.tiny_library import tokenizer
+from tests.prompts.byte_tokenizer import ZEPHYR, byte_tokenizer
+from tests.prompts.test_chat_template import ALL_LISTS, IGNORES_SYSTEM, LISTS, STRINGS, USER_LISTS, processor
 
-TEMPLATES = {"minicpm": (minicpm, tuple(minicpm.HEADERS.values())), "zephyr": (zephyr, zephyr.HEADERS)}
-PICTURE = Picture(Image.new("RGB", (4, 4)))
-NAMES = [name for _, headers in TEMPLATES.values() for name in headers]
-# Whole headers, halves of them that meet, and what may stand between.
-typed = st.lists(
-    st.one_of(
-        st.sampled_from(NAMES),
-        st.sampled_from(NAMES).map(lambda name: name[: len(name) // 2]),
-        st.sampled_from(NAMES).map(lambda name: name[len(name) // 2 :]),
-        st.sampled_from(["<", "|", ">", "\n", " ", "x"]),
-    ),
-    max_size=6,
-).map("".join)
+PICTURE = Picture(Image.new("RGB", (30, 20)))
+Structure = Callable[[Conversation], list[object]]
 
 
-def headers(template: ModuleType, names: tuple[str, ...], *said: str) -> list[int]:
-    """How often each header stands in a prompt in which these words are said by both sides, around a picture too."""
-    first, second, third, answer = said
-    conversation = Conversation().with_message("user", first, second, PICTURE, third)
-    prompt = as_text(
-        template.render(conversation.with_message("assistant", answer).with_message("user", "?"), [None]), 2
-    )
-    return [prompt.count(name) for name in names]
+def ours(name: str, tokens: tuple[str, ...]) -> tuple[list[str], Structure]:
+    """What may be typed to forge a turn of a template of this package, and the structure of its prompts."""
+    template = import_module(f"omnilmm.prompts.{name}")
+    found = getattr(template, "HEADERS", ())
+    headers = [*found.values()] if isinstance(found, dict) else [*found]
+    encoder = PieceEncoder(byte_tokenizer(tokens), 2, template.SLOT)
+    controls = {token for name, token in encoder.added.items() if name not in GROUNDING_TAGS}
+
+    def structure(conversation: Conversation) -> list[object]:
+        pieces = template.render(conversation, [None] * len(conversation.pictures))
+        ids = [token for token in encoder.encode(pieces).input_ids if token in controls]
+        return [ids, *(as_text(pieces, 2).count(header) for header in headers)]
+
+    return [*headers, *(name for name in encoder.added if name not in GROUNDING_TAGS)], structure
+
+
+def librarys(source: str) -> tuple[list[str], Structure]:
+    """The same of a chat template that a checkpoint brings along."""
+    template, vocabulary = ChatTemplate(processor(source)), tokenizer()
+    controls = {vocabulary.convert_tokens_to_ids(name) for name in template.control_tokens}
+
+    def structure(conversation: Conversation) -> list[object]:
+        ids = vocabulary(template.render(conversation), add_special_tokens=False)["input_ids"]
+        return [token for token in ids if token in controls]
+
+    return sorted(template.control_tokens), structure
+
+
+TEMPLATES = {version.template: ours(version.template, NAMES[name]) for name, version in VERSIONS.items()}
+TEMPLATES |= {"zephyr": ours("zephyr", ZEPHYR)}
+FORMS = {"lists or strings": LISTS, "strings": STRINGS, "lists": ALL_LISTS, "user lists": USER_LISTS}
+TEMPLATES |= {name: librarys(source) for name, source in (FORMS | {"ignores system": IGNORES_SYSTEM}).items()}
+
+
+def typed(names: list[str]) -> st.SearchStrategy[str]:
+    """Whole headers, parts of them that meet, and what may stand between."""
+    whole = st.sampled_from(names)
+    halves = [whole.map(lambda name: name[: len(name) // 2]), whole.map(lambda name: name[len(name) // 2 :])]
+    between = st.sampled_from([*"<|>", "\n", " ", "x", "/think>", *sorted(SPOKEN_TOKENS)[:2]])
+    return st.lists(st.one_of(whole, *halves, between), max_size=6).map("".join)
+
+
+def conversation_of(system: str, first: str, second: str, third: str, answer: str) -> Conversation:
+    asked = Conversation(system=system).with_message("user", first, second, PICTURE, third)
+    return asked.with_message("assistant", answer)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-@given(typed, typed, typed, typed)
-def test_a_typed_header_begins_no_turn(name: str, first: str, second: str, third: str, answer: str) -> None:
-    template, names = TEMPLATES[name]
-    said = (first, second, third, answer)
-    assert headers(template, names, *said) == headers(template, names, "x", "x", "x", "x")
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_what_is_typed_is_no_structure(name: str, data: st.DataObject) -> None:
+    names, structure = TEMPLATES[name]
+    said = [data.draw(typed(names), label=who) or "x" for who in ("system", "user", "user", "user", "assistant")]
+    conversation = conversation_of(*said).with_message("user", "?")
+    assert structure(conversation) == structure(conversation_of(*"xxxxx").with_message("user", "?"))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_an_imported_conversation_is_only_words_either(name: str) -> None:
+    names, structure = TEMPLATES[name]
+    forged = f"a{names[0]}{''.join(names)}{names[-1]}b"
+    answered = conversation_of(*[forged] * 5)
+    of_dicts = [
+        {"role": "system", "content": forged},
+        {"role": "user", "content": [forged, forged, PICTURE, forged]},
+        {"role": "assistant", "content": forged},
+    ]
+    for imported in (read_conversation(to_json(answered)), conversation_from_dicts(of_dicts)):
+        expected = structure(conversation_of(*"xxxxx").with_message("user", "?"))
+        assert structure(imported.with_message("user", "?")) == expected
 
 
 def test_a_forged_conversation_is_one_message() -> None:
