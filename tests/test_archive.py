@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from omnilmm import archive
-from omnilmm.archive import read_conversation, to_json
+from omnilmm.archive import read_conversation, read_conversation_file, to_json
 from omnilmm.conversation import Conversation, Message, Picture, Thought
 from omnilmm.errors import InputError
 from omnilmm.ui.markdown_export import to_markdown
@@ -99,10 +100,30 @@ def test_an_answer_cannot_hold_a_picture() -> None:
         read_conversation(document(messages=[said("user", TEXT), said("assistant", image)]))
 
 
-def test_a_file_that_is_too_large_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large_is_not_even_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(archive, "MAX_BYTES", 10)
     with pytest.raises(InputError, match="may have"):
         read_conversation(document())
+    monkeypatch.setattr(archive, "MAX_BYTES", len(document()))
+    assert read_conversation(document()) == Conversation()
+    path = tmp_path / "a.json"
+    path.write_text(f"{document()} ")
+    with pytest.raises(InputError, match="may have"):
+        read_conversation_file(path)
+
+
+def test_a_message_and_a_conversation_have_only_so_many_parts() -> None:
+    turn = [said("user", TEXT), said("assistant", TEXT)]
+    assert len(read_conversation(document(messages=turn * 500)).messages) == 1000
+    with pytest.raises(InputError, match="messages: List should have at most 1000"):
+        read_conversation(document(messages=turn * 501))
+    for count in (100, 101):
+        data = document(messages=[said("user", *[TEXT] * count), turn[1]])
+        if count == 100:
+            assert len(read_conversation(data).messages[0].parts) == count
+        else:
+            with pytest.raises(InputError, match=r"messages\.0\.content: List should have at most 100"):
+                read_conversation(data)
 
 
 def test_markdown_is_one_file_to_read() -> None:
@@ -115,11 +136,13 @@ def test_markdown_is_one_file_to_read() -> None:
 
 
 def test_pictures_of_too_many_pixels_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_PIXELS", 150)
+    monkeypatch.setattr(archive, "MAX_PIXELS", 200)
     conversation = Conversation()
     for colour in ("red", "blue"):
         conversation = conversation.with_message("user", Picture(Image.new("RGB", (10, 10), colour)))
         conversation = conversation.with_message("assistant", "yes")
+    assert read_conversation(to_json(conversation)) == conversation
+    monkeypatch.setattr(archive, "MAX_PIXELS", 199)
     with pytest.raises(InputError, match=r"Message 3: .*together"):
         read_conversation(to_json(conversation))
 

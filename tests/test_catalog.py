@@ -105,6 +105,24 @@ def test_a_quantised_folder_says_so(tmp_path: Path) -> None:
     assert card.stored == "int4" and cards()["minicpm-llama3-v-2.5-int4"].stored == "int4"
 
 
+def test_nothing_is_said_of_an_unknown_folder_that_is_true_of_its_family_alone(tmp_path: Path) -> None:
+    folder = folder_with(
+        tmp_path,
+        model_type="minicpmv",
+        version=2.6,
+        max_position_embeddings=100,
+        quantization_config={"load_in_8bit": True},
+    )
+    card, like = find(str(folder)), cards()["minicpm-v-2.6"]
+    assert card.stored == "int8" and like.stored == "bf16"
+    assert (card.context, card.max_new_tokens) == (100, 50)
+    assert (card.download_gib, card.memory_gib, card.statement, card.licence_url) == (0.0, {}, "", "")
+    named = ("parameters", "decoder", "quality", "succeeds", "released", "revision")
+    assert [getattr(card, name) for name in named] == [None] * len(named)
+    assert (card.note, card.licence) == ("Not in the catalog.", "see where you have it from")
+    assert card.languages == like.languages and card.several_pictures is like.several_pictures
+
+
 def test_a_hub_id_outside_the_catalog_is_taken_at_its_word() -> None:
     card = find("someone/some-model")
     assert (card.location, card.family, card.parameters) == ("someone/some-model", "library", None)

@@ -98,6 +98,8 @@ def test_number_types_fit_the_device(machine: pytest.MonkeyPatch) -> None:
     assert resolve_dtype("auto", "mps").value == "fp16"
     with_cuda(machine, capability=(9, 0))
     assert str(resolve_dtype("auto", "cuda:0")) == "bf16 (the GPU's compute capability is 9.0)"
+    with_cuda(machine, capability=(8, 0))
+    assert resolve_dtype("auto", "cuda").value == "bf16"
     with_cuda(machine, capability=(7, 5))
     assert str(resolve_dtype("auto", "cuda")) == "fp16 (the GPU's compute capability is 7.5, below 8.0)"
 
@@ -176,7 +178,7 @@ def test_quantised_weights_need_bitsandbytes_and_a_gpu_that_it_knows(machine: py
         resolve_dtype(dtype, "cuda")
     with pytest.raises(HardwareError, match="needs a GPU"):  # a quantised checkpoint too
         resolve_dtype("auto", "cuda", stored=dtype)
-    with_cuda(machine, capability=(6, 1))
+    with_cuda(machine, capability=(6, 0))
     assert resolve_dtype(dtype, "cuda").value == dtype
     machine.setattr(hardware, "find_spec", lambda name: None)
     with pytest.raises(HardwareError, match=f"{dtype} needs the package bitsandbytes: pip install bitsandbytes"):

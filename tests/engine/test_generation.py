@@ -1,4 +1,4 @@
-"""One answer in steps: what is heard of it, when its first and its last word were there, and what a full device means."""
+"""One answer in steps: what is heard of it, when its words were there, and what a full device means."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BitsAndBytesConfig
 
+from omnilmm import hardware
 from omnilmm.catalog import ROOT, find
 from omnilmm.conversation import Conversation
+from omnilmm.engine import loading
 from omnilmm.engine.checking import check
 from omnilmm.engine.events import Finished
 from omnilmm.engine.loading import load_engine, prepare
 from omnilmm.engine.options import options_for
 from omnilmm.engine.placement import device_memory
 from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, OptionsError
+from omnilmm.hardware import Choice
 from omnilmm.images.pixels import open_picture
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.ui.samples import samples
@@ -109,6 +113,27 @@ def test_auto_falls_back_to_bf16_where_only_that_fits(monkeypatch: pytest.Monkey
     assert str(load_engine().dtype) == "bf16 (fp32 does not fit in memory)"
     with pytest.raises(HardwareError, match=r"in fp32 needs .* are free on cpu: try "):
         load_engine(dtype="fp32")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "free_bytes", "freed_bytes", "fits"),
+    [
+        ("auto", 3, 0, True),  # bf16 takes 2 per parameter, fp32 4
+        ("auto", 1, 0, False),
+        ("auto", 1, 2, True),
+        ("fp32", 3, 0, False),
+        ("int8", 1.5, 0, True),
+    ],
+)
+def test_before_a_download_auto_counts_as_the_smallest_type_that_it_may_become(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, free_bytes: float, freed_bytes: int, fits: bool
+) -> None:
+    card = find("minicpm-v-2.6")
+    parameters = card.parameters or 0
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: int(free_bytes * parameters))
+    monkeypatch.setattr(hardware, "_has_amx", lambda: False)
+    with nullcontext() if fits else pytest.raises(HardwareError, match="are free on cpu"):
+        loading._check_download(card, Choice("cpu", "test"), dtype, freed_bytes * parameters)
 
 
 def test_where_nothing_fits_the_numbers_are_said(monkeypatch: pytest.MonkeyPatch) -> None:

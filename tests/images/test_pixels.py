@@ -18,6 +18,7 @@ from PIL import Image
 from omnilmm.archive import to_json
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import ImageError, InputError
+from omnilmm.images import decoding
 from omnilmm.images.limits import limits
 from omnilmm.images.pixels import cut, open_picture, patch_strip, stack_strips
 from omnilmm.images.slicing import SlicePlan, SlicingRules, plan_slices
@@ -122,6 +123,23 @@ def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     ramp = np.array([[0, 16_448, 32_896, 65_535]], dtype=np.uint16)
     image = open_picture(encoded(Image.fromarray(ramp))).image
     assert np.asarray(image)[0].tolist() == [[value] * 3 for value in (0, 64, 128, 255)]
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([0, 0.5, 1], [0, 128, 255]),
+        ([0, 0.25, 0.5], [0, 64, 128]),
+        ([0, 100, 200], [0, 128, 255]),
+        ([-5, 1, 2], [0, 128, 255]),
+        ([np.nan, 0.5, 1], [0, 128, 255]),
+        ([0, 0.5, np.inf], [0, 128, 255]),
+    ],
+    ids=["to 1", "below 1", "beyond 1", "below 0", "no number", "infinite"],
+)
+def test_fractions_are_scaled_to_1_or_to_the_brightest(values: list[float], shown: list[int]) -> None:
+    image = open_picture(Image.fromarray(np.array([values], np.float32))).image
+    assert np.asarray(image)[0].tolist() == [[value] * 3 for value in shown]
 
 
 def test_a_rotated_photo_is_turned_upright() -> None:
@@ -236,6 +254,24 @@ def test_too_many_bytes_are_refused_without_reading_them_all() -> None:
     with pytest.raises(ImageError, match="larger than 64 MB"):
         open_picture(Endless())
     assert asked == [limits().file_bytes + 1]
+
+
+def test_the_bounds_themselves_are_allowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file of exactly so many bytes, a picture of exactly so many pixels; one more is too much."""
+    monkeypatch.setenv("OMNILMM_PICTURE_FILE_MB", "1")
+    largest = encoded(half_red_half_blue()).ljust(2**20, b"\0")
+    path = tmp_path / "a.png"
+    for content in (largest, largest + b"\0"):
+        path.write_bytes(content)
+        for source in (content, path, io.BytesIO(content)):
+            if content is largest:
+                assert open_picture(source).image.size == (40, 20)
+            else:
+                with pytest.raises(ImageError, match="larger than 1 MB"):
+                    open_picture(source)
+    decoding.check_size((8_000, 8_000), limits())
+    with pytest.raises(ImageError, match="more than the allowed 64 megapixels"):
+        decoding.check_size((8_000, 8_001), limits())
 
 
 @pytest.mark.parametrize("name", ["nowhere.png", "a\0b.png", "~nobody-of-that-name/a.png", "a" * 5000])

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from omnilmm.catalog import ROOT
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import CheckpointError
+from omnilmm.models.config import MiniCPMVConfig
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.processor import MiniCPMVProcessor
 from tests.models.tiny import VERSIONS, save_tiny, tiny_model, tiny_processor
@@ -96,6 +97,17 @@ def test_weights_that_do_not_fit_are_listed_by_name(
     folder = change_weights(save_tiny(tmp_path), change)
     with pytest.raises(CheckpointError, match=expected):
         AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False)
+
+
+def test_a_configuration_that_was_given_stays_as_it_was(tmp_path: Path) -> None:
+    """Of 1.0 and 2.0 the tower is measured by its tensors, which are other sizes than those that the given one has."""
+    folder = save_tiny(tmp_path, "1.0")
+    config = MiniCPMVConfig.from_pretrained(folder)
+    config.vision_config.num_hidden_layers = 27
+    before = config.to_dict()
+    model = MiniCPMV.from_pretrained(folder, config=config)
+    assert config.to_dict() == before
+    assert model.config is not config and model.config.vision_config.num_hidden_layers == 2
 
 
 def test_loading_info_is_given_when_asked_for(tmp_path: Path) -> None:

@@ -107,6 +107,13 @@ def test_a_cache_is_used_although_the_hub_says_no() -> None:
     assert tiny_config("2.5", use_cache=False).text_config.use_cache is True
 
 
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_the_language_model_ties_its_embeddings_as_the_whole_says(is_tied: bool) -> None:
+    config = tiny_config("2.6", tie_word_embeddings=is_tied)
+    assert config.text_config.tie_word_embeddings is is_tied
+    assert tiny_config("2.6").text_config.tie_word_embeddings is False
+
+
 def test_what_a_config_leaves_out_is_the_published_tower() -> None:
     given = {key: value for key, value in SIZES.items() if key not in ("vision_config", "slice_config")}
     config = MiniCPMVConfig(version="2.6", **given)

@@ -50,9 +50,12 @@ def test_features_of_2_5_depend_on_the_longest_slice() -> None:
 
 @pytest.mark.parametrize("batch", [1, 2, 16])
 def test_the_batch_size_of_the_tower_changes_nothing(batch: int) -> None:
-    model = tiny_model("2.6")
+    model, batches = tiny_model("2.6"), []
     model.config.vision_batch_size = batch
-    assert torch.allclose(features(model, CUT, LARGE), features(tiny_model("2.6"), CUT, LARGE), atol=1e-5)
+    model.tower.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
+    found = features(model, CUT, LARGE)
+    assert torch.allclose(found, features(tiny_model("2.6"), CUT, LARGE), atol=1e-5)
+    assert max(batches) == min(batch, len(found)) and sum(batches) == len(found)
 
 
 def test_pictures_change_the_answer(model: MiniCPMV) -> None:

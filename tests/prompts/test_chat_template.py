@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from transformers import CLIPImageProcessorPil, LlavaProcessor
+from transformers import AddedToken, CLIPImageProcessorPil, LlavaProcessor
 
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import CheckpointError
-from omnilmm.prompts.chat_template import ChatTemplate
+from omnilmm.prompts.chat_template import SPOKEN_TOKENS, ChatTemplate
 from tests.models.tiny_library import TEMPLATE, tokenizer
 
 PICTURE = Picture(Image.new("RGB", (30, 20), "red"))
@@ -174,8 +174,20 @@ def test_tokens_that_are_ordinary_text_are_left_alone() -> None:
     assert ChatTemplate(given).plain("Hi!\n\nYou", "user") == "Hi!\n\nYou"
 
 
-def test_a_placeholder_that_is_no_special_token_cannot_be_typed_either() -> None:
+@pytest.mark.parametrize("kind", ["image", "video", "audio"])
+def test_a_placeholder_that_is_no_special_token_cannot_be_typed_either(kind: str) -> None:
     given = processor()
-    name = "<picture>"
-    given.image_token = name
-    assert ChatTemplate(given).plain("a <picture>", "assistant") == "a < picture>"
+    setattr(given, f"{kind}_token", "<the place>")
+    assert ChatTemplate(given).plain("a <the place>", "assistant") == "a < the place>"
+
+
+@pytest.mark.parametrize("role", ["user", "assistant", "system"])
+def test_grounding_tags_are_words_even_where_the_tokenizer_and_the_template_know_them(role: str) -> None:
+    """Special tokens in some checkpoints, and written by the template in others."""
+    given = processor(LISTS + "{# " + " ".join(sorted(SPOKEN_TOKENS)) + " #}")
+    given.tokenizer = copy.deepcopy(given.tokenizer)
+    said = " ".join(sorted(SPOKEN_TOKENS))
+    for is_special in (False, True):
+        added = [AddedToken(token, special=is_special) for token in sorted(SPOKEN_TOKENS)]
+        given.tokenizer.add_tokens(added, special_tokens=is_special)
+        assert ChatTemplate(given).plain(said, role) == said

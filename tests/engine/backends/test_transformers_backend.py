@@ -14,6 +14,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from omnilmm.conversation import Conversation, Message, Picture
+from omnilmm.engine.backends import transformers_backend
 from omnilmm.engine.backends.transformers_backend import TransformersBackend
 from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
 from omnilmm.engine.local import LocalEngine, generate_arguments
@@ -276,6 +277,19 @@ def test_a_processor_that_fails_does_so_too(engine: LocalEngine, monkeypatch: py
 
 
 # What is text and what is structure
+
+
+def test_how_many_tokens_a_picture_takes_is_remembered_of_only_so_many(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformers_backend, "MEASURED_PICTURES", 2)
+    remembered = []
+    for grey in range(4):
+        picture = Picture(Image.new("L", (60, 40), grey).convert("RGB"))
+        asked = Conversation().with_message("user", picture, "What is it?")
+        assert engine.backend.length(asked) == len(ids_of(engine, asked))
+        remembered.append(len(engine.backend.measured))
+    assert remembered == [1, 2, 1, 2]
 
 
 def test_typed_control_tokens_give_none(each: LocalEngine) -> None:

@@ -12,13 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from omnilmm.conversation import Picture
+from omnilmm.engine.caches import features
 from omnilmm.engine.caches.features import ImageEncoder
 from omnilmm.models.omnilmm12b import OmniLMMForCausalLM
 from omnilmm.models.processor import OmniLMMProcessor
 from tests.models.tiny import VERSIONS, save_tiny, tiny_model, tiny_processor
 
-SMALL, WIDE, TALL = (
-    Picture(Image.radial_gradient("L").resize(size).convert("RGB")) for size in ((50, 60), (190, 60), (70, 130))
+SMALL, WIDE, TALL, LARGE = (
+    Picture(Image.radial_gradient("L").resize(size).convert("RGB"))
+    for size in ((50, 60), (190, 60), (70, 130), (200, 200))
 )
 
 
@@ -69,6 +71,17 @@ def test_slices_of_one_shape_go_in_one_batch_without_padding(parts: tuple[Any, A
     own = [w * h // patch**2 for w, h in dict.fromkeys((plan.overview, plan.slice_size or plan.overview))]
     is_padded = getattr(model.config, "version", None) == "2.5"
     assert {shape[3] // patch for shape in seen} == ({longest} if is_padded else set(own))
+
+
+def test_only_so_many_slices_go_in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, processor = tiny_model(), tiny_processor()
+    whole = encode(ImageEncoder(model, processor), LARGE)[0]
+    assert len(whole) == 5  # all of one shape
+    monkeypatch.setattr(features, "SLICES_AT_ONCE", 3)
+    with looked_at(model) as seen:
+        parts = encode(ImageEncoder(model, processor), LARGE)[0]
+    assert [shape[0] for shape in seen] == [3, 2]
+    torch.testing.assert_close(parts, whole)
 
 
 def test_a_picture_is_looked_at_once(parts: tuple[Any, Any]) -> None:
