@@ -210,7 +210,7 @@ def main() -> None:
     below_pages = [path for path in MODULES if "ui" not in path.parts]
     load_libraries([*files, *(test for path in files for test in tests_of(path)), *below_pages])
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Path(name) / "repository"  # what stands beside it is nobody's, too
         copied(folder)
         for path in files:
             tests = chosen.tests or [str(test.relative_to(ROOT)) for test in tests_of(path)]

@@ -1,14 +1,15 @@
 """Reused = recomputed: with what is remembered of earlier turns, every model says what it says without.
 
 Every test goes through `anew`: one engine that remembers and one that keeps nothing answer the same, and the first has
-read only what the test says it had to.
+read only what the test says it had to; in `again` it has reused something, so that the two are not computed alike.
+Three scenarios are tried with every architecture, ours also as on a GPU; the rest with one of each backend.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -32,11 +33,17 @@ from tests.models.tiny_library import MODELS, save_library_model
 
 ME = "me"
 SEVERAL = {"2.5", "2.6", *MODELS}  # the others take one picture
+EITHER = ("2.6", "minicpm-v-4.6")
 MODES: dict[str, Options] = {
     "sampling": Sampling(temperature=1.5, top_p=1.0, seed=3, max_new_tokens=8),
     "greedy": Sampling(top_k=1, seed=0, max_new_tokens=8),
     "beam": BeamSearch(max_new_tokens=8),
 }
+# As on a GPU the next pass begins before the last token was read, and keys and values may have a fixed length; only
+# that nothing is recorded here.
+DEVICES = {"in step": (False, 0), "begun ahead": (True, 0), "in a slot": (True, 1)}
+NATIVE = (*VERSIONS, "omnilmm")
+CASES = [*((name, device) for name in NATIVE for device in DEVICES), *((name, "in step") for name in MODELS)]
 RED, WIDE, STRIP = (
     Picture(Image.radial_gradient("L").resize(size).convert("RGB")) for size in ((60, 40), (190, 60), (4, 700))
 )
@@ -79,7 +86,15 @@ class Twins:
         assert recomputed.usage.reused == 0
         for kind in ("text_tokens", "picture_tokens"):
             assert getattr(remembered.usage, kind) == getattr(recomputed.usage, kind)
+        if isinstance(backend := self.engine.backend, NativeBackend):
+            assert not backend.static_slots.taken, "a slot was not given back"
         return remembered
+
+    def again(self, conversation: Conversation, options: Options) -> Finished:
+        """As `anew`, where something is remembered."""
+        found = self.anew(conversation, options)
+        assert found.usage.reused
+        return found
 
     def common(self, before: Conversation, after: Conversation) -> int:
         """How many tokens two prompts begin with alike, the last of each left out; pictures count as such."""
@@ -110,19 +125,22 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[An
     return load
 
 
-def twins_of(name: str, loaded: Callable[[str], tuple[Any, Any]], **card: Any) -> Twins:
+def twins_of(name: str, loaded: Callable[[str], tuple[Any, Any]], device: str = "in step", **card: Any) -> Twins:
     several = {"several_pictures": name in SEVERAL, "system_prompt": name in SEVERAL, "context": 2000}
     given = (*loaded(name), CARD.model_copy(update=several | card), Choice("cpu", "test"), Choice("fp32", "test"))
-    return Twins(name, LocalEngine(*given), LocalEngine(*given, feature_bytes=0, prefix_bytes=0))
+    twins = Twins(name, LocalEngine(*given), LocalEngine(*given, feature_bytes=0, prefix_bytes=0))
+    if isinstance(backend := twins.engine.backend, NativeBackend):
+        backend.works_ahead, backend.static_slots.most = DEVICES[device]
+    return twins
 
 
-@pytest.fixture(params=[*VERSIONS, "omnilmm", *MODELS])
+@pytest.fixture(params=CASES, ids=" ".join)
 def twins(request: pytest.FixtureRequest, loaded: Callable[[str], tuple[Any, Any]]) -> Twins:
-    """Every architecture in turn."""
-    return twins_of(request.param, loaded)
+    """Every architecture in turn, on every kind of device."""
+    return twins_of(request.param[0], loaded, request.param[1])
 
 
-@pytest.fixture(params=["2.6", "minicpm-v-4.6"], ids=["native", "of transformers"])
+@pytest.fixture(params=EITHER, ids=["native", "of transformers"])
 def either(request: pytest.FixtureRequest, loaded: Callable[[str], tuple[Any, Any]]) -> Twins:
     """One architecture of each backend, where all of a backend go the same way."""
     return twins_of(request.param, loaded)
@@ -137,27 +155,29 @@ def talk(*parts: Part) -> Conversation:
     return Conversation().with_message("user", *parts)
 
 
-def test_a_second_and_a_third_question(twins: Twins, options: Options) -> None:
+def test_a_further_question_in_every_mode(twins: Twins) -> None:
+    """Each mode goes on from what each other has left."""
     conversation = talk(RED, "What is it?")
-    for question in ("And where?", "Really?"):
+    said = twins.anew(conversation, MODES["sampling"]).text
+    for mode in ("beam", "beam", "greedy", "sampling"):
         before = conversation
-        said = twins.anew(before, options).text
-        conversation = before.with_message("assistant", said).with_message("user", question)
-        again = twins.anew(conversation, options)
+        conversation = before.with_message("assistant", said).with_message("user", "And where?")
+        again = twins.again(conversation, MODES[mode])
         assert again.usage.reused >= twins.common(before, conversation)
-    assert again.usage.reused
+        said = again.text
 
 
 def test_words_alone(either: Twins, options: Options) -> None:
     first = talk("Hello!")
     said = either.anew(first, options).text
-    either.anew(first.with_message("assistant", said).with_message("user", "And now?"), options)
+    again = either.anew(first.with_message("assistant", said).with_message("user", "And now?"), options)
+    assert bool(again.usage.reused) == either.is_ours, "of the library's models only pictures are remembered"
 
 
-def test_regenerate_reads_one_token(twins: Twins, options: Options) -> None:
-    """Also with the other mode than before, and with another seed."""
+def test_regenerate_reads_one_token(twins: Twins) -> None:
+    """Also with another mode than before, and with another seed."""
     question = talk(WIDE, "What is it?")
-    twins.anew(question, options)
+    twins.anew(question, MODES["beam"])
     for other in (*MODES.values(), Sampling(1.5, 1.0, seed=9, max_new_tokens=8)):
         usage = twins.anew(question, other).usage
         whole = usage.text_tokens + usage.picture_tokens
@@ -168,30 +188,31 @@ def test_an_edited_question_is_read_from_where_it_differs(either: Twins, options
     first = talk(RED, "What is it?")
     said = either.anew(first, options).text
     asked = first.with_message("assistant", said).with_message("user", "Where is it?")
-    either.anew(asked, options)
+    either.again(asked, options)
     edited = first.with_message("assistant", said).with_message("user", "Where was it?")
-    assert either.anew(edited, options).usage.reused >= either.common(first, edited)
+    assert either.again(edited, options).usage.reused >= either.common(first, edited)
     other = talk(RED, "What was it?")
-    assert either.anew(other, options).usage.reused == either.common(first, other)
+    assert either.again(other, options).usage.reused == either.common(first, other)
 
 
 def test_undo_and_another_question(either: Twins, options: Options) -> None:
     first = talk(RED, "What is it?")
     said = either.anew(first, options).text
     second = first.with_message("assistant", said).with_message("user", "And where?")
-    either.anew(second.with_message("assistant", "There.").with_message("user", "Sure?"), options)
-    either.anew(second, options)
+    either.again(second.with_message("assistant", "There.").with_message("user", "Sure?"), options)
+    either.again(second, options)
 
 
 def test_another_picture_is_not_taken_for_the_same(either: Twins, options: Options) -> None:
     """Same words, same number of slots: only what is in the picture differs."""
     other = Picture(Image.new("RGB", RED.image.size, "blue"))
-    either.anew(talk(RED, "What is it?"), options)
-    end = either.anew(talk(other, "What is it?"), options)
-    assert end.usage.reused < either.engine.backend.length(talk(RED, "What is it?")) - 5
+    question = talk(RED, "What is it?")
+    either.anew(question, options)
+    reused = either.anew(talk(other, "What is it?"), options).usage.reused
+    assert reused == (either.engine.processor.prompt(question).image_slots.index(True) if either.is_ours else 0)
 
 
-@pytest.mark.parametrize("name", sorted(SEVERAL))
+@pytest.mark.parametrize("name", ["2.5", *EITHER])
 def test_a_further_picture(name: str, loaded: Callable[[str], tuple[Any, Any]], options: Options) -> None:
     twins = twins_of(name, loaded)
     first = talk(RED, "What is it?")
@@ -206,10 +227,10 @@ def test_a_further_picture(name: str, loaded: Callable[[str], tuple[Any, Any]], 
         assert end.usage.reused == twins.engine.processor.prompt(third).image_slots.index(True)
 
 
-def test_after_stop(twins: Twins, options: Options) -> None:
-    question = talk(RED, "What is it?")
-    longer = type(options)(**{**vars(options), "max_new_tokens": 300})
-    stream = twins.engine.stream(question, longer, ME)
+@pytest.mark.parametrize("mode", ["sampling", "beam"])
+def test_after_stop(twins: Twins, mode: str) -> None:
+    question, options = talk(RED, "What is it?"), MODES[mode]
+    stream = twins.engine.stream(question, replace(options, max_new_tokens=300), ME)
     said = ""
     for event in stream:
         if isinstance(event, TextDelta | Preview):
@@ -217,9 +238,8 @@ def test_after_stop(twins: Twins, options: Options) -> None:
             if len(said) > 2:
                 break
     stream.close()
-    on = twins.anew(question.with_message("assistant", said).with_message("user", "Go on."), options)
-    assert on.usage.reused > 0
-    assert twins.anew(question, options).usage.reused > 0
+    twins.again(question.with_message("assistant", said).with_message("user", "Go on."), options)
+    twins.again(question, options)
 
 
 def test_after_stop_while_reading(either: Twins, options: Options) -> None:
@@ -240,6 +260,7 @@ def test_after_a_failure(either: Twins, options: Options, fail_at: int) -> None:
     with watched(either.engine, fail_at=fail_at), pytest.raises(RuntimeError, match="the model broke"):
         list(either.engine.stream(second, options, ME))
     either.anew(second, options)
+    either.again(second, options)
 
 
 def test_after_a_failure_between_two_layers(loaded: Callable[[str], tuple[Any, Any]], options: Options) -> None:
@@ -259,24 +280,26 @@ def test_after_a_failure_between_two_layers(loaded: Callable[[str], tuple[Any, A
     assert twins.anew(second, options).usage.reused == 0
 
 
-@pytest.mark.parametrize("name", [*VERSIONS, "omnilmm", *MODELS])
+@pytest.mark.parametrize("name", EITHER)
 def test_after_the_oldest_turns_were_dropped(
     name: str, loaded: Callable[[str], tuple[Any, Any]], options: Options
 ) -> None:
     room = twins_of(name, loaded).engine.backend.length(talk(RED, "And what else is there to be seen?")) + 150
     twins = twins_of(name, loaded, context=room)
-    conversation, dropped = talk(RED, "What is it?"), 0
+    conversation, dropped, reused = talk(RED, "What is it?"), 0, []
     for _ in range(5):
-        dropped = twins.anew(conversation, options).dropped_messages
+        said = twins.anew(conversation, options)
+        dropped, reused = said.dropped_messages, [*reused, said.usage.reused]
         conversation = conversation.with_message("assistant", "It is a red one. " * 2)
         conversation = conversation.with_message("user", "And what else is there to be seen?")
-    assert dropped
+    assert dropped and all(reused[1:])
 
 
 def test_a_system_prompt_changes_the_beginning(either: Twins, options: Options) -> None:
     question = talk(RED, "What is it?")
     either.anew(question, options)
-    either.anew(Conversation(question.messages, system="Be short."), options)
+    ruled = Conversation(question.messages, system="Be short.")
+    assert either.anew(ruled, options).usage.reused == (either.common(question, ruled) if either.is_ours else 0)
 
 
 def test_what_is_read_in_parts_is_read_the_same(
@@ -288,22 +311,23 @@ def test_what_is_read_in_parts_is_read_the_same(
     parts = finished(either.forgetful, question, options)
     assert (parts.text, parts.usage) == (whole.text, whole.usage)
     said = either.anew(question, options).text
-    either.anew(question.with_message("assistant", said).with_message("user", "Where?"), options)
+    either.again(question.with_message("assistant", said).with_message("user", "Where?"), options)
 
 
 @torch.inference_mode()
-def test_stopped_anywhere_in_a_prompt(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_anywhere_in_a_prompt(either: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the midst of a picture's slots too."""
-    question, options = talk(WIDE, "What is it?"), MODES["greedy"]
+    question, options, reused = talk(WIDE, "What is it?"), MODES["greedy"], []
     for steps in range(1, 10):
         with monkeypatch.context() as patch:
             patch.setattr("omnilmm.engine.backends.native.PREFILL_TOKENS", 7)
-            answer = twins.engine.backend.generate(Request(question, options, 0, ME))
+            answer = either.engine.backend.generate(Request(question, options, 0, ME))
             for _ in range(steps):
                 next(answer)
             answer.close()
-        twins.anew(question, options)
-        twins.engine.forget(ME)
+        reused.append(either.anew(question, options).usage.reused)
+        either.engine.forget(ME)
+    assert not reused[0] and reused[-1] and reused == sorted(reused)
 
 
 @pytest.mark.parametrize("ahead", [False, True], ids=["in step", "begun ahead"])
@@ -321,26 +345,6 @@ def test_an_answer_is_not_read_again(
     assert twins.anew(second, MODES["sampling"]).usage.reused == twins.engine.backend.length(question) + len(ids)
 
 
-@pytest.mark.parametrize("static_slots", [0, 1])
-@pytest.mark.parametrize("name", [*VERSIONS, "omnilmm"])
-def test_as_on_a_gpu_it_is_the_same(
-    name: str,
-    loaded: Callable[[str], tuple[Any, Any]],
-    options: Options,
-    monkeypatch: pytest.MonkeyPatch,
-    static_slots: int,
-) -> None:
-    """With a pass begun ahead, and in keys and values of fixed length; only that nothing is recorded."""
-    twins = twins_of(name, loaded)
-    backend = twins.engine.backend
-    assert isinstance(backend, NativeBackend)
-    monkeypatch.setattr(backend, "works_ahead", True)
-    monkeypatch.setattr(backend.static_slots, "most", static_slots)
-    question = talk(RED, "What is it?")
-    said = twins.anew(question, options).text
-    twins.anew(question.with_message("assistant", said).with_message("user", "Where?"), options)
-
-
 @pytest.mark.parametrize("name", ["omnilmm", "2.6"])
 def test_how_many_tokens_are_heard_together_changes_nothing(
     name: str, loaded: Callable[[str], tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
@@ -354,23 +358,25 @@ def test_how_many_tokens_are_heard_together_changes_nothing(
     assert found[0] == found[1]
 
 
-def test_several_owners_at_once_keep_to_themselves(twins: Twins) -> None:
+def test_several_owners_at_once_keep_to_themselves(either: Twins) -> None:
     """Interleaved token by token, each with turns of their own."""
     first = [talk(picture, f"What is it, {number}?") for number, picture in enumerate((RED, WIDE, RED))]
     options = [*MODES.values()]
     expected: list[list[str]] = []
     for question, each in zip(first, options, strict=True):
-        said = finished(twins.forgetful, question, each).text
+        said = finished(either.forgetful, question, each).text
         again = question.with_message("assistant", said).with_message("user", "Where?")
-        expected.append([said, finished(twins.forgetful, again, each).text])
+        expected.append([said, finished(either.forgetful, again, each).text])
     found: dict[int, list[str]] = {}
+    reused: list[int] = []
 
     def ask(number: int) -> None:
         conversation, said = first[number], []
         for _ in range(2):
-            *_, last = twins.engine.stream(conversation, options[number], f"owner {number}")
+            *_, last = either.engine.stream(conversation, options[number], f"owner {number}")
             assert isinstance(last, Finished)
             said.append(last.text)
+            reused.append(last.usage.reused)
             conversation = conversation.with_message("assistant", last.text).with_message("user", "Where?")
         found[number] = said
 
@@ -379,17 +385,17 @@ def test_several_owners_at_once_keep_to_themselves(twins: Twins) -> None:
         thread.start()
     for thread in threads:
         thread.join(120)
-    assert [found[number] for number in range(3)] == expected
+    assert [found[number] for number in range(3)] == expected and sum(map(bool, reused)) == 3
 
 
-def test_without_an_owner_nothing_is_kept_and_who_leaves_is_forgotten(twins: Twins) -> None:
+def test_without_an_owner_nothing_is_kept_and_who_leaves_is_forgotten(either: Twins) -> None:
     question, options = talk(RED, "What is it?"), MODES["greedy"]
-    list(twins.engine.stream(question, options))
-    assert twins.anew(question, options).usage.reused == 0
-    twins.engine.forget(ME)
-    assert twins.anew(question, options).usage.reused == 0
-    list(twins.engine.stream(question, options, "you"))
-    *_, last = twins.engine.stream(question, options, "somebody else")
+    list(either.engine.stream(question, options))
+    assert either.anew(question, options).usage.reused == 0
+    either.engine.forget(ME)
+    assert either.anew(question, options).usage.reused == 0
+    list(either.engine.stream(question, options, "you"))
+    *_, last = either.engine.stream(question, options, "somebody else")
     assert isinstance(last, Finished) and last.usage.reused == 0
 
 
@@ -421,9 +427,9 @@ def test_pictures_that_are_remembered_are_not_looked_at(loaded: Callable[[str], 
     assert (backend.image_encoder.cache.hits, backend.image_encoder.cache.misses) == before
 
 
-def test_another_turn_from_a_message_on(twins: Twins) -> None:
+def test_another_turn_from_a_message_on(either: Twins) -> None:
     """A conversation that begins as another one in the middle of a picture's slots, or of a word."""
     options = MODES["greedy"]
-    twins.anew(Conversation((Message("user", (WIDE, "abcdef")),)), options)
-    twins.anew(Conversation((Message("user", (WIDE, "abcxyz")),)), options)
-    twins.anew(Conversation((Message("user", ("abc",)),)), options)
+    either.anew(Conversation((Message("user", (WIDE, "abcdef")),)), options)
+    either.anew(Conversation((Message("user", (WIDE, "abcxyz")),)), options)
+    either.anew(Conversation((Message("user", ("abc",)),)), options)

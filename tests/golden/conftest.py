@@ -24,6 +24,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     omnilmms = [folder for folder in folders if goldens.kind_of(folder) == "omnilmm"]
     talks = goldens.omnilmm_prompts(omnilmms)
     layers = goldens.nf4_layers([folder for folder in folders if goldens.kind_of(folder) == "nf4"])
+    positions = [case for case in cases if case.has_positions]
     generations = [(c, name) for c in cases for name, entry in c.expected["generation"].items() if _has_ids(entry)]
     greedy = [(case, name) for case, name in generations if case.expected["generation"][name]["num_beams"] == 1]
     choices = {
@@ -34,6 +35,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "nf4_layer": (layers, [f"{layer.folder.name}/{layer.name}" for layer in layers]),
         "case": (cases, [case.id for case in cases]),
         "picture_case": ([c for c in cases if c.has_pictures], [case.id for case in cases if case.has_pictures]),
+        "positions_case": (positions, [case.id for case in positions]),
         "generation": (generations, [f"{case.id}/{name}" for case, name in generations]),
         "greedy": (greedy, [f"{case.id}/{name}" for case, name in greedy]),
         "slicing": (sizes, [f"slicing.json/{number}-{_by(size)}" for number, size in enumerate(sizes)]),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
@@ -99,6 +100,12 @@ class Case:
     @property
     def has_pictures(self) -> bool:
         return any(key.startswith("image") for key in self.expected)
+
+    @property
+    def has_positions(self) -> bool:
+        """1.0 and 2.0 stretch a table; the tower's outputs tell whether rightly."""
+        with safe_open(self.folder / f"{self.name}.safetensors", "pt") as tensors:
+            return "vision_position_ids" in tensors.keys()  # noqa: SIM118
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:

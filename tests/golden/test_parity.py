@@ -53,12 +53,10 @@ def test_pixels_are_equal_from_the_picture_file(picture_case: Case) -> None:
             assert torch.allclose(strip, picture_case.tensors[f"pixel_strips.{number}"], rtol=0, atol=1e-6)
 
 
-def test_positions_are_equal(picture_case: Case) -> None:
-    if "vision_position_ids" not in picture_case.tensors:
-        return  # 1.0 and 2.0 stretch a table; the tower's outputs tell whether rightly
-    strips = picture_case.strips
-    positions = picture_case.model.vpm.positions(picture_case.target_sizes, strips.shape[-1] // strips.shape[-2])
-    assert positions.tolist() == picture_case.tensors["vision_position_ids"].tolist()
+def test_positions_are_equal(positions_case: Case) -> None:
+    strips = positions_case.strips
+    positions = positions_case.model.vpm.positions(positions_case.target_sizes, strips.shape[-1] // strips.shape[-2])
+    assert positions.tolist() == positions_case.tensors["vision_position_ids"].tolist()
 
 
 @torch.no_grad()

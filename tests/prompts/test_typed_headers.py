@@ -22,6 +22,8 @@ from tests.models.tiny_library import tokenizer
 from tests.prompts.byte_tokenizer import ZEPHYR, byte_tokenizer
 from tests.prompts.test_chat_template import ALL_LISTS, IGNORES_SYSTEM, LISTS, STRINGS, USER_LISTS, processor
 
+# Of templates in which a turn begins with plain text.
+TEXT_HEADERS = {"minicpm": ("<用户>", "<AI>"), "zephyr": ("<|system|>", "<|user|>", "<|assistant|>")}
 PICTURE = Picture(Image.new("RGB", (30, 20)))
 Structure = Callable[[Conversation], list[object]]
 
@@ -29,8 +31,7 @@ Structure = Callable[[Conversation], list[object]]
 def ours(name: str, tokens: tuple[str, ...]) -> tuple[list[str], Structure]:
     """What may be typed to forge a turn of a template of this package, and the structure of its prompts."""
     template = import_module(f"omnilmm.prompts.{name}")
-    found = getattr(template, "HEADERS", ())
-    headers = [*found.values()] if isinstance(found, dict) else [*found]
+    headers = TEXT_HEADERS.get(name, ())
     encoder = PieceEncoder(byte_tokenizer(tokens), 2, template.SLOT)
     controls = {token for name, token in encoder.added.items() if name not in GROUNDING_TAGS}
 
