@@ -4,10 +4,11 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 MODEL ?=
 FLAGS ?=
+FILES ?=
 CHOSEN := $(if $(MODEL),--model $(MODEL)) $(FLAGS)
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-streamlit test check fuzz bench bench-speed bench-page bench-gpu screenshots space clean
+.PHONY: demo demo-streamlit test check mutants fuzz bench bench-speed bench-page bench-gpu screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL=minicpm-v-2.6 FLAGS="--dtype int4"
 	$(RUN) web_demo.py --open $(CHOSEN)
@@ -23,6 +24,9 @@ check: $(VENV)/.dev  ## lint, format, types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+mutants: $(VENV)/.dev  ## small faults that no test notices, in the files of a change: make mutants FILES="omnilmm/archive.py"
+	$(RUN) -m tests.mutants $(FILES) $(FLAGS)
 
 fuzz: $(VENV)/.dev  ## odd picture files, what each costs, and ten minutes of new ones
 	$(RUN) -m tests.images.fuzz --minutes 10 $(FLAGS)
