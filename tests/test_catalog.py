@@ -116,10 +116,10 @@ def test_nothing_is_said_of_an_unknown_folder_that_is_true_of_its_family_alone(t
     card, like = find(str(folder)), cards()["minicpm-v-2.6"]
     assert card.stored == "int8" and like.stored == "bf16"
     assert (card.context, card.max_new_tokens) == (100, 50)
-    assert (card.download_gib, card.memory_gib, card.statement, card.licence_url) == (0.0, {}, "", "")
+    assert (card.download_gib, card.memory_gib, str(card.statement), card.licence_url) == (0.0, {}, "", "")
     named = ("parameters", "decoder", "quality", "succeeds", "released", "revision")
     assert [getattr(card, name) for name in named] == [None] * len(named)
-    assert (card.note, card.licence) == ("Not in the catalog.", "see where you have it from")
+    assert (str(card.note), card.licence) == ("Not in the catalog.", "see where you have it from")
     assert card.languages == like.languages and card.several_pictures is like.several_pictures
 
 

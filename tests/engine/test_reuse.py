@@ -227,7 +227,12 @@ def test_a_further_picture(name: str, loaded: Callable[[str], tuple[Any, Any]], 
         assert end.usage.reused == twins.engine.processor.prompt(third).image_slots.index(True)
 
 
-@pytest.mark.parametrize("mode", ["sampling", "beam"])
+@pytest.mark.parametrize(
+    ("twins", "mode"),
+    [*((case, "sampling") for case in CASES), *((case, "beam") for case in CASES if case[1] == "in step")],
+    indirect=["twins"],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
 def test_after_stop(twins: Twins, mode: str) -> None:
     question, options = talk(RED, "What is it?"), MODES[mode]
     stream = twins.engine.stream(question, replace(options, max_new_tokens=300), ME)
