@@ -168,13 +168,13 @@ def test_who_leaves_need_not_wait_for_the_others_turns() -> None:
 
 
 def test_who_runs_and_who_waits_changes_under_the_lock_alone() -> None:
-    scheduler, log = Scheduler(at_once=2), []  # type: ignore[var-annotated]
+    scheduler, log = Scheduler(at_once=1), []  # type: ignore[var-annotated]
     is_held = scheduler._changed._is_owned  # type: ignore[attr-defined]
     scheduler._waiting, of_waiting = guarded(scheduler._waiting, is_held)
     scheduler._running, of_running = guarded(scheduler._running, is_held)
     with held(scheduler, log), ExitStack() as stack:
         jobs = [stack.enter_context(scheduler.submit(Steps(number, 2, log), "me")) for number in range(3)]
-        assert [job.position(wait_s=0.001) for job in jobs] == [0, 1, 2]
+        assert [job.position(wait_s=0.001) for job in jobs] == [1, 2, 3]
     run(scheduler, [(None, Steps(number, 2, log)) for number in range(3)])
     assert (of_waiting, of_running) == ([], [])
 
