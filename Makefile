@@ -8,7 +8,7 @@ FILES ?=
 CHOSEN := $(if $(MODEL),--model $(MODEL)) $(FLAGS)
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-streamlit test check mutants fuzz bench bench-speed bench-page bench-gpu screenshots space clean
+.PHONY: demo demo-streamlit test test-slow check mutants fuzz bench bench-speed bench-page bench-gpu screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL=minicpm-v-2.6 FLAGS="--dtype int4"
 	$(RUN) web_demo.py --open $(CHOSEN)
@@ -19,6 +19,9 @@ demo-streamlit: $(VENV)/.demo  ## the same with the Streamlit page
 test: $(VENV)/.dev check  ## all checks and tests; needs a Chromium and finds or installs one
 	$(RUN) -m tests.browser
 	$(RUN) -m pytest $(FLAGS)
+
+test-slow: $(VENV)/.dev  ## the journeys through both pages with slow browsers on a busy machine: finds races
+	$(RUN) -m pytest tests/pages tests/streamlit_pages --slow --timeout 1200 $(FLAGS)
 
 check: $(VENV)/.dev  ## lint, format, types
 	$(RUN) -m ruff check .

@@ -14,9 +14,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # as a program it runs before there is a Playwright
+    from playwright.sync_api import BrowserContext, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+SLOW = "OMNILMM_TESTS_SLOW"  # set by `pytest --slow`
 # No sandbox since CI runs as root; the rest keeps the browser from talking to anybody but the page.
 ARGUMENTS = [
     "--no-sandbox",
@@ -48,6 +52,14 @@ def launch_arguments() -> dict[str, Any]:
     if path is None:
         raise RuntimeError("No Chromium found for the page tests. Run: python -m tests.browser")
     return {"executable_path": path, "headless": True, "args": ARGUMENTS}
+
+
+def opened(context: BrowserContext) -> Page:
+    """A new page; with `pytest --slow` its processor has a quarter of its speed."""
+    page = context.new_page()
+    if os.environ.get(SLOW):
+        context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})
+    return page
 
 
 def _playwrights_own() -> str | None:

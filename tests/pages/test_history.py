@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from omnilmm.catalog import ROOT
 from omnilmm.ui.texts import ENGLISH
+from tests.browser import opened
 from tests.pages.history import SAID, keep_open_and_delete
 from tests.pages.visitor import SAMPLES, Site, Visitor
 
@@ -70,7 +71,7 @@ def tab(context: BrowserContext) -> Open:
     """Opens a page that has the scripts alone; `most`: bytes of all chats together; `before`: runs before them."""
 
     def open_tab(most: str = "200e6", before: str = "", on: bool = True) -> Page:
-        page = context.new_page()
+        page = opened(context)
         page.goto(ADDRESS)
         page.evaluate(f"() => {{ {before} }}")
         for script in (SCRIPTS[0].replace("200e6", most).replace("100e6", most), SCRIPTS[1], PAGE):

@@ -20,8 +20,9 @@ from omnilmm.ui.gradio_page.page import Page as TalkPage
 from omnilmm.ui.gradio_page.serving import launch
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.samples import samples
+from tests.browser import opened
 
-PATIENCE_MS = 60_000  # a busy machine of two cores is slow, and a test that waits in vain is red anyway
+PATIENCE_MS = 60_000  # on a busy machine with two cores; a test that waits in vain is red anyway
 ANSWERED = "to first word"  # in the note under every whole answer
 SAMPLES = {sample.picture.stem: sample for sample in samples()}
 
@@ -57,7 +58,7 @@ class Visitor:
     @classmethod
     def arrives(cls, context: BrowserContext, address: str, login: tuple[str, str] | None = None) -> Visitor:
         """Opens the page, logs in if asked to, and waits until it can be used."""
-        visitor = cls(context.new_page())
+        visitor = cls(opened(context))
         visitor.page.set_default_timeout(PATIENCE_MS)
         visitor.page.on("request", lambda request: visitor._note(request, address))
         visitor.page.on("requestfailed", visitor._forgive)

@@ -21,6 +21,7 @@ from omnilmm.engine.events import Engine
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.streamlit_page import server_state, serving
 from omnilmm.ui.texts import ENGLISH
+from tests.browser import opened
 from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, drop
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +80,7 @@ class Person:
     @classmethod
     def arrives(cls, context: BrowserContext, address: str) -> Person:
         """Opens the page and waits until it can be used."""
-        person = cls(context.new_page())
+        person = cls(opened(context))
         person.page.set_default_timeout(PATIENCE_MS)
         person.page.on("request", lambda request: person._note(request, address))
         person.page.on("requestfailed", person._forgive)
