@@ -10,6 +10,7 @@ from omnilmm.engine.backends.base import Backend, Request
 from omnilmm.engine.backends.stepwise import Ids
 from omnilmm.engine.events import Preview, TextDelta, ThoughtDelta
 from omnilmm.engine.options import BeamSearch
+from omnilmm.engine.text import StopTexts
 from omnilmm.engine.thoughts import AnswerStream, Delta
 
 
@@ -31,12 +32,13 @@ class Answer:
         self._is_open = thinking is not None and thinking.wish(request.options.thinking) in thinking.opened
         self.ids: Ids = []
         self._stream = self._new_stream()
+        self._stops = StopTexts(request.options.stop)
         self._first_s = self._thought_s = 0.0  # of the thought: its first token, and when it was last seen open
 
     @property
     def text(self) -> str:
         """The answer without its thought."""
-        return self._stream.text
+        return self._stops.text
 
     @property
     def thought(self) -> Thought | None:
@@ -45,6 +47,11 @@ class Answer:
         if not stream.thought:
             return None
         return Thought(stream.thought, stream.thought_tokens, self._thought_s - self._first_s, not stream.in_thought)
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether one of the texts came before which it has to stop."""
+        return self._stops.is_over
 
     @property
     def has_ended(self) -> bool:
@@ -63,13 +70,18 @@ class Answer:
             deltas = self._stream.add(self._spoken(new))
         self._look_at_the_clock()
         if self._is_searched:
-            yield Preview(self.text, len(ids), self.thought)
+            yield Preview(self._stream.text, len(ids), self.thought)
         yield from self._events(deltas)
 
     def finish(self) -> Iterator[TextDelta | ThoughtDelta]:
         """What was held back until the end; `text` and `thought` are whole then."""
-        if not self._is_searched:
-            yield from self._events(self._stream.finish())
+        if self._is_searched:
+            self._stops.add(self._stream.text)
+            self._stops.finish()
+            return
+        yield from self._events(self._stream.finish())
+        if rest := self._stops.finish():
+            yield TextDelta(rest, len(self.ids))
 
     def _look_at_the_clock(self) -> None:
         now_s = time.monotonic()
@@ -79,7 +91,10 @@ class Answer:
 
     def _events(self, deltas: list[Delta]) -> Iterator[TextDelta | ThoughtDelta]:
         for is_thought, text in deltas:
-            yield (ThoughtDelta if is_thought else TextDelta)(text, len(self.ids))
+            if is_thought:
+                yield ThoughtDelta(text, len(self.ids))
+            elif shown := self._stops.add(text):
+                yield TextDelta(shown, len(self.ids))
 
     def _new_stream(self) -> AnswerStream:
         backend = self._backend

@@ -150,13 +150,15 @@ class LocalEngine:
         for said in generation.outputs():
             if isinstance(said, list):
                 yield from answer.add(said)
+                if answer.has_stopped:
+                    break
             else:
                 progress = said or progress
                 yield progress
         yield from answer.finish()
         yield Finished(
             text=answer.text,
-            reason="end" if answer.has_ended else "length",
+            reason="end" if answer.has_ended or answer.has_stopped else "length",
             usage=Usage(request.text_tokens, request.picture_tokens, len(answer.ids), request.reused),
             timings=Timings(waited_s, generation.first_s - began_s, generation.last_s - began_s),
             dropped_messages=dropped,

@@ -51,6 +51,7 @@ class Sampling:
     """Draw every token. The same seed gives the same answer; without one, torch's generator is drawn from.
 
     At temperature 0 nothing is drawn: every token is the likeliest one, whatever top_p, top_k and seed say.
+    The answer ends before the first of the texts in `stop`.
     """
 
     temperature: float = 0.7
@@ -60,6 +61,7 @@ class Sampling:
     seed: int | None = None
     max_new_tokens: int = 1024
     thinking: bool | None = None
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -72,13 +74,17 @@ class Sampling:
 
 @dataclass(frozen=True)
 class BeamSearch:
-    """Follow the `beams` best continuations and give the best whole answer. Always the same answer."""
+    """Follow the `beams` best continuations and give the best whole answer. Always the same answer.
+
+    It is cut before the first of the texts in `stop`.
+    """
 
     beams: int = 3
     repetition_penalty: float = 1.2
     length_penalty: float = 1.0
     max_new_tokens: int = 1024
     thinking: bool | None = None
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -124,6 +130,8 @@ def _check(options: Options) -> None:
     problems = []
     if options.thinking is not None and not isinstance(options.thinking, bool):
         problems.append(Sentence("true_or_false", name="thinking", got=repr(options.thinking)))
+    if not all(isinstance(text, str) and text for text in options.stop):
+        problems.append(Sentence("stop_texts", got=repr(options.stop)))
     for field in fields(options):
         if field.name not in LIMITS:
             continue

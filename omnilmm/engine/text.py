@@ -48,3 +48,46 @@ class TextStream:
         if not ids:
             return ""
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+class StopTexts:
+    """An answer up to the first of some texts; what may be the beginning of one is held back until that is known.
+
+    Args:
+        stops: none of them empty.
+
+    Attributes:
+        text: of the answer so far, all of it that is known to be shown.
+        is_over: whether one of them came.
+    """
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self.stops, self.text, self.is_over = stops, "", False
+        self._held = ""
+
+    def add(self, text: str) -> str:
+        """Take more text; returns what of it can be shown."""
+        if self.is_over:
+            return ""
+        text = self._held + text
+        ends = [place for stop in self.stops if (place := text.find(stop)) >= 0]
+        self.is_over = bool(ends)
+        shown = text[: min(ends)] if ends else text[: len(text) - self._beginning(text)]
+        self._held = "" if ends else text[len(shown) :]
+        self.text += shown
+        return shown
+
+    def finish(self) -> str:
+        """What was held back in vain."""
+        rest, self._held = self._held, ""
+        self.text += rest
+        return rest
+
+    def _beginning(self, text: str) -> int:
+        """How many characters at the end may begin one of them."""
+        longest = min(max(map(len, self.stops), default=1) - 1, len(text))
+        lengths = (length for length in range(longest, 0, -1) if text[-length:] in self._starts(length))
+        return next(lengths, 0)
+
+    def _starts(self, length: int) -> set[str]:
+        return {stop[:length] for stop in self.stops}

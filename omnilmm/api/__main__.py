@@ -1,0 +1,99 @@
+"""Serve the API without a page.
+
+python -m omnilmm.api --model minicpm-v-2.6 --port 8000
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import uvicorn
+
+from omnilmm.api.app import application
+from omnilmm.api.fetching import fetch
+from omnilmm.api.keys import KEY, check_exposed
+from omnilmm.catalog import find
+from omnilmm.engine.provider import ModelProvider
+from omnilmm.engine.spaces.fallback import provide
+from omnilmm.errors import OmniLMMError
+from omnilmm.ui import texts
+from omnilmm.ui.download_bar import DownloadBar
+from omnilmm.ui.flags import Parser, add_loading_flags, check_requested, loading_arguments
+from omnilmm.ui.hosts import Hosts, KnownHosts
+from omnilmm.ui.network import HOST, find_port
+from omnilmm.ui.streams import configure_streams, one_line
+from omnilmm.ui.texts import ENGLISH
+
+PORT = 8000
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = Parser(prog="python -m omnilmm.api", description="Answer about pictures through an OpenAI-compatible API.")
+    add_loading_flags(flags)
+    own = flags.add_argument_group("the API")
+    own.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
+    own.add_argument("--port", type=int, default=PORT, help="port to listen on, 0 for any (default: %(default)s)")
+    own.add_argument("--queue-size", type=int, metavar="N", help="answers given and waited for at once")
+    own.add_argument("--api-fetch-urls", action="store_true", help="fetch pictures that a request names by address")
+    own.add_argument("--allowed-host", dest="allowed_hosts", action="append", default=[], metavar="NAME")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C; the model is loaded meanwhile."""
+    started_s = time.monotonic()
+    configure_streams()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        flags = parser().parse_args(arguments)
+        key = os.environ.get(KEY)
+        check_exposed(flags.host, key)
+        port = find_port(flags.host, flags.port)
+        check_requested(flags)
+        print(texts.loading(find(flags.model)), flush=True)
+        with DownloadBar() as bar:
+            provider = provide(loading_arguments(flags), bar.report)
+            app = application(
+                provider, key=key, fetch=fetch if flags.api_fetch_urls else None, most_answers=flags.queue_size
+            )
+            guarded = Hosts(app, KnownHosts(flags.host, flags.allowed_hosts))
+            server = uvicorn.Server(uvicorn.Config(guarded, host=flags.host, port=port or 0, log_level="warning"))
+            failed = _watch(provider, server)
+            print(f"http://{flags.host}:{port}/v1 after {time.monotonic() - started_s:.1f} s", flush=True)
+            server.run()
+            provider.stop()
+        if failed:
+            raise failed[0]
+    except KeyboardInterrupt:
+        return 0
+    except (OmniLMMError, OSError) as error:
+        sys.stderr.write(f"Error: {one_line(error)}\n")
+        return 2
+    return 0
+
+
+def _watch(provider: ModelProvider, server: uvicorn.Server) -> list[Exception]:
+    """Say what came of the model; without one the program ends."""
+    failed: list[Exception] = []
+
+    def tell() -> None:
+        try:
+            provider.wait()
+            print(ENGLISH.model_line(provider), flush=True)
+        except OmniLMMError as error:
+            failed.append(error)
+            server.should_exit = True
+
+    threading.Thread(target=tell, name="telling", daemon=True).start()
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

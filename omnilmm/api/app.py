@@ -1,0 +1,248 @@
+"""The routes of `/v1`, as an ASGI application in front of one engine."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+import anyio
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from omnilmm import __version__
+from omnilmm.api.answers import answered
+from omnilmm.api.replies import Reply, error_body, error_of, models, sse
+from omnilmm.api.requests import Fetch, question_of
+from omnilmm.api.schema import ChatRequest
+from omnilmm.engine.events import Engine, Event, Finished, Progress
+from omnilmm.errors import OmniLMMError
+from omnilmm.images.limits import limits
+
+KEEP_ALIVE_S = 10.0  # a proxy in between gives up a connection of which it hears nothing for a minute or so
+PICTURES = 2  # of the largest size, that a body has room for
+IGNORED = "x-ignored-fields"
+
+log = logging.getLogger(__name__)
+
+
+class _Stream(StreamingResponse):
+    """A stream whose generator is closed whatever becomes of the connection."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async with aclosing(self.body_iterator):  # type: ignore[type-var]
+            await super().__call__(scope, receive, send)
+
+
+class Guard:
+    """Refuses who does not have the key, and a body that is too large, before it is read.
+
+    Args:
+        app: behind it.
+        key: that has to come along, to every route but `/health`; None where nobody is asked for one.
+        most_bytes: of a body.
+    """
+
+    def __init__(self, app: ASGIApp, key: str | None, most_bytes: int) -> None:
+        self.app, self.most_bytes = app, most_bytes
+        self.expected = f"Bearer {key}".encode() if key else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        left = self.most_bytes
+
+        async def counted() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise HTTPException(413, f"This request is larger than {self.most_bytes / 2**20:.0f} MiB.")
+            return message
+
+        if scope["type"] == "http" and not self._has_key(scope):
+            said = "Send the server's key as: Authorization: Bearer KEY."
+            body = error_body(said, "authentication_error", "invalid_api_key")
+            await JSONResponse(body, 401, {"www-authenticate": "Bearer"})(scope, receive, send)
+        else:
+            await self.app(scope, counted, send)
+
+    def _has_key(self, scope: Scope) -> bool:
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        return (
+            self.expected is None or scope["path"].endswith("/health") or secrets.compare_digest(given, self.expected)
+        )
+
+
+class Api:
+    """What the routes do.
+
+    Args:
+        engine: that answers; a `ModelProvider` where the model may change.
+        fetch: gets the bytes behind the address of a picture; None where nothing is fetched.
+        most_answers: that are given or waited for at once; more are refused. None for as many as come.
+    """
+
+    def __init__(self, engine: Engine, fetch: Fetch | None = None, most_answers: int | None = None) -> None:
+        self.engine, self.fetch, self.most_answers = engine, fetch, most_answers
+        self.created = int(time.time())
+        self._answers = 0
+        self._lock = threading.Lock()
+
+    async def complete(self, asked: ChatRequest, request: Request) -> Response:
+        """Answer, whole or as a stream."""
+        if not self._enter():
+            said = f"{self.most_answers} questions are being answered or wait: try again later."
+            return JSONResponse(error_body(said, "rate_limit_error", "queue_full"), 429, {"retry-after": "5"})
+        reply = Reply(self.engine.card, bool(asked.stream_options and asked.stream_options.include_usage))
+        events = self._events(partial(self._begin, asked, owner_of(request)))
+        headers = {IGNORED: ", ".join(names)} if (names := asked.ignored()) else {}
+        if not asked.stream:
+            return await _unless_gone(request, self._whole(events, reply, headers))
+        try:
+            first = await anext(events)
+        except Exception as error:
+            await events.aclose()
+            return _refused(error)
+        chunks = self._chunks(first, events, reply)
+        return _Stream(chunks, media_type="text/event-stream", headers={**headers, "cache-control": "no-store"})
+
+    def _begin(self, asked: ChatRequest, owner: str) -> Generator[Event]:
+        question = question_of(asked, self.engine.card, owner, self.fetch)
+        yield from self.engine.stream(question.conversation, question.options, ("api", question.owner))
+
+    async def _events(self, begin: Any) -> AsyncGenerator[Event]:
+        try:
+            async with aclosing(answered(begin)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            with self._lock:
+                self._answers -= 1
+
+    def _enter(self) -> bool:
+        with self._lock:
+            is_free = self.most_answers is None or self._answers < self.most_answers
+            self._answers += is_free
+        return is_free
+
+    async def _whole(self, events: AsyncGenerator[Event], reply: Reply, headers: dict[str, str]) -> Response:
+        async with aclosing(events):
+            try:
+                last = [event async for event in events if isinstance(event, Finished)][-1]
+                return JSONResponse(reply.whole(last), headers=headers)
+            except Exception as error:
+                return _refused(error)
+
+    async def _chunks(self, first: Event, events: AsyncGenerator[Event], reply: Reply) -> AsyncIterator[bytes]:
+        async with aclosing(events):
+            yield sse(reply.first())
+            said_s = time.monotonic()
+            try:
+                for chunk in reply.chunks(first):
+                    yield sse(chunk)
+                async for event in events:
+                    for chunk in reply.chunks(event):
+                        yield sse(chunk)
+                        said_s = time.monotonic()
+                    if isinstance(event, Progress) and time.monotonic() - said_s > KEEP_ALIVE_S:
+                        yield f": {event.stage}\n\n".encode()
+                        said_s = time.monotonic()
+            except Exception as error:  # the status is sent already
+                yield sse(_told(error)[1])
+                return
+            yield sse("[DONE]")
+
+
+def application(
+    engine: Engine, *, key: str | None = None, fetch: Fetch | None = None, most_answers: int | None = None
+) -> FastAPI:
+    """The API of an engine, to be mounted or served alone.
+
+    Args:
+        engine: that answers; a `ModelProvider` where the model may change.
+        key: that clients have to send; None where nobody is asked for one.
+        fetch: gets the bytes behind the address of a picture; None where nothing is fetched.
+        most_answers: that are given or waited for at once; None for as many as come.
+    """
+    api = Api(engine, fetch, most_answers)
+    app = FastAPI(
+        title="OmniLMM Chat", version=__version__, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json"
+    )
+    # Asked for by `Guard`, before a body is read; here it is only described.
+    described = [Depends(HTTPBearer(auto_error=False, description="The value of OMNILMM_API_KEY."))] if key else []
+
+    @app.get("/v1/models", dependencies=described)
+    async def list_models() -> dict[str, Any]:
+        """The model that answers."""
+        return models(engine.card, api.created)
+
+    @app.post("/v1/chat/completions", dependencies=described)
+    async def chat_completions(asked: ChatRequest, request: Request) -> Response:
+        """Answer the last message of a conversation."""
+        return await api.complete(asked, request)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether a model is there."""
+        return {"status": "ok" if getattr(engine, "is_ready", True) else "loading"}
+
+    app.add_middleware(Guard, key=key, most_bytes=PICTURES * limits().file_mb * 2**20 * 4 // 3)  # as base64
+    app.add_exception_handler(RequestValidationError, _not_of_the_form)
+    app.add_exception_handler(HTTPException, _no_such_route)
+    return app
+
+
+def owner_of(request: Request) -> str:
+    """Who asks: a client's address, and its key where there is one."""
+    return f"{request.client.host if request.client else ''} {request.headers.get('authorization', '')}"
+
+
+async def _unless_gone(request: Request, answer: Any) -> Response:
+    """Wait for an answer, or stop it when the client has left."""
+    done: list[Response] = []
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        done.append(await answer)
+        group.cancel_scope.cancel()
+    return done[0] if done else Response(status_code=499)
+
+
+def _refused(error: Exception) -> Response:
+    status, body = _told(error)
+    return JSONResponse(body, status)
+
+
+def _told(error: Exception) -> tuple[int, dict[str, Any]]:
+    if not isinstance(error, OmniLMMError):
+        log.error("An answer failed", exc_info=error)
+    return error_of(error)
+
+
+async def _not_of_the_form(_: Request, error: Exception) -> Response:
+    """Every field that is wrong, and what was expected."""
+    wrong = error.errors() if isinstance(error, RequestValidationError) else []
+    fields = [".".join(str(place) for place in one["loc"] if place != "body") for one in wrong]
+    said = "; ".join(f"{field or 'the body'}: {one['msg']}" for field, one in zip(fields, wrong, strict=True))
+    body = error_body(f"{said}.", "invalid_request_error", "invalid_request", fields[0] if fields else None)
+    return JSONResponse(body, 400)
+
+
+async def _no_such_route(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for it
+    code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "invalid_request")
+    return JSONResponse(error_body(error.detail, "invalid_request_error", code), error.status_code, error.headers)

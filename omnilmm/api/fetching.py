@@ -1,0 +1,44 @@
+"""Pictures behind an address, where the operator allows it: bounded, without redirects, from public hosts alone."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+import httpx
+
+from omnilmm.errors import ImageError
+from omnilmm.images.limits import limits
+
+TIMEOUT_S = 20.0
+
+
+def fetch(address: str) -> bytes:
+    """The bytes behind an address.
+
+    Raises:
+        ImageError: Why they cannot be had.
+    """
+    host = urlsplit(address).hostname or ""
+    try:
+        found = {ipaddress.ip_address(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+        if not all(one.is_global for one in found):
+            raise ImageError(f"{host} is no public host: send the picture itself, as a data URI.")
+        with httpx.stream("GET", address, timeout=TIMEOUT_S, follow_redirects=False) as response:
+            if response.status_code != httpx.codes.OK:
+                raise ImageError(f"{address:.80} answers with status {response.status_code}; expected a picture.")
+            return _bounded(response, limits().file_mb * 2**20)
+    except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        raise ImageError(
+            f"{address:.80} cannot be fetched ({error}): send the picture itself, as a data URI."
+        ) from error
+
+
+def _bounded(response: httpx.Response, most_bytes: int) -> bytes:
+    content = bytearray()
+    for piece in response.iter_bytes():
+        content += piece
+        if len(content) > most_bytes:
+            raise ImageError(f"The picture there is larger than {most_bytes / 2**20:g} MiB.")
+    return bytes(content)

@@ -1,0 +1,32 @@
+"""Who may use the API: where others can reach it, a key is asked for."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from omnilmm.errors import OptionsError
+
+KEY = "OMNILMM_API_KEY"
+
+
+def check_exposed(host: str, key: str | None, *, has_accounts: bool = False) -> None:
+    """Refuse to serve others, or people who sign in on the page, without a key.
+
+    Args:
+        host: that is listened on.
+        key: of the environment.
+        has_accounts: whether the page beside it asks for a login; the routes of the API are not behind that.
+
+    Raises:
+        OptionsError: There has to be a key.
+    """
+    if not key and (has_accounts or not _is_loopback(host)):
+        why = "people sign in on the page" if has_accounts else f"{host} lets others in"
+        raise OptionsError(f"The API needs a key, as {why}: set {KEY} to a long random text.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,110 @@
+"""What a client gets: OpenAI's objects, whole or in chunks, and its form of an error."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from omnilmm.catalog import ModelCard
+from omnilmm.engine.events import Event, Finished, TextDelta, Usage
+from omnilmm.errors import ContextLengthError, InputError, ModelNotFoundError, OmniLMMError, OptionsError, SwitchError
+
+REASONS = {"end": "stop", "length": "length"}
+# The most particular first. What is none of these is the server's own fault.
+STATUS: tuple[tuple[type[OmniLMMError], int, str], ...] = (
+    (ModelNotFoundError, 404, "model_not_found"),
+    (ContextLengthError, 400, "context_length_exceeded"),
+    (InputError, 400, "invalid_value"),
+    (OptionsError, 400, "invalid_value"),
+)
+
+
+class Reply:
+    """The answer to one request.
+
+    Args:
+        card: of the model that answers.
+        wants_usage: whether a stream ends with a chunk of usage.
+    """
+
+    def __init__(self, card: ModelCard, wants_usage: bool = False) -> None:
+        self.card, self.wants_usage = card, wants_usage
+        self.id, self.created, self.sent = f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), ""
+
+    def whole(self, finished: Finished) -> dict[str, Any]:
+        """A `chat.completion`."""
+        message = {"role": "assistant", "content": finished.text}
+        choice = {"index": 0, "message": message, "finish_reason": REASONS[_reason(finished)], "logprobs": None}
+        return self._object("chat.completion", [choice]) | {"usage": usage_of(finished.usage)}
+
+    def chunks(self, event: Event) -> Iterator[dict[str, Any]]:
+        """The `chat.completion.chunk`s of an event. Of a beam search the winner is sent, in one piece."""
+        if isinstance(event, TextDelta):
+            yield self._chunk({"content": event.text})
+            self.sent += event.text
+        elif isinstance(event, Finished):
+            reason = REASONS[_reason(event)]
+            if rest := event.text[len(self.sent) :]:
+                yield self._chunk({"content": rest})
+            yield self._chunk({}, reason)
+            if self.wants_usage:
+                yield self._object("chat.completion.chunk", []) | {"usage": usage_of(event.usage)}
+
+    def first(self) -> dict[str, Any]:
+        """The chunk that says whose words follow."""
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def _chunk(self, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
+        return self._object("chat.completion.chunk", [choice]) | ({"usage": None} if self.wants_usage else {})
+
+    def _object(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.card.name, "choices": choices}
+
+
+def models(card: ModelCard, created: int) -> dict[str, Any]:
+    """The list of models: the one that answers."""
+    about = {"id": card.name, "object": "model", "created": created, "owned_by": "omnilmm"}
+    return {"object": "list", "data": [about | {"max_model_len": card.context}]}
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    """Tokens; beside OpenAI's fields how many of the prompt are of pictures, and were known from earlier turns."""
+    prompt = usage.text_tokens + usage.picture_tokens
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": usage.new_tokens,
+        "total_tokens": prompt + usage.new_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.reused},
+        "picture_tokens": usage.picture_tokens,
+        "reused": usage.reused,
+    }
+
+
+def error_of(error: Exception) -> tuple[int, dict[str, Any]]:
+    """Status and body for an error; what is not meant for the reader is only said to be in the log."""
+    for kind, status, code in STATUS:
+        if isinstance(error, kind):
+            return status, error_body(str(error), "invalid_request_error", code)
+    if isinstance(error, OmniLMMError):
+        return 503, error_body(str(error), "server_error", "model_unavailable")
+    return 500, error_body("The answer failed. The server's log has the details.", "server_error", "internal_error")
+
+
+def error_body(message: str, kind: str, code: str, param: str | None = None) -> dict[str, Any]:
+    """OpenAI's form of an error."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def sse(data: dict[str, Any] | str) -> bytes:
+    """A server-sent event."""
+    return f"data: {data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+def _reason(finished: Finished) -> str:
+    if finished.reason not in REASONS:
+        raise SwitchError("Another model was chosen on the page while this answer was given: ask again.")
+    return finished.reason

@@ -1,0 +1,113 @@
+"""What a client asks, in the words of an engine: conversation, options, whose caches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from omnilmm.api.schema import ChatMessage, ChatRequest, ImagePart
+from omnilmm.catalog import ModelCard
+from omnilmm.conversation import Conversation, Part
+from omnilmm.engine.options import LIMITS, Options, options_for
+from omnilmm.errors import ImageError, InputError, ModelNotFoundError, OptionsError
+from omnilmm.images.pixels import open_picture
+from omnilmm.images.sources import decoded
+
+Fetch = Callable[[str], bytes]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an engine is asked.
+
+    Attributes:
+        conversation: with its pictures.
+        options: of the answer.
+        owner: whose earlier turns may be reused.
+    """
+
+    conversation: Conversation
+    options: Options
+    owner: Hashable
+
+
+def question_of(request: ChatRequest, card: ModelCard, owner: Hashable, fetch: Fetch | None = None) -> Question:
+    """Read a request; slow, as pictures are decoded.
+
+    Args:
+        request: of a client.
+        card: of the model that answers.
+        owner: who asks.
+        fetch: gets the bytes behind an address; None where nothing is fetched.
+
+    Raises:
+        InputError, ImageError, OptionsError, ModelNotFoundError: What was expected, and what came.
+    """
+    if request.model not in names_of(card):
+        raise ModelNotFoundError(f"There is no model {request.model!r} here. GET /v1/models has: {card.name}.")
+    if unsupported := request.unsupported():
+        raise OptionsError(f"Not supported here: {', '.join(unsupported)}. Leave it out.")
+    options = _options(request, card)
+    return Question(_conversation(request.messages, fetch), options, (owner, request.user))
+
+
+def names_of(card: ModelCard) -> tuple[str, ...]:
+    """Under which a client may ask for a model."""
+    return (card.name, card.source)
+
+
+def _options(request: ChatRequest, card: ModelCard) -> Options:
+    limits = {request.max_tokens, request.max_completion_tokens} - {None}
+    if len(limits) > 1:
+        raise OptionsError("max_tokens and max_completion_tokens differ: send one of them.")
+    stops = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
+    shared: dict[str, Any] = {
+        "repetition_penalty": request.repetition_penalty,
+        "max_new_tokens": next(iter(limits), None),
+        "stop": stops or None,
+    }
+    if (request.num_beams or 1) > 1:
+        return options_for(card, "beam", beams=request.num_beams, length_penalty=request.length_penalty, **shared)
+    if request.length_penalty is not None:
+        raise OptionsError("length_penalty is an option of beam search: send num_beams, too.")
+    seeds = int(LIMITS["seed"].high) + 1
+    return options_for(
+        card,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=request.top_k,
+        seed=None if request.seed is None else request.seed % seeds,  # OpenAI's are 64 bits with a sign
+        **shared,
+    )
+
+
+def _conversation(messages: list[ChatMessage], fetch: Fetch | None) -> Conversation:
+    conversation = Conversation()
+    for number, message in enumerate(messages):
+        parts = (message.content,) if isinstance(message.content, str) else message.content
+        read = [part if isinstance(part, str) else _part(part, fetch) for part in parts]
+        if message.role in ("user", "assistant"):
+            conversation = conversation.with_message(message.role, *read)
+        elif number:
+            raise InputError(f"Message {number}: a {message.role} message comes first, or not at all.")
+        elif not all(isinstance(part, str) for part in read):
+            raise InputError("A system prompt is text, without pictures.")
+        else:
+            conversation = Conversation(system="\n".join(part for part in read if isinstance(part, str)))
+    return conversation
+
+
+def _part(part: object, fetch: Fetch | None) -> Part:
+    """A part as the conversation has it; never a path of this machine, whatever the address says."""
+    if not isinstance(part, ImagePart):
+        return str(getattr(part, "text", ""))
+    address = part.image_url.url.strip()
+    if address[:5].lower() == "data:":
+        return open_picture(decoded(address))
+    if fetch is None or not address.lower().startswith(("http://", "https://")):
+        raise ImageError(
+            f"Send the picture itself, as a data URI (data:image/png;base64,…); {address:.80} is not fetched here"
+            + (" (the server's --api-fetch-urls allows that)." if fetch is None else ".")
+        )
+    return open_picture(fetch(address))
