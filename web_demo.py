@@ -1,7 +1,7 @@
 """The Gradio page: talk about pictures in the browser.
 
     python web_demo.py [--model NAME] [--device auto] [--dtype auto] [--host 127.0.0.1] [--port 7860] [--share] [--open]
-                       [--auth user:password] [--root-path /chat] [--max-file-size 50] [--queue-size 100]
+                       [--auth user:password] [--root-path /chat] [--max-file-size 50] [--queue-size 100] [--api]
 
 The page is served while the model is still being fetched and loaded, and shows how far that is. Its widgets and
 handlers are in `omnilmm.ui.gradio_page`; here are the flags.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import time
@@ -18,9 +19,12 @@ import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
+from omnilmm.api.keys import KEY, check_exposed
 from omnilmm.catalog import find
 from omnilmm.engine.choosing import can_be_here, listed
+from omnilmm.engine.provider import ModelProvider
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import OmniLMMError
 from omnilmm.hardware import possible_dtypes
@@ -31,6 +35,7 @@ from omnilmm.ui.access import accounts
 from omnilmm.ui.download_bar import DownloadBar
 from omnilmm.ui.flags import (
     Parser,
+    add_api_flags,
     add_loading_flags,
     add_page_flags,
     check_requested,
@@ -48,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     flags = Parser(description="Talk about pictures in the browser.")
     add_loading_flags(flags)
     add_page_flags(flags, port=7860)
+    add_api_flags(flags)
     flags.add_argument("--share", action="store_true", help="also make a public link, through Gradio's servers")
     return flags
 
@@ -63,6 +69,14 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def api_of(provider: ModelProvider, flags: argparse.Namespace, key: str | None) -> Any:
+    """The API as an ASGI application."""
+    from omnilmm.api.app import application
+    from omnilmm.api.fetching import fetch
+
+    return application(provider, key=key, fetch=fetch if flags.api_fetch_urls else None, most_answers=flags.queue_size)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page, load the model meanwhile, and wait for Ctrl-C."""
     started = time.monotonic()
@@ -73,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = parser().parse_args([*flags_of_environment(), *(sys.argv[1:] if arguments is None else arguments)])
         port = find_port(flags.host, flags.port)  # what can fail at once does not wait for torch
         login = accounts(flags.auth)
+        key = os.environ.get(KEY)
+        if flags.api:
+            check_exposed(flags.host, key, is_shared=flags.share, has_accounts=bool(login))
         require("gradio", extra="gradio")
         check_requested(flags)
         prepare_proxies()  # Gradio's own client reads them
@@ -101,8 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 root_path=flags.root_path,
                 allowed_hosts=flags.allowed_hosts,
                 max_file_mib=flags.max_file_size,
+                api=api_of(provider, flags, key) if flags.api else None,
             )
             say(texts.served(address, time.monotonic() - started))
+            if flags.api:
+                say(texts.api_served(address))
             if page.demo.share_url:
                 say(texts.shared(page.demo.share_url))
             if flags.open:

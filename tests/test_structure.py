@@ -42,6 +42,7 @@ LAYERS = (
     "models",
     "engine",
     "ui",
+    "api",
 )
 BASE = {"__version__", "sentences", "errors", "conversation", "versions", "catalog", "hardware", "hub_space", "network"}
 BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading"}

@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Sequence
 
 import uvicorn
@@ -48,7 +47,6 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C; the model is loaded meanwhile."""
-    started_s = time.monotonic()
     configure_streams()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -66,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             guarded = Hosts(app, KnownHosts(flags.host, flags.allowed_hosts))
             server = uvicorn.Server(uvicorn.Config(guarded, host=flags.host, port=port or 0, log_level="warning"))
             failed = _watch(provider, server)
-            print(f"http://{flags.host}:{port}/v1 after {time.monotonic() - started_s:.1f} s", flush=True)
+            print(texts.api_served(f"http://{flags.host}:{port}/"), flush=True)
             server.run()
             provider.stop()
         if failed:

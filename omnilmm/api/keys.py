@@ -9,19 +9,20 @@ from omnilmm.errors import OptionsError
 KEY = "OMNILMM_API_KEY"
 
 
-def check_exposed(host: str, key: str | None, *, has_accounts: bool = False) -> None:
+def check_exposed(host: str, key: str | None, *, is_shared: bool = False, has_accounts: bool = False) -> None:
     """Refuse to serve others, or people who sign in on the page, without a key.
 
     Args:
         host: that is listened on.
         key: of the environment.
+        is_shared: whether there is a public link.
         has_accounts: whether the page beside it asks for a login; the routes of the API are not behind that.
 
     Raises:
         OptionsError: There has to be a key.
     """
-    if not key and (has_accounts or not _is_loopback(host)):
-        why = "people sign in on the page" if has_accounts else f"{host} lets others in"
+    if not key and (has_accounts or is_shared or not _is_loopback(host)):
+        why = "people sign in on the page" if has_accounts else f"{'--share' if is_shared else host} lets others in"
         raise OptionsError(f"The API needs a key, as {why}: set {KEY} to a long random text.")
 
 

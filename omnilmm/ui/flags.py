@@ -114,6 +114,15 @@ def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
     )
 
 
+def add_api_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what the API beside a page takes."""
+    api = parser.add_argument_group("for programs")
+    api.add_argument(
+        "--api", action="store_true", help="also answer programs, under /v1 as OpenAI's API does; see docs/api.md"
+    )
+    api.add_argument("--api-fetch-urls", action="store_true", help="fetch pictures that a request names by address")
+
+
 def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """What the flags say, as arguments of `load_engine` and `OmniLMMChat`."""
     return {name: getattr(args, name) for name in LOADING}

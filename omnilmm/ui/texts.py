@@ -338,6 +338,11 @@ def served(address: str, seconds: float) -> str:
     return f"Open {address} (ready after {seconds:.0f} s; Ctrl-C stops)"
 
 
+def api_served(address: str) -> str:
+    """The line printed once programs can ask."""
+    return f"Programs ask {address}v1 (OpenAI's API; Ctrl-C stops)"
+
+
 def shared(address: str) -> str:
     """The line printed for a public link."""
     return f"Public link, for anybody who knows it: {address}"

@@ -1,5 +1,5 @@
-"""The model that waits for the test."""
+"""The built-in model, and how it waits for the test."""
 
-from tests.pages.conftest import pace
+from tests.pages.conftest import engine, pace
 
-__all__ = ["pace"]
+__all__ = ["engine", "pace"]

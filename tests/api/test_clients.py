@@ -17,7 +17,6 @@ from PIL import Image
 
 from omnilmm.api.app import application
 from omnilmm.conversation import Conversation
-from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import options_for
 from omnilmm.images.pixels import open_picture
@@ -27,11 +26,6 @@ from tests.pages.visitor import Pace, wait_until_free
 KEY = "a key"
 SAMPLE = samples()[0]
 ASKED = "What colour is the heart?"
-
-
-@pytest.fixture(scope="module")
-def engine() -> LocalEngine:
-    return load_engine()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omnilmm.catalog import ROOT
 from omnilmm.images.limits import limits
@@ -18,6 +18,9 @@ from omnilmm.ui.gradio_page.routes import Gate, Servable, own_routes
 from omnilmm.ui.leftovers import own_folder
 from omnilmm.ui.network import HOST, ICON, POLICY, find_port
 from omnilmm.ui.texts import CODES, texts_in
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
 SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js"))
@@ -65,6 +68,7 @@ def launch(
     root_path: str | None = None,
     max_file_mib: int | None = None,
     allowed_hosts: Sequence[str] = (),
+    api: ASGIApp | None = None,
 ) -> str:
     """Serve a page in the background.
 
@@ -77,6 +81,7 @@ def launch(
         root_path: where a proxy in front of it serves the page.
         max_file_mib: of an upload; None for what a picture file may have.
         allowed_hosts: names under which it is opened, besides those of this machine.
+        api: what answers under `/v1` and `/health`, with a check of its own for who may.
 
     Returns:
         The local address.
@@ -112,7 +117,11 @@ def launch(
         max_file_size=most_bytes,
         state_session_capacity=256,  # what Gradio itself keeps of each visitor's widgets
         app_kwargs={
-            "middleware": [Middleware(Hosts, known=known), Middleware(Gate, page=page)],
+            "middleware": [
+                Middleware(Hosts, known=known),
+                *([Middleware(Beside, api=api)] if api else []),
+                Middleware(Gate, page=page),
+            ],
             "routes": own_routes(page.context.uploads, most_bytes),
         },
         _frontend=False,  # it does not ask itself whether it is there: a busy machine takes more than 3 s
@@ -120,6 +129,24 @@ def launch(
     if demo.share_url:
         known.add(demo.share_url)
     return str(address)
+
+
+class Beside:
+    """Leads requests to the API past the page, and its login.
+
+    Args:
+        app: the page.
+        api: the other one.
+    """
+
+    def __init__(self, app: ASGIApp, api: ASGIApp) -> None:
+        self.app, self.api = app, api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        is_for_api = scope["type"] == "http" and (path.startswith("/v1/") or path == "/health")
+        await (self.api if is_for_api else self.app)(scope, receive, send)
 
 
 def _head() -> str:
