@@ -21,6 +21,7 @@ from omnilmm.catalog import find
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import OmniLMMError
+from omnilmm.images.limits import limits
 from omnilmm.ui import texts
 from omnilmm.ui.download_bar import DownloadBar
 from omnilmm.ui.flags import Parser, add_loading_flags, check_requested, loading_arguments
@@ -39,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
     own = flags.add_argument_group("the API")
     own.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
     own.add_argument("--port", type=int, default=PORT, help="port to listen on, 0 for any (default: %(default)s)")
+    own.add_argument(
+        "--max-file-size", type=int, default=limits().file_mb, metavar="MIB", help="of a picture (default: %(default)s)"
+    )
     own.add_argument("--queue-size", type=int, metavar="N", help="answers given and waited for at once")
     own.add_argument("--api-fetch-urls", action="store_true", help="fetch pictures that a request names by address")
     own.add_argument("--allowed-host", dest="allowed_hosts", action="append", default=[], metavar="NAME")

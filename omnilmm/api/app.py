@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
 from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-import anyio
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -30,6 +30,7 @@ from omnilmm.images.limits import limits
 
 KEEP_ALIVE_S = 10.0  # a proxy in between gives up a connection of which it hears nothing for a minute or so
 PICTURES = 2  # of the largest size, that a body has room for
+COUNTING = Progress("prefill")  # whether it fits is not known yet
 IGNORED = "x-ignored-fields"
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,8 @@ class Api:
             return await _unless_gone(request, self._whole(events, reply, headers))
         try:
             first = await anext(events)
+            while first == COUNTING:
+                first = await anext(events)
         except Exception as error:
             await events.aclose()
             return _refused(error)
@@ -206,20 +209,20 @@ def owner_of(request: Request) -> str:
     return f"{request.client.host if request.client else ''} {request.headers.get('authorization', '')}"
 
 
-async def _unless_gone(request: Request, answer: Any) -> Response:
+async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
     """Wait for an answer, or stop it when the client has left."""
-    done: list[Response] = []
-    async with anyio.create_task_group() as group:
 
-        async def watch() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-            group.cancel_scope.cancel()
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
 
-        group.start_soon(watch)
-        done.append(await answer)
-        group.cancel_scope.cancel()
-    return done[0] if done else Response(status_code=499)
+    answering, leaving = asyncio.create_task(answer), asyncio.create_task(left())
+    try:
+        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return answering.result() if answering.done() else Response(status_code=499)
+    finally:
+        answering.cancel()
+        leaving.cancel()
 
 
 def _refused(error: Exception) -> Response:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.events import Event, Finished, TextDelta, Usage
+from omnilmm.engine.events import Event, Finished, TextDelta, ThoughtDelta
 from omnilmm.errors import ContextLengthError, InputError, ModelNotFoundError, OmniLMMError, OptionsError, SwitchError
 
 REASONS = {"end": "stop", "length": "length"}
@@ -32,26 +32,34 @@ class Reply:
 
     def __init__(self, card: ModelCard, wants_usage: bool = False) -> None:
         self.card, self.wants_usage = card, wants_usage
-        self.id, self.created, self.sent = f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), ""
+        self.id, self.created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
+        self.sent = self.thought = ""
 
     def whole(self, finished: Finished) -> dict[str, Any]:
         """A `chat.completion`."""
         message = {"role": "assistant", "content": finished.text}
+        if finished.thought:
+            message["reasoning_content"] = finished.thought.text
         choice = {"index": 0, "message": message, "finish_reason": REASONS[_reason(finished)], "logprobs": None}
-        return self._object("chat.completion", [choice]) | {"usage": usage_of(finished.usage)}
+        return self._object("chat.completion", [choice]) | {"usage": usage_of(finished)}
 
     def chunks(self, event: Event) -> Iterator[dict[str, Any]]:
         """The `chat.completion.chunk`s of an event. Of a beam search the winner is sent, in one piece."""
         if isinstance(event, TextDelta):
             yield self._chunk({"content": event.text})
             self.sent += event.text
+        elif isinstance(event, ThoughtDelta):
+            yield self._chunk({"reasoning_content": event.text})
+            self.thought += event.text
         elif isinstance(event, Finished):
             reason = REASONS[_reason(event)]
+            if rest := (event.thought.text if event.thought else "")[len(self.thought) :]:
+                yield self._chunk({"reasoning_content": rest})
             if rest := event.text[len(self.sent) :]:
                 yield self._chunk({"content": rest})
             yield self._chunk({}, reason)
             if self.wants_usage:
-                yield self._object("chat.completion.chunk", []) | {"usage": usage_of(event.usage)}
+                yield self._object("chat.completion.chunk", []) | {"usage": usage_of(event)}
 
     def first(self) -> dict[str, Any]:
         """The chunk that says whose words follow."""
@@ -71,14 +79,16 @@ def models(card: ModelCard, created: int) -> dict[str, Any]:
     return {"object": "list", "data": [about | {"max_model_len": card.context}]}
 
 
-def usage_of(usage: Usage) -> dict[str, Any]:
+def usage_of(finished: Finished) -> dict[str, Any]:
     """Tokens; beside OpenAI's fields how many of the prompt are of pictures, and were known from earlier turns."""
+    usage = finished.usage
     prompt = usage.text_tokens + usage.picture_tokens
     return {
         "prompt_tokens": prompt,
         "completion_tokens": usage.new_tokens,
         "total_tokens": prompt + usage.new_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.reused},
+        "completion_tokens_details": {"reasoning_tokens": finished.thought.tokens if finished.thought else 0},
         "picture_tokens": usage.picture_tokens,
         "reused": usage.reused,
     }

@@ -66,6 +66,7 @@ def _options(request: ChatRequest, card: ModelCard) -> Options:
         "repetition_penalty": request.repetition_penalty,
         "max_new_tokens": next(iter(limits), None),
         "stop": stops or None,
+        "thinking": request.chat_template_kwargs and request.chat_template_kwargs.enable_thinking,
     }
     if (request.num_beams or 1) > 1:
         return options_for(card, "beam", beams=request.num_beams, length_penalty=request.length_penalty, **shared)

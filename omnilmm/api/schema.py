@@ -79,6 +79,12 @@ class StreamOptions(_Sent):
     include_usage: bool = False
 
 
+class TemplateArguments(_Sent):
+    """What vLLM hands to the chat template."""
+
+    enable_thinking: bool | None = None
+
+
 class ChatRequest(_Sent):
     """The body of `POST /v1/chat/completions`. Fields that are not here are in `model_extra`."""
 
@@ -99,6 +105,7 @@ class ChatRequest(_Sent):
     repetition_penalty: float | None = None
     num_beams: int | None = None
     length_penalty: float | None = None
+    chat_template_kwargs: TemplateArguments | None = None
 
     def unsupported(self) -> list[str]:
         """Names of fields that ask for what there is not."""
