@@ -24,10 +24,10 @@ def fetch(address: str) -> bytes:
     try:
         found = {ipaddress.ip_address(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
         if not all(one.is_global for one in found):
-            raise ImageError(f"{host} is no public host: send the picture itself, as a data URI.")
+            raise ImageError("no_public_host", host=host)
         with httpx.stream("GET", address, timeout=TIMEOUT_S, follow_redirects=False) as response:
             if response.status_code != httpx.codes.OK:
-                raise ImageError(f"{address:.80} answers with status {response.status_code}; expected a picture.")
+                raise ImageError("status_instead_of_picture", address=address[:80], status=response.status_code)
             return _bounded(response, limits().file_mb * 2**20)
     except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise ImageError(
@@ -40,5 +40,5 @@ def _bounded(response: httpx.Response, most_bytes: int) -> bytes:
     for piece in response.iter_bytes():
         content += piece
         if len(content) > most_bytes:
-            raise ImageError(f"The picture there is larger than {most_bytes / 2**20:g} MiB.")
+            raise ImageError("fetched_picture_too_large", most=most_bytes / 2**20)
     return bytes(content)

@@ -21,9 +21,12 @@ def check_exposed(host: str, key: str | None, *, is_shared: bool = False, has_ac
     Raises:
         OptionsError: There has to be a key.
     """
-    if not key and (has_accounts or is_shared or not _is_loopback(host)):
-        why = "people sign in on the page" if has_accounts else f"{'--share' if is_shared else host} lets others in"
-        raise OptionsError(f"The API needs a key, as {why}: set {KEY} to a long random text.")
+    if key:
+        return
+    if has_accounts:
+        raise OptionsError("key_needed_beside_login", variable=KEY)
+    if is_shared or not _is_loopback(host):
+        raise OptionsError("key_needed_for_others", variable=KEY, host="--share" if is_shared else host)
 
 
 def _is_loopback(host: str) -> bool:

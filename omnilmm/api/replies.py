@@ -14,12 +14,14 @@ from omnilmm.errors import ContextLengthError, InputError, ModelNotFoundError, O
 
 REASONS = {"end": "stop", "length": "length"}
 # The most particular first. What is none of these is the server's own fault.
-STATUS: tuple[tuple[type[OmniLMMError], int, str], ...] = (
-    (ModelNotFoundError, 404, "model_not_found"),
-    (ContextLengthError, 400, "context_length_exceeded"),
-    (InputError, 400, "invalid_value"),
-    (OptionsError, 400, "invalid_value"),
+STATUS: tuple[tuple[type[OmniLMMError], int], ...] = (
+    (ModelNotFoundError, 404),
+    (ContextLengthError, 400),
+    (InputError, 400),
+    (OptionsError, 400),
 )
+# As OpenAI has them; the other codes are ours.
+CONTEXT, CODES = "context_length_exceeded", {"model_not_served": "model_not_found"}
 
 
 class Reply:
@@ -96,11 +98,11 @@ def usage_of(finished: Finished) -> dict[str, Any]:
 
 def error_of(error: Exception) -> tuple[int, dict[str, Any]]:
     """Status and body for an error; what is not meant for the reader is only said to be in the log."""
-    for kind, status, code in STATUS:
-        if isinstance(error, kind):
-            return status, error_body(str(error), "invalid_request_error", code)
     if isinstance(error, OmniLMMError):
-        return 503, error_body(str(error), "server_error", "model_unavailable")
+        status = next((status for kind, status in STATUS if isinstance(error, kind)), 503)
+        kind = "server_error" if status == 503 else "invalid_request_error"
+        code = CONTEXT if isinstance(error, ContextLengthError) else CODES.get(error.code, error.code)
+        return status, error_body(str(error), kind, code)
     return 500, error_body("The answer failed. The server's log has the details.", "server_error", "internal_error")
 
 
@@ -116,5 +118,5 @@ def sse(data: dict[str, Any] | str) -> bytes:
 
 def _reason(finished: Finished) -> str:
     if finished.reason not in REASONS:
-        raise SwitchError("Another model was chosen on the page while this answer was given: ask again.")
+        raise SwitchError("answer_cut_by_switch")
     return finished.reason

@@ -45,9 +45,9 @@ def question_of(request: ChatRequest, card: ModelCard, owner: Hashable, fetch: F
         InputError, ImageError, OptionsError, ModelNotFoundError: What was expected, and what came.
     """
     if request.model not in names_of(card):
-        raise ModelNotFoundError(f"There is no model {request.model!r} here. GET /v1/models has: {card.name}.")
+        raise ModelNotFoundError("model_not_served", model=request.model, served=card.name)
     if unsupported := request.unsupported():
-        raise OptionsError(f"Not supported here: {', '.join(unsupported)}. Leave it out.")
+        raise OptionsError("fields_not_supported", fields=unsupported)
     options = _options(request, card)
     return Question(_conversation(request.messages, fetch), options, (owner, request.user))
 
@@ -60,7 +60,7 @@ def names_of(card: ModelCard) -> tuple[str, ...]:
 def _options(request: ChatRequest, card: ModelCard) -> Options:
     limits = {request.max_tokens, request.max_completion_tokens} - {None}
     if len(limits) > 1:
-        raise OptionsError("max_tokens and max_completion_tokens differ: send one of them.")
+        raise OptionsError("two_length_limits")
     stops = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     shared: dict[str, Any] = {
         "repetition_penalty": request.repetition_penalty,
@@ -71,7 +71,7 @@ def _options(request: ChatRequest, card: ModelCard) -> Options:
     if (request.num_beams or 1) > 1:
         return options_for(card, "beam", beams=request.num_beams, length_penalty=request.length_penalty, **shared)
     if request.length_penalty is not None:
-        raise OptionsError("length_penalty is an option of beam search: send num_beams, too.")
+        raise OptionsError("length_penalty_without_beams")
     seeds = int(LIMITS["seed"].high) + 1
     return options_for(
         card,
@@ -91,9 +91,9 @@ def _conversation(messages: list[ChatMessage], fetch: Fetch | None) -> Conversat
         if message.role in ("user", "assistant"):
             conversation = conversation.with_message(message.role, *read)
         elif number:
-            raise InputError(f"Message {number}: a {message.role} message comes first, or not at all.")
+            raise InputError("system_not_first", number=number, role=message.role)
         elif not all(isinstance(part, str) for part in read):
-            raise InputError("A system prompt is text, without pictures.")
+            raise InputError("system_with_picture")
         else:
             conversation = Conversation(system="\n".join(part for part in read if isinstance(part, str)))
     return conversation
@@ -106,9 +106,8 @@ def _part(part: object, fetch: Fetch | None) -> Part:
     address = part.image_url.url.strip()
     if address[:5].lower() == "data:":
         return open_picture(decoded(address))
-    if fetch is None or not address.lower().startswith(("http://", "https://")):
-        raise ImageError(
-            f"Send the picture itself, as a data URI (data:image/png;base64,…); {address:.80} is not fetched here"
-            + (" (the server's --api-fetch-urls allows that)." if fetch is None else ".")
-        )
+    if fetch is None:
+        raise ImageError("address_not_fetched", address=address[:80])
+    if not address.lower().startswith(("http://", "https://")):
+        raise ImageError("no_address_of_a_picture", address=address[:80])
     return open_picture(fetch(address))
