@@ -30,9 +30,7 @@ def fetch(address: str) -> bytes:
                 raise ImageError("status_instead_of_picture", address=address[:80], status=response.status_code)
             return _bounded(response, limits().file_mb * 2**20)
     except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        raise ImageError(
-            f"{address:.80} cannot be fetched ({error}): send the picture itself, as a data URI."
-        ) from error
+        raise ImageError("address_unreachable", address=address[:80], reason=error) from error
 
 
 def _bounded(response: httpx.Response, most_bytes: int) -> bytes:
