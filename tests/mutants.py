@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutations import Mutation, mutations
-from tests.test_structure import BUILDING, MODULES, ROOT, imported, name_of
+from tests.sources import BUILDING, MODULES, ROOT, imported, name_of
 
 QUIET = ("-W", "ignore::pytest.PytestAssertRewriteWarning")  # of libraries that are loaded already
 TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if "pages" not in path.parent.name)
@@ -60,6 +60,7 @@ def load_libraries(paths: list[Path]) -> None:
         if (module or attribute).split(".")[0] not in own:
             with contextlib.suppress(Exception):
                 getattr(importlib.import_module(module or attribute), attribute, None)
+    assert "omnilmm" not in sys.modules, "the runs would not see what is changed"
 
 
 def run(folder: Path, arguments: list[str], limit_s: float) -> int | None:

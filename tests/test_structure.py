@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from string import Formatter
@@ -17,9 +16,8 @@ import pytest
 from omnilmm import errors
 from omnilmm.errors import OmniLMMError
 from omnilmm.sentences import words_of
+from tests.sources import BUILDING, MODULES, PACKAGE, ROOT, imported, name_of
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "omnilmm"
 PAGES = ("web_demo", "web_demo_streamlit")
 PROGRAMS = ("chat", *PAGES)
 HEAVY = ("torch", "transformers", "gradio", "streamlit")
@@ -58,8 +56,6 @@ UI = BASE | {
     "engine.provider",
 }
 
-MODULES = sorted(PACKAGE.rglob("*.py"))
-BUILDING = sorted((ROOT / "built_in").rglob("*.py"))
 
 # What is said in words; `errors` makes sentences of codes that it is given.
 SPEAKING = [
@@ -71,19 +67,6 @@ ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type) 
 ERRORS |= {"HubError"}  # those that stand elsewhere
 ENGLISH = words_of("en", "terminal")
 CHINESE = re.compile("[\u4e00-\u9fff]")
-
-
-@cache
-def imported(path: Path) -> tuple[str, ...]:
-    """Full names of everything that a file imports, inside functions too."""
-    found: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}: relative import"
-            found += (f"{node.module}.{alias.name}" for alias in node.names)
-    return tuple(found)
 
 
 def parts_used(path: Path) -> set[str]:
@@ -98,10 +81,6 @@ def libraries_used(path: Path) -> set[str]:
 
 def within(name: str, allowed: set[str]) -> bool:
     return any(name == part or name.startswith(f"{part}.") for part in allowed)
-
-
-def name_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def allowed_in(path: Path) -> set[str]:
