@@ -247,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(args)
     except OmniLMMError as error:
         if args.json:
-            _print_json({"error": one_line(error), "type": type(error).__name__})
+            _print_json({"error": one_line(error), "type": type(error).__name__, "code": error.code})
         else:
             print(f"Error: {one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, OptionsError | ModelNotFoundError | HardwareError) else 1

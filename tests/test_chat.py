@@ -468,7 +468,8 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     answer = json.loads(capsys.readouterr().out)
     assert (answer["text"], answer["reason"], answer["model"]) == (ANSWER, "end", "built-in")
     assert main(["--json", "--image", "/no/such.png", QUESTION]) == 1
-    assert json.loads(capsys.readouterr().out)["type"] == "ImageError"
+    told = json.loads(capsys.readouterr().out)
+    assert (told["type"], told["code"]) == ("ImageError", "no_picture_file")
     assert main(["--json", "--image", str(PHOTO), "What is it?"]) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out)["text"] and "looks like a photo" in shown.err

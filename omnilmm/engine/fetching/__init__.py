@@ -3,7 +3,7 @@
     listing (names, sizes, digests) -> what is missing -> config.json -> can it run -> is the disk large enough
         -> blobs -> snapshot folder
 
-`cache` knows where files lie, `download` brings those that are missing, `troubles` says what went wrong at the hub.
+`cache` knows where files lie, `download` brings those that are missing, `errors` says what went wrong at the hub.
 ModelScope (`hub="modelscope"`) is asked through its own optional package. That has not been tried against the real
 service: the tests only hold with which arguments it is called.
 """
