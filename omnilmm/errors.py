@@ -19,8 +19,7 @@ every code in each language, and those of the ways out for a terminal, which has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Self
 
 from omnilmm.sentences import Parameter, Sentence
@@ -55,9 +54,6 @@ class OmniLMMError(Exception):
 
     def __str__(self) -> str:
         return str(self.sentence)
-
-    def __reduce__(self) -> tuple[Callable[[], OmniLMMError], tuple[()]]:
-        return partial(type(self), self.code, **self.parameters), ()
 
 
 class InputError(OmniLMMError):
