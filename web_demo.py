@@ -119,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 allowed_hosts=flags.allowed_hosts,
                 max_file_mib=flags.max_file_size,
                 api=api_of(provider, flags, key) if flags.api else None,
+                upload_quota_mib=flags.upload_quota_mib,
             )
             say(texts.served(address, time.monotonic() - started))
             if flags.api:

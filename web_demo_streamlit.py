@@ -70,7 +70,8 @@ def build(make: Make, flags: argparse.Namespace) -> Any:
 
     from omnilmm.ui.hosts import Hosts, KnownHosts, hosts_of
     from omnilmm.ui.offer import Offer
-    from omnilmm.ui.streamlit_page import server_state, serving
+    from omnilmm.ui.streamlit_page import server_state, serving, sessions
+    from omnilmm.ui.streamlit_page.routes import Gate
 
     @asynccontextmanager
     async def lifespan(_: App) -> AsyncIterator[None]:
@@ -80,6 +81,7 @@ def build(make: Make, flags: argparse.Namespace) -> Any:
             partial(can_be_here, hub=flags.hub, offline=flags.offline),
         )
         server_state.serve(make(), None if flags.fixed_model else offer, flags.queue_size)
+        server_state.SERVER.quota_bytes = flags.upload_quota_mib * 2**20
         print(texts.served(serving.address(), time.monotonic() - STARTED_S), flush=True)
         if flags.open:
             webbrowser.open(serving.address())
@@ -90,11 +92,12 @@ def build(make: Make, flags: argparse.Namespace) -> Any:
 
     known = KnownHosts(serving.bound, hosts_of(flags.allowed_hosts, flags.root_path))
     hosts = Middleware(Hosts, known=known)
-    serving.use_ordered_sessions()
     guards = [Middleware(Guard, accounts=accounts(flags.auth))] if flags.auth else []
+    guards += [Middleware(Gate), Middleware(serving.Policy)]
     # `streamlit run` finds this line by the name and the class in it, and then asks this module for `app`.
-    app = App(Path(__file__).resolve(), lifespan=lifespan, middleware=[hosts, *guards, Middleware(serving.Policy)])
-    return app  # noqa: RET504
+    app = App(Path(__file__).resolve(), lifespan=lifespan, middleware=[hosts, *guards])
+    sessions.own_runtime(app)
+    return app
 
 
 def __getattr__(name: str) -> Any:

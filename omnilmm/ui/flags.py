@@ -15,6 +15,7 @@ from omnilmm.hardware import DEVICES, DTYPE_CHOICES, prepare_environment, resolv
 from omnilmm.hub_space import on_space
 from omnilmm.images.limits import PREFIX, limits
 from omnilmm.ui.network import HOST
+from omnilmm.ui.upload import QUOTA_MIB
 
 HUBS = ("huggingface", "modelscope")
 LOADING = (
@@ -108,6 +109,14 @@ def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
     guests.add_argument("--root-path", metavar="/PATH", help="where a proxy in front of the page serves it")
     guests.add_argument(
         "--max-file-size", type=int, default=limits().file_mb, metavar="MIB", help="of an upload (default: %(default)s)"
+    )
+    guests.add_argument(
+        "--upload-quota",
+        dest="upload_quota_mib",
+        type=_mib,
+        default=QUOTA_MIB,
+        metavar="MIB",
+        help="of one visitor's uploads together that were not sent yet (default: %(default)s)",
     )
     guests.add_argument(
         "--queue-size", type=int, metavar="N", help="answers given and waited for at once; more are refused"

@@ -8,6 +8,8 @@ from omnilmm.conversation import Picture
 from omnilmm.errors import ImageError
 from omnilmm.images.pixels import open_picture
 
+QUOTA_MIB = 512  # of one visitor's uploads together that were not sent yet; another one by `--upload-quota`
+
 
 def open_upload(name: str, source: Path | bytes) -> Picture:
     """A picture that was uploaded.

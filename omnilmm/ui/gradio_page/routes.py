@@ -26,6 +26,7 @@ from omnilmm.ui.access import address_of
 from omnilmm.ui.attempts import Attempts, told
 from omnilmm.ui.gradio_page.uploads import Uploads, owner_of
 from omnilmm.ui.samples import samples
+from omnilmm.ui.texts import texts_for
 
 API = "/gradio_api"
 MOST_FILES = 100  # of one upload
@@ -308,9 +309,11 @@ class _Bounded(MultiPartParser):
     Attributes:
         most_bytes: of one file.
         room: bytes that all files together may have.
+        full: what is said when they have more.
     """
 
     most_bytes = room = 0
+    full = ""
 
     def on_part_begin(self) -> None:
         super().on_part_begin()
@@ -323,7 +326,7 @@ class _Bounded(MultiPartParser):
             if self._left < 0:
                 raise MultiPartException(f"File size exceeded maximum allowed size of {self.most_bytes} bytes.")
             if self.room < 0:
-                raise MultiPartException("Too many files of yours wait here: send them, or take some out of the box.")
+                raise MultiPartException(self.full)
         super().on_part_data(data, start, end)
 
 
@@ -336,6 +339,8 @@ async def _upload(request: Request, uploads: Uploads, most_bytes: int) -> Respon
         return PlainTextResponse("Expected files as multipart/form-data.\n", status_code=400)
     parser = _Bounded(request.headers, request.stream(), max_files=MOST_FILES, max_fields=MOST_FILES)
     parser.most_bytes, parser.room = most_bytes, await run_in_threadpool(uploads.room, owner)
+    texts = texts_for(request.headers.get("accept-language"))
+    parser.full = texts.uploads_full.format(most=uploads.most_bytes >> 20)
     try:
         form = await parser.parse()
         files = [given for given in form.getlist("files") if isinstance(given, UploadFile)]

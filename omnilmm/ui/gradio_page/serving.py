@@ -18,6 +18,7 @@ from omnilmm.ui.gradio_page.routes import Gate, Servable, own_routes
 from omnilmm.ui.leftovers import own_folder
 from omnilmm.ui.network import HOST, ICON, POLICY, find_port
 from omnilmm.ui.texts import CODES, texts_in
+from omnilmm.ui.upload import QUOTA_MIB
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -69,6 +70,7 @@ def launch(
     max_file_mib: int | None = None,
     allowed_hosts: Sequence[str] = (),
     api: ASGIApp | None = None,
+    upload_quota_mib: int = QUOTA_MIB,
 ) -> str:
     """Serve a page in the background.
 
@@ -82,6 +84,7 @@ def launch(
         max_file_mib: of an upload; None for what a picture file may have.
         allowed_hosts: names under which it is opened, besides those of this machine.
         api: what answers under `/v1` and `/health`, with a check of its own for who may.
+        upload_quota_mib: of one visitor's uploads together that were not sent yet.
 
     Returns:
         The local address.
@@ -96,6 +99,7 @@ def launch(
     _bypass_proxy("localhost", "127.0.0.1", host)
     known = KnownHosts(host, hosts_of(allowed_hosts, root_path))
     demo, most_bytes = page.demo, (max_file_mib or limits().file_mb) * 2**20
+    page.context.uploads.most_bytes = upload_quota_mib * 2**20
     demo.queue(max_size=None)  # who waits is the engine's
     _, address, _ = demo.launch(
         server_name=host,

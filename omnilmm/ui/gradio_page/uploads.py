@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from omnilmm.errors import InputError
+from omnilmm.ui.upload import QUOTA_MIB
 
 COOKIE, HEADER = "omnilmm_visitor", "x-omnilmm-visitor"  # `assets/page.js` sends both
-MOST_BYTES = 512 * 2**20  # of one visitor's files that lie here at once
 
 _NAME = re.compile(r"[\w-]{16,64}", re.ASCII)
 _NOT_IN_NAMES = re.compile(r"[^\w.\- ()]+")
@@ -45,10 +45,10 @@ class Uploads:
 
     Args:
         folder: of all of them.
-        most_bytes: of one visitor's.
+        most_bytes: of one visitor's together.
     """
 
-    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, folder: Path, most_bytes: int = QUOTA_MIB * 2**20) -> None:
         self.folder, self.most_bytes = folder, most_bytes
 
     def file(self, owner: str, given: str) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.offer import Offer
+from omnilmm.ui.upload import QUOTA_MIB
 
 
 @dataclass
@@ -17,12 +18,14 @@ class ServerState:
         offer: what visitors can choose from; None where they cannot choose.
         max_answers: how many may be given and waited for at once; None for as many as come.
         had_visitors: whether anybody ever opened the page.
+        quota_bytes: of one visitor's uploads together that were not sent yet.
     """
 
     provider: ModelProvider | None = None
     offer: Offer | None = None
     max_answers: int | None = None
     had_visitors: bool = False
+    quota_bytes: int = QUOTA_MIB * 2**20
 
 
 SERVER = ServerState()

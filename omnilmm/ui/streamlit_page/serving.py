@@ -8,9 +8,6 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config
-from streamlit.runtime import websocket_session_manager
-from streamlit.runtime.app_session import AppSession
-from streamlit.runtime.scriptrunner import RerunData
 
 from omnilmm.catalog import ROOT
 from omnilmm.ui.network import POLICY as IMAGES_POLICY
@@ -85,31 +82,3 @@ def address() -> str:
     host, port = config.get_option("server.address") or "localhost", config.get_option("server.port")
     path = config.get_option("server.baseUrlPath").strip("/")
     return f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}/{path}"  # noqa: S104
-
-
-class OrderedSession(AppSession):
-    """Streamlit's session, in which the timer of a fragment never discards what a click has drawn.
-
-    Streamlit (1.67) ignores events of a run as soon as another run has its place. The run of a click draws the whole
-    page; if it ends while the server is busy and a fragment's timer comes next, its drawing still waits to be sent and
-    is discarded: the click seems to have done nothing. Here the timer lets what waits be sent first.
-    """
-
-    def _create_scriptrunner(self, initial_rerun_data: RerunData) -> None:
-        ended = self._scriptrunner
-        if ended is None or not initial_rerun_data.fragment_id:
-            super()._create_scriptrunner(initial_rerun_data)
-        else:  # all that the ended run says is in the loop's queue already
-            self._event_loop.call_soon(self._create_after, ended, initial_rerun_data)
-
-    def _create_after(self, ended: Any, rerun_data: RerunData) -> None:
-        current = self._scriptrunner
-        if current is ended or current is None:
-            super()._create_scriptrunner(rerun_data)
-        elif not current.request_rerun(rerun_data):  # it has ended, too
-            self._create_scriptrunner(rerun_data)
-
-
-def use_ordered_sessions() -> None:
-    """Give every visitor who comes from now on an `OrderedSession`; Streamlit has no setting for the class."""
-    websocket_session_manager.AppSession = OrderedSession  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import streamlit as st
 from streamlit.runtime import Runtime
@@ -94,6 +94,7 @@ class Visitor:
         self.is_replaced = False
         self.token = ""
         self.page = ""  # which open page shows it
+        self._sizes: WeakKeyDictionary[Picture, int] = WeakKeyDictionary()  # bytes of the files of those that wait
         self._asked: tuple[Part, ...] = ()  # comes back into the box if nothing comes of it
 
     @property
@@ -205,13 +206,18 @@ class Visitor:
         Returns:
             Whether all of them are pictures.
         """
-        refused = []
+        refused, most = [], server_state.SERVER.quota_bytes
         for file in files:
+            held = sum(self._sizes.get(picture, 0) for picture in self.pending)
+            if held + len(content := file.getvalue()) > most:
+                refused.append(f"{file.name}: {self.texts.uploads_full.format(most=most >> 20)}")
+                continue
             try:
-                picture = open_upload(file.name, file.getvalue())
+                picture = open_upload(file.name, content)
             except Exception as error:
                 refused.append(self._line(error, f"{file.name}: "))
             else:
+                self._sizes[picture] = len(content)
                 self.pending += [picture] if picture not in self.pending else []
         self.refused, self.refusals = "\n\n".join(refused), self.refusals + len(refused)
         return not refused

@@ -1,0 +1,194 @@
+"""Whose a session of Streamlit is, and that everything in it belongs to its visitor alone.
+
+Streamlit itself takes the id of a session, which stands in the path of every upload, for proof enough, serves a picture
+to anybody who knows its address, and does for any browser whatever its protocol has. Here a session belongs to the
+browser that opened it, told by a cookie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import reprlib
+from contextvars import ContextVar, copy_context
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from streamlit import config
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
+from streamlit.runtime import Runtime, RuntimeConfig, websocket_session_manager
+from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.media_file_storage import MediaFileKind
+from streamlit.runtime.memory_media_file_storage import MemoryFile, MemoryMediaFileStorage
+from streamlit.runtime.memory_session_storage import MemorySessionStorage
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
+from streamlit.runtime.state.common import unpack_widget_state_value
+from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
+from streamlit.web.cache_storage_manager_config import create_default_cache_storage_manager
+
+COOKIE = "omnilmm_browser"
+# What a browser may ask for; the rest of the protocol would write files, or change what all visitors share.
+MESSAGES = frozenset({"rerun_script", "stop_script", "file_urls_request", "app_heartbeat", "backend_operation_request"})
+
+# Kinds of values that are read at once; texts of components may be long, and files are looked up.
+_PLAIN = frozenset(
+    {"bool_value", "double_value", "int_value", "string_value", "double_array_value", "string_array_value"}
+)
+
+log = logging.getLogger("omnilmm.page")
+
+_NAME = re.compile(r"[\w-]{16,64}", re.ASCII)
+_acting: ContextVar[str] = ContextVar("session that asks for a file", default="")
+
+
+def browser_in(cookies: str) -> str:
+    """Which browser a Cookie header is of; empty where it does not say."""
+    try:
+        cookie = SimpleCookie(cookies).get(COOKIE)
+    except CookieError:
+        return ""
+    return cookie.value if cookie and _NAME.fullmatch(cookie.value) else ""
+
+
+class OrderedSession(AppSession):
+    """Streamlit's session, in which the timer of a fragment never discards what a click has drawn.
+
+    Streamlit (1.67) ignores events of a run as soon as another run has its place. The run of a click draws the whole
+    page; if it ends while the server is busy and a fragment's timer comes next, its drawing still waits to be sent and
+    is discarded: the click seems to have done nothing. Here the timer lets what waits be sent first.
+
+    Attributes:
+        browser: which one opened it.
+    """
+
+    browser = ""
+
+    def handle_backmsg(self, msg: BackMsg) -> None:
+        """Do what the visitor's browser asks for, if the page has a use for it."""
+        if _is_allowed(msg, self.id) and self._is_sound(msg.rerun_script.widget_states):
+            context = copy_context()
+            context.run(_acting.set, self.id)
+            context.run(super().handle_backmsg, msg)
+
+    def _is_sound(self, given: WidgetStates) -> bool:
+        """Whether every widget has a value of its kind: one of another kind would fail every later run of the page."""
+        known = self._session_state._new_widget_state.widget_metadata
+        for state in given.widgets:
+            widget, kind = known.get(state.id), state.WhichOneof("value")
+            if widget is None:
+                continue  # the page ignores it
+            try:
+                if kind != widget.value_type:
+                    raise TypeError(f"{widget.value_type} expected")
+                if kind in _PLAIN:
+                    widget.deserializer(unpack_widget_state_value(state))
+            except Exception as error:
+                log.info("A browser sent a %s for %s: ignored (%s)", kind, reprlib.repr(state.id), error)
+                return False
+        return True
+
+    def _create_scriptrunner(self, initial_rerun_data: RerunData) -> None:
+        ended = self._scriptrunner
+        if ended is None or not initial_rerun_data.fragment_id:
+            super()._create_scriptrunner(initial_rerun_data)
+        else:  # all that the ended run says is in the loop's queue already
+            self._event_loop.call_soon(self._create_after, ended, initial_rerun_data)
+
+    def _create_after(self, ended: Any, rerun_data: RerunData) -> None:
+        current = self._scriptrunner
+        if current is ended or current is None:
+            super()._create_scriptrunner(rerun_data)
+        elif not current.request_rerun(rerun_data):  # it has ended, too
+            self._create_scriptrunner(rerun_data)
+
+
+def _is_allowed(message: BackMsg, session_id: str) -> bool:
+    kind = message.WhichOneof("type")
+    if kind != "backend_operation_request":
+        return kind in MESSAGES
+    asked = message.backend_operation_request
+    if asked.WhichOneof("payload") != "deferred_file":
+        return False
+    offered = Runtime.instance().media_file_mgr._deferred_callables.get(asked.deferred_file.file_id)
+    return offered is not None and offered["session_id"] == session_id
+
+
+class Sessions(WebsocketSessionManager):
+    """Streamlit's sessions, each of which only the browser that opened it goes on with."""
+
+    def connect_session(self, client: Any, *arguments: Any, **more: Any) -> str:
+        """See `WebsocketSessionManager`."""
+        headers = dict(client.client_context.headers)
+        browser = browser_in(headers.get("cookie", ""))
+        if more.get("existing_session_id") and not self.is_of(more["existing_session_id"], browser):
+            more["existing_session_id"] = None
+        session_id: str = super().connect_session(client, *arguments, **more)
+        self._active_session_info_by_id[session_id].session.browser = browser  # type: ignore[attr-defined]
+        return session_id
+
+    def is_of(self, session_id: str, browser: str) -> bool:
+        """Whether this browser opened the session, which may have lost its connection."""
+        info = self.get_active_session_info(session_id) or self._session_storage.get(session_id)
+        return info is not None and getattr(info.session, "browser", None) == browser
+
+
+class Media(MemoryMediaFileStorage):
+    """What pages show and offer to save: each file belongs to one session.
+
+    Attributes:
+        session_of: the session of each file.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(endpoint)
+        self.session_of: dict[str, str] = {}
+
+    def load_and_get_id(
+        self, path_or_data: str | bytes, mimetype: str, kind: MediaFileKind, filename: str | None = None
+    ) -> str:
+        """Keep a file for the session that shows it; see `MemoryMediaFileStorage`."""
+        context = get_script_run_ctx(suppress_warning=True)
+        session_id = context.session_id if context else _acting.get()
+        data = self._read_file(path_or_data) if isinstance(path_or_data, str) else path_or_data
+        about = f"{session_id}\n{mimetype}\n{filename or ''}\n".encode(errors="replace")
+        file_id = hashlib.sha256(about + data).hexdigest()
+        self.session_of[file_id] = session_id
+        self._files_by_id.setdefault(file_id, MemoryFile(data, mimetype, kind, filename))
+        return file_id
+
+    def delete_file(self, file_id: str) -> None:
+        """It is shown no more."""
+        super().delete_file(file_id)
+        self.session_of.pop(file_id, None)
+
+
+class Uploads(MemoryUploadedFileManager):
+    """Files that were uploaded, until the page has looked at them; what a session's take together is bounded."""
+
+    def held_bytes(self, session_id: str) -> int:
+        """How much of a session's lies here."""
+        with self._lock:
+            return sum(len(file.data) for file in self.file_storage.get(session_id, {}).values())
+
+
+def own_runtime(app: Any) -> None:
+    """Let a `streamlit.starlette.App` have sessions, pictures and uploads of these kinds: it has no setting."""
+
+    def create() -> Runtime:
+        return Runtime(
+            RuntimeConfig(
+                script_path=str(app._resolve_script_path()),
+                media_file_storage=Media("/media"),
+                uploaded_file_manager=Uploads("/_stcore/upload_file"),
+                cache_storage_manager=create_default_cache_storage_manager(),
+                session_manager_class=Sessions,
+                session_storage=MemorySessionStorage(ttl_seconds=config.get_option("server.disconnectedSessionTTL")),
+                on_script_error=app._on_script_error,
+            )
+        )
+
+    websocket_session_manager.AppSession = OrderedSession  # type: ignore[attr-defined]
+    app._create_runtime = create
