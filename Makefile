@@ -9,6 +9,7 @@ CHOSEN := $(if $(MODEL),--model $(MODEL)) $(FLAGS)
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo demo-streamlit test test-slow check mutants fuzz bench bench-speed bench-page bench-gpu screenshots space clean
+.PHONY: demo demo-streamlit test check fuzz stress audit bench bench-speed bench-page bench-gpu screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL=minicpm-v-2.6 FLAGS="--dtype int4"
 	$(RUN) web_demo.py --open $(CHOSEN)
@@ -33,6 +34,15 @@ mutants: $(VENV)/.dev  ## small faults that no test notices, in the files of a c
 
 fuzz: $(VENV)/.dev  ## odd picture files, what each costs, and ten minutes of new ones
 	$(RUN) -m tests.images.fuzz --minutes 10 $(FLAGS)
+
+stress: $(VENV)/.dev  ## 32 people on each page for ten minutes, in order and unruly: nothing of one reaches another
+	$(RUN) -m tests.stress gradio $(FLAGS)
+	$(RUN) -m tests.stress streamlit $(FLAGS)
+	$(RUN) -m tests.stress gradio --unruly $(FLAGS)
+	$(RUN) -m tests.stress streamlit --unruly $(FLAGS)
+
+audit: $(VENV)/.audit  ## known holes in the versions of constraints.txt, and that all are pinned
+	$(RUN) -m tests.audit
 
 bench: $(VENV)/.demo  ## what it costs on this machine
 	$(RUN) -m benchmarks
@@ -71,4 +81,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.demo
 	$(PIP) -r requirements.txt -r requirements-dev.txt
 	@# Only a tokenizer file in it is wanted: installed, it would hold numpy back.
 	$(RUN) -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/data mistral_common==1.13.1
+	@touch $@
+
+$(VENV)/.audit: | $(VENV)/bin/python  # apart from what the programs run with
+	$(RUN) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 	@touch $@

@@ -82,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     configure_streams()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.captureWarnings(True)
     signal.signal(signal.SIGTERM, _leave)
     try:
         flags = parser().parse_args([*flags_of_environment(), *(sys.argv[1:] if arguments is None else arguments)])

@@ -15,12 +15,25 @@ window.omnilmm = (() => {
     document.cookie = `${NAME}=${name}; path=/; ${framed ? "SameSite=None; Secure; Partitioned" : "SameSite=Strict"}`;
     return name;
   })();
+  /* Gradio's login says nothing to somebody who has to wait after wrong passwords. */
+  const tellLocked = async (answer) => {
+    document.getElementById("locked-out")?.remove();
+    const form = document.querySelector("input[type=password]")?.closest(".form");
+    if (answer.status !== 429 || !form) return;
+    const line = document.createElement("p");
+    line.id = "locked-out";
+    line.setAttribute("role", "alert");
+    line.textContent = (await answer.clone().json()).detail;
+    form.before(line);
+  };
   const fetched = window.fetch.bind(window);
   window.fetch = (what, how = {}) => {
     if (what instanceof Request || new URL(what, location.href).origin !== location.origin) return fetched(what, how);
     const headers = new Headers(how.headers);
     headers.set("X-OmniLMM-Visitor", visitor);
-    return fetched(what, { ...how, headers });
+    const answer = fetched(what, { ...how, headers });
+    if (how.method === "POST" && new URL(what, location.href).pathname.endsWith("/login")) answer.then(tellLocked, () => {});
+    return answer;
   };
   document.addEventListener("error", async ({ target }) => {
     if (!(target instanceof HTMLImageElement) || !target.closest("#question") || target.dataset.again) return;

@@ -11,6 +11,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from omnilmm.ui.texts import texts_for
+
 FREE = 5  # wrong passwords before anybody waits
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 900.0
 MOST_KNOWN = 10_000
@@ -51,6 +53,6 @@ class Attempts:
             self._wrong.pop((address, name), None)
 
 
-def told(wait_s: float) -> str:
-    """One line for who has to wait."""
-    return f"Too many wrong passwords: try again in {int(wait_s) + 1} s."
+def told(wait_s: float, languages: str | None) -> str:
+    """One line for who has to wait, in the language that the browser asks for (its Accept-Language)."""
+    return texts_for(languages).locked_out.format(seconds=int(wait_s) + 1)

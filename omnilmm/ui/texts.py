@@ -98,6 +98,7 @@ class Texts(BaseModel):
     editing: str
     many_waiting: str
     guessing_waits: str
+    locked_out: str
     uploads_full: str
     withdrawn: str
     stopped_early: str

@@ -9,10 +9,11 @@ import httpx
 import pytest
 from gradio_client import Client
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.provider import ModelProvider
+from omnilmm.ui import attempts
 from omnilmm.ui.gradio_page.page import Page as TalkPage
 from omnilmm.ui.gradio_page.serving import launch
 from omnilmm.ui.texts import ENGLISH
@@ -25,7 +26,10 @@ CIRCLE, STARS = SAMPLES["circle"], SAMPLES["stars"]
 LOGIN = {"ann": "secret", "bob": "hidden"}
 
 
-def test_with_a_login_nothing_is_told_before_and_all_works_after(visit: Visit, engine: LocalEngine) -> None:
+def test_with_a_login_nothing_is_told_before_and_all_works_after(
+    visit: Visit, browser: Browser, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "FIRST_WAIT_S", 600.0)
     with serve(engine, login=LOGIN) as site:
         for path in ("config", "gradio_api/info", "gradio_api/file=x", "gradio_api/upload", "gradio_api/queue/data"):
             said = httpx.get(f"{site.address}{path}", params={"session_hash": "x"}, timeout=60)
@@ -39,6 +43,17 @@ def test_with_a_login_nothing_is_told_before_and_all_works_after(visit: Visit, e
         visitor = visit(site.address, login=("bob", "hidden"))
         visitor.ask(CIRCLE.question, CIRCLE.picture)
         assert visitor.answered() == CIRCLE.answer
+
+        for _ in range(attempts.FREE):
+            httpx.post(f"{site.address}login", data={"username": "ann", "password": "guessed"})
+        page = browser.new_page(locale="en")
+        page.goto(site.address)
+        page.locator("input[type=password]").fill("secret")
+        page.locator("input:not([type=password]), textarea").first.fill("ann")
+        page.locator("button").click()
+        expect(page.locator("#locked-out")).to_contain_text("Too many wrong passwords: try again in ")
+        page.screenshot(path="/tmp/hp_login.png")  # noqa: S108
+        page.close()
 
 
 def test_there_is_no_door_for_programs(site: Site) -> None:

@@ -270,7 +270,7 @@ def test_uploads_that_break_off_or_find_no_room_leave_nothing(
         line.sendall(head.encode() + b"0" * 3_000_000)
     monkeypatch.setattr(uploads, "most_bytes", 1000)
     full = stranger.upload("a.png", b"0" * 1001)
-    assert full.status_code == 413 and "Too many files" in full.text
+    assert full.status_code == 413 and "--upload-quota" in full.text
     stranger.upload("a.png", b"0" * 900).raise_for_status()
     assert stranger.upload("b.png", b"0" * 200).status_code == 413
     assert come(site).upload("a.png", b"0" * 900).status_code == 200, "it is another one's room"
@@ -286,7 +286,10 @@ def test_uploads_that_break_off_or_find_no_room_leave_nothing(
     assert files() == kept and len(kept) == len(before) + 2
 
 
-def test_guessing_a_password_is_slowed_for_that_name_alone(site: Site, come: Come) -> None:
+def test_guessing_a_password_is_slowed_for_that_name_alone(
+    site: Site, come: Come, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omnilmm.ui.attempts.FIRST_WAIT_S", 600.0)
     with serve(ScriptedEngine(), login={"ann": "secret", "bob": "hidden"}) as guarded:
         stranger = come(guarded)
         codes = [
@@ -296,4 +299,16 @@ def test_guessing_a_password_is_slowed_for_that_name_alone(site: Site, come: Com
         assert codes == [400] * FREE + [429] * 2
         right = stranger.web.post("/login", data={"username": "ann", "password": "secret"})
         assert right.status_code == 429 and right.json()["detail"].startswith("Too many wrong passwords")
+        told = stranger.web.post("/login", data={"username": "ann", "password": "x"}, headers={"accept-language": "zh"})
+        assert "密码错误次数过多" in told.json()["detail"]
+        proxied = {"x-forwarded-for": "5.6.7.8"}  # as a proxy on this machine says it: somebody elsewhere
+        wrong = [
+            stranger.web.post("/login", data={"username": "ann", "password": "x"}, headers=proxied).status_code
+            for _ in range(FREE + 1)
+        ]
+        assert wrong == [400] * FREE + [429]
+        elsewhere = stranger.web.post(
+            "/login", data={"username": "ann", "password": "secret"}, headers={"x-forwarded-for": "9.9.9.9, 5.6.7.9"}
+        )
+        assert elsewhere.status_code == 200
         assert stranger.web.post("/login", data={"username": "bob", "password": "hidden"}).status_code == 200

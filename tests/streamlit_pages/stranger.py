@@ -54,6 +54,7 @@ class Stranger:
         self.elements: dict[tuple[int, ...], Drawn] = {}
         self.widgets: dict[str, WidgetState] = {}
         self.runs, self._run, self._whole = 0, "", ""
+        self.timers: dict[str, tuple[float, float]] = {}  # of fragments: how often they are drawn anew, and when next
         self._redrawn: set[str] = set()  # fragments that the run of now draws; none if it draws the whole page
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.web.cookies.jar)
         self._line = ExitStack()
@@ -148,6 +149,17 @@ class Stranger:
         self.take(ForwardMsg.FromString(data))
         return True
 
+    def watch(self, holds: Callable[[], bool], seconds: float = PATIENCE_S) -> bool:
+        """Look at the page as a browser, drawing anew what has a timer, until something is seen: whether it was."""
+        end = time.monotonic() + seconds
+        while not holds() and time.monotonic() < end:
+            for fragment, (every_s, due) in list(self.timers.items()):
+                if time.monotonic() >= due:
+                    self.timers[fragment] = (every_s, time.monotonic() + every_s)
+                    self.run(fragment=fragment)
+            self.listen(0.05)
+        return holds()
+
     def take(self, message: ForwardMsg) -> None:
         """Draw what the server says."""
         kind = message.WhichOneof("type")
@@ -155,6 +167,9 @@ class Stranger:
             self._begin(message)
         elif kind == "delta":
             self._draw(message)
+        elif kind == "auto_rerun":
+            every_s = message.auto_rerun.interval
+            self.timers[message.auto_rerun.fragment_id] = (every_s, time.monotonic() + every_s)
         elif kind == "script_finished":
             self._finish(message)
 
@@ -175,7 +190,9 @@ class Stranger:
         self.session = message.new_session.initialize.session_id or self.session
         run = message.metadata.run
         self._run, self._redrawn = run.script_run_id, set(run.fragment_ids)
-        self._whole = self._whole if run.fragment_ids else self._run
+        if not run.fragment_ids:
+            self._whole = self._run
+            self.timers.clear()
 
     def _finish(self, message: ForwardMsg) -> None:
         if message.script_finished == ForwardMsg.FINISHED_EARLY_FOR_RERUN:

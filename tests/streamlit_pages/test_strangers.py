@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -231,6 +232,10 @@ def test_what_no_widget_says_harms_neither_the_session_nor_anybody_else(server: 
         assert not told(other, "Still there?") and not told(other, "EXCEPTION")
 
 
+def no_room(_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_uploads_are_bounded_and_leave_nothing(
     server: Site, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +257,11 @@ def test_uploads_are_bounded_and_leave_nothing(
         refused = stranger.upload("more.png", b"0" * 4000, "more")
         assert refused.status_code == 413 and "--upload-quota" in refused.text and refused.text.count("\n") == 1
         other.upload("0.png", b"0" * 4000, "0").raise_for_status()  # it is another one's room
+        with monkeypatch.context() as full_disk:
+            full_disk.setattr(server_state.SERVER, "quota_bytes", 10**9)
+            full_disk.setattr("tempfile.SpooledTemporaryFile.rollover", no_room)
+            large = other.upload("large.png", b"0" * 3_000_000, "large")
+            assert large.status_code == 507 and large.text.count("\n") == 1 and "No space left" in large.text
         assert uploads.held_bytes(stranger.session) == 8000
         assert stranger.web.delete(f"/_stcore/upload_file/{stranger.session}/0", headers={
             "X-Xsrftoken": stranger.web.cookies["_streamlit_xsrf"]}).status_code == 204  # fmt: skip

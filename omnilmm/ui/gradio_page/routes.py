@@ -230,7 +230,8 @@ class Gate:
         accounts = scope["app"].auth
         address = address_of(scope)
         if wait_s := self.attempts.wait_s(address, name):
-            return JSONResponse({"detail": told(wait_s)}, 429, {"retry-after": str(int(wait_s) + 1)})
+            said = told(wait_s, Headers(scope=scope).get("accept-language"))
+            return JSONResponse({"detail": said}, 429, {"retry-after": str(int(wait_s) + 1)})
         known = (accounts or {}).get(name)
         is_right = known is not None and secrets.compare_digest(known.encode(), password.encode())
         (self.attempts.succeeded if is_right else self.attempts.failed)(address, name)

@@ -101,8 +101,18 @@ class Gate:
             await (self.app if need is Need.SESSION else _close)(scope, receive, send)
         elif refusal := self._refusal(need, named, headers, browser, scope["method"]):
             await refusal(scope, receive, send)
+        elif scope["method"] == "PUT":
+            await self._put(scope, receive, send)
         else:
             await self.app(scope, receive, send if browser or path != "/" else _with_cookie(send))
+
+    async def _put(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An upload, which Streamlit keeps in a temporary file at first if it is large."""
+        try:
+            await self.app(scope, receive, send)
+        except OSError as error:
+            said = f"There is no room for this file on the server ({error.strerror or error}).\n"
+            await PlainTextResponse(said, 507)(scope, receive, send)
 
     def _refusal(
         self, need: Need, named: Mapping[str, str], headers: Headers, browser: str, method: str
