@@ -3,7 +3,7 @@
     python -m tests.audit
 
 `make audit` installs pip-audit (in an environment of its own) and runs this. It asks PyPI's vulnerability service about
-every line of constraints.txt. Ends with 0 where nothing is known, 1 with what was found, and 2 where nobody could be asked.
+every line of constraints.txt. Ends with 0 where nothing is known, 1 with what was found, and 2 where it could not ask.
 """
 
 from __future__ import annotations
@@ -47,12 +47,10 @@ def told(report: dict[str, Any]) -> tuple[int, list[str]]:
     packages = report["dependencies"]
     skipped = [package for package in packages if "skip_reason" in package]
     if packages and len(skipped) == len(packages):
-        return 2, [
-            "The vulnerability service could not be asked about any package: nothing was audited. Is there a network?"
-        ]
+        return 2, ["The vulnerability service knows no package at all: nothing was audited. Is there a network?"]
     lines = [f"{package['name']}: not audited ({package['skip_reason']})" for package in skipped]
     found = [
-        f"{package['name']} {package['version']}: {hole['id']}, mended in {', '.join(hole['fix_versions']) or 'none yet'}"
+        f"{package['name']} {package['version']}: {hole['id']}, fixed in {', '.join(hole['fix_versions']) or 'none yet'}"
         for package in packages
         for hole in package.get("vulns", ())
     ]

@@ -25,7 +25,7 @@ def test_what_was_found_and_what_could_not_be_asked_is_said() -> None:
     assert told({"dependencies": [sound]}) == (0, ["1 packages: no known holes."])
     assert told({"dependencies": [sound, skipped, bad]}) == (
         1,
-        ["b: not audited (not on PyPI)", "c 2: PYSEC-1, mended in 2.1"],
+        ["b: not audited (not on PyPI)", "c 2: PYSEC-1, fixed in 2.1"],
     )
     code, (line,) = told({"dependencies": [skipped]})
     assert code == 2 and "nothing was audited" in line
