@@ -50,7 +50,7 @@ def told(report: dict[str, Any]) -> tuple[int, list[str]]:
         return 2, ["The vulnerability service knows no package at all: nothing was audited. Is there a network?"]
     lines = [f"{package['name']}: not audited ({package['skip_reason']})" for package in skipped]
     found = [
-        f"{package['name']} {package['version']}: {hole['id']}, fixed in {', '.join(hole['fix_versions']) or 'none yet'}"
+        f"{package['name']} {package['version']}: {hole['id']}, fixed in {', '.join(hole['fix_versions']) or 'none'}"
         for package in packages
         for hole in package.get("vulns", ())
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import socket
 import threading
@@ -10,8 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from omnilmm.catalog import ROOT
@@ -312,3 +315,14 @@ def test_guessing_a_password_is_slowed_for_that_name_alone(
         )
         assert elsewhere.status_code == 200
         assert stranger.web.post("/login", data={"username": "bob", "password": "hidden"}).status_code == 200
+
+
+def test_a_busy_machine_is_no_reason_not_to_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio gives its server five seconds to start, and then asks it for three whether it is there."""
+    from gradio import http_server, networking
+
+    ticks = itertools.count(step=10)
+    monkeypatch.setattr(http_server, "time", SimpleNamespace(time=lambda: next(ticks), sleep=time.sleep))
+    monkeypatch.setattr(networking, "url_ok", lambda url: False)
+    with serve(ScriptedEngine()) as site:
+        assert httpx.get(site.address, timeout=60).status_code == 200
