@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from omnilmm.catalog import ROOT
 from omnilmm.engine.options import LIMITS
@@ -179,6 +181,10 @@ def test_every_route_of_gradio_is_in_the_table(site: Site, come: Come) -> None:
         if need is Need.CLOSED:
             for method in ("GET", "POST"):
                 assert stranger.web.request(method, path.replace("{", "").replace("}", "")).status_code == 404, path
+    for path in ("", "gradio_api/queue/join", "gradio_api/stream/x"):  # it has no websocket
+        with pytest.raises(InvalidStatus) as refused, connect(f"{site.address.replace('http', 'ws', 1)}{path}"):
+            pass
+        assert refused.value.response.status_code == 403, path
 
 
 def test_with_a_login_every_route_asks_for_it(site: Site, come: Come) -> None:
