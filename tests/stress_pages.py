@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import html
 import json
 import threading
@@ -212,7 +213,9 @@ class StreamlitPage:
         runtime: Any = Runtime.instance()
 
         def left() -> list[str]:
-            sessions = [info.session.id for info in runtime._session_mgr.list_sessions()]
+            gc.collect()  # what only refers to itself
+            sessions = [f"session {info.session.id}" for info in runtime._session_mgr.list_active_sessions()]
+            sessions += [f"broken {info.session.id}" for info in runtime._session_mgr._session_storage.list()]
             files = [name for name, held in runtime.uploaded_file_mgr.file_storage.items() if held]
             media = [*runtime.media_file_mgr._files_by_session_and_coord]
             return [*sessions, *files, *media, *(f"visitor {name}" for name in _VISITORS), *new_threads(before)]

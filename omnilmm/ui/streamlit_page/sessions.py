@@ -7,6 +7,7 @@ browser that opened it, told by a cookie.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import re
@@ -22,9 +23,9 @@ from streamlit.runtime import Runtime, RuntimeConfig, websocket_session_manager
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.media_file_storage import MediaFileKind
 from streamlit.runtime.memory_media_file_storage import MemoryFile, MemoryMediaFileStorage
-from streamlit.runtime.memory_session_storage import MemorySessionStorage
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
+from streamlit.runtime.session_manager import SessionInfo, SessionStorage
 from streamlit.runtime.state.common import unpack_widget_state_value
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.web.cache_storage_manager_config import create_default_cache_storage_manager
@@ -135,6 +136,49 @@ class Sessions(WebsocketSessionManager):
         return info is not None and getattr(info.session, "browser", None) == browser
 
 
+class Broken(SessionStorage):
+    """Sessions whose line is broken: after a while they end, with all that is in them.
+
+    Streamlit (1.67) lets one go when somebody else comes or goes, and deletes its uploads and pictures when Python
+    happens to collect it: those of the last visitor stay.
+
+    Args:
+        kept_s: how long the browser may come back.
+    """
+
+    MOST = 128
+
+    def __init__(self, kept_s: float) -> None:
+        self.kept_s = kept_s
+        self._held: dict[str, SessionInfo] = {}
+
+    def get(self, session_id: str) -> SessionInfo | None:
+        """See `SessionStorage`."""
+        return self._held.get(session_id)
+
+    def save(self, session_info: SessionInfo) -> None:
+        """Keep a session for a while; the oldest end at once where there are too many."""
+        self._held[session_info.session.id] = session_info
+        asyncio.get_running_loop().call_later(self.kept_s, self._end, session_info)
+        while len(self._held) > self.MOST:
+            self._end(next(iter(self._held.values())))
+
+    def delete(self, session_id: str) -> None:
+        """See `SessionStorage`."""
+        self._held.pop(session_id, None)
+
+    def list(self) -> list[SessionInfo]:
+        """See `SessionStorage`."""
+        return [*self._held.values()]
+
+    def _end(self, info: SessionInfo) -> None:
+        session = info.session
+        if self._held.get(session.id) is info:  # it has not come back
+            del self._held[session.id]
+            session.shutdown()
+            session._session_state.clear()
+
+
 class Media(MemoryMediaFileStorage):
     """What pages show and offer to save: each file belongs to one session.
 
@@ -185,7 +229,7 @@ def own_runtime(app: Any) -> None:
                 uploaded_file_manager=Uploads("/_stcore/upload_file"),
                 cache_storage_manager=create_default_cache_storage_manager(),
                 session_manager_class=Sessions,
-                session_storage=MemorySessionStorage(ttl_seconds=config.get_option("server.disconnectedSessionTTL")),
+                session_storage=Broken(config.get_option("server.disconnectedSessionTTL")),
                 on_script_error=app._on_script_error,
             )
         )
