@@ -18,13 +18,13 @@ window.omnilmm = (() => {
   /* Gradio's login says nothing to somebody who has to wait after wrong passwords. */
   const tellLocked = async (answer) => {
     document.getElementById("locked-out")?.remove();
-    const form = document.querySelector("input[type=password]")?.closest(".form");
-    if (answer.status !== 429 || !form) return;
+    const field = document.querySelector("input[type=password]");
+    if (answer.status !== 429 || !field) return;
     const line = document.createElement("p");
     line.id = "locked-out";
     line.setAttribute("role", "alert");
     line.textContent = (await answer.clone().json()).detail;
-    form.before(line);
+    (field.closest(".form, form, .block") ?? field).before(line);
   };
   const fetched = window.fetch.bind(window);
   window.fetch = (what, how = {}) => {

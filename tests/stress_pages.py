@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import html
 import json
 import threading
@@ -208,17 +207,14 @@ class StreamlitPage:
     def left_over(self, before: set[str]) -> list[str]:
         from streamlit.runtime import Runtime
 
-        from omnilmm.ui.streamlit_page.visitor import _VISITORS
-
         runtime: Any = Runtime.instance()
 
         def left() -> list[str]:
-            gc.collect()  # what only refers to itself
             sessions = [f"session {info.session.id}" for info in runtime._session_mgr.list_active_sessions()]
             sessions += [f"broken {info.session.id}" for info in runtime._session_mgr._session_storage.list()]
             files = [name for name, held in runtime.uploaded_file_mgr.file_storage.items() if held]
             media = [*runtime.media_file_mgr._files_by_session_and_coord]
-            return [*sessions, *files, *media, *(f"visitor {name}" for name in _VISITORS), *new_threads(before)]
+            return [*sessions, *files, *media, *new_threads(before)]
 
         return wait_quiet(left)
 

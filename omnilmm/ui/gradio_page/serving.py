@@ -42,7 +42,8 @@ def load_gradio() -> ModuleType:
 
 
 def _run_in_thread(server: Any) -> None:
-    """Gradio's own gives up after five seconds, however busy the machine is."""
+    """Gradio's own gives up after five seconds, however busy the machine is, and waits as long for pages to close."""
+    server.config.timeout_graceful_shutdown = 1
     server.thread = threading.Thread(target=server.run, name="serving", daemon=True)
     server.thread.start()
     while not server.started:
