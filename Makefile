@@ -8,8 +8,7 @@ FILES ?=
 CHOSEN := $(if $(MODEL),--model $(MODEL)) $(FLAGS)
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-streamlit test test-slow check mutants fuzz bench bench-speed bench-page bench-gpu screenshots space clean
-.PHONY: demo demo-streamlit test check fuzz stress audit bench bench-speed bench-page bench-gpu screenshots space clean
+.PHONY: demo demo-streamlit test test-slow check mutants fuzz stress audit bench bench-speed bench-page bench-gpu screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL=minicpm-v-2.6 FLAGS="--dtype int4"
 	$(RUN) web_demo.py --open $(CHOSEN)
