@@ -15,25 +15,12 @@ window.omnilmm = (() => {
     document.cookie = `${NAME}=${name}; path=/; ${framed ? "SameSite=None; Secure; Partitioned" : "SameSite=Strict"}`;
     return name;
   })();
-  /* Gradio's login says nothing to somebody who has to wait after wrong passwords. */
-  const tellLocked = async (answer) => {
-    document.getElementById("locked-out")?.remove();
-    const field = document.querySelector("input[type=password]");
-    if (answer.status !== 429 || !field) return;
-    const line = document.createElement("p");
-    line.id = "locked-out";
-    line.setAttribute("role", "alert");
-    line.textContent = (await answer.clone().json()).detail;
-    (field.closest(".form, form, .block") ?? field).before(line);
-  };
   const fetched = window.fetch.bind(window);
   window.fetch = (what, how = {}) => {
     if (what instanceof Request || new URL(what, location.href).origin !== location.origin) return fetched(what, how);
     const headers = new Headers(how.headers);
     headers.set("X-OmniLMM-Visitor", visitor);
-    const answer = fetched(what, { ...how, headers });
-    if (how.method === "POST" && new URL(what, location.href).pathname.endsWith("/login")) answer.then(tellLocked, () => {});
-    return answer;
+    return fetched(what, { ...how, headers });
   };
   document.addEventListener("error", async ({ target }) => {
     if (!(target instanceof HTMLImageElement) || !target.closest("#question") || target.dataset.again) return;

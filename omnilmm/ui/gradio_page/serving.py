@@ -5,6 +5,7 @@ Gradio is imported only when a page is built, with its settings in place: it rea
 
 from __future__ import annotations
 
+import html
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
 SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js"))
+LOGIN_SCRIPT = ROOT / "assets" / "login.js"
 # Uploads that were attached but never sent; what was sent is deleted when its turn is saved.
 UPLOADS_CHECKED_S, UPLOADS_KEPT_S = 600, 3600
 
@@ -117,7 +119,7 @@ def launch(
         enable_monitoring=False,
         ssr_mode=False,
         auth=list(login.items()) if login else None,
-        auth_message="<br>".join(texts_in(code).guessing_waits for code in CODES) if login else None,
+        auth_message=_login_lines() if login else None,
         root_path=root_path,
         max_file_size=most_bytes,
         state_session_capacity=256,  # what Gradio itself keeps of each visitor's widgets
@@ -152,6 +154,13 @@ class Beside:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         is_for_api = scope["type"] == "http" and (path.startswith("/v1/") or path == "/health")
         await (self.api if is_for_api else self.app)(scope, receive, send)
+
+
+def _login_lines() -> str:
+    """What stands where one signs in; the only way for a script onto that page is an image that fails."""
+    script = html.escape(LOGIN_SCRIPT.read_text(encoding="utf-8"))
+    lines = "<br>".join(texts_in(code).guessing_waits for code in CODES)
+    return f'{lines}<img hidden alt="" src="data:," onerror="{script}">'
 
 
 def _head() -> str:

@@ -1,0 +1,20 @@
+/* Gradio's page where one signs in, which has no scripts of ours, says nothing to somebody who has to wait. */
+(() => {
+  const tell = async (answer) => {
+    document.getElementById("locked-out")?.remove();
+    const field = document.querySelector("input[type=password]");
+    if (answer.status !== 429 || !field) return;
+    const line = document.createElement("p");
+    line.id = "locked-out";
+    line.setAttribute("role", "alert");
+    line.style.cssText = "margin: 0 0 8px; font-weight: 600";
+    line.textContent = (await answer.clone().json()).detail;
+    (field.closest(".form") ?? field).before(line);
+  };
+  const fetched = window.fetch.bind(window);
+  window.fetch = async (what, how = {}) => {
+    const answer = await fetched(what, how);
+    if (how.method === "POST" && new URL(what, location.href).pathname.endsWith("/login")) await tell(answer);
+    return answer;
+  };
+})();
