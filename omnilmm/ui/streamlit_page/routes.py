@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -110,6 +111,8 @@ class Gate:
         """An upload, which Streamlit keeps in a temporary file at first if it is large."""
         try:
             await self.app(scope, receive, send)
+        except ClientDisconnect:
+            return
         except OSError as error:
             said = f"There is no room for this file on the server ({error.strerror or error}).\n"
             await PlainTextResponse(said, 507)(scope, receive, send)
