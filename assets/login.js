@@ -14,7 +14,7 @@
   const fetched = window.fetch.bind(window);
   window.fetch = async (what, how = {}) => {
     const answer = await fetched(what, how);
-    if (how.method === "POST" && new URL(what, location.href).pathname.endsWith("/login")) await tell(answer);
+    if (how.method === "POST" && String(what).split("?")[0].endsWith("/login")) await tell(answer);
     return answer;
   };
 })();
