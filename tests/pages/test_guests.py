@@ -52,7 +52,6 @@ def test_with_a_login_nothing_is_told_before_and_all_works_after(
         page.locator("input:not([type=password]), textarea").first.fill("ann")
         page.locator("button").click()
         expect(page.locator("#locked-out")).to_contain_text("Too many wrong passwords: try again in ")
-        page.screenshot(path="/tmp/hp_login.png")  # noqa: S108
         page.close()
 
 
