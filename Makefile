@@ -33,6 +33,11 @@ mutants: $(VENV)/.dev  ## small faults that no test notices, in the files of a c
 
 fuzz: $(VENV)/.dev  ## odd picture files, what each costs, and ten minutes of new ones
 	$(RUN) -m tests.images.fuzz --minutes 10 $(FLAGS)
+	$(RUN) -m tests.images.coverage_fuzz --minutes 10
+
+.PHONY: long-life
+long-life: $(VENV)/.dev  ## 2000 turns in one process, with switches, pictures and Stops: nothing may grow
+	$(RUN) -m tests.long_life $(FLAGS)
 
 stress: $(VENV)/.dev  ## 32 people on each page for ten minutes, in order and unruly: nothing of one reaches another
 	$(RUN) -m tests.stress gradio $(FLAGS)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from omnilmm.conversation import Conversation, Message, Part, Picture, Thought
 from omnilmm.errors import ImageError, InputError
+from omnilmm.images.limits import limits, raise_limit
 from omnilmm.images.pixels import open_picture
 from omnilmm.sentences import Sentence
 
@@ -108,7 +111,7 @@ def read_conversation(data: str | bytes) -> Conversation:
     if document.format != EXPORT_FORMAT:
         raise InputError("other_conversation_format", format=document.format[:40], expected=EXPORT_FORMAT)
     messages: list[Message] = []
-    pixels = 0
+    pixels, began_s, bounds = 0, time.monotonic(), limits()
     for number, message in enumerate(document.messages, 1):
         parts: list[Part] = []
         for given in message.content:
@@ -116,11 +119,35 @@ def read_conversation(data: str | bytes) -> Conversation:
             pixels += part.image.width * part.image.height if isinstance(part, Picture) else 0
             if pixels > MAX_PIXELS:
                 raise InputError("too_many_pixels_together", number=number, most=MAX_PIXELS // 1_000_000)
+            if time.monotonic() - began_s > bounds.import_seconds:
+                way = raise_limit("IMPORT_SECONDS", f"{bounds.import_seconds:g}")
+                raise InputError("decoding_too_slow_together", number=number, most=bounds.import_seconds, way=way)
         thought = Thought(**message.thought.model_dump()) if message.thought else None
         messages.append(Message(message.role, tuple(parts), thought))
     conversation = Conversation(tuple(messages), document.system)
     _check_turns(conversation)
     return conversation
+
+
+def write_conversation_file(conversation: Conversation, path: Path) -> None:
+    """Write a conversation as JSON; an earlier file of that name stays as it was until the new one is whole.
+
+    Raises:
+        OSError: It cannot be written; nothing of it is left.
+    """
+    text, path = to_json(conversation), path.resolve()
+    is_special = path.exists() and not path.is_file()  # a pipe, a terminal
+    written = path if is_special else path.with_name(f"{path.name}.part")
+    try:
+        written.write_text(text, encoding="utf-8")
+        if not is_special:
+            written.replace(path)
+    except OSError as error:
+        if not is_special:
+            with suppress(OSError):
+                written.unlink()
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def read_conversation_file(path: Path) -> Conversation:

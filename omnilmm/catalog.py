@@ -7,7 +7,6 @@ name.
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from omnilmm.checkpoint_json import check_numbers, read_json
 from omnilmm.errors import CheckpointError, ModelNotFoundError
 from omnilmm.formats import check_adapter, check_files, check_pointers
 from omnilmm.hub_cache import cached_name, checkpoint_folder
@@ -270,14 +270,14 @@ def _card_of_folder(given: Path, folder: Path) -> ModelCard:
     check_pointers(str(given), folder)
     check_adapter(str(given), folder)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except FileNotFoundError:
         check_files(str(given), (file.name for file in folder.iterdir()))
         raise CheckpointError("no_config", name=given) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError("json_unreadable", path=path, reason=error) from error
+    family = family_of(config, str(given))
+    check_numbers(str(path), config)
     folder = folder.resolve()
-    card = _unknown(str(folder), cached_name(folder) or folder.name, config, family_of(config, str(given)))
+    card = _unknown(str(folder), cached_name(folder) or folder.name, config, family)
     return card.model_copy(update={"name": str(given)})
 
 
@@ -287,9 +287,11 @@ def _unknown(source: str, name: str, config: Mapping[str, Any], family: str) -> 
     like = next((c for c in reversed(cards().values()) if c.family == family and c.stored != "int4"), None)
     if like is None:
         raise CheckpointError("no_card_of_family", folder=CONFIGS, family=family)
-    context = min(like.context, int(config.get("max_position_embeddings") or like.context))
+    longest = config.get("max_position_embeddings")
+    context = min(like.context, longest if isinstance(longest, int) else like.context)
     length = min(like.max_new_tokens, context // 2)
-    quantised = config.get("quantization_config") or {}
+    said = config.get("quantization_config")
+    quantised = said if isinstance(said, Mapping) else {}
     stored = "int4" if quantised.get("load_in_4bit") else "int8" if quantised.get("load_in_8bit") else like.stored
     unknown: dict[str, Any] = {
         "parameters": None,

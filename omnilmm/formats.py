@@ -5,13 +5,13 @@ Nothing is loaded for it, so that many gigabytes need not be fetched before some
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from omnilmm.checkpoint_json import read_json
 from omnilmm.errors import CheckpointError
 from omnilmm.sentences import Parameter, Sentence
 
@@ -52,8 +52,10 @@ def indexed(index: Path) -> list[str]:
         CheckpointError: It cannot be read as one.
     """
     try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        return sorted(set(read_json(index)["weight_map"].values()))
+    except CheckpointError:
+        raise
+    except (OSError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError("index_unreadable", path=index, reason=error) from error
 
 
@@ -118,8 +120,8 @@ def check_adapter(name: str, folder: Path) -> None:
     if "adapter_config.json" not in files or any(file.startswith(("model", "pytorch_model")) for file in files):
         return
     base = None
-    with suppress(OSError, ValueError, AttributeError):
-        said = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    with suppress(OSError, CheckpointError, AttributeError):
+        said = read_json(folder / "adapter_config.json")
         base = said.get("base_model_name_or_path")
     raise CheckpointError("adapter_alone", name=name, base=base or Sentence("another_model"))
 

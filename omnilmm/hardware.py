@@ -31,6 +31,8 @@ LARGE = 100_000_000
 # Below it a GPU has no bf16; below the second one bitsandbytes has no kernels.
 BF16_CAPABILITY = (8, 0)
 QUANTISED_CAPABILITY = (6, 0)
+# How errors of torch say that there was no more memory, where they are of no class of their own (CPU, Metal, cuBLAS).
+OUT_OF_MEMORY = ("can't allocate", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,13 @@ def _capability(device: str) -> tuple[int, int]:
 
     devices = [f"cuda:{index}" for index in range(_cuda_count())] if device == BALANCED else [device]
     return min(torch.cuda.get_device_capability(one) for one in devices)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or this machine, had no more memory: libraries have many words for it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def gib(size: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from omnilmm import archive
-from omnilmm.archive import read_conversation, read_conversation_file, to_json
+from omnilmm.archive import read_conversation, read_conversation_file, to_json, write_conversation_file
 from omnilmm.conversation import Conversation, Message, Picture, Thought
 from omnilmm.errors import InputError
 from omnilmm.ui.markdown_export import to_markdown
@@ -135,6 +136,15 @@ def test_markdown_is_one_file_to_read() -> None:
     assert "**模型**" in to_markdown(conversation, texts_in("zh"))
 
 
+def test_pictures_that_take_too_long_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    conversation = Conversation().with_message("user", *(Picture(Image.new("RGB", (n, 9))) for n in range(1, 40)))
+    document = to_json(conversation.with_message("assistant", "yes"))
+    assert len(read_conversation(document).pictures) == 39
+    monkeypatch.setenv("OMNILMM_PICTURE_IMPORT_SECONDS", "0.001")
+    with pytest.raises(InputError, match=r"Message 1: .*longer than 0.001 seconds.*IMPORT_SECONDS \(now 0.001\)"):
+        read_conversation(document)
+
+
 def test_pictures_of_too_many_pixels_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MAX_PIXELS", 200)
     conversation = Conversation()
@@ -162,3 +172,31 @@ def test_a_thought_stands_beside_its_answer_and_not_in_what_is_for_reading() -> 
     written[0]["thought"] = {"text": "a", "tokens": -1}
     with pytest.raises(InputError, match=r"messages\.0\.thought\.tokens"):
         read_conversation(document(messages=written))
+
+
+TALK = Conversation().with_message("user", Picture(Image.effect_noise((200, 200), 90).convert("RGB")), "?")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_on_a_full_disk_an_earlier_file_stays_and_no_piece_is_left(tmp_path: Path) -> None:
+    import resource
+
+    file = tmp_path / "talk.json"
+    write_conversation_file(TALK.with_message("assistant", "first"), file)
+    before = file.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # no file may grow beyond
+    try:
+        with pytest.raises(OSError, match="talk") as error:
+            write_conversation_file(TALK.with_message("assistant", "second"), file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.value.filename == str(file)
+    assert [*tmp_path.iterdir()] == [file] and file.read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
+def test_what_is_no_file_is_written_to_as_it_is() -> None:
+    write_conversation_file(TALK, Path("/dev/null"))
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        write_conversation_file(TALK, Path("/dev/full"))

@@ -27,6 +27,7 @@ LAYERS = (
     "sentences",
     "errors",
     "conversation",
+    "checkpoint_json",
     "formats",
     "versions",
     "hub_cache",

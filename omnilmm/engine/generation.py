@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -12,6 +12,7 @@ from omnilmm.engine.backends.base import Backend, Request, Step
 from omnilmm.engine.events import HEARTBEAT_S, Progress
 from omnilmm.engine.options import BeamSearch, Options
 from omnilmm.errors import HardwareError
+from omnilmm.hardware import is_out_of_memory
 
 # After the first token, those of so long are heard together: to wake a listener for each costs a small model a fifth.
 GATHER_S = 0.02
@@ -33,17 +34,23 @@ class Generation:
         self.answer = backend.generate(request)
         self.reports: queue.SimpleQueue[Step | BaseException] = queue.SimpleQueue()
         self.first_s = self.last_s = 0.0
-        self.has_output = False
+        self.has_output = self.is_second = False
 
-    def outputs(self) -> Iterator[Step]:
+    def outputs(self, is_over: Callable[[], bool] = lambda: False) -> Iterator[Step]:
         """How far it is, then the new ids so far whenever there are more; None while nothing is new.
 
         Called by who asked.
+
+        Args:
+            is_over: whether no step will be done any more; then nothing is waited for that nobody will say.
         """
         while True:
+            was_over = is_over()
             try:
-                said = [self.reports.get(timeout=HEARTBEAT_S)]
+                said = [self.reports.get(timeout=0 if was_over else HEARTBEAT_S)]
             except queue.Empty:
+                if was_over:
+                    raise HardwareError("answer_lost") from None
                 yield None
                 continue
             while not self.reports.empty():
@@ -67,9 +74,9 @@ class Generation:
         except StopIteration:
             self.reports.put(None)
             return False
-        except torch.OutOfMemoryError as error:
-            return self._has_room_again(error)
         except BaseException as error:
+            if is_out_of_memory(error):
+                return self._has_room_again(error)
             self.reports.put(error)
             return False
         if isinstance(said, list):
@@ -85,9 +92,13 @@ class Generation:
         """See `scheduler.Work`."""
         self.answer.close()
 
-    def _has_room_again(self, error: torch.OutOfMemoryError) -> bool:
-        """Begin anew without what was kept for later, if that helps and nothing was said yet."""
-        if not self.has_output and self.backend.free():
+    def _has_room_again(self, error: BaseException) -> bool:
+        """Begin anew without what was kept for later, if that helps and nothing was said yet.
+
+        Once: the attempt that fails keeps something itself, so there would always be something to give up.
+        """
+        if not self.has_output and not self.is_second and self.backend.free():
+            self.is_second = True
             self.answer = self.backend.generate(self.request)
             return True
         shortage = HardwareError("out_of_memory_answering")

@@ -30,7 +30,7 @@ from omnilmm.engine.fetching import Hub, cached, fetch
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.runnable import check_runs
 from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError
-from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, resolve_device, resolve_dtype
+from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, is_out_of_memory, resolve_device, resolve_dtype
 from omnilmm.sentences import Sentence
 
 logger = logging.getLogger(__name__)
@@ -259,15 +259,9 @@ def _explained(card: ModelCard, folder: Path) -> Iterator[None]:
         raise
     except Exception as error:  # a folder can be wrong in more ways than anybody knows
         logger.info("Loading failed", exc_info=True)
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise _too_large(card) from error
         raise CheckpointError("cannot_be_loaded", name=card.name, folder=folder, reason=_first_line(error)) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _too_large(card: ModelCard) -> HardwareError:

@@ -40,7 +40,7 @@ from omnilmm.engine.events import (
 from omnilmm.engine.generation import Generation, seed_of
 from omnilmm.engine.options import Options, check_thinking, options_for
 from omnilmm.engine.placement.device_memory import footprint
-from omnilmm.engine.scheduler import AT_ONCE, Scheduler
+from omnilmm.engine.scheduler import AT_ONCE, Job, Scheduler
 from omnilmm.errors import InputError
 from omnilmm.hardware import Choice
 
@@ -101,7 +101,7 @@ class LocalEngine:
             while position:
                 yield Progress("waiting", total=position)
                 position = job.position(wait_s=HEARTBEAT_S)
-            yield from self._answer(generation, dropped, waited_s=time.monotonic() - asked)
+            yield from self._answer(generation, job, dropped, waited_s=time.monotonic() - asked)
 
     def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
         """How the model looks at a picture; see `events.Engine`."""
@@ -141,13 +141,13 @@ class LocalEngine:
                 return result
             yield Progress("prefill")
 
-    def _answer(self, generation: Generation, dropped: int, waited_s: float) -> Iterator[Event]:
+    def _answer(self, generation: Generation, job: Job, dropped: int, waited_s: float) -> Iterator[Event]:
         request = generation.request
         answer = Answer(self.backend, request)
         began_s = time.monotonic()
         progress = Progress("reading", total=len(request.conversation.messages[-1].pictures))
         yield progress
-        for said in generation.outputs():
+        for said in generation.outputs(job.gone.is_set):
             if isinstance(said, list):
                 yield from answer.add(said)
                 if answer.has_stopped:

@@ -33,6 +33,7 @@ THINKS = "minicpm-v-4.5"  # named where another model is asked to think
 
 # Below it logits are divided by next to nothing, up to infinity; vLLM draws the same line (`_SAMPLING_EPS`).
 GREEDY_BELOW = 1e-5
+MOST_SHOWN = 80  # characters of a value that is refused
 
 LIMITS = {
     "temperature": Limit(0.0, 2.0, 0.05),
@@ -102,8 +103,8 @@ def options_for(card: ModelCard, mode: Mode = "sampling", **given: Any) -> Optio
         OptionsError: An unknown mode or option, an option of the other mode, or a value that can only fail; all
             problems at once.
     """
-    if mode not in TYPES:
-        raise OptionsError("unknown_mode", mode=mode, expected=list(TYPES))
+    if not isinstance(mode, str) or mode not in TYPES:
+        raise OptionsError("unknown_mode", mode=mode if isinstance(mode, str) else _shown(mode), expected=list(TYPES))
     known = {field.name for field in fields(TYPES[mode])}
     given = {name: value for name, value in given.items() if value is not None}
     strange = [name for name in given if name not in known]
@@ -126,6 +127,15 @@ def check_thinking(card: ModelCard) -> None:
         raise OptionsError("no_switch_for_thinking", title=card.title, way=other)
 
 
+def _shown(value: object) -> str:
+    """A value as a program writes it, whatever it is, in one short line."""
+    try:
+        said = " ".join(repr(value).split())
+        return said if len(said) <= MOST_SHOWN else f"{said[:MOST_SHOWN]} …"
+    except Exception:  # a whole number of thousands of digits, or an object that cannot show itself
+        return type(value).__name__
+
+
 def _check(options: Options) -> None:
     problems = []
     if options.thinking is not None and not isinstance(options.thinking, bool):
@@ -146,7 +156,7 @@ def _check(options: Options) -> None:
                     name=field.name,
                     low=limit.low,
                     high=limit.high,
-                    got=repr(value),
+                    got=_shown(value),
                 )
             )
         elif limit.whole:

@@ -37,8 +37,8 @@ from omnilmm.engine.events import (
     Usage,
 )
 from omnilmm.engine.options import Options
-from omnilmm.errors import CheckpointError, OmniLMMError, SwitchError
-from omnilmm.hardware import DTYPE_CHOICES, DTYPES, QUANTISED, Choice
+from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError, SwitchError
+from omnilmm.hardware import DTYPE_CHOICES, DTYPES, QUANTISED, Choice, is_out_of_memory
 from omnilmm.sentences import Sentence
 
 FINISH_S = 20.0  # so long answers of the old model may go on; then they are cut off where they are
@@ -417,4 +417,6 @@ class ModelProvider:
             return type(error).of(error.sentence)
         title = self.change.card.title if self.change else Sentence("the_model")
         logger.error("%s could not be loaded", title, exc_info=error)
+        if is_out_of_memory(error):
+            return HardwareError("out_of_memory_loading", title=title)
         return CheckpointError("loading_failed", title=title, reason=error)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from omnilmm.catalog import family_of
+from omnilmm.checkpoint_json import check_settings, read_json
 from omnilmm.errors import CheckpointError
 from omnilmm.formats import check_config
 
@@ -15,7 +15,7 @@ def check_runs(name: str, folder: Path) -> None:
 
     Args:
         name: what to call it in messages: a hub id, or a path.
-        folder: with its `config.json`; nothing else is looked at.
+        folder: with its `config.json`; nothing else is looked at but how pictures are made ready.
 
     Raises:
         CheckpointError: In one line, what it is and what would run it; or a `config.json` that cannot be read.
@@ -24,11 +24,12 @@ def check_runs(name: str, folder: Path) -> None:
 
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = read_json(path)
+    except FileNotFoundError as error:
         raise CheckpointError("json_unreadable", path=path, reason=error) from error
     if not isinstance(config, dict):
         raise CheckpointError("no_json_object", path=path)
+    check_settings(folder)
     check_config(name, config)
     family_of(config, name)
     check_takes_pictures(name, config)

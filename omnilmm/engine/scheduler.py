@@ -84,7 +84,11 @@ class Scheduler:
         with self._changed:
             job.rank = sum(other.owner == job.owner for other in (*self._running, *self._waiting))
             self._waiting.append(job)
-            self._admit()
+            try:
+                self._admit()
+            except BaseException:  # no thread could be started
+                self._remove(job)
+                raise
         try:
             yield job
         finally:
@@ -113,8 +117,14 @@ class Scheduler:
             self._running.append(job)
         self._changed.notify_all()
         if self._running and not self._awake:
-            self._awake = True
             self._thread.submit(self._work)
+            self._awake = True
+
+    def _remove(self, job: Job) -> None:
+        for jobs in (self._waiting, self._running):
+            if job in jobs:
+                jobs.remove(job)
+        job.gone.set()
 
     def _leave(self, job: Job) -> None:
         with self._changed:
@@ -154,7 +164,7 @@ class Scheduler:
             if not job.leaving:
                 return job.work.step()
             job.work.close()
-        except Exception:
+        except BaseException:  # whatever it is, the others go on
             logger.exception("An answer could not be ended")
         return False
 

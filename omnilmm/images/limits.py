@@ -15,7 +15,9 @@ from omnilmm.errors import OptionsError
 from omnilmm.sentences import Sentence
 
 PREFIX = "OMNILMM_PICTURE_"
-SMALLEST_SHARE = 0.2  # of time and memory: what the smallest picture gets; the rest grows with its pixels
+SMALLEST_SHARE = 0.2  # of time: what the smallest picture gets; the rest grows with its pixels
+SMALLEST_MEMORY = 0.5  # of memory, likewise
+PIXEL_BYTES = 16  # that decoding takes at most for each pixel: those of WebP, others take a third
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,17 @@ class Limits:
         file_mb: of its file, in MiB.
         megapixels: of the picture; a 50-megapixel phone photo fits.
         seconds: of CPU time to decode a picture of that many pixels; a small one gets a fifth.
-        memory_mb: MiB to decode it, over what the process takes anyway; a small one gets a fifth.
+        memory_mb: MiB to decode it, over what the process takes anyway; a small one gets half. A WebP of more than 30
+            megapixels takes more.
+        import_seconds: to decode all pictures of one imported conversation.
         processes: that decode, so many pictures at once; 0 decodes without a process, so without these two bounds.
     """
 
     file_mb: int = 64
     megapixels: int = 64
     seconds: float = 10.0
-    memory_mb: int = 1250  # WebP takes 16 bytes per pixel
+    memory_mb: int = 500
+    import_seconds: float = 120.0
     processes: int = 2
 
     @property
@@ -52,29 +57,33 @@ class Limits:
 
     def memory_bytes(self, pixels: int = 0) -> int:
         """What a picture of that many pixels may take; before they are known, of none."""
-        return int(self.memory_mb * 2**20 * self._share(pixels))
+        most = self.memory_mb * 2**20
+        return min(int(most * SMALLEST_MEMORY) + PIXEL_BYTES * pixels, most)
 
     def _share(self, pixels: int) -> float:
         return SMALLEST_SHARE + (1 - SMALLEST_SHARE) * min(pixels / self.pixels, 1.0)
 
     def too_many_pixels(self, size: tuple[int, int] | None = None) -> Sentence:
         """What is said of a picture of more pixels."""
-        way = _raise("MEGAPIXELS", self.megapixels)
+        way = raise_limit("MEGAPIXELS", self.megapixels)
         if size is None:
             return Sentence("too_many_pixels", most=self.megapixels, way=way)
         return Sentence("too_many_pixels_of", width=size[0], height=size[1], most=self.megapixels, way=way)
 
     def too_slow(self, pixels: int = 0) -> Sentence:
         """What is said of a picture that takes more time."""
-        return Sentence("decoding_too_slow", most=self.cpu_seconds(pixels), way=_raise("SECONDS", f"{self.seconds:g}"))
+        return Sentence(
+            "decoding_too_slow", most=self.cpu_seconds(pixels), way=raise_limit("SECONDS", f"{self.seconds:g}")
+        )
 
     def too_much_memory(self, pixels: int = 0) -> Sentence:
         """What is said of a picture that takes more memory."""
         most = self.memory_bytes(pixels) >> 20
-        return Sentence("decoding_too_much_memory", most=most, way=_raise("MEMORY_MB", self.memory_mb))
+        return Sentence("decoding_too_much_memory", most=most, way=raise_limit("MEMORY_MB", self.memory_mb))
 
 
-def _raise(name: str, now: int | str) -> Sentence:
+def raise_limit(name: str, now: int | str) -> Sentence:
+    """The way out of a bound: its variable, and what it is now."""
     return Sentence("raise_limit", variable=f"{PREFIX}{name}", now=now)
 
 

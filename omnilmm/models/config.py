@@ -21,6 +21,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import GraniteConfig, MistralConfig, PreTrainedConfig
 from transformers.models.idefics2.configuration_idefics2 import Idefics2VisionConfig
 
+from omnilmm.checkpoint_json import check_numbers
 from omnilmm.errors import CheckpointError
 from omnilmm.images.pixels import CLIP, HALF, Normalisation
 from omnilmm.images.slicing import Size, SlicePlan, SlicingRules, plan_slices
@@ -75,6 +76,11 @@ def _without_leftovers(dtype: Any, keys: Mapping[str, Any]) -> tuple[Any, dict[s
     return dtype, kept
 
 
+def _given(config: PreTrainedConfig) -> dict[str, Any]:
+    """Numbers of a configuration that is being made, and the dicts of its parts; parts that are made were checked."""
+    return {key: value for key, value in vars(config).items() if isinstance(value, int | float | dict)}
+
+
 @strict
 class MiniCPMVConfig(PreTrainedConfig):
     """Configuration of the MiniCPM-V checkpoints in `versions.VERSIONS`.
@@ -118,6 +124,7 @@ class MiniCPMVConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         """Resolve the version, then share the flat keys out to the language model and the tower."""
         self.dtype, kwargs = _without_leftovers(getattr(self, "dtype", None), kwargs)
+        check_numbers("config.json", _given(self) | kwargs)
         given = {name: value for name in TELLING if (value := getattr(self, name)) is not None}
         self.version = version_of({"query_num": self.query_num, **given, **kwargs})
         if self.version not in VERSIONS:
@@ -241,6 +248,7 @@ class OmniLMMConfig(MistralConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         """Resolve the tower's sizes."""
         self.dtype, kwargs = _without_leftovers(getattr(self, "dtype", None), kwargs)
+        check_numbers("config.json", _given(self) | kwargs)
         if not isinstance(self.vision_config, PreTrainedConfig):
             given = _without_leftovers(None, dict(self.vision_config or {}))[1]
             given.pop("model_type", None)

@@ -7,7 +7,6 @@ without torchvision they are put together with a stand-in for that part; picture
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from transformers.models.auto.video_processing_auto import get_video_processor_c
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AutoHfQuantizer
 from transformers.utils import is_torchvision_available
 
+from omnilmm.checkpoint_json import read_json
 from omnilmm.errors import CheckpointError
 from omnilmm.hardware import use_dtype
 from omnilmm.models.checkpoint import PLACE, Shapes, mismatch_error, mismatches, source_of
@@ -209,10 +209,15 @@ def _processor_class(folder: Path) -> Any:
     """The class that `AutoProcessor` would take; None if that is not known."""
     for name in PROCESSOR_FILES:
         path = folder / name
-        declared = json.loads(path.read_text(encoding="utf-8")).get("processor_class") if path.is_file() else None
+        declared = _said(path).get("processor_class")
         if isinstance(declared, str):
             return getattr(transformers, declared, None)
     return PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder, **LOCAL)), None)
+
+
+def _said(path: Path) -> dict[str, Any]:
+    found = read_json(path) if path.is_file() else None
+    return found if isinstance(found, dict) else {}
 
 
 def _lacks_only_videos(kind: Any) -> bool:

@@ -13,8 +13,11 @@ pictures in processors that bring their own `__call__`, MiniCPM-V 4.6's among th
 
 from __future__ import annotations
 
+import ctypes
 import re
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -34,10 +37,52 @@ SPOKEN_TOKENS = frozenset({*GROUNDING_TAGS, *(f"<|{name}|>" for name in QWEN_GRO
 # Whose content is a list of parts; everybody else's is a string.
 FORMS = (("system", "user", "assistant"), ("user",), ())
 ASKED, ANSWERED, ASKED_AGAIN, RULES = "omnilmm asked", "omnilmm answered", "omnilmm wondered", "omnilmm ruled"
+# Of a template: what is computed in it, texts in there, and a power; two stars before a name hand on arguments.
+_CODE = re.compile(r"\{[{%](.*?)[}%]\}", re.DOTALL)
+_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_POWER = re.compile(r"[\w)\]}']\s*\*\*")
+AGAIN_S = 0.2
+LIMIT_S = 20.0  # of rendering, which takes a few milliseconds
 _PROBE = (
     Conversation().with_message("user", ASKED).with_message("assistant", ANSWERED).with_message("user", ASKED_AGAIN)
 )
 _PICTURE = Picture(Image.new("RGB", (1, 1)))
+
+
+class _TimeIsOverError(Exception):
+    """Raised within a template that does not come to an end."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """End what this thread runs within, once it has taken longer.
+
+    It ends between two steps of Python, as those of a template are: one step that takes long by itself ends first.
+
+    Raises:
+        CheckpointError: It did not come to an end.
+    """
+    thread, lock, over = ctypes.c_ulong(threading.get_ident()), threading.Lock(), threading.Event()
+
+    def end() -> None:
+        pause_s = seconds
+        while not over.wait(pause_s):
+            pause_s = AGAIN_S  # what is raised within a destructor is not heard
+            with lock:
+                if not over.is_set():
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TimeIsOverError))
+
+    threading.Thread(target=end, name="time limit", daemon=True).start()
+    try:
+        try:
+            yield
+        finally:
+            with lock:
+                over.set()
+    except _TimeIsOverError as error:
+        raise CheckpointError("endless_template", most=seconds) from error
+    finally:
+        over.set()  # also where the error came within the lines above
 
 
 class ChatTemplate:
@@ -53,6 +98,7 @@ class ChatTemplate:
     def __init__(self, processor: Any) -> None:
         self.processor = processor
         self.source = _source(processor)
+        _check_powers(self.source)
         self.control_tokens = _control_tokens(processor)
         # Other tokens that the template writes, `</think>` for one: an answer may hold them, its template looks there.
         written = {token for token in processor.tokenizer.get_added_vocab() if token in self.source} - SPOKEN_TOKENS
@@ -98,21 +144,26 @@ class ChatTemplate:
         Args:
             conversation: with its pictures.
             thinking: whether the model shall think before it answers; None for the template's own choice.
+
+        Raises:
+            CheckpointError: The template does not come to an end.
         """
-        return str(
-            self.processor.apply_chat_template(
-                self.messages(conversation),
-                chat_template=self.source,
-                add_generation_prompt=True,
-                **_switch(thinking),
+        with time_limit(LIMIT_S):
+            return str(
+                self.processor.apply_chat_template(
+                    self.messages(conversation),
+                    chat_template=self.source,
+                    add_generation_prompt=True,
+                    **_switch(thinking),
+                )
             )
-        )
 
     def inputs(self, conversation: Conversation, thinking: bool | None = None) -> Any:
         """All model inputs of a batch of one, as the processor makes them: pixels and input_ids [1, S].
 
         The arguments are those of `render`.
         """
+        self.render(conversation, thinking)  # it ends, so it does so below, where tokens and pixels may take their time
         # Pictures are found in lists of parts; beside strings they are given.
         given = [] if "user" in self.lists else [picture.image for picture in conversation.pictures]
         return self.processor.apply_chat_template(
@@ -151,6 +202,8 @@ class ChatTemplate:
         """Whether all that is said comes out again, and as itself instead of as a printed list."""
         try:
             prompt = self.render(conversation)
+        except CheckpointError:
+            raise
         except Exception:  # a template raises what it likes
             return False
         return all(said in prompt for said in words) and not re.search("""['"]type['"]""", prompt)
@@ -164,6 +217,12 @@ class ChatTemplate:
 def _switch(thinking: bool | None) -> dict[str, bool]:
     """As an argument of the template."""
     return {} if thinking is None else {SWITCH: thinking}
+
+
+def _check_powers(source: str) -> None:
+    """Refuse powers, which no prompt needs: a single one may take hours, and nothing can interrupt it."""
+    if any(_POWER.search(_STRING.sub("''", code)) for code in _CODE.findall(source)):
+        raise CheckpointError("template_with_powers")
 
 
 def _source(processor: Any) -> str:

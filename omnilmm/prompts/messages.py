@@ -29,6 +29,8 @@ def conversation_from_dicts(messages: Iterable[Mapping[str, Any]]) -> Conversati
         InputError: A role or a content that is not of the form.
         ImageError: A picture that cannot be read.
     """
+    if not isinstance(messages, Iterable):
+        raise InputError("no_messages", kind=type(messages).__name__)
     conversation = Conversation()
     for number, message in enumerate(messages):
         if not isinstance(message, Mapping) or "content" not in message:

@@ -23,6 +23,8 @@ import yaml
 
 Language = Literal["en", "zh"]
 Door = Literal["terminal", "page"]
+MOST_TEXT = 500  # characters of a parameter, which may come from somebody else's file
+MOST_BITS = 1000  # of a whole number that is written out; Python itself refuses to write many
 _FOLDER = Path(__file__).parent
 
 
@@ -107,12 +109,17 @@ class _Gaps(Formatter):
 
 
 def _plain(value: object) -> Parameter:
-    if value is None or isinstance(value, Sentence | int | float):
+    if value is None or isinstance(value, Sentence | float):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() < MOST_BITS else f"~2^{value.bit_length()}"
     if isinstance(value, list | tuple):
         return tuple(_plain(part) for part in value)
     said = getattr(value, "sentence", None)  # of an error
-    return said if isinstance(said, Sentence) else str(value)
+    if isinstance(said, Sentence):
+        return said
+    text = str(value)
+    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]} …"
 
 
 def _to_json(value: Parameter) -> Any:

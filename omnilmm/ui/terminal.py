@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
-from omnilmm.archive import read_conversation_file, to_json
+from omnilmm.archive import read_conversation_file, write_conversation_file
 from omnilmm.conversation import Conversation, Message, Picture, Thought
 from omnilmm.engine.events import Engine, Finished, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import Options
@@ -223,7 +223,7 @@ class Terminal:
         if not name:
             raise InputError("save_where")
         path = Path(name).expanduser()
-        path.write_text(to_json(self.conversation), encoding="utf-8")
+        write_conversation_file(self.conversation, path)
         self.note(f"Saved to {path}.")
 
     def _load(self, name: str) -> None:

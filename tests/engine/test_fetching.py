@@ -373,6 +373,23 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
     fetched()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_disk_that_fills_up_meanwhile_is_one_line_and_the_rest_comes_later(hub: LocalHub) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # no file may grow beyond
+    try:
+        with pytest.raises(CheckpointError, match=r"cannot be written to .*Free some space, or set HF_HOME") as error:
+            fetched()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    one_line(error)
+    hub.requests.clear()
+    assert contents(fetched()).keys() >= {"config.json", *PARTS}
+    assert "config.json" not in hub.asked
+
+
 def test_what_is_refused_by_its_config_needs_no_room(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 1_000)
     with pytest.raises(CheckpointError, match="of no use"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from omnilmm.catalog import cards
@@ -102,3 +103,24 @@ def test_every_option_has_its_limit() -> None:
 def test_a_refused_seed_is_told_its_whole_range() -> None:
     with pytest.raises(OptionsError, match="from 0 to 4294967295, got -1"):
         Sampling(seed=-1)
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(("mode", "name"), OPTIONS)
+def test_whatever_else_is_given_is_one_short_line(mode: Mode, name: str) -> None:
+    strange = (10**5000, -(10**5000), "9" * 4301, "\ud800", b"1", {}, [[1]], np.zeros((9, 9)), 1j, Unshowable(), int)
+    for value in strange:
+        with pytest.raises(OptionsError, match=f"^{name} must be ") as caught:
+            options_for(CARD, mode, **{name: value})
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("mode", [None, 10**5000, [], {}, "beam\n", Unshowable()], ids=lambda mode: type(mode).__name__)
+def test_a_mode_that_is_none_is_one_line(mode: Any) -> None:
+    with pytest.raises(OptionsError, match=r"Unknown mode .*: expected sampling or beam") as caught:
+        options_for(CARD, mode)
+    assert "\n" not in str(caught.value)

@@ -70,10 +70,10 @@ def is_one_line(error: object) -> bool:
 def test_many_tags_of_the_same_bytes_are_refused_for_their_memory_and_the_limit_can_be_lifted(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OMNILMM_PICTURE_MEMORY_MB", "500")
+    monkeypatch.setenv("OMNILMM_PICTURE_MEMORY_MB", "200")
     for make in corpus.TAGGED.values():
         content = make(corpus.tags(120))
-        with pytest.raises(ImageError, match=r"more than 100 MB .* OMNILMM_PICTURE_MEMORY_MB \(now 500\)") as refused:
+        with pytest.raises(ImageError, match=r"more than 100 MB .* OMNILMM_PICTURE_MEMORY_MB \(now 200\)") as refused:
             open_picture(content)
         assert is_one_line(refused.value)
     assert open_picture(GOOD).image.size == (60, 40)
@@ -123,10 +123,19 @@ def test_a_jpeg_of_absurdly_many_scans_is_refused_before_they_are_read() -> None
         decoding.opened(corpus.scans(1500, 1000), limits())
 
 
-def test_a_small_picture_may_take_a_fifth_and_the_largest_all() -> None:
+def test_a_small_picture_may_take_a_fifth_of_the_time_and_half_the_memory_and_large_ones_all() -> None:
     bounds = Limits(seconds=10, memory_mb=1000)
     assert bounds.cpu_seconds() == 2 and bounds.cpu_seconds(bounds.pixels) == 10
-    assert bounds.memory_bytes() == 200 * MEBIBYTE and bounds.memory_bytes(bounds.pixels // 2) == 600 * MEBIBYTE
+    assert bounds.memory_bytes() == 500 * MEBIBYTE and bounds.memory_bytes(MEBIBYTE) == 516 * MEBIBYTE
+    assert bounds.memory_bytes(bounds.pixels) == bounds.memory_bytes(40_000_000) == 1000 * MEBIBYTE
+
+
+@needs_linux
+def test_a_webp_may_take_no_more_than_others_and_a_large_one_says_how_to_be_read() -> None:
+    assert open_picture(corpus.saved(Image.new("RGB", (6000, 4000)), "WEBP")).image.size == (6000, 4000)
+    large = corpus.saved(Image.new("RGB", (8000, 6000)), "WEBP")
+    with pytest.raises(ImageError, match=r"more than 500 MB .* OMNILMM_PICTURE_MEMORY_MB \(now 500\) allows more"):
+        open_picture(large)
 
 
 @pytest.mark.parametrize("given", ["", "much", "0", "-1", "nan", "inf", "1e999"])

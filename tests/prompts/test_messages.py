@@ -101,3 +101,14 @@ def test_a_picture_that_is_not_there_is_named() -> None:
     content = [{"type": "image", "path": "nowhere.png"}, {"type": "text", "text": "What?"}]
     with pytest.raises(ImageError, match=r"nowhere\.png"):
         conversation_from_dicts([{"role": "user", "content": content}])
+
+
+@pytest.mark.parametrize("messages", [5, None, 1.5, object()])
+def test_what_is_no_list_of_messages_is_one_line(messages: Any) -> None:
+    with pytest.raises(InputError, match=r"^Messages are a list of dicts .*; got "):
+        conversation_from_dicts(messages)
+
+
+def test_halves_of_characters_are_mended_wherever_they_stand() -> None:
+    said = conversation_from_dicts([{"role": "system", "content": "\ud800"}, {"role": "user", "content": ["a\udc00b"]}])
+    assert (said.system, said.messages[0].text) == ("\ufffd", "a\ufffdb")

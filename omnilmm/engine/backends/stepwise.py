@@ -40,15 +40,17 @@ class _Stepwise(StoppingCriteria):
 
     @torch.inference_mode()
     def run(self) -> None:
-        mark_model_thread()
-        self._wait()
         last: Ids | BaseException = []
         try:
-            if not self.is_over:
-                last = self._new(self.generate(StoppingCriteriaList([self])))
+            try:
+                mark_model_thread()
+                self._wait()
+                if not self.is_over:
+                    last = self._new(self.generate(StoppingCriteriaList([self])))
+            finally:
+                self.inside.close()  # before anything is said: whoever hears it may go on at once
         except BaseException as error:  # whatever it is, who waits must hear of it
             last = error
-        self.inside.close()  # before anything is said: whoever hears it may go on at once
         self.said.put(last)
         self.said.put(None)
 
