@@ -330,17 +330,12 @@ def run(
 
 
 def test_command_line_streams_the_answer_to_stdout_and_notes_to_stderr() -> None:
-    done = run("--image", str(PICTURE), QUESTION)
+    """Also of a question that is piped in."""
+    done = run("--image", str(PICTURE), stdin=f"\n{QUESTION}\n".encode())
     assert done.returncode == 0
     assert done.stdout.decode() == f"{ANSWER}\n"
     assert b"tokens/s" in done.stderr and b"photo" not in done.stderr
-
-
-@pytest.mark.parametrize("arguments", [[], ["-"]])
-def test_a_question_may_be_piped_in_and_the_answer_is_all_that_comes_out(arguments: list[str]) -> None:
-    done = run("--image", str(PICTURE), *arguments, stdin=f"\n{QUESTION}\n".encode())
-    assert done.stdout.decode() == f"{ANSWER}\n"
-    assert done.returncode == 0 and b">" not in done.stderr and b"/image" not in done.stderr
+    assert b">" not in done.stderr and b"/image" not in done.stderr
 
 
 class Pipe(io.TextIOWrapper):
@@ -387,6 +382,15 @@ def test_what_is_no_question_is_refused_before_a_model_is_loaded(
     assert re.search(says, captured.err) and captured.err.count("\n") == 1 and not captured.out
 
 
+def test_a_question_may_be_piped_in_and_the_answer_is_all_that_comes_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Pipe(f"\n{QUESTION}\n".encode()))
+    assert main(["--image", str(PICTURE), "-"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{ANSWER}\n" and ">" not in captured.err and "/image" not in captured.err
+
+
 def test_without_a_terminal_and_without_a_pipe_there_is_no_question(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -407,28 +411,40 @@ def test_prompts_stay_out_of_a_file_that_takes_the_answers(
 CHINESE = "你好"
 
 
+def into(monkeypatch: pytest.MonkeyPatch, encoding: str, *arguments: str) -> tuple[int, bytes, str]:
+    """Exit code and output of the program where its streams have this encoding."""
+    out, notes = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", notes)
+        code = main([*arguments])
+    for stream in (out, notes):
+        stream.flush()
+    return code, out.buffer.getvalue(), notes.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_what_an_output_cannot_show_is_escaped(encoding: str) -> None:
-    answer = run(CHINESE, PYTHONIOENCODING="utf-8")
-    said = answer.stdout.decode()
-    assert answer.returncode == 0 and not said.isascii() and b"escapes" not in answer.stderr
-    done = run(CHINESE, PYTHONIOENCODING=encoding)
-    assert done.returncode == 0
-    assert done.stdout == said.encode(encoding, "backslashreplace")
-    assert f"the output is in {encoding}, which does not have them" in done.stderr.decode("ascii", "replace")
-    as_json = run("--json", CHINESE, PYTHONIOENCODING=encoding)
-    assert json.loads(as_json.stdout)["text"] == said.strip()
-    refused = run("--json", "--image", f"{CHINESE}.png", "?", PYTHONIOENCODING=encoding)
-    assert f"{CHINESE}.png" in json.loads(refused.stdout)["error"]
+def test_what_an_output_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    code, answer, notes = into(monkeypatch, "utf-8", CHINESE)
+    said = answer.decode()
+    assert code == 0 and not said.isascii() and "escapes" not in notes
+    code, escaped, notes = into(monkeypatch, encoding, CHINESE)
+    assert code == 0 and escaped == said.encode(encoding, "backslashreplace")
+    assert f"the output is in {encoding}, which does not have them" in notes
+    _, as_json, _ = into(monkeypatch, encoding, "--json", CHINESE)
+    assert json.loads(as_json)["text"] == said.strip()
+    _, refused, _ = into(monkeypatch, encoding, "--json", "--image", f"{CHINESE}.png", "?")
+    assert f"{CHINESE}.png" in json.loads(refused)["error"]
 
 
 @pytest.mark.parametrize("program", ["chat.py", "web_demo.py", "web_demo_streamlit.py"])
 def test_every_door_speaks_into_an_output_of_ascii(program: str) -> None:
-    """Up to what each says first, or of a flag."""
-    flags = {"chat.py": ["--list-models"]}.get(program, ["--device", "图"])
+    """An answer, or what each says of a flag."""
+    flags = [CHINESE] if program == "chat.py" else ["--device", "图"]
     done = run(*flags, program=program, PYTHONIOENCODING="ascii")
     assert done.returncode == (0 if program == "chat.py" else 2), done.stderr
     assert b"Traceback" not in done.stderr
+    assert program != "chat.py" or b"\\u" in done.stdout
 
 
 def test_a_reader_who_goes_away_ends_the_program_quietly() -> None:

@@ -93,11 +93,6 @@ class SessionStore:
             _, saved = self._saved.get(token, (0.0, None))
             return saved
 
-    def delete(self, token: str) -> None:
-        """Remove the session of a token."""
-        with self._lock:
-            self._saved.pop(token, None)
-
     def _evict(self) -> None:
         oldest = self._now() - self.lifetime_s
         while self._saved:

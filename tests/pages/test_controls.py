@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Request, expect
+from playwright.sync_api import Locator, expect
 
 from omnilmm.catalog import BUILT_IN, cards, find
 from omnilmm.conversation import Conversation
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.events import Event, TextDelta
-from omnilmm.engine.options import Sampling
+from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import possible_dtypes
@@ -41,39 +40,41 @@ def able() -> Iterator[Site]:
         yield site
 
 
-def test_the_system_prompt_reaches_the_model_and_goes_with_a_new_chat(visit: Visit, able: Site) -> None:
-    visitor = visit(able.address)
-    system = visitor.page.locator("#system textarea")
+def test_the_settings_reach_the_model_and_reset_gives_back_what_its_makers_chose(visit: Visit, able: Site) -> None:
+    able.engine.script = echo
+    visitor, card = visit(able.address), able.engine.card
+    top_k, system = visitor.page.locator("#top_k input[type=number]"), visitor.page.locator("#system textarea")
+    length = visitor.page.locator("#max_new_tokens input[type=number]")
     system.fill("Answer like a sailor.")
-    visitor.ask("Hello")
-    visitor.answered()
-    assert able.engine.asked[-1][0].system == "Answer like a sailor."
-    system.fill("")
-    visitor.ask("Hello again")
-    visitor.answered(2)
-    assert not able.engine.asked[-1][0].system
-
-
-def test_a_model_without_a_system_prompt_has_no_field_for_it(visitor: Visitor) -> None:
-    assert not visitor.page.locator("#system").is_visible()
-
-
-def test_reset_gives_back_what_the_makers_chose(visit: Visit, able: Site) -> None:
-    visitor = visit(able.address)
-    visitor.page.locator("#top_k input[type=number]").fill("12")
     visitor.page.locator("#seed input, #seed textarea").fill("7")
-    visitor.page.locator("#seed input, #seed textarea").press("Tab")
-    visitor.page.locator("#reset").click()
-    card = able.engine.card
-    visitor.until(lambda: visitor.page.locator("#top_k input[type=number]").input_value() == str(card.sampling.top_k))
+    top_k.fill("12")
+    length.fill("99")
+    length.press("Tab")
     visitor.ask("Hello")
     visitor.answered()
-    expected = Sampling(**card.sampling.model_dump(), seed=None, max_new_tokens=card.max_new_tokens)
-    assert able.engine.asked[-1][1] == expected
+    asked, options = able.engine.asked[-1]
+    assert options == Sampling(**{**card.sampling.model_dump(), "top_k": 12}, seed=7, max_new_tokens=99)
+    assert asked.system == "Answer like a sailor."
+    system.fill("")
+    visitor.page.locator("#reset").click()
+    expect(top_k).to_have_value(str(card.sampling.top_k))
+    visitor.ask("Hello")
+    visitor.answered(2)
+    asked, options = able.engine.asked[-1]
+    assert options == Sampling(**card.sampling.model_dump(), seed=None, max_new_tokens=card.max_new_tokens)
+    assert not asked.system
+    visitor.page.get_by_text("Beam Search", exact=True).click()
+    visitor.page.locator("#beams input[type=number]").fill("5")
+    visitor.page.locator("#beams input[type=number]").press("Tab")
+    visitor.ask("Hello")
+    visitor.answered(3)
+    beams = BeamSearch(**{**card.beam.model_dump(), "beams": 5}, max_new_tokens=card.max_new_tokens)
+    assert able.engine.asked[-1][1] == beams
 
 
 def test_values_that_cannot_work_are_not_taken(visit: Visit, able: Site) -> None:
     """0 beams, penalty 0, top-k 0: peers offer them, and they can only fail. Temperature 0 is greedy."""
+    able.engine.script = echo
     visitor = visit(able.address)
     visitor.page.locator("#temperature input[type=number]").fill("0")
     visitor.page.locator("#temperature input[type=number]").press("Tab")
@@ -112,18 +113,6 @@ def test_an_answer_that_was_cut_off_can_be_continued(visit: Visit, able: Site) -
     expect(visitor.page.locator("#continue-answer")).to_be_hidden()
 
 
-def test_the_conversation_for_reading(visitor: Visitor, tmp_path: Path) -> None:
-    visitor.ask(CIRCLE.question, CIRCLE.picture)
-    visitor.answered()
-    visitor.page.get_by_text(ENGLISH.export, exact=True).click()
-    with visitor.page.expect_download() as download:
-        visitor.page.locator("#export-markdown").click()
-    path = tmp_path / "conversation.md"
-    download.value.save_as(path)
-    written = path.read_text(encoding="utf-8")
-    assert CIRCLE.question in written and CIRCLE.answer in written and "data:image/" in written
-
-
 @pytest.fixture
 def gates() -> dict[str, Gate]:
     """Of the models that the page can switch between."""
@@ -143,19 +132,6 @@ def choosing(gates: dict[str, Gate]) -> Iterator[Site]:
     provider.wait()
     with serve(provider, Offer(lambda _: listed, lambda: ["fp32", "int8"])) as site:
         yield site
-
-
-def test_the_picker_tells_what_each_model_takes(visit: Visit, choosing: Site) -> None:
-    visitor = visit(choosing.address)
-    visitor.page.locator("#models").get_by_role("button", name=ENGLISH.model).first.click()
-    visitor.page.locator("#picker input").click()
-    lines = visitor.page.get_by_role("option").all_inner_texts()
-    assert len(lines) == len(cards())
-    line = next(line for line in lines if find(OTHER).title in line)
-    name, facts = line.strip().splitlines()[-2:]
-    assert name.strip() == "MiniCPM-V 2.6 · 8.1 B" and facts == "fits in int8 · ~9 words/s · ↓ 15.1 GiB"
-    for option in visitor.page.get_by_role("option").all():  # all of both lines can be read on a phone
-        assert option.evaluate("option => option.scrollWidth <= option.clientWidth")
 
 
 def choose(visitor: Visitor, name: str, dtype: str = "") -> None:
@@ -258,35 +234,14 @@ def test_a_first_model_that_cannot_be_loaded_leaves_a_page_with_others_to_choose
         visitor.page.keyboard.press("Escape")
         gates[BUILT_IN].open.set()
         expect(header(visitor)).to_contain_text("could not be loaded: needs 17.1 GiB")
-        visitor.ask("Hello")
+        visitor.ask("Hello", CIRCLE.picture)
         expect(visitor.notice).to_contain_text("needs 17.1 GiB")
         expect(visitor.box).to_have_value("Hello")
+        expect(visitor.attached).to_have_count(1)
         choose(visitor, OTHER)
         expect(header(visitor)).to_contain_text(f"{find(OTHER).title} on cpu")
         visitor.box.press("Enter")
         assert visitor.answered() == "Hello"
-
-
-def test_an_event_with_something_else_than_a_name_changes_nothing(
-    visit: Visit, choosing: Site, gates: dict[str, Gate]
-) -> None:
-    """As anybody can send who knows the page's API."""
-    visitor = visit(choosing.address)
-    visitor.page.route("**/gradio_api/queue/join*", lambda route: route.continue_(post_data=listing(route.request)))
-    with visitor.page.expect_response("**/gradio_api/queue/join*") as answer:
-        choose(visitor, OTHER)
-    assert answer.value.status == 422 and "should be" in answer.value.text()
-    assert not gates[OTHER].wishes
-    visitor.page.unroute("**/gradio_api/queue/join*")
-    visitor.ask("Hello")
-    assert visitor.answered() == "Hello"
-
-
-def listing(request: Request) -> str:
-    """A request whose names of models are lists."""
-    sent = json.loads(request.post_data or "")
-    sent["data"] = [[value] if value == OTHER else value for value in sent["data"]]
-    return json.dumps(sent)
 
 
 def test_a_model_of_the_hub_takes_over_in_the_number_type_that_was_chosen(
@@ -313,10 +268,22 @@ def test_a_model_of_the_hub_takes_over_in_the_number_type_that_was_chosen(
             visitor.until(lambda: visitor.is_idle and visitor.answer == CIRCLE.answer)
 
 
-def test_the_best_model_that_fits_is_one_click_away(visit: Visit, choosing: Site, gates: dict[str, Gate]) -> None:
+def test_the_picker_tells_what_each_model_takes_and_the_best_is_one_click_away(
+    visit: Visit, choosing: Site, gates: dict[str, Gate]
+) -> None:
     best = BEST
     visitor = visit(choosing.address)
     visitor.page.locator("#models").get_by_role("button", name=ENGLISH.model).first.click()
+    visitor.page.locator("#picker input").click()
+    options = visitor.page.get_by_role("option")
+    expect(options).to_have_count(len(cards()))
+    lines = options.all_inner_texts()
+    line = next(line for line in lines if find(OTHER).title in line)
+    name, facts = line.strip().splitlines()[-2:]
+    assert name.strip() == "MiniCPM-V 2.6 · 8.1 B" and facts == "fits in int8 · ~9 words/s · ↓ 15.1 GiB"
+    for option in options.all():  # all of both lines can be read on a phone
+        assert option.evaluate("option => option.scrollWidth <= option.clientWidth")
+    visitor.page.keyboard.press("Escape")
     offer = visitor.page.locator("#best-model")
     expect(offer).to_have_text(ENGLISH.best_model.format(model=best.title))
     reason = visitor.page.locator("#best-reason")
@@ -341,22 +308,30 @@ def test_a_photo_is_said_to_be_beyond_the_model_and_one_click_chooses_another(
     visitor.answered(3)
     visitor.reload()
     visitor.until(lambda: len(visitor.notes()) == 3)
-    assert lines.count() == 2 and ENGLISH.looks_like_photo in lines.first.inner_text(), "none for the drawing"
+    expect(lines).to_have_count(2)  # none for the drawing
+    expect(lines.first).to_contain_text(ENGLISH.looks_like_photo)
     button = lines.first.get_by_role("button")
-    assert button.inner_text() == offer_label(BEST, ENGLISH)
+    expect(button).to_have_text(offer_label(BEST, ENGLISH))
     button.click()
     expect(header(visitor)).to_contain_text(ENGLISH.changes["done"].format(model=BEST.title))
-    visitor.until(lambda: button.count() == 0)
-    assert lines.count() == 2, "what the other model said stays as doubtful"
+    expect(button).to_have_count(0)
+    expect(lines).to_have_count(2)  # what the other model said stays as doubtful
     visitor.ask("Once more", PHOTO)
     visitor.answered(4)
     assert len(gates[BEST.name].make().asked) == 1  # type: ignore[attr-defined]
-    assert lines.count() == 2, "this one knows photos"
+    expect(lines).to_have_count(2)  # this one knows photos
 
 
-def test_where_the_model_is_fixed_nobody_chooses(visitor: Visitor) -> None:
-    assert not visitor.page.locator("#models").is_visible()
+def test_where_the_model_is_fixed_nobody_chooses_and_a_conversation_is_saved_for_reading(visitor: Visitor) -> None:
+    expect(visitor.page.locator("#models")).to_be_hidden()
+    expect(visitor.page.locator("#system")).to_be_hidden()  # the built-in model takes none
     visitor.ask("What is it?", PHOTO)
     visitor.answered()
     line = visitor.page.locator("#chat .photo-line")
-    assert line.inner_text() == ENGLISH.looks_like_photo and line.get_by_role("button").count() == 0
+    expect(line).to_have_text(ENGLISH.looks_like_photo)
+    expect(line.get_by_role("button")).to_have_count(0)
+    visitor.unfold("files")
+    with visitor.page.expect_download() as download:
+        visitor.page.locator("#export-markdown").click()
+    written = download.value.path().read_text(encoding="utf-8")
+    assert "What is it?" in written and visitor.answer in written and "data:image/" in written

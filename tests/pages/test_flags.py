@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import web_demo
 from omnilmm.catalog import BUILT_IN, find
 
 ROOT = Path(__file__).parents[2]
+PAGES = ("web_demo.py", "web_demo_streamlit.py")
 HEAVY = ("torch", "transformers", "gradio", "streamlit")
 REPORT = """
 import runpy, sys
@@ -50,9 +53,9 @@ def test_help_imports_nothing_heavy() -> None:
         assert flag in done.stdout
 
 
-@pytest.mark.parametrize("module", ["web_demo", "omnilmm.ui.session", "omnilmm.ui.markup", "omnilmm.ui.network"])
-def test_the_page_needs_no_tensors(module: str) -> None:
-    code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+def test_the_page_needs_no_tensors() -> None:
+    modules = "web_demo, omnilmm.ui.session, omnilmm.ui.markup, omnilmm.ui.network"
+    code = f"import sys, {modules}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -62,11 +65,12 @@ def test_an_unknown_model_is_one_line_with_suggestions() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
-@pytest.mark.parametrize("page", ["web_demo.py", "web_demo_streamlit.py"])
-def test_a_missing_gpu_is_one_line_before_any_address(page: str) -> None:
-    done = run("--device", "cuda", page=page)
-    assert_one_line(done, "'cuda'", "cpu", "--device auto")
-    assert done.stdout == ""
+def test_a_missing_gpu_is_one_line_before_any_address() -> None:
+    with ThreadPoolExecutor() as both:  # most of the time goes into importing torch
+        runs = both.map(lambda page: run("--device", "cuda", page=page), PAGES)
+    for done in runs:
+        assert_one_line(done, "'cuda'", "cpu", "--device auto")
+        assert done.stdout == ""
 
 
 def test_a_damaged_model_is_one_line(tmp_path: Path) -> None:
@@ -88,15 +92,21 @@ def test_it_listens_on_this_machine_alone_unless_told() -> None:
     assert (flags.host, flags.port, flags.share, flags.open) == ("127.0.0.1", None, False, False)
 
 
-@pytest.mark.parametrize("program", ["web_demo.py", "web_demo_streamlit.py"])
-def test_ctrl_c_is_an_ordinary_end(program: str) -> None:
+def test_ctrl_c_is_an_ordinary_end() -> None:
     """Also where a SOCKS proxy is set that is not there: nothing of a page on this machine goes through it."""
-    command = [sys.executable, program, "--port", "0"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
     environment |= {"ALL_PROXY": "socks://127.0.0.1:1", "all_proxy": "socks5h://127.0.0.1:1"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:  # type: ignore[call-overload]
-        assert process.stdout and any("MiB of memory" in line for line in process.stdout), "the model was not loaded"
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (0, "")
+    with ExitStack() as running:
+        both = [
+            running.enter_context(
+                subprocess.Popen([sys.executable, page, "--port", "0"], cwd=ROOT, env=environment, **pipes)  # type: ignore[call-overload]
+            )
+            for page in PAGES
+        ]
+        for process in both:
+            assert process.stdout and any("MiB of memory" in line for line in process.stdout), "no model was loaded"
+            process.send_signal(signal.SIGINT)
+        for process in both:
+            _, errors = process.communicate(timeout=120)
+            assert (process.returncode, errors) == (0, "")

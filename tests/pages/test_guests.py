@@ -12,13 +12,9 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from omnilmm.engine.local import LocalEngine
-from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui import attempts
-from omnilmm.ui.gradio_page.page import Page as TalkPage
-from omnilmm.ui.gradio_page.serving import launch
-from omnilmm.ui.texts import ENGLISH
 from tests.pages.strangers import Stranger
-from tests.pages.visitor import SAMPLES, Pace, Site, Visitor, serve
+from tests.pages.visitor import SAMPLES, Site, Visitor, serve
 
 Visit = Callable[..., Visitor]
 
@@ -81,25 +77,3 @@ def test_a_file_that_is_too_large_is_refused(visit: Visit, tmp_path: Path, engin
         visitor.until(lambda: bool(visitor.page.locator("[data-testid=toast-body], .toast-body").count()))
         visitor.ask(CIRCLE.question, CIRCLE.picture)
         assert visitor.answered() == CIRCLE.answer
-
-
-def test_beyond_the_queue_people_are_told_and_keep_their_question(
-    visit: Visit, engine: LocalEngine, pace: Pace
-) -> None:
-    page = TalkPage(ModelProvider.holding(engine), max_answers=1)
-    address = launch(page, port=0)
-    try:
-        first, second = visit(address), visit(address)
-        first.sample("circle")
-        first.until(lambda: first.note != "")
-        second.ask("Hello?")
-        second.until(lambda: bool(second.notice.count()))
-        expect(second.notice).to_have_text(ENGLISH.many_waiting.format(count=1))
-        expect(second.box).to_have_value("Hello?")
-        pace.allow()
-        first.answered()
-        second.box.press("Enter")
-        second.answered()
-    finally:
-        pace.allow()
-        page.demo.close(verbose=False)

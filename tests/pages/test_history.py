@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from omnilmm.catalog import ROOT
+from omnilmm.ui.session_store import SessionStore
 from omnilmm.ui.texts import ENGLISH
 from tests.browser import opened
 from tests.pages.history import SAID, keep_open_and_delete
@@ -45,8 +46,7 @@ Open = Callable[..., Page]
 
 def test_past_chats_are_kept_opened_and_deleted(visit: Callable[..., Visitor], site: Site) -> None:
     def restart(_: Any) -> None:
-        for other in site.page.visitors:
-            site.page.visitors.store.delete(other.key)
+        site.page.visitors.store = SessionStore()
         site.page.visitors._visitors.clear()
 
     keep_open_and_delete(visit(), visit(), restart, SAMPLES["circle"], SAMPLES["stars"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from playwright.sync_api import expect
 
+from omnilmm.archive import read_conversation_file
 from omnilmm.engine.local import LocalEngine
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.samples import Sample
@@ -60,6 +61,7 @@ def everything(person: Any, mine: Sample, other: Sample, folder: Path, pace: Pac
     mind_my_own_business()
     said = person.answers()
     person.export(folder / f"{mine.picture.stem}.json")
+    assert [one.text for one in read_conversation_file(folder / f"{mine.picture.stem}.json").messages][1::2] == said
     yield
     person.press("clear")
     yield

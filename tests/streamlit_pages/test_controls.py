@@ -27,7 +27,7 @@ from tests.engine.remote_model import LOADING, NOWHERE, on_the_hub
 from tests.images.real_photo import PHOTO
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Person, Site
-from tests.ui.scripted import Held, ScriptedEngine, echo, finished
+from tests.ui.scripted import Held, ScriptedEngine, capable, echo, finished
 
 Visit = Callable[..., Person]
 
@@ -36,12 +36,18 @@ OTHER = "minicpm-v-2.6"
 BEST = find("minicpm-v-4.5")  # what is offered where all fit
 
 
-def test_each_mode_shows_its_own_controls_and_they_reach_the_model(person: Person, scripted: ScriptedEngine) -> None:
+def test_settings_reach_the_model_and_reset_gives_back_what_its_makers_chose(server: Site, visit: Visit) -> None:
+    scripted = ScriptedEngine(card=capable())
+    server.use(scripted)
+    person = visit()
+    system = person.page.get_by_role("textbox", name=ENGLISH.system_prompt)
+    system.fill("Answer like a sailor.")
+    system.press("Tab")
     side = person.page.locator("[data-testid=stSidebar]")
     expect(side).to_contain_text(ENGLISH.labels["temperature"])
     expect(side).not_to_contain_text(ENGLISH.labels["beams"])
     side.get_by_text(ENGLISH.modes["beam"], exact=True).click()
-    person.until(lambda: ENGLISH.labels["beams"] in side.inner_text())
+    expect(side).to_contain_text(ENGLISH.labels["beams"])
     expect(side).not_to_contain_text(ENGLISH.labels["temperature"])
     beams = side.get_by_role("slider", name=ENGLISH.labels["beams"])
     beams.press("ArrowRight")
@@ -49,8 +55,9 @@ def test_each_mode_shows_its_own_controls_and_they_reach_the_model(person: Perso
     person.until(lambda: str(scripted.card.beam.beams + 1) in shown.inner_text().split())
     person.ask("Hello")
     person.answered()
-    options = scripted.asked[-1][1]
+    asked, options = scripted.asked[-1]
     assert isinstance(options, BeamSearch) and options.beams == scripted.card.beam.beams + 1
+    assert asked.system == "Answer like a sailor."
     side.get_by_role("button", name=ENGLISH.reset).click()
     person.until(lambda: str(scripted.card.beam.beams) in shown.inner_text().split())
 
@@ -191,9 +198,11 @@ def test_a_first_model_that_cannot_be_loaded_leaves_a_page_with_others_to_choose
     server_state.serve(provider_of(gates, BUILT_IN), Offer(lambda _: listed))
     person = visit()
     expect(header(person)).to_contain_text("could not be loaded: needs 17.1 GiB")
-    person.ask("Hello")
+    person.ask("Hello", CIRCLE.picture)
     expect(person.notice).to_contain_text("needs 17.1 GiB")
     expect(person.box).to_have_value("Hello")
+    expect(person.attached).to_have_count(1)
+    person.until(lambda: person.questions() == [])
     choose(person, OTHER)
     expect(header(person)).to_contain_text(f"{find(OTHER).title} on cpu")
     person.box.press("Enter")
@@ -227,7 +236,7 @@ def test_a_photo_is_said_to_be_beyond_the_model_and_one_click_chooses_another(
     choosing: dict[str, Gate], visit: Visit
 ) -> None:
     person = visit()
-    assert person.page.get_by_text(ENGLISH.drawings_only).is_visible()
+    expect(person.page.get_by_text(ENGLISH.drawings_only)).to_be_visible()
     lines = person.page.locator("[class*=st-key-photo-line-]")
     person.ask("What is it?", PHOTO)
     person.answered()
@@ -237,13 +246,14 @@ def test_a_photo_is_said_to_be_beyond_the_model_and_one_click_chooses_another(
     person.answered(3)
     person.reload()
     person.until(lambda: len(person.notes()) == 3)
-    assert lines.count() == 2 and ENGLISH.looks_like_photo in lines.first.inner_text(), "none for the drawing"
+    expect(lines).to_have_count(2)  # none for the drawing
+    expect(lines.first).to_contain_text(ENGLISH.looks_like_photo)
     button = lines.first.get_by_role("button")
-    assert button.inner_text() == offer_label(BEST, ENGLISH)
+    expect(button).to_have_text(offer_label(BEST, ENGLISH))
     button.click()
     expect(header(person)).to_contain_text(ENGLISH.changes["done"].format(model=BEST.title))
-    person.until(lambda: button.count() == 0)
-    assert lines.count() == 2, "what the other model said stays as doubtful"
+    expect(button).to_have_count(0)
+    expect(lines).to_have_count(2)  # what the other model said stays as doubtful
 
 
 def test_the_best_model_that_fits_is_one_click_away(choosing: dict[str, Gate], visit: Visit) -> None:

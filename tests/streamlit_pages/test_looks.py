@@ -34,6 +34,9 @@ def able(server: Site) -> ScriptedEngine:
 def test_an_accessibility_checker_finds_nothing_serious(visit: Visit, able: ScriptedEngine, look: str) -> None:
     person = visit(**LOOKS[look])
     person.settled()
+    colour = person.page.locator("[data-testid=stApp]").evaluate("app => getComputedStyle(app).backgroundColor")
+    brightness = sum(float(part) for part in colour.strip("rgba()").split(",")[:3]) / 765
+    assert brightness < 0.3 if "dark" in look else brightness > 0.8
     assert serious(person.page) == []
     person.ask("What is it?", STARS.picture)
     person.until(lambda: len(person.notes()) == 1 and person.is_idle)
@@ -57,24 +60,6 @@ def test_code_tables_formulas_and_boxes(visit: Visit, able: ScriptedEngine) -> N
     expect(answer).to_contain_text("<form action=/login>")  # told, and no more
     assert answer.locator(":is(form, [style*=fixed], img[src*=logout], a[href^=data], #password)").count() == 0
     expect(answer.locator("[data-testid=stImage] img")).to_have_count(1)
-
-
-def test_dark_colours_are_dark(visit: Visit, able: ScriptedEngine) -> None:
-    def light(person: Person) -> float:
-        colour = person.page.locator("[data-testid=stApp]").evaluate("app => getComputedStyle(app).backgroundColor")
-        return sum(float(part) for part in colour.strip("rgba()").split(",")[:3]) / 765
-
-    assert light(visit(color_scheme="dark")) < 0.3 < 0.8 < light(visit(color_scheme="light"))
-
-
-def test_the_system_prompt_reaches_the_model(visit: Visit, able: ScriptedEngine) -> None:
-    person = visit()
-    system = person.page.get_by_role("textbox", name=ENGLISH.system_prompt)
-    system.fill("Answer like a sailor.")
-    system.press("Tab")
-    person.ask("Hello")
-    person.answered()
-    assert able.asked[-1][0].system == "Answer like a sailor."
 
 
 def test_beyond_the_queue_people_are_told_and_keep_their_question(

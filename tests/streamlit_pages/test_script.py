@@ -7,23 +7,26 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from omnilmm.catalog import BUILT_IN, cards
-from omnilmm.conversation import Conversation
+from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.change import ModelRequest
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.engine.provider import ModelProvider
+from omnilmm.ui import drawing
 from omnilmm.ui.controls import mode_controls
+from omnilmm.ui.markup import plain_markdown
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.samples import samples
 from omnilmm.ui.streamlit_page import past, server_state
 from omnilmm.ui.streamlit_page.visitor import QUESTION, Visitor
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate, provider_of
-from tests.ui.scripted import ScriptedEngine, finished
+from tests.ui.scripted import ScriptedEngine, capable, finished
 
 PROGRAM = str(Path(__file__).parents[2] / "web_demo_streamlit.py")
 PATIENCE_S = 60
@@ -174,6 +177,62 @@ def test_boxes_are_drawn_and_named(page: AppTest, engine: ScriptedEngine) -> Non
     shown = [markdown.value for markdown in page.markdown]
     assert any("-badge[a circle]" in value and " and " in value and value.endswith(" here") for value in shown)
     assert said(page)[1] == text, "the model must see its own words again"
+
+
+def test_regions_are_drawn_on_the_newest_of_several_pictures(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn_on(image: Image.Image, _: object) -> Image.Image:
+        widths.append(image.width)
+        return image
+
+    widths: list[int] = []
+    monkeypatch.setattr(drawing, "with_regions", drawn_on)
+    first, second, third = (Picture(Image.new("RGB", (width, 8))) for width in (11, 12, 13))
+    talk = Conversation()
+    for parts in (("Is it there?",), (first, second, "Here?"), ("And now?",), (third, "And here?")):
+        talk = talk.with_message("user", *parts).with_message("assistant", "<box>1 1 9 9</box>")
+    visitor(page).session.load(talk)
+    drawn(page.run())
+    assert widths == [12, 12, 13], "none where there is no picture, and never one of a later turn"
+
+
+def test_nothing_that_is_said_is_markup(page: AppTest, engine: ScriptedEngine) -> None:
+    """A title comes from a card, a notice repeats the name of an upload, a region what a model says."""
+    evil = "![spy](http://spy.example/x.png) <b>*bold*</b>"
+    told, me = plain_markdown(evil), visitor(page)
+    card = engine.card.model_copy(update={"title": evil})
+    server_state.serve(ModelProvider.holding(ScriptedEngine(card=card)))
+    answer = f"<ref>{evil}</ref><box>1 1 9 9</box>"
+    me.session.load(Conversation().with_message("user", evil).with_message("assistant", answer))
+    me.notice, me.refused = evil, f"{evil}: This file is not a picture"
+    drawn(page.run())
+    assert [warning.value for warning in page.warning] == [told, f"{told}: This file is not a picture"]
+    values = [widget.value for widget in (*page.markdown, *page.caption)]
+    assert {told, f":orange-badge[{told}]"} <= set(values)
+    assert any(value.startswith(f"{told} on cpu") for value in values)
+    assert not [value for value in values if "![spy]" in value or "<b>" in value]
+
+
+def test_what_can_be_done_depends_on_what_is_there(page: AppTest, engine: ScriptedEngine) -> None:
+    def keys() -> set[str]:
+        return {str(button.key) for button in page.button}
+
+    assert {"ask-0"} <= keys() and not {"regenerate", "undo", "clear", "continue-answer", "stop", "switch"} & keys()
+    assert page.get("download_button")[0].proto.disabled and not page.text_area, "this model takes no system prompt"
+    ask_sample(page)
+    assert {"regenerate", "undo", "clear", "edit-0", "seen-0-0"} <= keys()
+    assert not {"ask-0", "continue-answer", "stop"} & keys() and not page.get("download_button")[0].proto.disabled
+    able = ScriptedEngine(card=capable())
+    server_state.serve(ModelProvider.holding(able))
+    drawn(page.run())
+    page.text_area[0].set_value(" Rhyme. ").run()
+    answered(page.button(key="regenerate").click().run())
+    assert able.asked[-1][0].system == "Rhyme."
+    drawn(page.button(key="edit-0").click().run())
+    page.text_area(key="edited-0").set_value("Is there a star?").run()
+    answered(page.button(key="edit-save").click().run())
+    assert said(page) == ["Is there a star?"] * 2 and len(visitor(page).session.conversation.pictures) == 1
+    drawn(page.button(key="clear").click().run())
+    assert said(page) == [] and "ask-0" in keys()
 
 
 def test_another_model_takes_over_and_the_conversation_stays(page: AppTest, engine: ScriptedEngine) -> None:

@@ -57,7 +57,7 @@ def _bottom(me: Visitor, engine: Engine) -> None:
     )
     notice = me.notice or (me.texts.began_anew if me.starts_new_chat else "")
     for said in filter(None, (notice, me.options_error, me.refused)):
-        st.warning(said, icon=":material/info:")
+        st.warning(plain_markdown(said), icon=":material/info:")  # it may repeat the name of an upload
     # Files from anywhere on the page come here at once, `assets/streamlit.js` brings them; the question box would give
     # them only with the question.
     st.file_uploader(me.texts.upload, key=FILES, accept_multiple_files=True)

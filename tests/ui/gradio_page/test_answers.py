@@ -6,12 +6,14 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.sentences import Sentence
+from omnilmm.ui.gradio_page.context import merged
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.samples import samples
 from omnilmm.ui.texts import ENGLISH
@@ -36,15 +38,19 @@ def test_a_question_leaves_the_box_once_and_its_upload_the_disk(page: Page, tab:
 
 
 def test_while_an_answer_is_given_there_is_stop_in_place_of_send(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
+    engine.script = lambda _: [TextDelta("cut"), finished("cut", reason="length")]
+    tab.ask("first")
     engine.script = held = Held("half", " whole")
-    turn = page.answers.ask(tab.request, {"text": "?", "files": []}, -1, 0, "", *tab.settings())
+    turn = page.answers.ask(tab.request, {"text": "?", "files": []}, -1, 2, "", *tab.settings())
     update = next(update for update in turn if "half" in said(page, update))
     box = update[page.widgets.box]
     assert (box["submit_btn"], box["stop_btn"]) == (False, ENGLISH.stop)
     assert page.widgets.browser_state not in update, "what does not change meanwhile is not sent"
+    assert given(update, page.widgets.continue_answer, "visible") is False, "of the answer before"
     held.goes_on.set()
     *_, last = turn
     assert (given(last, page.widgets.box, "submit_btn"), given(last, page.widgets.box, "stop_btn")) == (True, False)
+    assert boxed(page, last) is None, "it was emptied before: by now there may be a new question in it"
 
 
 def test_a_question_that_fails_comes_back_with_its_picture(
@@ -124,8 +130,9 @@ def test_the_settings_reach_the_engine_and_a_wrong_one_is_said(page: Page, tab: 
     assert "seed" in told(page, last) and boxed(page, last)["text"] == "?" and len(engine.asked) == 2
     without = ScriptedEngine(card=capable(system_prompt=False))
     answers_with(page, without)
-    Tab(page).ask("?", system="Be brief.")
-    assert without.asked[-1][0].system is None
+    other = Tab(page)
+    other.ask("?", system="Be brief.")
+    assert without.asked[-1][0].system is other.session.conversation.system is None
 
 
 def test_settings_of_a_model_that_answers_no_more_are_not_those_of_the_new_one(page: Page, tab: Tab) -> None:
@@ -194,7 +201,9 @@ def test_for_a_closed_tab_nothing_is_drawn_any_more(page: Page, tab: Tab, engine
         yield TextDelta("for nobody")
 
     engine.script = leaves
-    assert all("for nobody" not in said(page, update) for update in tab.ask("?"))
+    updates = tab.ask("?")
+    assert all("for nobody" not in said(page, update) for update in updates)
+    assert not [update for update in updates if page.widgets.browser_state in update], "no last one"
     assert engine.closed == 1
 
 
@@ -202,3 +211,14 @@ def test_for_a_closed_tab_nothing_is_drawn_any_more(page: Page, tab: Tab, engine
 def test_an_empty_question_asks_nothing(page: Page, tab: Tab, engine: ScriptedEngine, text: str) -> None:
     *_, last = tab.ask(text)
     assert "empty" in told(page, last) and boxed(page, last)["text"] == text and engine.asked == []
+
+
+def test_what_two_handlers_say_about_one_widget_is_both_said() -> None:
+    first = {"box": gr.update(value=1), "file": {"name": "a", "type": "b"}, "text": "old"}
+    second = {"box": gr.update(visible=False), "file": {"name": "c"}, "text": "new", "more": 2}
+    assert merged(first, second) == {
+        "box": {"__type__": "update", "value": 1, "visible": False},
+        "file": {"name": "c"},
+        "text": "new",
+        "more": 2,
+    }

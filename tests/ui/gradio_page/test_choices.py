@@ -42,6 +42,8 @@ def test_the_picker_has_every_model_and_names_the_best(page: Page, gates: Gates)
     assert given(loaded, w.dtype, "choices") == [(ENGLISH.automatic, "auto"), ("fp32", "fp32"), ("int8", "int8")]
     assert given(loaded, w.best, "value") == ENGLISH.best_model.format(model=find(BEST).title)
     assert "GiB to download" in given(loaded, w.best_reason, "value")
+    wished = w.dtypes(["auto", "fp32"], "int4", ENGLISH)
+    assert given(wished, w.dtype, "choices")[-1] == ("int4", "int4"), "it was asked for by a flag"
 
 
 def test_a_change_is_followed_by_what_the_new_model_can(page: Page, gates: Gates) -> None:

@@ -57,6 +57,7 @@ def test_an_earlier_question_comes_into_the_box_and_goes_without_a_trace(page: P
     assert boxed(page, other)["text"] == "one" and len(boxed(page, other)["files"]) == 1
     ended = page.conversations.cancel(tab.request)
     assert boxed(page, ended) == MORE, "what was there first"
+    assert boxed(page, page.conversations.cancel(tab.request)) == EMPTY, "it came back once"
     assert (ended[page.widgets.editing], ended[page.widgets.notice]) == (-1, "")
     assert given(ended, page.widgets.cancel, "visible") is False
     assert tab.texts == ["one", "one", "two", "two"]
@@ -78,12 +79,13 @@ def test_a_conversation_from_a_file_is_gone_on_with_and_the_file_deleted(page: P
     assert updates[page.widgets.system]["value"] == "Rhyme." and not Path(path).exists() and file.exists()
     saved = page.visitors.store.get(tab.visitor.key)
     assert saved is not None and saved.conversation == talk
-    file.write_text("{")
-    bad = tab.upload(file)
-    for one in (bad, str(file)):
+    file.write_text(to_json(Conversation().with_message("user", "theirs").with_message("assistant", "x")))
+    theirs = Tab(page).upload(file)
+    bad = tab.upload(Path(__file__))
+    for one in (bad, str(file), theirs):
         refused = page.conversations.load(tab.request, one)
         assert '<p class="notice"' in told(page, refused) and tab.session.conversation == talk
-    assert not Path(bad).exists() and file.exists(), "of the visitor's own files alone"
+    assert not Path(bad).exists() and file.exists() and Path(theirs).exists(), "of the visitor's own files alone"
 
 
 def test_a_conversation_is_exported_whole_and_for_reading(page: Page, tab: Tab, picture: Path) -> None:
