@@ -32,6 +32,8 @@ def test_no_part_of_it_can_be_had(state: PictureState) -> None:
 
 def test_its_bytes_are_those_of_all_keys_and_values(state: PictureState) -> None:
     assert state.nbytes == 2 * 2 * 3 * 4 * 4
+    state.cache.layers[1].states = {0: torch.ones(2), 1: [torch.ones(3), None]}  # as of linear attention
+    assert state.nbytes == 2 * 2 * 3 * 4 * 4 + (2 + 3) * 4
 
 
 @pytest.mark.parametrize("rows", [1, 3])
