@@ -22,7 +22,7 @@ from omnilmm.errors import CheckpointError, ModelNotFoundError
 from omnilmm.formats import check_adapter, check_files, check_pointers
 from omnilmm.hub_cache import cached_name, checkpoint_folder
 from omnilmm.sentences import Language
-from omnilmm.versions import VERSIONS, version_of
+from omnilmm.versions import OMNI_TYPE, VERSIONS, omni_row, version_of
 
 PACKAGE = Path(__file__).parent
 # Where `configs` and `assets` stand: at the top of the repository, or inside the package where it is installed.
@@ -188,6 +188,10 @@ class ModelCard(_Strict):
 
 
 NOT_KNOWN = Words(en="Not in the catalog.", zh="不在模型目录中。")
+WITHOUT_SOUND = Words(
+    en="Not in the catalog. It sees and answers in text; its parts for sound and speech are left out here.",
+    zh="不在模型目录中。可看图并用文字回答；它的声音和语音部分在这里不加载。",
+)
 
 
 @lru_cache
@@ -240,7 +244,7 @@ def family_of(config: Mapping[str, Any], name: str) -> str:
         raise CheckpointError("no_model_type", name=name, model_type=model_type)
     if model_type == "omnilmm":
         return "omnilmm"
-    if model_type != "minicpmv":
+    if model_type not in ("minicpmv", OMNI_TYPE) or (model_type == OMNI_TYPE and omni_row(config) is None):
         return "library"
     version = version_of(config)
     if version in VERSIONS:
@@ -305,11 +309,12 @@ def _unknown(source: str, name: str, config: Mapping[str, Any], family: str) -> 
         "revision": None,
         "statement": Words(),
     }
-    title = name if family == "library" else f"{name} ({FAMILIES[family]})"
+    omni = omni_row(config) if config.get("model_type") == OMNI_TYPE else None
+    title = name if family == "library" else f"{name} ({omni.omni if omni else FAMILIES[family]})"
     return like.model_copy(
         update=unknown
         | {"name": source, "title": title, "source": source, "context": context, "max_new_tokens": length}
-        | {"licence": "see where you have it from", "licence_url": "", "note": NOT_KNOWN}
+        | {"licence": "see where you have it from", "licence_url": "", "note": WITHOUT_SOUND if omni else NOT_KNOWN}
     )
 
 

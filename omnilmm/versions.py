@@ -30,6 +30,7 @@ class Version:
         in_batches: at most `vision_batch_size` slices go through the tower at once.
         query_bias, query_norm, own_head_dim: of the attention in the language model; tensors are recognised by them.
         tokenizer: the files that it may come in.
+        omni: what its makers call the model that also hears and speaks and sees as this one; None where there is none.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Version:
     query_norm: bool = False
     own_head_dim: bool = False
     tokenizer: Tokenizer = "vocabulary"
+    omni: str | None = None
 
 
 VERSIONS = {
@@ -66,6 +68,7 @@ VERSIONS = {
         written=2.6,
         in_batches=True,
         query_bias=True,
+        omni="MiniCPM-o 2.6",
     ),
     "4.0": Version(
         "MiniCPM-V 4.0",
@@ -76,8 +79,32 @@ VERSIONS = {
         own_head_dim=True,
         tokenizer="pieces",
     ),
-    "4.5": Version("MiniCPM-V 4.5", "Qwen3Config", "qwen3", written=4.5, in_batches=True, query_norm=True),
+    "4.5": Version(
+        "MiniCPM-V 4.5",
+        "Qwen3Config",
+        "qwen3",
+        written=4.5,
+        in_batches=True,
+        query_norm=True,
+        omni="MiniCPM-o 4.5",
+    ),
 }
+
+
+# What a MiniCPM-o calls itself, and what the tensors of its parts for sound and speech begin with.
+OMNI_TYPE = "minicpmo"
+SOUND = ("apm.", "audio_projection_layer.", "audio_avg_pooler.", "tts.")
+
+
+def omni_row(config: Mapping[str, Any]) -> Version | None:
+    """As which version a MiniCPM-o sees and answers, by its `config.json`; None where that is not known here."""
+    row = VERSIONS.get(version_of(config)) if config.get("version") is not None else None
+    return row if row is not None and row.omni else None
+
+
+def without_sound(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Tensors without those for sound and speech."""
+    return {name: shape for name, shape in shapes.items() if not name.startswith(SOUND)}
 
 
 def version_of(config: Mapping[str, Any]) -> str:

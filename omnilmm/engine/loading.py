@@ -9,6 +9,7 @@ to be let go only between the two.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -32,6 +33,7 @@ from omnilmm.engine.runnable import check_runs
 from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError
 from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, is_out_of_memory, resolve_device, resolve_dtype
 from omnilmm.sentences import Sentence
+from omnilmm.versions import OMNI_TYPE, SOUND, without_sound
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +183,12 @@ def _shapes(name: str, folder: Path) -> dict[str, tuple[int, ...]]:
     from omnilmm.models.checkpoint import tensor_shapes
 
     check_runs(name, folder)
-    return tensor_shapes(folder)
+    shapes = tensor_shapes(folder)
+    if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") != OMNI_TYPE:
+        return shapes
+    kept = without_sound(shapes)
+    logger.warning("%s", Sentence("sound_set_aside", name=name, count=len(shapes) - len(kept), prefixes=SOUND))
+    return kept
 
 
 def _check_tensors(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:

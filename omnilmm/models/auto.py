@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from omnilmm.models.config import MiniCPMVConfig, OmniLMMConfig
-from omnilmm.models.minicpmv import MiniCPMV
+from omnilmm.models.config import MiniCPMOConfig, MiniCPMVConfig, OmniLMMConfig
+from omnilmm.models.minicpmv import MiniCPMO, MiniCPMV
 from omnilmm.models.omnilmm12b import OmniLMMForCausalLM
-from omnilmm.models.processor import MiniCPMVProcessor, OmniLMMProcessor
+from omnilmm.models.processor import MiniCPMOProcessor, MiniCPMVProcessor, OmniLMMProcessor
 
 for config, model, processor in (
     (MiniCPMVConfig, MiniCPMV, MiniCPMVProcessor),
+    (MiniCPMOConfig, MiniCPMO, MiniCPMOProcessor),
     (OmniLMMConfig, OmniLMMForCausalLM, OmniLMMProcessor),
 ):
     AutoConfig.register(config.model_type, config, exist_ok=True)

@@ -26,7 +26,7 @@ from omnilmm.errors import CheckpointError
 from omnilmm.images.pixels import CLIP, HALF, Normalisation
 from omnilmm.images.slicing import Size, SlicePlan, SlicingRules, plan_slices
 from omnilmm.models.vit import ViTConfig
-from omnilmm.versions import VERSIONS, Version, version_of
+from omnilmm.versions import OMNI_TYPE, VERSIONS, Version, version_of
 
 # SigLIP-400M at 980 pixels, the tower of 2.5 and 2.6, for a config.json that leaves it out.
 NAVIT = {
@@ -51,6 +51,7 @@ EVA = {
 MULTIPLIERS = ("embedding_multiplier", "residual_multiplier", "logits_scaling", "attention_multiplier")
 # What a version is recognised by.
 TELLING = ("version", "vision_encoder", "scale_emb", "scale_depth", "dim_model_base", "slice_mode", "vision_config")
+SOUND_KEYS = ("audio_config", "tts_config", "init_audio", "init_tts")
 SLICING_KEYS = ("max_slice_nums", "scale_resolution", "patch_size")
 
 
@@ -224,6 +225,17 @@ class MiniCPMVConfig(PreTrainedConfig):
         if self.row.is_sliced:
             flat |= {key: slicing[key] for key in SLICING_KEYS} | {"slice_mode": True}
         return flat
+
+
+@strict
+class MiniCPMOConfig(MiniCPMVConfig):
+    """Configuration of a MiniCPM-o of `versions.VERSIONS`: that of the version as which it sees, without sound."""
+
+    model_type = OMNI_TYPE
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Leave out what configures the parts for sound and speech."""
+        super().__post_init__(**{key: value for key, value in kwargs.items() if key not in SOUND_KEYS})
 
 
 @strict

@@ -7,6 +7,7 @@ have Llama, 2.6 and the built-in model Qwen2, 4.5 Qwen3.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -18,11 +19,12 @@ from transformers import AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from omnilmm.models.checkpoint import Shapes, tensor_shapes
-from omnilmm.models.config import MiniCPMVConfig
+from omnilmm.models.config import MiniCPMOConfig, MiniCPMVConfig
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.resampler import Resampler
 from omnilmm.models.vision import VisionTower
 from omnilmm.models.vit import ViT, ViTConfig
+from omnilmm.versions import SOUND
 
 # Arguments of `from_pretrained` that say where a checkpoint is.
 WHERE = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
@@ -77,7 +79,7 @@ class MiniCPMV(PictureModel):
     ) -> Any:
         """As `PictureModel.from_pretrained`; sizes that config.json leaves to timm's name are read off the tensors."""
         where = {key: kwargs[key] for key in WHERE if key in kwargs}
-        config = copy.deepcopy(kwargs.get("config")) or MiniCPMVConfig.from_pretrained(folder_or_id, **where)
+        config = copy.deepcopy(kwargs.get("config")) or cls.config_class.from_pretrained(folder_or_id, **where)
         if isinstance(config.vision_config, ViTConfig):
             measured = vit_sizes(_shapes(folder_or_id, kwargs.get("state_dict")))
             config.vision_config = ViTConfig(**(config.vision_config.to_dict() | measured))
@@ -123,6 +125,14 @@ class MiniCPMV(PictureModel):
 
     def _generate(self, inputs_embeds: Tensor, **kwargs: Any) -> Any:
         return self.llm.generate(inputs_embeds=inputs_embeds, **kwargs)
+
+
+class MiniCPMO(MiniCPMV):
+    """A MiniCPM-o as far as it sees and answers: its tensors for sound and speech are set aside by their names."""
+
+    config_class = MiniCPMOConfig
+    config: MiniCPMOConfig
+    _keys_to_ignore_on_load_unexpected = [f"^{re.escape(prefix)}" for prefix in SOUND]
 
 
 def _shapes(folder_or_id: str | PathLike[str] | None, given: Mapping[str, Tensor] | None) -> Shapes:

@@ -24,7 +24,7 @@ from transformers.utils import cached_file
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.images.pixels import cut, open_picture, patch_strip, stack_strips
 from omnilmm.images.slicing import SlicePlan
-from omnilmm.models.config import MiniCPMVConfig, OmniLMMConfig
+from omnilmm.models.config import MiniCPMOConfig, MiniCPMVConfig, OmniLMMConfig
 from omnilmm.models.tokenizer import PIECES, begins, load_tokenizer
 from omnilmm.prompts.messages import conversation_from_dicts
 from omnilmm.prompts.pieces import Control, Piece, PieceEncoder, Prompt, as_text
@@ -148,6 +148,12 @@ class MiniCPMVProcessor(ProcessorMixin):
         how = {} if self.thinking is None or thinking is None else {"thinking": thinking}
         pieces: list[Piece] = self.template.render(conversation, grids, image_ids=self.config.use_image_id, **how)
         return [*self.begin, *pieces]
+
+
+class MiniCPMOProcessor(MiniCPMVProcessor):
+    """Prompts and pixels for a MiniCPM-o; the hub calls the class by this name."""
+
+    config_class = MiniCPMOConfig
 
 
 class OmniLMMProcessor(MiniCPMVProcessor):

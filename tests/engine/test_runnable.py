@@ -29,7 +29,7 @@ def quantised(**how: Any) -> dict[str, Any]:
 
 REFUSED = {
     "5.0": (MINICPM | {"version": 5.0}, "is MiniCPM-V 5.0, .*vLLM, SGLang and llama.cpp .*minicpm-v-4.6"),
-    "speech": ({"model_type": "minicpmo", "version": "2.6"}, "is a MiniCPM-o, .*speech.*vLLM.*minicpm-v-2.6"),
+    "speech": ({"model_type": "minicpmo", "version": "3.0"}, "is a MiniCPM-o, .*speech.*vLLM.*minicpm-v-2.6"),
     "text alone": (
         {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]},
         r"of text alone \(Qwen2ForCausalLM\).*llama\.cpp, Ollama.*image-text-to-text",
