@@ -41,7 +41,7 @@ OPTIONS: dict[str, tuple[type[int] | type[float], str]] = {
     "beams": (int, "beam search: how many"),
     "length_penalty": (float, "beam search: above 0 favours longer answers"),
 }
-SWITCHES = ("thinking",)  # options that are on or off
+ABILITIES = ("thinking", "max_slices", "finer_detail")  # what not every model has a choice of
 TYPED_PICTURE = "<image>"  # marks the picture's place in the published message form
 
 
@@ -100,7 +100,7 @@ class OmniLMMChat:
             **options: temperature, top_p, top_k, repetition_penalty, seed, max_new_tokens; with "beam": beams,
                 repetition_penalty, length_penalty, max_new_tokens. With both: thinking, whether the model shall think
                 before it answers, where it has a switch for it; its thought is not part of what is yielded here (see
-                `events`). The model's defaults where left out.
+                `events`); max_slices, of a picture; finer_detail (4.6, 4.7). The model's defaults where left out.
 
         Raises:
             InputError, ImageError, OptionsError, ContextLengthError: What was expected, and what came.
@@ -226,6 +226,14 @@ def parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="think before answering, where the model has a switch for it; the length limit counts the thought, too",
     )
+    choice.add_argument(
+        "--max-slices", type=int, metavar="N", help="cut a picture into at most N slices, 1 to 36: more for small print"
+    )
+    choice.add_argument(
+        "--finer-detail",
+        action=argparse.BooleanOptionalAction,
+        help="four times as many tokens for each slice (4.6, 4.7): finer detail, slower",
+    )
     return top
 
 
@@ -292,10 +300,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.list_models:
         return _list_models(args)
     # Everything that can be wrong is found before the model is loaded.
-    given = {name: getattr(args, name) for name in (*OPTIONS, *SWITCHES)}
+    given = {name: getattr(args, name) for name in (*OPTIONS, *ABILITIES)}
     card = find(args.model)
-    # Of a model outside the catalog it is known only once it is loaded whether it can be told to think.
-    options_for(card, args.mode, **given if card.name in cards() else given | dict.fromkeys(SWITCHES))
+    # Of a model outside the catalog it is known only once it is loaded what it has a choice of.
+    options_for(card, args.mode, **given if card.name in cards() else given | dict.fromkeys(ABILITIES))
     question = _question(args)
     pictures = [open_picture(name) for name in args.image]
     conversation = read_conversation_file(args.load) if args.load else Conversation()

@@ -127,6 +127,8 @@ class ModelCard(_Strict):
         system_prompt, several_pictures, boxes: what it can do.
         thinking: whether it thinks before it answers where nobody says; None where its template has no switch for it,
             and where that is known only once it is loaded.
+        max_slices: into how many slices a picture is cut at most where nobody says; None where that cannot be chosen.
+        finer_detail: slices can be given four times as many tokens.
         drawings_only: it knows simple drawings and nothing of photos, which the pages say where one is shown to it.
         licence: of the weights.
         licence_url: where it is written.
@@ -154,6 +156,8 @@ class ModelCard(_Strict):
     several_pictures: bool
     boxes: bool
     thinking: bool | None = None
+    max_slices: int | None = Field(default=None, gt=0)
+    finer_detail: bool = False
     drawings_only: bool = False
     licence: str
     licence_url: str = ""
@@ -187,6 +191,7 @@ class ModelCard(_Strict):
         return str(shipped) if shipped.is_dir() else self.source
 
 
+CHOOSING = ("minicpmv4_6", "minicpmv4_7")  # of transformers: how their pictures are cut can be chosen
 NOT_KNOWN = Words(en="Not in the catalog.", zh="不在模型目录中。")
 WITHOUT_SOUND = Words(
     en="Not in the catalog. It sees and answers in text; its parts for sound and speech are left out here.",
@@ -309,6 +314,8 @@ def _unknown(source: str, name: str, config: Mapping[str, Any], family: str) -> 
         "revision": None,
         "statement": Words(),
     }
+    if family == "library" and config.get("model_type") not in CHOOSING:
+        unknown |= {"max_slices": None, "finer_detail": False}
     omni = omni_row(config) if config.get("model_type") == OMNI_TYPE else None
     title = name if family == "library" else f"{name} ({omni.omni if omni else FAMILIES[family]})"
     return like.model_copy(

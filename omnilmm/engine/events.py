@@ -189,8 +189,8 @@ class Engine(Protocol):
             ContextLengthError: The question and its pictures alone do not fit.
         """
 
-    def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
-        """How the model looks at a picture, overview first; None where that is not known (yet)."""
+    def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
+        """How the model looks at a picture with these options, overview first; None where that is not known (yet)."""
 
     def forget(self, owner: Hashable) -> None:
         """The owner has left, or starts over: keep nothing of their conversations."""

@@ -38,7 +38,7 @@ from omnilmm.engine.events import (
     Usage,
 )
 from omnilmm.engine.generation import Generation, seed_of
-from omnilmm.engine.options import Options, check_thinking, options_for
+from omnilmm.engine.options import Options, check_abilities, options_for
 from omnilmm.engine.placement.device_memory import footprint
 from omnilmm.engine.scheduler import AT_ONCE, Job, Scheduler
 from omnilmm.errors import InputError
@@ -81,8 +81,11 @@ class LocalEngine:
         self.memory_bytes = footprint(model)
         self.backend = backend_for(model, processor, feature_bytes, prefix_bytes, at_once)
         thinking = self.backend.thinking
-        # Whether there is a switch for thinking is read off the template itself.
-        self.card = card.model_copy(update={"thinking": thinking.default if thinking else None})
+        # Whether there is a switch for thinking, and how pictures are cut, is read off the checkpoint itself.
+        found: dict[str, Any] = {"thinking": thinking.default if thinking else None}
+        if card.max_slices is not None and (rules := getattr(model.config, "slicing_rules", None)):
+            found["max_slices"] = rules.max_slices
+        self.card = card.model_copy(update=found)
         self.window = ContextWindow(self.backend.length, self.backend.count, card.context)
         self.scheduler = Scheduler(at_once)
 
@@ -103,9 +106,9 @@ class LocalEngine:
                 position = job.position(wait_s=HEARTBEAT_S)
             yield from self._answer(generation, job, dropped, waited_s=time.monotonic() - asked)
 
-    def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
+    def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
         """How the model looks at a picture; see `events.Engine`."""
-        return self.backend.slices(picture)
+        return self.backend.slices(picture, options)
 
     def warm_up(self) -> None:
         """Answer what nobody asked up to its second word, so that nobody waits for what is done only once.
@@ -123,8 +126,7 @@ class LocalEngine:
         self.backend.forget(owner)
 
     def _check_abilities(self, conversation: Conversation, options: Options) -> None:
-        if options.thinking is not None:
-            check_thinking(self.card)
+        check_abilities(self.card, options)
         if conversation.system and not self.card.system_prompt:
             raise InputError("no_system_prompt", title=self.card.title)
         if len(set(conversation.pictures)) > 1 and not self.card.several_pictures:

@@ -4,12 +4,14 @@ The two modes are two types: an option of the other mode cannot be carried along
 values that can work; pages build their controls from them.
 
 `thinking` says whether the model shall think before it answers; None leaves it to the model. The length limit counts
-both, the thought and the answer.
+both, the thought and the answer. `max_slices` is the most slices that a picture is cut into, `finer_detail` gives each
+four times as many tokens (4.6, 4.7); None leaves them as the checkpoint has them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from omnilmm.catalog import ModelCard, cards
@@ -29,7 +31,8 @@ class Limit:
     whole: bool = False
 
 
-THINKS = "minicpm-v-4.5"  # named where another model is asked to think
+# What not every model has a choice of, and which one has.
+ABILITIES = {"thinking": "minicpm-v-4.5", "max_slices": "minicpm-v-2.6", "finer_detail": "minicpm-v-4.6"}
 
 # Below it logits are divided by next to nothing, up to infinity; vLLM draws the same line (`_SAMPLING_EPS`).
 GREEDY_BELOW = 1e-5
@@ -44,6 +47,7 @@ LIMITS = {
     "beams": Limit(2, 5, 1, whole=True),
     "length_penalty": Limit(-2.0, 2.0, 0.1),
     "max_new_tokens": Limit(1, 8192, 1, whole=True),
+    "max_slices": Limit(1, 36, 1, whole=True),
 }
 
 
@@ -63,6 +67,8 @@ class Sampling:
     max_new_tokens: int = 1024
     thinking: bool | None = None
     stop: tuple[str, ...] = ()
+    max_slices: int | None = None
+    finer_detail: bool | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -86,6 +92,8 @@ class BeamSearch:
     max_new_tokens: int = 1024
     thinking: bool | None = None
     stop: tuple[str, ...] = ()
+    max_slices: int | None = None
+    finer_detail: bool | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -110,21 +118,35 @@ def options_for(card: ModelCard, mode: Mode = "sampling", **given: Any) -> Optio
     strange = [name for name in given if name not in known]
     if strange:
         raise OptionsError("unknown_options", mode=mode, unknown=strange, known=sorted(known))
-    if "thinking" in given:
-        check_thinking(card)
+    _check_asked(card, given)
     defaults = (card.sampling if mode == "sampling" else card.beam).model_dump()
     return TYPES[mode](**{"max_new_tokens": card.max_new_tokens, **defaults, **given})
 
 
-def check_thinking(card: ModelCard) -> None:
-    """Whether a model can be asked to think, or not to.
+def check_abilities(card: ModelCard, options: Options) -> None:
+    """Whether a model can do what is asked of it.
 
     Raises:
-        OptionsError: It always does the same.
+        OptionsError: It has no switch for thinking, or no choice of how its pictures are cut.
     """
-    if card.thinking is None:
-        other = Sentence("use_model", model=THINKS, title=cards()[THINKS].title)
-        raise OptionsError("no_switch_for_thinking", title=card.title, way=other)
+    _check_asked(card, {name: value for name in ABILITIES if (value := getattr(options, name)) is not None})
+
+
+def without_disabilities(card: ModelCard, options: Options) -> Options:
+    """Options without what this model has no choice of: they may have been chosen for another one."""
+    left_out: dict[str, Any] = {name: None for name in ABILITIES if not _has_choice(card, name)}
+    return replace(options, **left_out)
+
+
+def _has_choice(card: ModelCard, name: str) -> bool:
+    return bool(card.finer_detail) if name == "finer_detail" else getattr(card, name) is not None
+
+
+def _check_asked(card: ModelCard, asked: Mapping[str, Any]) -> None:
+    for name in ABILITIES:
+        if name in asked and not _has_choice(card, name):
+            other = Sentence("use_model", model=ABILITIES[name], title=cards()[ABILITIES[name]].title)
+            raise OptionsError(f"no_choice_of_{name}", title=card.title, way=other)
 
 
 def _shown(value: object) -> str:
@@ -146,7 +168,7 @@ def _check(options: Options) -> None:
         if field.name not in LIMITS:
             continue
         value, limit = getattr(options, field.name), LIMITS[field.name]
-        if field.name == "seed" and value is None:
+        if field.name in ("seed", "max_slices") and value is None:
             continue
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not limit.low <= value <= limit.high or (limit.whole and value != int(value)):

@@ -244,10 +244,10 @@ class ModelProvider:
             finally:
                 self._leave(answer)
 
-    def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
+    def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
         """How the model looks at a picture; None until it is there."""
         engine = self._engine
-        return engine.slices(picture) if engine is not None else None
+        return engine.slices(picture, options) if engine is not None else None
 
     def forget(self, owner: Hashable) -> None:
         """Keep nothing of an owner's conversations."""

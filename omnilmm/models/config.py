@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -194,11 +195,12 @@ class MiniCPMVConfig(PreTrainedConfig):
         rules = self.slice_config
         return SlicingRules(rules["max_slice_nums"], rules["scale_resolution"], rules["patch_size"])
 
-    def plan(self, size: Size) -> SlicePlan:
-        """How a picture of (width, height) is sliced; 1.0 resizes it instead."""
+    def plan(self, size: Size, max_slices: int | None = None) -> SlicePlan:
+        """How a picture of (width, height) is sliced, into so many slices at most if given; 1.0 resizes it."""
         if not self.row.is_sliced:
             return SlicePlan(overview=(self.image_size, self.image_size))
-        return plan_slices(size, self.slicing_rules)
+        rules = self.slicing_rules
+        return plan_slices(size, replace(rules, max_slices=max_slices) if max_slices else rules)
 
     def to_dict(self) -> dict[str, Any]:
         """The hub's flat schema: the language model's keys lie beside the vision keys."""
@@ -289,6 +291,6 @@ class OmniLMMConfig(MistralConfig):
         """Of the pixels."""
         return CLIP
 
-    def plan(self, size: Size) -> SlicePlan:
+    def plan(self, size: Size, max_slices: int | None = None) -> SlicePlan:
         """How a picture of (width, height) is sliced: not at all, it is resized."""
         return SlicePlan(overview=(self.image_size, self.image_size))

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from sentencepiece import SentencePieceProcessor
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
@@ -74,29 +75,34 @@ class MiniCPMVProcessor(ProcessorMixin):
         """Write the tokenizer's files; the configuration is written by the model."""
         return self.tokenizer.save_pretrained(save_directory, **kwargs)
 
-    def plan(self, picture: Picture) -> SlicePlan:
-        """How a picture will be cut."""
-        return self.config.plan(picture.image.size)
+    def plan(self, picture: Picture, max_slices: int | None = None) -> SlicePlan:
+        """How a picture will be cut, into this many slices at most; as `config.json` says if left out."""
+        return self.config.plan(picture.image.size, max_slices)
 
-    def prompt(self, conversation: Conversation, *, is_learnt: bool = True, thinking: bool | None = None) -> Prompt:
+    def prompt(self, conversation: Conversation, *, is_learnt: bool = True, **how: Any) -> Prompt:
         """Token ids with slots; no pixel is touched.
 
         Args:
             conversation: to be answered, or to be learnt from.
             is_learnt: give its loss mask, too.
-            thinking: whether the model shall think before it answers, where its template has a switch for it; None for
-                the template's own choice.
+            **how: thinking, whether the model shall think before it answers, where its template has a switch for it;
+                max_slices, of a picture. As the template and `config.json` say where left out.
         """
-        return self.encoder.encode(self._pieces(conversation, thinking=thinking), is_learnt=is_learnt)
+        return self.encoder.encode(self._pieces(conversation, **how), is_learnt=is_learnt)
 
-    def pixel_values(self, pictures: Iterable[Picture]) -> tuple[Tensor, Tensor]:
+    def pixel_values(self, pictures: Iterable[Picture], max_slices: int | None = None) -> tuple[Tensor, Tensor]:
         """Pixels of all views in the order of the prompt's slots.
 
         Returns:
             pixel_values [N, 3, P, P·L] in -1..1, zero-padded, and target_sizes [N, 2] (rows, columns) in patches.
         """
+        return self.strips(
+            [view for picture in pictures for view in cut(picture.image, self.plan(picture, max_slices))]
+        )
+
+    def strips(self, views: list[Image]) -> tuple[Tensor, Tensor]:
+        """The same of views that are cut already."""
         side, normalisation = self.config.vision_config.patch_size, self.config.normalisation
-        views = [view for picture in pictures for view in cut(picture.image, self.plan(picture))]
         strips = torch.from_numpy(stack_strips([patch_strip(view, side, normalisation) for view in views]))
         return strips, torch.tensor([(view.height // side, view.width // side) for view in views])
 
@@ -105,6 +111,7 @@ class MiniCPMVProcessor(ProcessorMixin):
         conversation: Conversation | list[dict[str, Any]],
         tokenize: bool = False,
         enable_thinking: bool | None = None,
+        max_slice_nums: int | None = None,
         **_: Any,
     ) -> str | BatchFeature:
         """Messages as a prompt: a string, or with `tokenize` all model inputs of a batch of one.
@@ -114,37 +121,42 @@ class MiniCPMVProcessor(ProcessorMixin):
                 `{"type": "text", "text": …}` and `{"type": "image", "image": path, PIL image or bytes}`.
             tokenize: give all model inputs (see `inputs`) instead of the string.
             enable_thinking: as `thinking` of `prompt`.
+            max_slice_nums: as `max_slices` of `prompt`.
         """
         if not isinstance(conversation, Conversation):
             conversation = conversation_from_dicts(conversation)
         if not tokenize:
-            pieces = self._pieces(conversation, thinking=enable_thinking)
+            pieces = self._pieces(conversation, thinking=enable_thinking, max_slices=max_slice_nums)
             return as_text(pieces, self.config.query_num, self.template.SLOT)
-        return self.inputs(conversation, thinking=enable_thinking)
+        return self.inputs(conversation, thinking=enable_thinking, max_slices=max_slice_nums)
 
     def __call__(self, images: Any = None, text: str = "", **_: Any) -> BatchFeature:
         """Model inputs for one question about pictures: `processor(images=[…], text="…")`."""
         given = [] if images is None else images if isinstance(images, list | tuple) else [images]
         return self.inputs(Conversation().with_message("user", *(open_picture(image) for image in given), text))
 
-    def inputs(self, conversation: Conversation, *, thinking: bool | None = None) -> BatchFeature:
-        """All model inputs of a batch of one; `thinking` as for `prompt`.
+    def inputs(
+        self, conversation: Conversation, *, thinking: bool | None = None, max_slices: int | None = None
+    ) -> BatchFeature:
+        """All model inputs of a batch of one; arguments as for `prompt`.
 
         Returns:
             input_ids, attention_mask, image_slots, all [1, S]; with pictures also pixel_values and target_sizes.
         """
-        prompt = self.prompt(conversation, is_learnt=False, thinking=thinking)
+        prompt = self.prompt(conversation, is_learnt=False, thinking=thinking, max_slices=max_slices)
         inputs = {
             "input_ids": torch.tensor([prompt.input_ids]),
             "attention_mask": torch.ones(1, len(prompt), dtype=torch.long),
             "image_slots": torch.tensor([prompt.image_slots]),
         }
         if conversation.pictures:
-            inputs["pixel_values"], inputs["target_sizes"] = self.pixel_values(conversation.pictures)
+            inputs["pixel_values"], inputs["target_sizes"] = self.pixel_values(conversation.pictures, max_slices)
         return BatchFeature(inputs)
 
-    def _pieces(self, conversation: Conversation, *, thinking: bool | None = None) -> list[Piece]:
-        grids = [self.plan(picture).grid for picture in conversation.pictures]
+    def _pieces(
+        self, conversation: Conversation, *, thinking: bool | None = None, max_slices: int | None = None
+    ) -> list[Piece]:
+        grids = [self.plan(picture, max_slices).grid for picture in conversation.pictures]
         how = {} if self.thinking is None or thinking is None else {"thinking": thinking}
         pieces: list[Piece] = self.template.render(conversation, grids, image_ids=self.config.use_image_id, **how)
         return [*self.begin, *pieces]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import ctypes
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
@@ -158,10 +158,15 @@ class ChatTemplate:
                 )
             )
 
-    def inputs(self, conversation: Conversation, thinking: bool | None = None) -> Any:
+    def inputs(
+        self, conversation: Conversation, thinking: bool | None = None, look: Mapping[str, Any] | None = None
+    ) -> Any:
         """All model inputs of a batch of one, as the processor makes them: pixels and input_ids [1, S].
 
-        The arguments are those of `render`.
+        Args:
+            conversation: as for `render`.
+            thinking: as for `render`.
+            look: how pictures are cut, further arguments of the processor.
         """
         self.render(conversation, thinking)  # it ends, so it does so below, where tokens and pixels may take their time
         # Pictures are found in lists of parts; beside strings they are given.
@@ -173,7 +178,7 @@ class ChatTemplate:
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-            processor_kwargs={"images": given} if given else None,
+            processor_kwargs={**(look or {}), **({"images": given} if given else {})} or None,
             **_switch(thinking),
         )
 

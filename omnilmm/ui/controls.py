@@ -14,7 +14,8 @@ from omnilmm.engine.options import LIMITS, TYPES, Limit, Mode, Options, options_
 from omnilmm.ui.texts import ENGLISH, Texts
 
 MOST_DIGITS = 40
-LENGTH = "max_new_tokens"  # the one option of both modes that is one control
+LENGTH = "max_new_tokens"
+COMMON = (LENGTH, "max_slices")  # options of both modes that are one control
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Control:
 def mode_controls(card: ModelCard, mode: Mode, texts: Texts = ENGLISH) -> tuple[Control, ...]:
     """The controls of one mode alone, in the order of its options."""
     defaults = options_for(card, mode)
-    names = [field.name for field in fields(TYPES[mode]) if field.name in LIMITS and field.name != LENGTH]
+    names = [field.name for field in fields(TYPES[mode]) if field.name in LIMITS and field.name not in COMMON]
     return tuple(_control(name, LIMITS[name], getattr(defaults, name), texts) for name in names)
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 from omnilmm.conversation import Conversation, Message, Part, Thought
 from omnilmm.engine.events import Engine, Event, Finished, Preview, Progress, TextDelta, ThoughtDelta
-from omnilmm.engine.options import Options
+from omnilmm.engine.options import Options, without_disabilities
 from omnilmm.errors import InputError
 from omnilmm.ui.note import Note
 from omnilmm.ui.past import Chat
@@ -322,8 +322,7 @@ class Session:
         if engine is not self._engine:
             self._leave_engine()
         self._engine = engine
-        if options.thinking is not None and engine.card.thinking is None:  # of a model that answered before
-            options = replace(options, thinking=None)
+        options = without_disabilities(engine.card, options)  # they may be meant for a model that answered before
         is_photo = engine.card.drawings_only and is_about_a_photo(asked)
         draft = Draft(
             history,

@@ -90,7 +90,7 @@ class ScriptedEngine:
     def forget(self, owner: Hashable) -> None:
         self.forgotten.append(owner)
 
-    def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
+    def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
         return self.looks
 
 

@@ -69,7 +69,7 @@ class Backend(Protocol):
     def count(self, text: str) -> int:
         """Tokens of a text by itself."""
 
-    def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
+    def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
         """How a picture is sliced for the model; None where only its own processor knows."""
 
     def generate(self, request: Request) -> Generator[Step]:

@@ -61,8 +61,8 @@ class NativeBackend:
         self.model, self.processor = model, processor
         self.tokenizer, self.stop_ids = processor.tokenizer, processor.stop_ids
         self.thinking = _thinking(processor)
-        # Of conversations still held, by whether to think.
-        self.prompts: WeakKeyDictionary[Conversation, dict[bool, Prompt]] = WeakKeyDictionary()
+        # Of conversations still held, by whether to think and how many slices.
+        self.prompts: WeakKeyDictionary[Conversation, dict[tuple[bool, int | None], Prompt]] = WeakKeyDictionary()
         self.image_encoder = ImageEncoder(model, processor, feature_bytes)
         self.prefixes = PrefixCache(prefix_bytes)
         # A device of its own works while this program prepares its next step; a CPU is busy with both.
@@ -79,10 +79,10 @@ class NativeBackend:
         """Tokens of a text by itself."""
         return self.processor.encoder.count(text)
 
-    def slices(self, picture: Picture) -> tuple[PictureSlice, ...]:
+    def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...]:
         """How a picture is sliced for the model: the overview, then the slices of the enlarged or shrunk picture."""
         plan, tokens, (width, height) = (
-            self.processor.plan(picture),
+            self.processor.plan(picture, options.max_slices if options else None),
             self.processor.encoder.query_num,
             picture.image.size,
         )
@@ -104,7 +104,7 @@ class NativeBackend:
     def generate(self, request: Request) -> Generator[Step]:
         """See `base.Backend`."""
         prompt = self._prompt(request.conversation, request.options)
-        feature_keys = self.image_encoder.keys(request.conversation.pictures)
+        feature_keys = self.image_encoder.keys(request.conversation.pictures, request.options.max_slices)
         keys = self.keys(prompt, feature_keys)
         handle = self.prefixes.acquire(request.owner, keys[:-1])  # the last token is read anew: its logits are needed
         decoder = handle.prefix if isinstance(handle.prefix, Decoder) else Decoder(self.model)
@@ -124,10 +124,12 @@ class NativeBackend:
     def _prompt(self, conversation: Conversation, options: Options | None) -> Prompt:
         """Made once, for its length and for its ids."""
         wish = self.thinking is not None and self.thinking.wish(options.thinking if options else None)
+        max_slices = options.max_slices if options else None
         made = self.prompts.setdefault(conversation, {})
-        if wish not in made:
-            made[wish] = self.processor.prompt(conversation, is_learnt=False, thinking=wish)
-        return made[wish]
+        if (wish, max_slices) not in made:
+            prompt = self.processor.prompt(conversation, is_learnt=False, thinking=wish, max_slices=max_slices)
+            made[wish, max_slices] = prompt
+        return made[wish, max_slices]
 
     def keys(self, prompt: Prompt, pictures: list[FeatureKey]) -> list[Hashable]:
         """What a prompt is compared by, [S]: ids, and at picture slots the key of the features."""

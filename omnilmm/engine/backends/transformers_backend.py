@@ -32,6 +32,8 @@ from omnilmm.prompts.chat_template import ChatTemplate
 
 MEASURED_PICTURES = 4096
 
+Look = dict[str, Any]  # arguments of a processor
+
 
 class TransformersBackend:
     """An image-text-to-text model of transformers with its processor.
@@ -53,7 +55,7 @@ class TransformersBackend:
         self.suppressed_ids = frozenset(self.tokenizer.convert_tokens_to_ids(sorted(self.template.control_tokens)))
         self.picture_ids = _picture_ids(model, processor)
         self.prefixes = PrefixCache(prefix_bytes if model.config.model_type in REUSING_STATE else 0)
-        self.measured: dict[str, tuple[int, int]] = {}
+        self.measured: dict[Hashable, tuple[int, int]] = {}
         # A fast tokenizer cannot be set up in one thread and used in another at once.
         self.lock = threading.Lock()
 
@@ -64,7 +66,7 @@ class TransformersBackend:
         """
         words = [replace(message, parts=_words(message)) for message in conversation.messages]
         spoken = replace(conversation, messages=tuple(words))
-        shown = sum(self._measure(picture)[0] for picture in conversation.pictures)
+        shown = sum(self._measure(picture, _look(options))[0] for picture in conversation.pictures)
         return len(self._ids(spoken, self._wish(options))) + shown
 
     def count(self, text: str) -> int:
@@ -72,12 +74,15 @@ class TransformersBackend:
         with self.lock:
             return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def slices(self, picture: Picture) -> None:
+    def slices(self, picture: Picture, options: Options | None = None) -> None:
         """Only the model's own processor knows."""
 
     def generate(self, request: Request) -> Generator[Step]:
         """See `base.Backend`."""
+        look = _look(request.options)
         inputs = dict(self.inputs(request.conversation, request.options))
+        if "downsample_mode" in look:  # the model is told, too
+            inputs["downsample_mode"] = look["downsample_mode"]
         ids = inputs["input_ids"][0].tolist()
         request.picture_tokens = sum(token in self.picture_ids for token in ids)
         request.text_tokens = len(ids) - request.picture_tokens
@@ -85,7 +90,7 @@ class TransformersBackend:
         arguments = generate_arguments(request.options, self.stop_ids)
         rows = request.options.beams if isinstance(request.options, BeamSearch) else 1
         yield None
-        shown = self._shown(ids, request.conversation)
+        shown = self._shown(ids, request.conversation, look)
         handle = self.prefixes.acquire(request.owner, shown)
         memory = handle.prefix if isinstance(handle.prefix, PictureState) else None
         if memory is not None and len(memory.keys) != len(shown):
@@ -115,7 +120,9 @@ class TransformersBackend:
 
     def inputs(self, conversation: Conversation, options: Options | None = None) -> BatchFeature:
         """What the processor makes of the whole conversation, on the model's device."""
-        return self._inputs(conversation, self._wish(options)).to(self.model.device, dtype=self.model.dtype)
+        return self._inputs(conversation, self._wish(options), _look(options)).to(
+            self.model.device, dtype=self.model.dtype
+        )
 
     def forget(self, owner: Hashable) -> None:
         """Keep nothing of an owner's conversation."""
@@ -125,12 +132,14 @@ class TransformersBackend:
         """Give up all that is kept."""
         return self.prefixes.clear()
 
-    def _shown(self, ids: list[int], conversation: Conversation) -> list[Hashable]:
+    def _shown(self, ids: list[int], conversation: Conversation, look: Look) -> list[Hashable]:
         """What a prompt to the end of its last picture is compared by: ids, and pictures in the place of theirs.
 
         Nothing if none of it can be kept.
         """
-        slots = [picture.digest for picture in conversation.pictures for _ in range(self._measure(picture)[1])]
+        slots = [
+            _key(picture, look) for picture in conversation.pictures for _ in range(self._measure(picture, look)[1])
+        ]
         places = [place for place, token in enumerate(ids) if token in self.picture_ids]
         if not places or not self.prefixes.limit_bytes or len(slots) != len(places):
             return []
@@ -148,24 +157,27 @@ class TransformersBackend:
             return None
         return self.thinking.wish(options.thinking if options else None)
 
-    def _inputs(self, conversation: Conversation, thinking: bool | None = None) -> BatchFeature:
+    def _inputs(
+        self, conversation: Conversation, thinking: bool | None = None, look: Look | None = None
+    ) -> BatchFeature:
         with self.lock:
-            return BatchFeature(dict(self.template.inputs(conversation, thinking)))
+            return BatchFeature(dict(self.template.inputs(conversation, thinking, look)))
 
-    def _ids(self, conversation: Conversation, thinking: bool | None = None) -> list[int]:
-        ids: list[int] = self._inputs(conversation, thinking)["input_ids"][0].tolist()
+    def _ids(self, conversation: Conversation, thinking: bool | None = None, look: Look | None = None) -> list[int]:
+        ids: list[int] = self._inputs(conversation, thinking, look)["input_ids"][0].tolist()
         return ids
 
-    def _measure(self, picture: Picture) -> tuple[int, int]:
+    def _measure(self, picture: Picture, look: Look) -> tuple[int, int]:
         """How many tokens a picture adds on its own, and how many of them its features take the place of."""
-        if picture.digest not in self.measured:
+        key = _key(picture, look)
+        if key not in self.measured:
             if len(self.measured) >= MEASURED_PICTURES:
                 self.measured.clear()
             alone = self._ids(Conversation().with_message("user", "?"))
-            shown = self._ids(Conversation().with_message("user", picture, "?"))
+            shown = self._ids(Conversation().with_message("user", picture, "?"), look=look)
             slots = sum(token in self.picture_ids for token in shown)
-            self.measured[picture.digest] = len(shown) - len(alone), slots
-        return self.measured[picture.digest]
+            self.measured[key] = len(shown) - len(alone), slots
+        return self.measured[key]
 
 
 def _thinking(template: ChatTemplate, tokenizer: Any) -> ThinkingFormat | None:
@@ -198,6 +210,21 @@ class _Random:
                 torch.cuda.set_rng_state(state, device)
             yield
             self._remember()
+
+
+def _look(options: Options | None) -> Look:
+    """How a picture is cut, as arguments of the processor; nothing where the checkpoint's own settings are meant."""
+    look: Look = {}
+    if options is not None and options.max_slices is not None:
+        look["max_slice_nums"] = options.max_slices
+    if options is not None and options.finer_detail is not None:
+        look["downsample_mode"] = "4x" if options.finer_detail else "16x"
+    return look
+
+
+def _key(picture: Picture, look: Look) -> Hashable:
+    """What the tokens of a picture depend on."""
+    return (picture.digest, *sorted(look.items()))
 
 
 def _words(message: Message) -> tuple[str, ...]:

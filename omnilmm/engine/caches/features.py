@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from omnilmm.conversation import Picture
 from omnilmm.engine.caches.lru import LRUCache
+from omnilmm.images.pixels import cut
 from omnilmm.images.slicing import SlicePlan
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.processor import MiniCPMVProcessor
@@ -54,9 +55,9 @@ class ImageEncoder:
         self.model, self.processor = model, processor
         self.cache: LRUCache[Hashable, Tensor] = LRUCache(limit_bytes)
 
-    def keys(self, pictures: Sequence[Picture]) -> list[FeatureKey]:
-        """The keys of the pictures of one prompt; no pixel is touched."""
-        plans = [self.processor.plan(picture) for picture in pictures]
+    def keys(self, pictures: Sequence[Picture], max_slices: int | None = None) -> list[FeatureKey]:
+        """The keys of the pictures of one prompt, each cut into so many slices at most; no pixel is touched."""
+        plans = [self.processor.plan(picture, max_slices) for picture in pictures]
         padded = None
         if self.model.config.pads_to_longest:
             padded = max((w * h // self._patch_area for plan in plans for w, h in plan.sizes), default=None)
@@ -76,7 +77,7 @@ class ImageEncoder:
 
     def _batches(self, picture: Picture, key: FeatureKey) -> Iterator[Tensor]:
         """Features of slices of one shape at a time, in the order of the slices."""
-        strips, sizes = self.processor.pixel_values([picture])  # [n, 3, P, P·L]
+        strips, sizes = self.processor.strips(cut(picture.image, key.plan))  # [n, 3, P, P·L]
         patch = strips.shape[-2]
         for begin, end in _runs(key.plan):
             length = key.padded or int(sizes[begin].prod())

@@ -62,9 +62,9 @@ class ZeroGpuEngine:
         finally:
             answer.close()
 
-    def slices(self, picture: Picture) -> tuple[PictureSlice, ...] | None:
+    def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
         """How the model looks at a picture."""
-        return _engine.slices(picture) if _engine is not None else None
+        return _engine.slices(picture, options) if _engine is not None else None
 
     def forget(self, owner: Hashable) -> None:
         """Nothing is kept."""
