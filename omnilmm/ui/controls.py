@@ -15,7 +15,8 @@ from omnilmm.ui.texts import ENGLISH, Texts
 
 MOST_DIGITS = 40
 LENGTH = "max_new_tokens"
-COMMON = (LENGTH, "max_slices")  # options of both modes that are one control
+SLICES = "max_slices"
+COMMON = (LENGTH, SLICES)  # options of both modes that are one control
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,27 @@ def length_control(card: ModelCard, texts: Texts = ENGLISH) -> Control:
     return _control(LENGTH, limit, min(card.max_new_tokens, limit.high), texts)
 
 
+def slices_control(card: ModelCard, texts: Texts = ENGLISH) -> Control:
+    """How many slices a picture is cut into at most; to be shown where that can be chosen."""
+    return _control(SLICES, LIMITS[SLICES], card.max_slices or LIMITS[SLICES].high, texts)
+
+
+def switched(card: ModelCard, thinking: object, finer_detail: object) -> dict[str, Any]:
+    """The values of what can be switched on and off, of a model that has the switches."""
+    given = {"thinking": thinking if card.thinking is not None else None}
+    return given | {"finer_detail": finer_detail if card.finer_detail else None}
+
+
 def options_from_controls(card: ModelCard, mode: Mode, values: Mapping[str, Any]) -> Options:
-    """Options from the values of a mode's controls and of the length control; an empty text is the default.
+    """Options from the values of a mode's controls and of those of both modes; an empty text is the default.
 
     Raises:
         OptionsError: A value that can only fail.
     """
-    return options_for(card, mode, **{name: _number(value) for name, value in values.items()})
+    given = {name: _number(value) for name, value in values.items()}
+    if given.get(SLICES) == card.max_slices or card.max_slices is None:  # as the checkpoint has it
+        given.pop(SLICES, None)
+    return options_for(card, mode, **given)
 
 
 def _number(value: Any) -> Any:

@@ -86,6 +86,8 @@ class Texts(BaseModel):
     text_tokens: str
     thinking_switch: str
     thinking_help: str
+    finer_detail: str
+    finer_detail_help: str
     thinking_now: str
     thought_for: str
     thought_for_long: str

@@ -239,7 +239,7 @@ def test_what_no_widget_gives_is_one_line_and_nothing_happens(site: Site, come: 
             if (
                 is_text
                 or is_number
-                or (name, value) == ("thinking", "true")
+                or (name in ("thinking", "finer-detail") and value == "true")
                 or (name == "question" and value in ("{}", "null"))
             ):
                 continue  # of the right kind: a matter of the handler

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from omnilmm.catalog import cards
+from omnilmm.catalog import cards, find
 from omnilmm.engine.options import BeamSearch, Mode, Sampling
 from omnilmm.errors import OptionsError
-from omnilmm.ui.controls import length_control, mode_controls, options_from_controls
+from omnilmm.ui.controls import length_control, mode_controls, options_from_controls, slices_control, switched
 
 CARDS = list(cards().values())
 
@@ -45,3 +45,14 @@ def test_a_text_field_is_a_number_or_nothing() -> None:
         options_from_controls(card, "sampling", {"seed": "seven"})
     assert isinstance(options_from_controls(card, "sampling", {}), Sampling)
     assert isinstance(options_from_controls(card, "beam", {"beams": 5}), BeamSearch)
+
+
+def test_slices_and_detail_are_offered_where_the_model_has_a_choice() -> None:
+    able, plain = find("minicpm-v-4.6"), find("built-in")
+    slices = slices_control(able)
+    assert (slices.limit.low, slices.limit.high, slices.default) == (1, 36, 9)
+    for value, asked in ((36, 36), (9, None), (1.0, 1)):  # nine are its own
+        options = options_from_controls(able, "sampling", {"max_slices": value} | switched(able, None, True))
+        assert (options.max_slices, options.finer_detail) == (asked, True)
+    options = options_from_controls(plain, "beam", {"max_slices": 9} | switched(plain, True, True))
+    assert (options.max_slices, options.finer_detail, options.thinking) == (None, None, None)

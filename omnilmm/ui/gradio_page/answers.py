@@ -15,7 +15,7 @@ from omnilmm.conversation import Picture
 from omnilmm.engine.options import Options, options_for
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.answering import FINALIZE_S, Answering, queue_refusal
-from omnilmm.ui.controls import options_from_controls
+from omnilmm.ui.controls import options_from_controls, switched
 from omnilmm.ui.gradio_page.context import EMPTY, NOT_EDITING, PageContext, Updates
 from omnilmm.ui.gradio_page.visitors import Question, Visitor
 from omnilmm.ui.samples import Sample
@@ -135,13 +135,12 @@ class Answers:
         return queue_refusal(session, self.context.visitors.sessions, self.context.max_answers)
 
     def _options(self, visitor: Visitor, settings: Sequence[Any]) -> Options:
-        system, mode, thinking, *values = settings
+        system, mode, thinking, finer_detail, *values = settings
         if visitor.card and visitor.card.name != self.context.provider.card.name:  # not on its page yet
             return options_for(self.context.provider.card, mode)
         if self.context.provider.card.system_prompt:
             visitor.session.set_system(system or "")
         named = zip(self.context.widgets.controls, values, strict=True)
         chosen = {name: value for (of, name, _), value in named if of in (mode, None)}
-        if self.context.provider.card.thinking is not None:
-            chosen["thinking"] = thinking
+        chosen |= switched(self.context.provider.card, thinking, finer_detail)
         return options_from_controls(self.context.provider.card, mode, chosen)

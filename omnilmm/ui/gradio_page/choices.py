@@ -78,7 +78,8 @@ class Choices:
         system = gr.update(visible=card.system_prompt, value=visitor.session.conversation.system or "")
         known = card.model_copy(update={"parameters": None})  # of a folder they are counted when it is loaded
         before, visitor.card = visitor.card, known
-        if before is None or before.model_copy(update={"thinking": card.thinking}) != known:
+        late = {"thinking": card.thinking, "max_slices": card.max_slices}  # known once it is loaded
+        if before is None or before.model_copy(update=late) != known:
             defaults = w.defaults(card)
         else:
             defaults = {} if before == known else w.switches(card)

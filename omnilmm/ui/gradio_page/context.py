@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from omnilmm.conversation import Picture
+from omnilmm.engine.options import Sampling
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui import drawing, markup
 from omnilmm.ui.embedding import data_address
@@ -128,8 +129,10 @@ class PageContext:
         if not shown:
             return f"<p>{html.escape(texts.seen_nothing)}</p>"
         figures = []
+        can_choose = self.provider.card.max_slices is not None
+        options = Sampling(max_slices=visitor.max_slices if can_choose else None)
         for picture in shown:
-            views = self.provider.slices(picture)
+            views = self.provider.slices(picture, options)
             name, line = texts.picture_name(*picture.image.size), html.escape(texts.seen_line(views))
             source = data_address(drawing.with_slices(picture, views))
             figures.append(

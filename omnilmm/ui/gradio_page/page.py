@@ -101,7 +101,8 @@ class Page:
         w.open.click(self.pictures.open, w.number, w.full, js="() => omnilmm.number()", **at_once).then(
             None, w.full, js="omnilmm.showFull", **quiet
         )
-        w.look.click(self.pictures.look, w.box, [w.seen, w.notice, w.bad], **at_once).then(
+        w.slices.release(self.pictures.look, [w.box, w.slices], [w.seen, w.notice, w.bad], **at_once)
+        w.look.click(self.pictures.look, [w.box, w.slices], [w.seen, w.notice, w.bad], **at_once).then(
             None, w.bad, js="omnilmm.remove", **quiet
         )
         w.refuse.click(self.pictures.refuse, w.refused, w.notice, js="() => [omnilmm.refused()]", **at_once)

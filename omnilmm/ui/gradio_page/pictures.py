@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from omnilmm.engine.options import LIMITS
 from omnilmm.errors import OmniLMMError
 from omnilmm.sentences import Sentence
 from omnilmm.ui import markup
@@ -30,12 +31,14 @@ class Pictures:
             pictures = (*draft.history.pictures, *draft.question.pictures)
         return data_address(pictures[number].image) if 0 <= number < len(pictures) else ""
 
-    def look(self, request: gr.Request, box: Question) -> Updates:
+    def look(self, request: gr.Request, box: Question, max_slices: float | None = None) -> Updates:
         """How the model sees what is in the box, or else the newest picture of the conversation.
 
         What cannot be used is said at once, and taken out by the page's script, which knows what was typed meanwhile.
         """
         visitor, w = self.context.visitor(request), self.context.widgets
+        limit = LIMITS["max_slices"]
+        visitor.max_slices = min(max(int(max_slices), int(limit.low)), int(limit.high)) if max_slices else None
         files = (box or EMPTY)["files"]
         pictures, bad, lines = [], [], []
         for number, file in enumerate(files):

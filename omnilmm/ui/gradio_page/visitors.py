@@ -37,6 +37,7 @@ class Visitor:
         stashed: what was in the question box when an earlier question came into it to be edited.
         camera: whether it is open.
         model, card: what it was last shown of the model: its state, and its card.
+        max_slices: of a picture, as it is set on the page; None for the model's own.
         is_restored: set once what it had before a reload is restored.
     """
 
@@ -49,6 +50,7 @@ class Visitor:
     camera: bool = False
     model: tuple[int, bool] = (-1, False)
     card: ModelCard | None = None
+    max_slices: int | None = None
     is_restored: threading.Event = field(default_factory=threading.Event)
 
     @property

@@ -14,7 +14,7 @@ from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.options import MODES, Mode
 from omnilmm.images.formats import UPLOADS
 from omnilmm.ui import model_lines
-from omnilmm.ui.controls import Control, length_control, mode_controls
+from omnilmm.ui.controls import Control, length_control, mode_controls, slices_control
 from omnilmm.ui.gradio_page.events import Name
 from omnilmm.ui.markup import past_chats
 from omnilmm.ui.offer import choosable
@@ -173,6 +173,13 @@ class Widgets:
             elem_id="thinking",
             **_switched(card),
         )
+        self.finer_detail = self._add(
+            gr.Checkbox,
+            lambda texts: {"label": texts.finer_detail, "info": texts.finer_detail_help},
+            elem_id="finer-detail",
+            value=False,
+            visible=card.finer_detail,
+        )
         self.columns: list[Any] = []
         self.controls: list[tuple[Mode | None, str, Any]] = []
         for mode in MODES:
@@ -182,6 +189,9 @@ class Widgets:
             self.columns.append(column)
         length = length_control(card)
         self.controls.append((None, length.name, _control(length)))
+        slices = slices_control(card)
+        self.slices = _control(slices, visible=card.max_slices is not None)
+        self.controls.append((None, slices.name, self.slices))
         self.reset = self._button("reset")
 
     def _hidden(self) -> None:
@@ -231,13 +241,17 @@ class Widgets:
         return ranges | self.switches(card)
 
     def switches(self, card: ModelCard) -> dict[Any, Any]:
-        """What can be switched on and off, as the model's makers chose; of some that is known once they are loaded."""
-        return {self.thinking: gr.update(**_switched(card))}
+        """What not every model has a choice of, as its makers chose; of some it is known once they are loaded."""
+        return {
+            self.thinking: gr.update(**_switched(card)),
+            self.finer_detail: gr.update(value=False, visible=card.finer_detail),
+            self.slices: gr.update(**_range(slices_control(card)), visible=card.max_slices is not None),
+        }
 
     @property
     def settings(self) -> list[Any]:
         """All that `defaults` sets."""
-        return [self.thinking, *(widget for _, _, widget in self.controls)]
+        return [self.thinking, self.finer_detail, *(widget for _, _, widget in self.controls)]
 
     def choices(
         self, listed: Sequence[ListedModel], card: ModelCard, shown: str, better: ListedModel | None, texts: Texts
@@ -267,6 +281,7 @@ class Widgets:
         specs = [
             *(control for mode in MODES for control in mode_controls(card, mode, texts)),
             length_control(card, texts),
+            slices_control(card, texts),
         ]
         return [(spec, widget) for spec, (_, _, widget) in zip(specs, self.controls, strict=True)]
 
@@ -275,12 +290,12 @@ def _switched(card: ModelCard) -> dict[str, bool]:
     return {"value": bool(card.thinking), "visible": card.thinking is not None}
 
 
-def _control(control: Control) -> Any:
+def _control(control: Control, *, visible: bool = True) -> Any:
     """A slider; a text field for what may stay empty (a number field sends 0 when it is)."""
     common = {"label": control.label, "info": control.help, "elem_id": control.name}
     if control.default is None:
         return gr.Textbox(max_lines=1, **_placeholder(control, ENGLISH), **common)
-    return gr.Slider(**_range(control), precision=0 if control.limit.whole else 2, **common)
+    return gr.Slider(**_range(control), visible=visible, precision=0 if control.limit.whole else 2, **common)
 
 
 def _placeholder(control: Control, texts: Texts) -> dict[str, str]:

@@ -168,7 +168,7 @@ def seen_button(picture: Picture, me: Visitor, engine: Engine, key: str) -> None
 def _show_seen(picture: Picture, me: Visitor, engine: Engine) -> None:
     @st.dialog(me.texts.seen, width="medium")
     def show() -> None:
-        views = engine.slices(picture)
+        views = engine.slices(picture, me.chosen(engine))
         st.image(drawing.with_slices(picture, views), alt=me.texts.picture_name(*picture.image.size))
         st.caption(me.texts.seen_line(views))
 

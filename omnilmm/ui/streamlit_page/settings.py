@@ -12,7 +12,7 @@ import streamlit as st
 
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.options import MODES, Mode, Options
-from omnilmm.ui.controls import Control, length_control, mode_controls, options_from_controls
+from omnilmm.ui.controls import Control, length_control, mode_controls, options_from_controls, slices_control, switched
 from omnilmm.ui.texts import ENGLISH, Texts
 
 MODE = "mode"  # key of the choice between the modes
@@ -40,6 +40,10 @@ def draw_settings(card: ModelCard, texts: Texts, is_corrected: Callable[[], bool
         key = _thinking_key(card)
         st.session_state.setdefault(key, card.thinking)
         st.toggle(texts.thinking_switch, help=texts.thinking_help, key=key, persist_state="session")
+    if card.finer_detail:
+        key = _finer_key(card)
+        st.session_state.setdefault(key, False)
+        st.toggle(texts.finer_detail, help=texts.finer_detail_help, key=key, persist_state="session")
     for key, control in _controls(card, st.session_state[MODE], texts):
         _widget(control, key, texts)
     st.button(texts.reset, key="reset", type="tertiary", icon=":material/restart_alt:", on_click=reset, args=(card,))
@@ -57,14 +61,14 @@ def options(card: ModelCard) -> Options:
     chosen: dict[str, Any] = {
         control.name: st.session_state.get(key, control.default) for key, control in _controls(card, mode, ENGLISH)
     }
-    if card.thinking is not None:
-        chosen["thinking"] = st.session_state.get(_thinking_key(card), card.thinking)
+    thinking = st.session_state.get(_thinking_key(card), card.thinking)
+    chosen |= switched(card, thinking, st.session_state.get(_finer_key(card), False))
     return options_from_controls(card, mode, chosen)
 
 
 def reset(card: ModelCard) -> None:
     """Set every control back to the model's default."""
-    st.session_state[_thinking_key(card)] = bool(card.thinking)
+    st.session_state[_thinking_key(card)], st.session_state[_finer_key(card)] = bool(card.thinking), False
     for mode in MODES:
         for key, control in _controls(card, mode, ENGLISH):
             st.session_state[key] = _default(control)
@@ -76,6 +80,13 @@ def _controls(card: ModelCard, mode: Mode, texts: Texts) -> Iterator[tuple[str, 
         yield f"{mode}-{control.name}-{card.name}", control
     length = length_control(card, texts)
     yield f"{length.name}-{card.name}", length
+    if card.max_slices is not None:
+        slices = slices_control(card, texts)
+        yield f"{slices.name}-{card.name}", slices
+
+
+def _finer_key(card: ModelCard) -> str:
+    return f"finer-detail-{card.name}"
 
 
 def _thinking_key(card: ModelCard) -> str:

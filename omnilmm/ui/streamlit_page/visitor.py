@@ -352,6 +352,13 @@ class Visitor:
         self.options_error = ""
         return options
 
+    def chosen(self, engine: Engine) -> Options | None:
+        """What is set beside the conversation; None where it can only fail."""
+        try:
+            return settings.options(engine.card)
+        except OmniLMMError:
+            return None
+
     def _start(self, drafts: Callable[[], Iterator[Draft]], asked: tuple[Part, ...] = ()) -> None:
         """Begin a turn; `asked` comes back into the box if nothing comes of it."""
         self._asked = asked

@@ -59,6 +59,7 @@ class Tab:
     def settings(self, **changed: Any) -> list[Any]:
         """What the settings of the page say, those named changed."""
         named = [("system", self.w.system), ("mode", self.w.mode), ("thinking", self.w.thinking)]
+        named += [("finer_detail", self.w.finer_detail)]
         named += [(name, one) for _, name, one in self.w.controls]
         return [changed.get(name, widget.value) for name, widget in named]
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from omnilmm.conversation import Conversation
+from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.events import PictureSlice
+from omnilmm.engine.options import Options
+from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.texts import ENGLISH
 from tests.ui.gradio_page.tab import Tab, boxed, red
-from tests.ui.scripted import Held, ScriptedEngine
+from tests.ui.scripted import Held, ScriptedEngine, capable
 
 
 def test_a_picture_opens_at_full_size_by_its_number(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
@@ -79,3 +81,21 @@ def test_the_camera_opens_and_closes_and_its_photo_joins_what_is_in_the_box(page
 def test_nothing_to_look_at(page: Page, tab: Tab, box: dict[str, object] | None) -> None:
     updates = page.pictures.look(tab.request, box)  # type: ignore[arg-type]
     assert updates[page.widgets.bad] == {"of": 0, "bad": []}
+
+
+def test_what_the_model_sees_follows_the_number_of_slices(page: Page, tmp_path: Path) -> None:
+    tab, w = Tab(page), page.widgets
+    asked: list[int | None] = []
+
+    def slices(_: Picture, options: Options | None = None) -> None:
+        asked.append(options.max_slices if options else None)
+
+    engine = ScriptedEngine(card=capable(max_slices=9))
+    engine.slices = slices  # type: ignore[method-assign,assignment]
+    page.context.provider = ModelProvider.holding(engine)
+    path = tmp_path / "red.png"
+    Image.new("RGB", (40, 30), "red").save(path)
+    box = {"text": "", "files": [tab.upload(path)]}
+    for chosen in (36, None, 400):
+        assert w.seen in page.pictures.look(tab.request, box, chosen)
+    assert asked == [36, None, 36]
