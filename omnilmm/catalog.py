@@ -21,7 +21,7 @@ from omnilmm.checkpoint_json import check_numbers, read_json
 from omnilmm.errors import CheckpointError, ModelNotFoundError
 from omnilmm.formats import check_adapter, check_files, check_pointers
 from omnilmm.hub_cache import cached_name, checkpoint_folder
-from omnilmm.sentences import Language
+from omnilmm.sentences import Language, Sentence
 from omnilmm.versions import OMNI_TYPE, VERSIONS, omni_row, version_of
 
 PACKAGE = Path(__file__).parent
@@ -249,8 +249,10 @@ def family_of(config: Mapping[str, Any], name: str) -> str:
         raise CheckpointError("no_model_type", name=name, model_type=model_type)
     if model_type == "omnilmm":
         return "omnilmm"
-    if model_type not in ("minicpmv", OMNI_TYPE) or (model_type == OMNI_TYPE and omni_row(config) is None):
+    if model_type not in ("minicpmv", OMNI_TYPE):
         return "library"
+    if model_type == OMNI_TYPE and omni_row(config) is None:
+        raise CheckpointError("of_another_program", name=name, what=Sentence("is_minicpm_o"))
     version = version_of(config)
     if version in VERSIONS:
         return f"minicpm-v-{version}"

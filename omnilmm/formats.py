@@ -14,7 +14,6 @@ from typing import Any
 from omnilmm.checkpoint_json import read_json
 from omnilmm.errors import CheckpointError
 from omnilmm.sentences import Parameter, Sentence
-from omnilmm.versions import OMNI_TYPE, omni_row
 
 # What holds all weights, and what lists their files.
 SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -83,7 +82,7 @@ def check_files(name: str, files: Iterable[str]) -> None:
 
 
 def check_config(name: str, config: Mapping[str, Any]) -> None:
-    """Refuse what is made for another program, or speaks and does not see as one of the versions known here.
+    """Refuse what is made for another program.
 
     Args:
         name: as above.
@@ -92,8 +91,6 @@ def check_config(name: str, config: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: What it is, and what would run it.
     """
-    if config.get("model_type") == OMNI_TYPE and omni_row(config) is None:
-        raise CheckpointError("of_another_program", name=name, what=Sentence("is_minicpm_o"))
     if name.startswith("mlx-community/") or _is_mlx(config):
         raise CheckpointError("of_another_program", name=name, what=Sentence("is_mlx"))
 

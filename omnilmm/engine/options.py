@@ -135,7 +135,7 @@ def check_abilities(card: ModelCard, options: Options) -> None:
 def without_disabilities(card: ModelCard, options: Options) -> Options:
     """Options without what this model has no choice of: they may have been chosen for another one."""
     left_out: dict[str, Any] = {name: None for name in ABILITIES if not _has_choice(card, name)}
-    return replace(options, **left_out)
+    return replace(options, **left_out) if any(getattr(options, name) is not None for name in left_out) else options
 
 
 def _has_choice(card: ModelCard, name: str) -> bool:
@@ -143,10 +143,14 @@ def _has_choice(card: ModelCard, name: str) -> bool:
 
 
 def _check_asked(card: ModelCard, asked: Mapping[str, Any]) -> None:
-    for name in ABILITIES:
-        if name in asked and not _has_choice(card, name):
-            other = Sentence("use_model", model=ABILITIES[name], title=cards()[ABILITIES[name]].title)
-            raise OptionsError(f"no_choice_of_{name}", title=card.title, way=other)
+    title = card.title
+    for name in (name for name in ABILITIES if name in asked and not _has_choice(card, name)):
+        way = Sentence("use_model", model=ABILITIES[name], title=cards()[ABILITIES[name]].title)
+        if name == "thinking":
+            raise OptionsError("no_switch_for_thinking", title=title, way=way)
+        if name == "max_slices":
+            raise OptionsError("no_choice_of_slices", title=title, way=way)
+        raise OptionsError("no_finer_detail", title=title, way=way)
 
 
 def _shown(value: object) -> str:
@@ -160,8 +164,12 @@ def _shown(value: object) -> str:
 
 def _check(options: Options) -> None:
     problems = []
-    if options.thinking is not None and not isinstance(options.thinking, bool):
-        problems.append(Sentence("true_or_false", name="thinking", got=repr(options.thinking)))
+    switches = {name: getattr(options, name) for name in ("thinking", "finer_detail")}
+    problems += [
+        Sentence("true_or_false", name=name, got=repr(value))
+        for name, value in switches.items()
+        if value is not None and not isinstance(value, bool)
+    ]
     if not all(isinstance(text, str) and text for text in options.stop):
         problems.append(Sentence("stop_texts", got=repr(options.stop)))
     for field in fields(options):
