@@ -6,9 +6,11 @@ MODEL ?=
 FLAGS ?=
 FILES ?=
 CHOSEN := $(if $(MODEL),--model $(MODEL)) $(FLAGS)
+# A process for each core up to four, as each loads the libraries and a browser; what shares a server stays together.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-streamlit test test-slow check mutants fuzz stress audit bench bench-speed bench-page bench-gpu screenshots space clean
+.PHONY: demo demo-streamlit test test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-gpu screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL=minicpm-v-2.6 FLAGS="--dtype int4"
 	$(RUN) web_demo.py --open $(CHOSEN)
@@ -18,10 +20,16 @@ demo-streamlit: $(VENV)/.demo  ## the same with the Streamlit page
 
 test: $(VENV)/.dev check  ## all checks and tests; needs a Chromium and finds or installs one
 	$(RUN) -m tests.browser
-	$(RUN) -m pytest $(FLAGS)
+	$(RUN) -m pytest $(PARALLEL) $(FLAGS)
 
 test-slow: $(VENV)/.dev  ## the journeys through both pages with slow browsers on a busy machine: finds races
 	$(RUN) -m pytest tests/pages tests/streamlit_pages --slow --timeout 1200 $(FLAGS)
+
+test-oldest: $(VENV)/.dev  ## the same tests with the oldest versions of the libraries, in a folder of their own
+	$(RUN) -m tests.oldest > $(VENV)/oldest.txt
+	$(RUN) -m venv $(VENV)/oldest
+	$(VENV)/oldest/bin/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/oldest.txt -r requirements-dev.txt
+	$(VENV)/oldest/bin/python -m pytest $(PARALLEL) $(FLAGS)
 
 check: $(VENV)/.dev  ## lint, format, types
 	$(RUN) -m ruff check .
@@ -35,7 +43,6 @@ fuzz: $(VENV)/.dev  ## odd picture files, what each costs, and ten minutes of ne
 	$(RUN) -m tests.images.fuzz --minutes 10 $(FLAGS)
 	$(RUN) -m tests.images.coverage_fuzz --minutes 10
 
-.PHONY: long-life
 long-life: $(VENV)/.dev  ## 2000 turns in one process, with switches, pictures and Stops: nothing may grow
 	$(RUN) -m tests.long_life $(FLAGS)
 
