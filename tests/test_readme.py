@@ -20,7 +20,7 @@ from tests.programs import environment_with_these_libraries
 
 ROOT = Path(__file__).parents[1]
 ENGLISH, CHINESE = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_zh.md"))
-SERVERS = ("make demo", "python web_demo", "streamlit run")
+SERVERS = ("make demo", "python web_demo", "python -m omnilmm.api", "streamlit run")
 ANSWERS = " on (cpu|cuda|mps) "  # in the line of a model that is loaded
 ADDRESS = "http://127.0.0.1:"
 PATIENCE_S = 240  # for each server on a busy machine

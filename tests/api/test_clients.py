@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ import uvicorn
 from PIL import Image
 
 from omnilmm.api.app import application
+from omnilmm.catalog import ROOT
 from omnilmm.conversation import Conversation
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import options_for
@@ -238,3 +242,10 @@ def test_its_own_description_says_what_is_accepted(address: str) -> None:
     described = httpx.get(f"{address}/v1/openapi.json", headers={"authorization": f"Bearer {KEY}"}).json()
     assert set(described["paths"]) == {"/v1/models", "/v1/chat/completions", "/health"}
     assert json.dumps(described).count("image_url") > 1
+
+
+def test_the_example_of_the_guide(address: str) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.M | re.S)
+    typed = example.replace("http://127.0.0.1:8000", address).replace('api_key="none"', f"api_key={KEY!r}")
+    done = subprocess.run([sys.executable, "-c", typed], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "red" in done.stdout.lower(), done.stderr
