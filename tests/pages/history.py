@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from playwright.sync_api import expect
+
 from omnilmm.ui.samples import Sample
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.looks import serious
@@ -32,7 +34,8 @@ def keep_open_and_delete(
     person.answered()
     person.unfold_past()
     switch = page.locator(".past-switch input")
-    assert not switch.is_checked() and page.evaluate(ON_DISK) == [], "nothing is kept unless somebody wants it"
+    expect(switch).not_to_be_checked()
+    assert page.evaluate(ON_DISK) == [], "nothing is kept unless somebody wants it"
     switch.check()
     person.until(lambda: titles(person) == [circle.question])  # what is on the page already, too
     person.press("clear")
@@ -40,7 +43,7 @@ def keep_open_and_delete(
     person.ask(stars.question, stars.picture)
     person.answered()
     person.until(lambda: titles(person) == [stars.question, circle.question])
-    assert page.locator(".past-list img").count() == 2
+    expect(page.locator(".past-list img")).to_have_count(2)
     page.mouse.move(1, 1)  # the button under it has the colour of hovering
     person.settled()
     found = serious(page)
@@ -49,7 +52,7 @@ def keep_open_and_delete(
     restart(person)
     person.reload()
     person.until(lambda: person.answers() == [stars.answer] and person.pictures.count() == 1)
-    assert ENGLISH.picture_lost not in person.questions()[0]
+    person.until(lambda: ENGLISH.picture_lost not in person.questions()[0])
     person.unfold_past()
     person.until(lambda: titles(person) == [stars.question, circle.question])
 
@@ -69,7 +72,7 @@ def keep_open_and_delete(
     _another_has_nothing(stranger)
 
     page.get_by_role("button", name=SAID["delete_one"].format(title=stars.question)).click()
-    assert page.locator(".past-question p").inner_text() == SAID["ask_one"].format(title=stars.question)
+    expect(page.locator(".past-question p")).to_have_text(SAID["ask_one"].format(title=stars.question))
     page.locator(".past-question button").first.click()
     person.until(lambda: titles(person) == [EVIL])
     switch.uncheck()

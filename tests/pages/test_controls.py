@@ -94,7 +94,8 @@ def test_values_that_cannot_work_are_not_taken(visit: Visit, able: Site) -> None
         options = able.engine.asked[-1][1]
         assert isinstance(options, Sampling) and options.top_p > 0 and options.top_k > 0
     else:  # or said, with the question back in the box
-        assert "0" in visitor.notice.inner_text() and visitor.box.input_value() == "Hello"
+        expect(visitor.notice).to_contain_text("0")
+        expect(visitor.box).to_have_value("Hello")
 
 
 def test_an_answer_that_was_cut_off_can_be_continued(visit: Visit, able: Site) -> None:

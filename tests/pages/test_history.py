@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from omnilmm.catalog import ROOT
 from omnilmm.ui.session_store import SessionStore
@@ -85,8 +85,9 @@ def tab(context: BrowserContext) -> Open:
     return open_tab
 
 
-def status(page: Page) -> str:
-    return page.locator(".past-status").inner_text() if page.locator(".past-status").is_visible() else ""
+def says(page: Page, text: str) -> None:
+    """Wait for what the list says of itself."""
+    expect(page.locator(".past-status")).to_have_text(text)
 
 
 def test_pictures_are_sent_once_and_put_in_their_places_again(tab: Open) -> None:
@@ -123,10 +124,10 @@ def test_beyond_the_bound_the_oldest_go_and_it_is_said(tab: Open) -> None:
         page.evaluate(f"show('{name}', conversation('{name}', 'a'))")
         page.wait_for_timeout(5)  # a later time
     assert page.evaluate("list()") == [["three", 2], ["two", 2]]
-    assert status(page) == SAID["dropped"].format(count=1)
+    says(page, SAID["dropped"].format(count=1))
     page.evaluate("show('large', conversation('large', 'abcdefghijklmnop'))")
     assert page.evaluate("list()") == [["three", 2], ["two", 2]]
-    assert status(page) == SAID["too_large"]
+    says(page, SAID["too_large"])
 
 
 def test_a_full_browser_says_so_and_deletes_nothing(tab: Open) -> None:
@@ -135,7 +136,7 @@ def test_a_full_browser_says_so_and_deletes_nothing(tab: Open) -> None:
     full = "throw new DOMException('full', 'QuotaExceededError')"
     page.evaluate(f"() => {{ IDBObjectStore.prototype.put = () => {{ {full} }} }}")
     page.evaluate("show('two', conversation('two', 'a'))")
-    assert status(page) == SAID["no_room"]
+    says(page, SAID["no_room"])
     assert page.evaluate("list()") == [["one", 2]]
 
 
@@ -150,8 +151,8 @@ def test_a_full_browser_says_so_and_deletes_nothing(tab: Open) -> None:
 )
 def test_a_browser_that_keeps_nothing_says_so_and_nothing_breaks(tab: Open, before: str) -> None:
     page = tab(before=before)
-    assert status(page) == SAID["no_store"]
-    assert not page.locator(".past-switch input").is_checked()
+    says(page, SAID["no_store"])
+    expect(page.locator(".past-switch input")).not_to_be_checked()
     page.evaluate("show('one', conversation('one', 'a'))")
     assert page.evaluate("sent") == [], "the conversation travelled for nothing"
 
@@ -188,12 +189,12 @@ def test_what_was_deleted_does_not_come_back_from_any_tab(tab: Open) -> None:
         page.evaluate("show('one', conversation('one', 'a'))")
     first.evaluate("show('two', conversation('two', 'a'))")
     first.get_by_role("button", name=SAID["delete_all"], exact=True).click()
-    assert first.locator(".past-question p").inner_text() == SAID["ask_all"].format(count=2)
+    expect(first.locator(".past-question p")).to_have_text(SAID["ask_all"].format(count=2))
     first.locator(".past-question button").first.click()
     first.locator(".past-list li").first.wait_for(state="detached")
     second.evaluate("show('one', conversation('changed', 'a'))")
     assert second.evaluate("list()") == []
-    assert status(second) == SAID["not_kept"]
+    says(second, SAID["not_kept"])
 
 
 def test_all_its_words_are_there() -> None:

@@ -60,9 +60,8 @@ def test_code_tables_and_formulas(visit: Visit, able: Site) -> None:
     plain = visitor.page.locator("#chat .user img.picture").get_attribute("src")
     expect(marked).not_to_have_attribute("src", plain or "")
     expect(answer).to_contain_text("<form action=/login>")  # told, and no more
-    assert (
-        visitor.page.locator("#chat :is(form, [style*=fixed], img[src*=logout], a[href^=data], #password)").count() == 0
-    )
+    forbidden = "#chat :is(form, [style*=fixed], img[src*=logout], a[href^=data], #password)"
+    expect(visitor.page.locator(forbidden)).to_have_count(0)
 
 
 def test_the_keyboard_is_enough(visitor: Visitor) -> None:

@@ -90,7 +90,7 @@ def test_the_end_is_followed_until_one_scrolls_up_and_a_question_brings_itself_i
     dictated.pieces.put("Yes.")
     dictated.pieces.put("")
     visitor.answered(2)
-    assert is_at_the_end(visitor)
+    visitor.until(lambda: is_at_the_end(visitor))
 
 
 def test_stop_is_within_reach_on_a_phone_wherever_one_has_scrolled(visit: Visit, able: Site) -> None:

@@ -194,7 +194,7 @@ class Visitor:
 
     def answered(self, count: int = 1) -> str:
         """Wait for whole answers; the last one's text."""
-        self.until(lambda: len(notes := self.notes()) == count and ANSWERED in notes[-1])
+        self.until(lambda: len(notes := self.notes()) == count and ANSWERED in notes[-1] and bool(self.answers()))
         return self.answers()[-1]
 
     def until(self, holds: Callable[[], bool]) -> None:

@@ -58,7 +58,7 @@ def test_code_tables_formulas_and_boxes(visit: Visit, able: ScriptedEngine) -> N
     expect(answer.locator(".katex-display")).to_have_count(1)
     expect(answer.locator(".stMarkdownBadge")).to_have_text("star")
     expect(answer).to_contain_text("<form action=/login>")  # told, and no more
-    assert answer.locator(":is(form, [style*=fixed], img[src*=logout], a[href^=data], #password)").count() == 0
+    expect(answer.locator(":is(form, [style*=fixed], img[src*=logout], a[href^=data], #password)")).to_have_count(0)
     expect(answer.locator("[data-testid=stImage] img")).to_have_count(1)
 
 

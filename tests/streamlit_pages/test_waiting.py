@@ -228,9 +228,8 @@ def test_the_keyboard_of_chinese_and_half_a_character(visit: Visit, able: Script
     ticked, empty = answer.locator("input[type=checkbox]").all()
     expect(ticked).to_be_checked()
     expect(empty).to_have_css("appearance", "none")  # not the browser's grey on grey
-    assert ticked.evaluate("box => getComputedStyle(box, '::after').borderBottomColor") == answer.evaluate(
-        "answer => getComputedStyle(answer.querySelector('li')).color"
-    )
+    tick, text = "box => getComputedStyle(box, '::after').borderBottomColor", "item => getComputedStyle(item).color"
+    person.until(lambda: ticked.evaluate(tick) == answer.locator("li").first.evaluate(text))
 
 
 def test_a_timer_discards_nothing_that_a_click_has_drawn(person: Person) -> None:
