@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +26,11 @@ from omnilmm.ui.flags import Parser, add_loading_flags, loading_arguments
 from omnilmm.ui.streams import can_encode, configure_streams, is_piped, one_line, read_line, read_piped, require_text
 
 if TYPE_CHECKING:
-    from omnilmm.conversation import Conversation, Part, Picture
+    from omnilmm.conversation import Conversation, Part, Picture, Video
     from omnilmm.engine.events import Event
     from omnilmm.engine.local import LocalEngine
     from omnilmm.engine.options import Mode
+    from omnilmm.versions import VideoSampling
 
 OPTIONS: dict[str, tuple[type[int] | type[float], str]] = {
     "max_new_tokens": (int, "length limit"),
@@ -76,13 +77,15 @@ class OmniLMMChat:
 
         Args:
             input: "image": base64 text of a picture file (also as bytes, with line breaks, or in a data URI), the
-                file's bytes, any picture that `stream` takes, or absent; "question": a list of
+                file's bytes, any picture that `stream` takes, or absent; "video" instead: path or bytes of a video
+                file; "question": a list of
                 `{"role": …, "content": text}`, as JSON or as it is. The picture stands where the first message
                 says `<image>`, else before its text.
         """
         from omnilmm.engine.events import Finished
 
-        *_, last = self._answer(_published_conversation(input), "sampling", {})
+        given = _published_conversation(input, self.engine.card.require_video)
+        *_, last = self._answer(given, "sampling", {})
         return last.text if isinstance(last, Finished) else ""
 
     process = chat
@@ -95,7 +98,8 @@ class OmniLMMChat:
         Args:
             messages: `{"role": …, "content": …}`, content being text, a picture (PIL image, numpy array of uint8,
                 `Path`, bytes, open file), a part as transformers or OpenAI write it (`{"type": "image", …}`,
-                `{"type": "image_url", …}`), or a list of them; or a `Conversation`. Nothing is fetched.
+                `{"type": "image_url", …}`), a video (its `Path`, or `{"type": "video", "video": path}`), or a list of
+                them; or a `Conversation`. Nothing is fetched.
             mode: "sampling" (streams), or "beam" (one piece, when the search is over).
             **options: temperature, top_p, top_k, repetition_penalty, seed, max_new_tokens; with "beam": beams,
                 repetition_penalty, length_penalty, max_new_tokens. With both: thinking, whether the model shall think
@@ -122,7 +126,9 @@ class OmniLMMChat:
         from omnilmm.conversation import Conversation
         from omnilmm.prompts.messages import conversation_from_dicts
 
-        conversation = messages if isinstance(messages, Conversation) else conversation_from_dicts(messages)
+        if isinstance(messages, Conversation):
+            return self._answer(messages, mode, options)
+        conversation = conversation_from_dicts(messages, self.engine.card.require_video)
         return self._answer(conversation, mode, options)
 
     def _answer(self, conversation: Conversation, mode: Mode, options: dict[str, Any]) -> Iterator[Event]:
@@ -155,10 +161,14 @@ class MiniCPMVChat(OmniLMMChat):
         super().__init__(model_path, "balanced" if multi_gpus else device, dtype, **loading)
 
 
-def _published_conversation(given: Mapping[str, Any]) -> Conversation:
+def _published_conversation(
+    given: Mapping[str, Any], videos: Callable[[], VideoSampling] | None = None
+) -> Conversation:
     from omnilmm.errors import InputError
-    from omnilmm.prompts.messages import conversation_from_dicts
+    from omnilmm.images.videos import open_video
+    from omnilmm.prompts.messages import conversation_from_dicts, no_videos
 
+    videos = videos or no_videos
     question = given.get("question")
     try:
         messages = json.loads(question) if isinstance(question, str | bytes) else question
@@ -166,7 +176,9 @@ def _published_conversation(given: Mapping[str, Any]) -> Conversation:
         raise InputError("question_no_json", reason=error) from error
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise InputError("question_no_list")
-    conversation = conversation_from_dicts(messages)
+    conversation = conversation_from_dicts(messages, videos)
+    if given.get("video") is not None:
+        return _with_picture(conversation, open_video(given["video"], videos()))
     image = given.get("image")
     if image is None or (isinstance(image, str | bytes) and not image.strip()):
         return conversation
@@ -181,7 +193,7 @@ def _published_picture(image: Any) -> Picture:
     return open_picture(decoded(image)) if isinstance(image, str) else picture_from(image)
 
 
-def _with_picture(conversation: Conversation, picture: Picture) -> Conversation:
+def _with_picture(conversation: Conversation, picture: Picture | Video) -> Conversation:
     """The picture stands where the first message says `<image>`, else before its text.
 
     Every template puts a line break between a picture in front and its text: one that was typed there is not doubled.
@@ -209,6 +221,7 @@ def parser() -> argparse.ArgumentParser:
         help="ask this and leave; without it, or with -, what is piped in is the question; at a terminal: a chat",
     )
     top.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; may be repeated")
+    top.add_argument("--video", action="append", default=[], metavar="FILE", help="a video; may be repeated")
     top.add_argument(
         "--load", type=Path, metavar="FILE", help="go on with a conversation that a page or /save exported"
     )
@@ -293,6 +306,7 @@ def _run(args: argparse.Namespace) -> int:
     from omnilmm.conversation import Conversation
     from omnilmm.engine.options import options_for
     from omnilmm.images.pixels import open_picture
+    from omnilmm.images.videos import is_video_file, open_video
     from omnilmm.ui.download_bar import DownloadBar
     from omnilmm.ui.terminal import Terminal
     from omnilmm.ui.texts import ENGLISH
@@ -305,7 +319,10 @@ def _run(args: argparse.Namespace) -> int:
     # Of a model outside the catalog it is known only once it is loaded what it has a choice of.
     options_for(card, args.mode, **given if card.name in cards() else given | dict.fromkeys(ABILITIES))
     question = _question(args)
-    pictures = [open_picture(name) for name in args.image]
+    videos = [name for name in (*args.video, *args.image) if name in args.video or is_video_file(name)]
+    if videos and card.family != "library":
+        card.require_video()
+    pictures = [open_picture(name) for name in args.image if name not in videos]
     conversation = read_conversation_file(args.load) if args.load else Conversation()
     if args.system is not None:
         conversation = replace(conversation, system=require_text(args.system, Sentence("the_system_prompt")))
@@ -315,7 +332,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.check:
         return _check(engine, pictures, question)
     options = options_for(engine.card, args.mode, **given)  # a model outside the catalog is known only now
-    terminal = Terminal(engine, options, conversation, pictures)
+    shown: list[Picture | Video] = [*(open_video(name, engine.card.require_video()) for name in videos), *pictures]
+    terminal = Terminal(engine, options, conversation, shown)
     if args.json:
         terminal.out = terminal.notes = io.StringIO()
     if question is None:

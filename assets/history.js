@@ -66,7 +66,7 @@ window.omnilmmHistory ??= (() => {
   const drop = (chats, pictures, id) => { chats.delete(id); pictures.delete(picturesOf(id)); };
 
   const namesIn = (content) => content.messages.flatMap((message) =>
-    message.content.filter((part) => part.type === "image").map((part) => part.image));
+    message.content.flatMap((part) => part.type === "image" ? [part.image] : part.type === "video" ? part.frames : []));
   const firstLine = (content) => {
     const text = content.messages[0].content.filter((part) => part.type === "text").map((part) => part.text).join(" ");
     const letters = [...text.replace(/\s+/g, " ").trim()];
@@ -180,7 +180,8 @@ window.omnilmmHistory ??= (() => {
       const images = Object.fromEntries(pictures.map((picture) => [picture.name, picture.image]));
       const names = namesIn(chat.content);
       const messages = chat.content.messages.map((message) => ({ ...message, content: message.content.map((part) =>
-        part.type === "image" ? { ...part, image: images[part.image] ?? "" } : part) }));
+        part.type === "image" ? { ...part, image: images[part.image] ?? "" }
+          : part.type === "video" ? { ...part, frames: part.frames.map((name) => images[name] ?? "") } : part) }));
       const before = isOn() ? await has() : [];
       copyTo(id, undefined);
       page.open({ chat: id, document: JSON.stringify({ ...chat.content, messages }), names, has: before });

@@ -9,16 +9,17 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from omnilmm.conversation import Conversation, Message, Part, Picture, Thought
+from omnilmm.conversation import Conversation, Message, Part, Picture, Thought, Video
 from omnilmm.errors import ImageError, InputError
 from omnilmm.images.limits import limits, raise_limit
 from omnilmm.images.pixels import open_picture
@@ -28,28 +29,49 @@ EXPORT_FORMAT = "omnilmm-chat/1"
 MAX_BYTES = 200 * 2**20
 _MAX_MESSAGES = 1000
 _MAX_PARTS = 100  # of one message
+_MAX_FRAMES = 1000  # of one video
+_FRAME_QUALITY = 92
 MAX_PIXELS = 150_000_000  # of all pictures together: a small file can hold many large ones
 
 
 def to_json(conversation: Conversation) -> str:
-    """A conversation as JSON, pictures as base64 PNG."""
-    return json.dumps(to_document(conversation, _png), ensure_ascii=False, indent=1)
+    """A conversation as JSON, pictures as base64 PNG, of videos their frames as JPEG."""
+    return json.dumps(to_document(conversation, _png, _jpeg), ensure_ascii=False, indent=1)
 
 
-def to_document(conversation: Conversation, image: Callable[[Picture], str]) -> dict[str, Any]:
-    """The same as objects, `image` giving what stands in place of each picture."""
-    messages = [_message_to_json(message, image) for message in conversation.messages]
+def to_document(
+    conversation: Conversation, image: Callable[[Picture], str], frame: Callable[[Picture], str] | None = None
+) -> dict[str, Any]:
+    """The same as objects.
+
+    Args:
+        conversation: to be written.
+        image: gives what stands in place of each picture.
+        frame: the same for each frame of a video; `image` if left out.
+    """
+    messages = [_message_to_json(message, image, frame or image) for message in conversation.messages]
     return {"format": EXPORT_FORMAT, "system": conversation.system, "messages": messages}
 
 
-def _message_to_json(message: Message, image: Callable[[Picture], str]) -> dict[str, Any]:
-    written = {"role": message.role, "content": [_part_to_json(part, image) for part in message.parts]}
+def _message_to_json(
+    message: Message, image: Callable[[Picture], str], frame: Callable[[Picture], str]
+) -> dict[str, Any]:
+    written = {"role": message.role, "content": [_part_to_json(part, image, frame) for part in message.parts]}
     return written if message.thought is None else written | {"thought": asdict(message.thought)}
 
 
-def _part_to_json(part: Part, image: Callable[[Picture], str]) -> dict[str, Any]:
+def _part_to_json(part: Part, image: Callable[[Picture], str], frame: Callable[[Picture], str]) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
+    if isinstance(part, Video):
+        # The frames, not the file: JPEG, since a video's frames were compressed before.
+        return {
+            "type": "video",
+            "frames": [frame(picture) for picture in part.frames],
+            "times_s": list(part.times_s),
+            "duration_s": part.duration_s,
+            "size": list(part.size),
+        }
     return {"type": "image", "image": image(part)}
 
 
@@ -58,6 +80,12 @@ def _png(picture: Picture) -> str:
     # Of a photo of 12 megapixels the default takes 4.3 s of a core for 18 MiB, this 1.7 s for 21 MiB (an Intel Xeon,
     # Pillow 12.3); both lose nothing.
     picture.image.save(buffer, format="PNG", compress_level=1)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _jpeg(picture: Picture) -> str:
+    buffer = io.BytesIO()
+    picture.image.save(buffer, format="JPEG", quality=_FRAME_QUALITY, subsampling=0)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -82,9 +110,17 @@ class _Thought(_Strict):
     is_closed: bool = True
 
 
+class _VideoPart(_Strict):
+    type: Literal["video"]
+    frames: list[str] = Field(min_length=1, max_length=_MAX_FRAMES)
+    times_s: list[float] = Field(min_length=1, max_length=_MAX_FRAMES)
+    duration_s: float = Field(ge=0, le=1e6)
+    size: Annotated[list[Annotated[int, Field(ge=1, le=100_000)]], Field(min_length=2, max_length=2)]
+
+
 class _Message(_Strict):
     role: Literal["user", "assistant"]
-    content: list[_TextPart | _ImagePart] = Field(max_length=_MAX_PARTS)
+    content: list[_TextPart | _ImagePart | _VideoPart] = Field(max_length=_MAX_PARTS)
     thought: _Thought | None = None
 
 
@@ -115,13 +151,19 @@ def read_conversation(data: str | bytes) -> Conversation:
     for number, message in enumerate(document.messages, 1):
         parts: list[Part] = []
         for given in message.content:
-            parts.append(part := _part(given, number))
-            pixels += part.image.width * part.image.height if isinstance(part, Picture) else 0
-            if pixels > MAX_PIXELS:
-                raise InputError("too_many_pixels_together", number=number, most=MAX_PIXELS // 1_000_000)
-            if time.monotonic() - began_s > bounds.import_seconds:
-                way = raise_limit("IMPORT_SECONDS", f"{bounds.import_seconds:g}")
-                raise InputError("decoding_too_slow_together", number=number, most=bounds.import_seconds, way=way)
+            if isinstance(given, _TextPart):
+                parts.append(given.text)
+                continue
+            pictures = []
+            for image in given.frames if isinstance(given, _VideoPart) else [given.image]:
+                pictures.append(picture := _picture(image, number))
+                pixels += picture.image.width * picture.image.height
+                if pixels > MAX_PIXELS:
+                    raise InputError("too_many_pixels_together", number=number, most=MAX_PIXELS // 1_000_000)
+                if time.monotonic() - began_s > bounds.import_seconds:
+                    way = raise_limit("IMPORT_SECONDS", f"{bounds.import_seconds:g}")
+                    raise InputError("decoding_too_slow_together", number=number, most=bounds.import_seconds, way=way)
+            parts.append(_video(given, pictures, number) if isinstance(given, _VideoPart) else pictures[0])
         thought = Thought(**message.thought.model_dump()) if message.thought else None
         messages.append(Message(message.role, tuple(parts), thought))
     conversation = Conversation(tuple(messages), document.system)
@@ -172,11 +214,17 @@ def _parsed(data: str | bytes) -> Any:
         raise InputError("conversation_no_json", reason=error) from error
 
 
-def _part(part: _TextPart | _ImagePart, number: int) -> Part:
-    if isinstance(part, _TextPart):
-        return part.text
+def _video(part: _VideoPart, frames: list[Picture], number: int) -> Video:
+    times, (width, height) = part.times_s, part.size
+    is_in_order = all(0 <= one <= other for one, other in zip(times, [*times[1:], math.inf], strict=True))
+    if len(frames) != len(times) or not is_in_order or len({frame.image.size for frame in frames}) > 1:
+        raise InputError("video_out_of_order", number=number, frames=len(frames), times=len(times))
+    return Video(tuple(frames), tuple(times), part.duration_s, (width, height))
+
+
+def _picture(image: str, number: int) -> Picture:
     try:
-        return open_picture(base64.b64decode(part.image, validate=True))
+        return open_picture(base64.b64decode(image, validate=True))
     except ValueError as error:  # of base64
         raise InputError("picture_no_base64", number=number, reason=error) from error
     except ImageError as error:
@@ -188,7 +236,7 @@ def _check_turns(conversation: Conversation) -> None:
     if roles != ["user", "assistant"] * (len(roles) // 2):
         raise InputError("turns_out_of_order")
     for number, message in enumerate(conversation.messages, 1):
-        if message.role == "assistant" and message.pictures:
+        if message.role == "assistant" and message.shown:
             raise InputError("answer_with_picture", number=number)
         if message.role == "user" and message.thought:
             raise InputError("question_with_thought", number=number)

@@ -10,6 +10,7 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -18,17 +19,19 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from omnilmm.checkpoint_json import check_numbers, read_json
-from omnilmm.errors import CheckpointError, ModelNotFoundError
+from omnilmm.errors import CheckpointError, InputError, ModelNotFoundError
 from omnilmm.formats import check_adapter, check_files, check_pointers
 from omnilmm.hub_cache import cached_name, checkpoint_folder
 from omnilmm.sentences import Language, Sentence
-from omnilmm.versions import OMNI_TYPE, VERSIONS, omni_row, version_of
+from omnilmm.versions import AS_PICTURES, OMNI_TYPE, VERSIONS, VideoSampling, omni_row, version_of
 
 PACKAGE = Path(__file__).parent
 # Where `configs` and `assets` stand: at the top of the repository, or inside the package where it is installed.
 ROOT = PACKAGE if (PACKAGE / "configs").is_dir() else PACKAGE.parent
 CONFIGS = ROOT / "configs"
 BUILT_IN = "built-in"
+QUESTION_TOKENS = 256  # of a prompt, beside the frames of a video
+FRAME_TOKENS = 68  # of a frame, or of a group of them: 64 features and the marks around them
 
 
 FAMILIES = {f"minicpm-v-{key}": version.title for key, version in VERSIONS.items()} | {
@@ -124,7 +127,7 @@ class ModelCard(_Strict):
         languages: codes.
         context: tokens of prompt and answer together.
         max_new_tokens: default length limit of an answer.
-        system_prompt, several_pictures, boxes: what it can do.
+        system_prompt, several_pictures, boxes, video: what it can do.
         thinking: whether it thinks before it answers where nobody says; None where its template has no switch for it,
             and where that is known only once it is loaded.
         max_slices: into how many slices a picture is cut at most where nobody says; None where that cannot be chosen.
@@ -158,6 +161,7 @@ class ModelCard(_Strict):
     thinking: bool | None = None
     max_slices: int | None = Field(default=None, gt=0)
     finer_detail: bool = False
+    video: bool = False
     drawings_only: bool = False
     licence: str
     licence_url: str = ""
@@ -183,6 +187,27 @@ class ModelCard(_Strict):
         """The most exact half-precision or quantised type in which it fits; None if in none, or if nothing is known."""
         fitting = [dtype for dtype in PREFERENCE if self.memory_gib.get(dtype, math.inf) <= free_gib]
         return fitting[0] if fitting else None
+
+    @property
+    def video_sampling(self) -> VideoSampling | None:
+        """Which frames of a video it sees, no more than its context holds; None where it cannot look at videos."""
+        if not self.video:
+            return None
+        version = VERSIONS.get(self.family.removeprefix("minicpm-v-"))
+        sampling = (version and version.video) or AS_PICTURES
+        room = (self.context - self.max_new_tokens - QUESTION_TOKENS) // FRAME_TOKENS
+        return replace(sampling, most=max(min(sampling.most, room), 1))
+
+    def require_video(self) -> VideoSampling:
+        """Which frames of a video it sees.
+
+        Raises:
+            InputError: It cannot look at videos; says which models can.
+        """
+        if self.video_sampling is None:
+            able = [card.title for card in cards().values() if card.video]
+            raise InputError("no_videos", title=self.title, able=able)
+        return self.video_sampling
 
     @property
     def location(self) -> str:

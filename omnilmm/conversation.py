@@ -1,7 +1,8 @@
 """A conversation: who said what, about which pictures. Everything here is immutable and free of tensors.
 
-A `Conversation` holds `Message`s, a message holds parts: text (`str`) and pictures (`Picture`) in the order in which
-they were given. `with_message` and `without_last` give new ones, so a failed turn leaves the conversation as it was.
+A `Conversation` holds `Message`s, a message holds parts in the order in which they were given: text (`str`), pictures
+(`Picture`) and videos (`Video`, which is their frames). `with_message` and `without_last` give new ones, so a failed
+turn leaves the conversation as it was.
 """
 
 from __future__ import annotations
@@ -42,7 +43,28 @@ class Picture:
         return hash(self.digest)
 
 
-Part = str | Picture
+@dataclass(frozen=True)
+class Video:
+    """Frames of a video; make one with `omnilmm.images.videos.open_video`.
+
+    Attributes:
+        frames: in order, upright RGB; sound and the frames between are not kept.
+        times_s: when each of them is shown, in seconds from the beginning.
+        duration_s: of the whole video.
+        size: (width, height) of the video, upright; its frames may be smaller.
+    """
+
+    frames: tuple[Picture, ...]
+    times_s: tuple[float, ...]
+    duration_s: float
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if not self.frames or len(self.frames) != len(self.times_s):
+            raise ValueError(f"A video has frames and a time for each; got {len(self.frames)}, {len(self.times_s)}.")
+
+
+Part = str | Picture | Video
 
 
 def repair_surrogates(text: str) -> str:
@@ -106,6 +128,16 @@ class Message:
         """The pictures in order."""
         return tuple(part for part in self.parts if isinstance(part, Picture))
 
+    @property
+    def videos(self) -> tuple[Video, ...]:
+        """The videos in order."""
+        return tuple(part for part in self.parts if isinstance(part, Video))
+
+    @property
+    def shown(self) -> tuple[Picture | Video, ...]:
+        """Pictures and videos in order."""
+        return tuple(part for part in self.parts if not isinstance(part, str))
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -130,6 +162,17 @@ class Conversation:
     def pictures(self) -> tuple[Picture, ...]:
         """All pictures in order."""
         return tuple(picture for message in self.messages for picture in message.pictures)
+
+    @property
+    def images(self) -> tuple[Picture, ...]:
+        """All pictures and all frames of videos, in order."""
+        shown = (part for message in self.messages for part in message.shown)
+        return tuple(image for part in shown for image in (part.frames if isinstance(part, Video) else (part,)))
+
+    @property
+    def videos(self) -> tuple[Video, ...]:
+        """All videos in order."""
+        return tuple(video for message in self.messages for video in message.videos)
 
     def check_question(self) -> None:
         """Refuse what no model can answer.

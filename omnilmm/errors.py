@@ -3,6 +3,7 @@
     OmniLMMError
     ├── InputError          the question, the picture or the messages cannot be used
     │   └── ImageError      the picture cannot be read
+    │       └── VideoError  the video cannot be read
     ├── OptionsError        an option has a value that can only fail
     ├── ModelNotFoundError  no model of that name, id or folder
     ├── CheckpointError     the folder is there, but its files do not fit together
@@ -62,6 +63,10 @@ class InputError(OmniLMMError):
 
 class ImageError(InputError):
     """The picture cannot be read."""
+
+
+class VideoError(ImageError):
+    """The video cannot be read."""
 
 
 class OptionsError(OmniLMMError):

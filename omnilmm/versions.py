@@ -15,6 +15,27 @@ Tokenizer = Literal["whole", "pieces", "vocabulary"]  # `tokenizer.json` alone, 
 
 
 @dataclass(frozen=True)
+class VideoSampling:
+    """Which frames of a video a model sees.
+
+    Attributes:
+        fps: frames per second, as long as there are no more than `most`.
+        most: groups of frames at most, each of which takes the features of one slice in a prompt.
+        packing: frames of a group at most.
+        has_times: the model is told when each frame is shown; else frames are to it as several pictures.
+    """
+
+    fps: float
+    most: int
+    packing: int = 1
+    has_times: bool = False
+
+
+# Of the makers' examples: one frame per second, 64 at most.
+AS_PICTURES = VideoSampling(1.0, 64)
+
+
+@dataclass(frozen=True)
 class Version:
     """What differs between the versions of MiniCPM-V.
 
@@ -31,6 +52,7 @@ class Version:
         query_bias, query_norm, own_head_dim: of the attention in the language model; tensors are recognised by them.
         tokenizer: the files that it may come in.
         omni: what its makers call the model that also hears and speaks and sees as this one; None where there is none.
+        video: which frames of a video it sees; None where it was not made for videos.
     """
 
     title: str
@@ -47,6 +69,7 @@ class Version:
     own_head_dim: bool = False
     tokenizer: Tokenizer = "vocabulary"
     omni: str | None = None
+    video: VideoSampling | None = None
 
 
 VERSIONS = {
@@ -69,6 +92,7 @@ VERSIONS = {
         in_batches=True,
         query_bias=True,
         omni="MiniCPM-o 2.6",
+        video=AS_PICTURES,
     ),
     "4.0": Version(
         "MiniCPM-V 4.0",
@@ -78,6 +102,7 @@ VERSIONS = {
         in_batches=True,
         own_head_dim=True,
         tokenizer="pieces",
+        video=AS_PICTURES,
     ),
     "4.5": Version(
         "MiniCPM-V 4.5",
@@ -87,6 +112,7 @@ VERSIONS = {
         in_batches=True,
         query_norm=True,
         omni="MiniCPM-o 4.5",
+        video=VideoSampling(5.0, 180, packing=3, has_times=True),
     ),
 }
 

@@ -129,8 +129,8 @@ def _certain(message: Message) -> str:
 
 def _without_oldest(conversation: Conversation, dropped: int) -> Conversation:
     kept = conversation.messages[dropped:]
-    if not dropped or any(message.pictures for message in kept):
+    if not dropped or any(message.shown for message in kept):
         return replace(conversation, messages=kept)
-    shown = next((m.pictures for m in reversed(conversation.messages[:dropped]) if m.pictures), ())
+    shown = next((m.shown for m in reversed(conversation.messages[:dropped]) if m.shown), ())
     first = Message(kept[0].role, (*shown, *kept[0].parts))
     return replace(conversation, messages=(first, *kept[1:]))

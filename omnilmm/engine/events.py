@@ -20,7 +20,7 @@ from omnilmm.hardware import Choice
 HEARTBEAT_S = 0.3  # the longest that `next()` of an answer's iterator blocks
 
 Report = Callable[[int, int], None]  # called with the bytes that are on this disk, and all bytes of a download
-Stage = Literal["downloading", "loading", "waiting", "reading", "prefill"]
+Stage = Literal["downloading", "loading", "waiting", "reading", "frames", "prefill"]
 Reason = Literal["end", "length", "switched"]
 
 
@@ -29,9 +29,9 @@ class Progress:
     """Before the first word: what is going on, and how far it is.
 
     "downloading": `done` of `total` bytes. "waiting": more are answered than go together, and `total` have to finish
-    first. "reading": `total` pictures are looked at, the one numbered `done` now; 0 where that is not known. "prefill":
-    of the prompt's `total` tokens that are not known from earlier turns `done` are read. Repeated at least twice a
-    second, so that nobody who iterates is blocked for long.
+    first. "reading": `total` pictures are looked at, the one numbered `done` now; 0 where that is not known. "frames":
+    the same of the frames of videos. "prefill": of the prompt's `total` tokens that are not known from earlier turns
+    `done` are read. Repeated at least twice a second, so that nobody who iterates is blocked for long.
     """
 
     stage: Stage

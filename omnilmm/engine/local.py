@@ -22,6 +22,7 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.answer import Answer
 from omnilmm.engine.backends import backend_for
 from omnilmm.engine.backends.base import Request
+from omnilmm.engine.backends.native import NativeBackend
 from omnilmm.engine.backends.stepwise import generate_arguments
 from omnilmm.engine.caches.features import FEATURE_BYTES
 from omnilmm.engine.caches.prefix import PREFIX_BYTES
@@ -87,6 +88,8 @@ class LocalEngine:
             found["max_slices"] = rules.max_slices
         self.card = card.model_copy(update=found)
         self.window = ContextWindow(self.backend.length, self.backend.count, card.context)
+        if isinstance(self.backend, NativeBackend):
+            self.backend.processor.video = card.video_sampling  # no more frames than the context holds
         self.scheduler = Scheduler(at_once)
 
     def stream(
@@ -129,6 +132,8 @@ class LocalEngine:
         check_abilities(self.card, options)
         if conversation.system and not self.card.system_prompt:
             raise InputError("no_system_prompt", title=self.card.title)
+        if conversation.videos:
+            self.card.require_video()
         if len(set(conversation.pictures)) > 1 and not self.card.several_pictures:
             raise InputError("one_picture_only", title=self.card.title)
 
@@ -147,7 +152,8 @@ class LocalEngine:
         request = generation.request
         answer = Answer(self.backend, request)
         began_s = time.monotonic()
-        progress = Progress("reading", total=len(request.conversation.messages[-1].pictures))
+        asked = request.conversation.messages[-1]
+        progress = Progress("frames" if asked.videos else "reading", total=0 if asked.videos else len(asked.pictures))
         yield progress
         for said in generation.outputs(job.gone.is_set):
             if isinstance(said, list):

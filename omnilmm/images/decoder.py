@@ -3,6 +3,8 @@ r"""The program that decodes pictures, in a process of its own: it may use only 
     stdin   {"bytes": n, "limits": {…}}\\n and n bytes, again and again; at its end, whyever it came, the program ends
     stdout  {"ready": true}\\n once; then for each picture {"opened": [w, h]}\\n, {"size": [w, h]}\\n,
             {"piece": [left, top, w, h]}\\n and 3·w·h bytes for each piece, {"done": true}\\n
+            of a video (asked for with {"video": its sampling, "path": …} or its bytes) {"opened": [w, h],
+            "duration_s": s, "count": n}\\n, {"frame": [w, h], "time_s": s}\\n and 3·w·h bytes each, {"done": true}\\n
             or at any time in place of the rest {"error": why}, a sentence\\n
     stderr  what libraries say; for the log
 
@@ -12,6 +14,7 @@ Where the system does not bound memory (macOS, Windows) he looks at that, too.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -28,7 +31,8 @@ from PIL import AvifImagePlugin, Image
 from omnilmm.errors import ImageError
 from omnilmm.images.decoding import line, opened, orientation_of, pieces, upright_size
 from omnilmm.images.formats import webp_size
-from omnilmm.images.limits import Limits
+from omnilmm.images.limits import Limits, VideoLimits
+from omnilmm.sentences import Sentence
 
 MOST_THREADS = 4  # of one decoder: each takes memory for its stack
 MOST_GROWN = 64 * 2**20  # bytes that may be left behind by pictures before another process takes over
@@ -46,7 +50,11 @@ def main() -> None:
     while header := requests.readline():
         request = json.loads(header)
         try:
-            last = _decode(requests.read(request["bytes"]), Limits(**request["limits"]), base, replies)
+            content = requests.read(request["bytes"])
+            if "video" in request:
+                last = _decode_video(content, request, base, replies)
+            else:
+                last = _decode(content, Limits(**request["limits"]), base, replies)
             leaves = used_bytes() > base + MOST_GROWN
             _say(replies, **last, leaves=leaves)
         except BrokenPipeError:
@@ -85,6 +93,39 @@ def _decode(content: bytes, limits: Limits, base: int, replies: BinaryIO) -> dic
         _free()
 
 
+def _decode_video(content: bytes, request: dict[str, Any], base: int, replies: BinaryIO) -> dict[str, Any]:
+    """Say all of a video but the last reply, which is returned."""
+    from omnilmm.images.video_decoding import Header, decoded
+    from omnilmm.versions import VideoSampling
+
+    limits = VideoLimits(**request["limits"])
+    try:
+        import av  # noqa: F401  # its code shall not count as what the video takes
+
+        _allow(max(base, used_bytes()) + len(content), limits, 0)
+        with open(request["path"], "rb") if request.get("path") else io.BytesIO(content) as file:
+            for part in decoded(file, VideoSampling(**request["video"]), limits):
+                if isinstance(part, Header):
+                    _say(replies, opened=part.size, duration_s=part.duration_s, count=part.count)
+                    continue
+                _say(replies, frame=part.image.size, time_s=part.time_s)
+                replies.write(part.image.tobytes())
+        return {"done": True}
+    except BrokenPipeError:
+        raise
+    except ImageError as error:
+        return {"error": error.sentence.to_json()}
+    except Exception as error:
+        _free()
+        traceback.print_exc()
+        if isinstance(error, MemoryError):
+            return {"error": limits.too_much_memory().to_json()}
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return {"error": Sentence("video_damaged", reason=said[:100]).to_json()}
+    finally:
+        _free()
+
+
 def _say(replies: BinaryIO, **reply: Any) -> None:
     replies.write(json.dumps(reply).encode() + b"\n")
     replies.flush()
@@ -104,7 +145,7 @@ def used_bytes() -> int:
     return int(_STATM.read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _allow(base: int, limits: Limits, pixels: int) -> None:
+def _allow(base: int, limits: Limits | VideoLimits, pixels: int) -> None:
     """Bound what a picture of that many pixels may take from here on."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds(pixels))  # its signal ends the process, in C code too

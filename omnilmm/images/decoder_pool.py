@@ -18,19 +18,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from typing import IO, Any
+from pathlib import Path
+from typing import IO, Any, TypeVar
 
 from PIL import Image
 
 from omnilmm.errors import ImageError
 from omnilmm.images.decoding import one_line, opened, upright
-from omnilmm.images.limits import PREFIX, Limits
+from omnilmm.images.limits import PREFIX, Limits, VideoLimits
+from omnilmm.images.video_decoding import Frame, Header
 from omnilmm.sentences import Sentence
+from omnilmm.versions import VideoSampling
 
 logger = logging.getLogger(__name__)
+Decoded = TypeVar("Decoded")
 
 WALL = 4  # seconds on the clock for each second of CPU time, on a busy machine
 START_S = 60.0
@@ -50,6 +54,20 @@ def decode(content: bytes, limits: Limits) -> Image.Image:
         return _pool.decode(content, limits)
     with one_line(limits), opened(content, limits) as image:
         return upright(image)
+
+
+def decode_video(content: Path | bytes, sampling: VideoSampling, limits: VideoLimits) -> tuple[Header, list[Frame]]:
+    """The frames of a video that a model sees.
+
+    Args:
+        content: an absolute path, or the bytes of the file.
+        sampling: which frames.
+        limits: of time and memory.
+
+    Raises:
+        ImageError: It cannot be decoded, or not within the limits.
+    """
+    return _video_pool.decode_video(content, sampling, limits)
 
 
 class Decoder:
@@ -96,14 +114,28 @@ class Decoder:
         Raises:
             ImageError: It cannot be decoded, or not within the limits.
         """
+        return self._ask({}, content, limits, lambda: self._picture(limits))
+
+    def decode_video(
+        self, content: Path | bytes, sampling: VideoSampling, limits: VideoLimits
+    ) -> tuple[Header, list[Frame]]:
+        """One video, as `decode`."""
+        request: dict[str, Any] = {"video": asdict(sampling)}
+        if isinstance(content, Path):
+            request["path"], content = str(content), b""
+        return self._ask(request, content, limits, lambda: self._video(limits))
+
+    def _ask(
+        self, request: dict[str, Any], content: bytes, limits: Limits | VideoLimits, read: Callable[[], Decoded]
+    ) -> Decoded:
         self.pixels, self._why = 0, None
         try:
             with self._watched(limits):
-                request = json.dumps({"bytes": len(content), "limits": asdict(limits)})
-                self._requests.write(request.encode() + b"\n")
+                header = json.dumps(request | {"bytes": len(content), "limits": asdict(limits)})
+                self._requests.write(header.encode() + b"\n")
                 self._requests.write(content)
                 self._requests.flush()
-                return self._picture(limits)
+                return read()
         except ImageError:  # it goes on
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:  # it ended, or says what it should not
@@ -148,13 +180,35 @@ class Decoder:
                 if picture is None:
                     raise ValueError("a piece of no picture")
                 picture.paste(piece, (left, top))
+        self._finish(reply)
+        if picture is None:
+            raise ValueError("no picture")
+        return picture
+
+    def _video(self, limits: VideoLimits) -> tuple[Header, list[Frame]]:
+        header: Header | None = None
+        frames: list[Frame] = []
+        while not (reply := self._reply()).keys() & {"done", "error"}:
+            if "opened" in reply:
+                width, height = reply["opened"]
+                self.pixels = width * height
+                header = Header((width, height), float(reply["duration_s"]), int(reply["count"]))
+                continue
+            width, height = reply["frame"]
+            if not 0 < width * height <= limits.pixels or header is None or len(frames) >= header.count:
+                raise ValueError(f"a frame that is not allowed: {width}×{height}")
+            image = Image.frombytes("RGB", (width, height), self._replies.read(3 * width * height))
+            frames.append(Frame(image, float(reply["time_s"])))
+        self._finish(reply)
+        if header is None or not frames:
+            raise ValueError("no frames")
+        return header, frames
+
+    def _finish(self, reply: dict[str, Any]) -> None:
         if reply["leaves"]:
             self.end()
         if "error" in reply:
             raise ImageError.of(Sentence.from_json(reply["error"]))
-        if picture is None:
-            raise ValueError("no picture")
-        return picture
 
     def _reply(self) -> dict[str, Any]:
         reply = json.loads(self._replies.readline(MOST_LINE))
@@ -162,7 +216,7 @@ class Decoder:
             raise TypeError(f"no reply: {reply!r:.80}")
         return reply
 
-    def _ended(self, limits: Limits) -> Sentence:
+    def _ended(self, limits: Limits | VideoLimits) -> Sentence:
         """Why it did, as far as its end says it."""
         code = self.process.returncode
         if hasattr(signal, "SIGPROF") and code == -signal.SIGPROF:
@@ -177,7 +231,7 @@ class Decoder:
         return 0
 
     @contextmanager
-    def _watched(self, limits: Limits | None) -> Iterator[None]:
+    def _watched(self, limits: Limits | VideoLimits | None) -> Iterator[None]:
         """Kill it if it takes too much meanwhile; who reads its replies finds them ended."""
         done = threading.Event()
         watch = threading.Thread(target=self._watch, args=(done, limits), name="decoder watch", daemon=True)
@@ -188,14 +242,14 @@ class Decoder:
             done.set()
             watch.join()  # nobody is killed who has answered
 
-    def _watch(self, done: threading.Event, limits: Limits | None) -> None:
+    def _watch(self, done: threading.Event, limits: Limits | VideoLimits | None) -> None:
         began_s = time.monotonic()
         while not done.wait(LOOK_S):
             if self._is_excessive(limits, time.monotonic() - began_s):
                 self.end()
                 return
 
-    def _is_excessive(self, limits: Limits | None, taken_s: float) -> bool:
+    def _is_excessive(self, limits: Limits | VideoLimits | None, taken_s: float) -> bool:
         """Whether it takes too much, and why."""
         if limits is None:  # it starts
             return taken_s > START_S
@@ -220,13 +274,22 @@ class Pool:
         Raises:
             ImageError: It cannot be decoded, or not within the limits.
         """
+        return self._lend(limits, lambda decoder: decoder.decode(content, limits))
+
+    def decode_video(
+        self, content: Path | bytes, sampling: VideoSampling, limits: VideoLimits
+    ) -> tuple[Header, list[Frame]]:
+        """One video, as `decode`."""
+        return self._lend(limits, lambda decoder: decoder.decode_video(content, sampling, limits))
+
+    def _lend(self, limits: Limits | VideoLimits, use: Callable[[Decoder], Decoded]) -> Decoded:
         with self._changed:
             self._changed.wait_for(lambda: self._busy < limits.processes)
             self._busy += 1
             decoder = self._take()
         try:
             decoder = decoder or Decoder()
-            return decoder.decode(content, limits)
+            return use(decoder)
         finally:
             with self._changed:
                 self._busy -= 1
@@ -257,9 +320,10 @@ class Pool:
 
 
 def _forked() -> None:
-    global _pool
+    global _pool, _video_pool
     _pool.leave()
-    _pool = Pool()
+    _video_pool.leave()
+    _pool, _video_pool = Pool(), Pool()
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -278,6 +342,8 @@ def _cannot_start(why: Sentence | OSError) -> ImageError:
 
 
 _pool = Pool()
+_video_pool = Pool()  # a video takes a minute, and pictures shall not wait for it
 atexit.register(lambda: _pool.end())
+atexit.register(lambda: _video_pool.end())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)

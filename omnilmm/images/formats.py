@@ -16,8 +16,18 @@ from omnilmm.sentences import Sentence
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 # What an upload may be: browsers and systems do not know all of these names as pictures (Chromium: HEIC).
 UPLOADS = ("image", ".heic", ".heif", ".hif", ".avif")
+VIDEO_UPLOADS = ("video", ".mkv", ".avi", ".mpg", ".ts", ".3gp")
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+# EBML (WebM, MKV), MPEG program and video streams, ASF (WMV), FLV, Ogg.
+VIDEO_MARKS = (
+    b"\x1aE\xdf\xa3",
+    b"\0\0\x01\xba",
+    b"\0\0\x01\xb3",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    b"FLV\x01",
+    b"OggS",
+)
 # What people take for a picture and Pillow cannot or shall not read, by how the file begins.
 OTHERS: dict[bytes, str | Sentence] = {
     b"%PDF-": "PDF",
@@ -52,6 +62,19 @@ def open_image(content: bytes) -> Image.Image:
         if kind := _named(content):
             raise ImageError("other_format", format=kind) from error
         raise ImageError("no_picture") from error
+
+
+def is_video(content: bytes) -> bool:
+    """Whether a file is a video container that is read here, by its first bytes; GIF, WebP and AVIF are pictures."""
+    brands = _brands(content)
+    if brands:
+        return brands.isdisjoint(HEIC_BRANDS | AVIF_BRANDS) and content[8:11] != b"M4A"
+    if content[:4] == b"RIFF":
+        return content[8:12] == b"AVI "
+    # MPEG transport streams repeat their mark every 188 bytes; MOV files of old cameras begin without "ftyp".
+    is_transport = content[:1] == content[188:189] == content[376:377] == b"G"
+    is_old_movie = content[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip")
+    return is_transport or is_old_movie or content.startswith(VIDEO_MARKS)
 
 
 def webp_size(content: bytes) -> tuple[int, int] | None:

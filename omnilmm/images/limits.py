@@ -15,6 +15,7 @@ from omnilmm.errors import OptionsError
 from omnilmm.sentences import Sentence
 
 PREFIX = "OMNILMM_PICTURE_"
+VIDEO_PREFIX = "OMNILMM_VIDEO_"
 SMALLEST_SHARE = 0.2  # of time: what the smallest picture gets; the rest grows with its pixels
 SMALLEST_MEMORY = 0.5  # of memory, likewise
 PIXEL_BYTES = 16  # that decoding takes at most for each pixel: those of WebP, others take a third
@@ -82,9 +83,67 @@ class Limits:
         return Sentence("decoding_too_much_memory", most=most, way=raise_limit("MEMORY_MB", self.memory_mb))
 
 
-def raise_limit(name: str, now: int | str) -> Sentence:
+def raise_limit(name: str, now: int | str, prefix: str = PREFIX) -> Sentence:
     """The way out of a bound: its variable, and what it is now."""
-    return Sentence("raise_limit", variable=f"{PREFIX}{name}", now=now)
+    return Sentence("raise_limit", variable=f"{prefix}{name}", now=now)
+
+
+@dataclass(frozen=True)
+class VideoLimits:
+    """The bounds of one video; environment variables `OMNILMM_VIDEO_…`.
+
+    Attributes:
+        file_mb: of its file, in MiB.
+        megapixels: of a frame; 8K fits.
+        seconds: of CPU time to read all of its packets and decode what is needed.
+        memory_mb: MiB to decode it, over what the process takes anyway.
+        processes: that decode, so many videos at once, beside those of pictures; 0 decodes without a process.
+    """
+
+    file_mb: int = 2048
+    megapixels: int = 34
+    seconds: float = 180.0
+    memory_mb: int = 2000
+    processes: int = 2
+
+    @property
+    def file_bytes(self) -> int:
+        """Of its file."""
+        return self.file_mb * 2**20
+
+    @property
+    def pixels(self) -> int:
+        """Of a frame."""
+        return self.megapixels * 1_000_000
+
+    def cpu_seconds(self, pixels: int = 0) -> float:
+        """What a video may take, whatever its size."""
+        return self.seconds
+
+    def memory_bytes(self, pixels: int = 0) -> int:
+        """What a video may take, whatever its size."""
+        return self.memory_mb * 2**20
+
+    def too_many_pixels(self, size: tuple[int, int]) -> Sentence:
+        """What is said of a video of larger frames."""
+        way = raise_limit("MEGAPIXELS", self.megapixels, VIDEO_PREFIX)
+        return Sentence("video_too_many_pixels", width=size[0], height=size[1], most=self.megapixels, way=way)
+
+    def too_slow(self, pixels: int = 0) -> Sentence:
+        """What is said of a video that takes more time."""
+        way = raise_limit("SECONDS", f"{self.seconds:g}", VIDEO_PREFIX)
+        return Sentence("video_too_slow", most=self.seconds, way=way)
+
+    def too_much_memory(self, pixels: int = 0) -> Sentence:
+        """What is said of a video that takes more memory."""
+        way = raise_limit("MEMORY_MB", self.memory_mb, VIDEO_PREFIX)
+        return Sentence("video_too_much_memory", most=self.memory_mb, way=way)
+
+    def too_large(self) -> Sentence:
+        """What is said of a video file of more bytes."""
+        return Sentence(
+            "video_file_too_large", most=self.file_mb, way=raise_limit("FILE_MB", self.file_mb, VIDEO_PREFIX)
+        )
 
 
 def too_large(most_mib: int) -> Sentence:
@@ -98,10 +157,22 @@ def limits() -> Limits:
     Raises:
         OptionsError: A variable is no number above 0.
     """
-    names = {field.name: PREFIX + field.name.upper() for field in fields(Limits)}
-    kinds = {field.name: type(field.default) for field in fields(Limits)}
-    given = {field: _read(name, kinds[field]) for field, name in names.items() if name in os.environ}
-    return Limits(**given)
+    return Limits(**_given(Limits, PREFIX))
+
+
+def video_limits() -> VideoLimits:
+    """The bounds of a video as the environment has them now.
+
+    Raises:
+        OptionsError: A variable is no number above 0.
+    """
+    return VideoLimits(**_given(VideoLimits, VIDEO_PREFIX))
+
+
+def _given(kind: type[Limits | VideoLimits], prefix: str) -> dict[str, Any]:
+    names = {field.name: prefix + field.name.upper() for field in fields(kind)}
+    kinds = {field.name: type(field.default) for field in fields(kind)}
+    return {field: _read(name, kinds[field]) for field, name in names.items() if name in os.environ}
 
 
 def _read(name: str, kind: type[Any]) -> Any:

@@ -23,9 +23,9 @@ from PIL import Image
 from omnilmm.conversation import Picture
 from omnilmm.errors import ImageError
 from omnilmm.images.decoder_pool import decode
-from omnilmm.images.decoding import check_size, one_line, upright
+from omnilmm.images.decoding import check_size, one_line, resize, upright
 from omnilmm.images.limits import limits, too_large
-from omnilmm.images.slicing import Size, SlicePlan
+from omnilmm.images.slicing import SlicePlan
 
 Floats = npt.NDArray[np.float32]
 
@@ -90,23 +90,11 @@ def _read_file(source: str | Path, most_bytes: int) -> bytes:
     raise ImageError("no_picture_file", path=path)
 
 
-def _resize(image: Image.Image, size: Size) -> Image.Image:
-    """Bicubic, in two explicit passes.
-
-    Pillow 13 chooses which pass comes first, older ones always begin with the rows; the results differ by up to two
-    grey levels. The golden pixels were made with Pillow 13, so its rule is fixed here for every version.
-    """
-    (width, height), (new_width, new_height) = image.size, size
-    vertical_first = height - new_height > max(0, 2 * (width - new_width))
-    between = (width, new_height) if vertical_first else (new_width, height)
-    return image.resize(between, Image.Resampling.BICUBIC).resize(size, Image.Resampling.BICUBIC)
-
-
 def cut(image: Image.Image, plan: SlicePlan) -> list[Image.Image]:
     """The views of a picture, overview first, then the slices row by row."""
-    views = [_resize(image, plan.overview)]
+    views = [resize(image, plan.overview)]
     if plan.refined is not None:
-        refined = _resize(image, plan.refined)
+        refined = resize(image, plan.refined)
         views += [refined.crop(box) for box in plan.boxes]
     return views
 

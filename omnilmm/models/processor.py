@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -22,9 +23,11 @@ from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 from transformers.utils import cached_file
 
-from omnilmm.conversation import Conversation, Picture
+from omnilmm.conversation import Conversation, Message, Picture, Video
+from omnilmm.errors import InputError
 from omnilmm.images.pixels import cut, open_picture, patch_strip, stack_strips
-from omnilmm.images.slicing import SlicePlan
+from omnilmm.images.slicing import Size, SlicePlan
+from omnilmm.images.video_sampling import groups_of, time_ids
 from omnilmm.models.config import MiniCPMOConfig, MiniCPMVConfig, OmniLMMConfig
 from omnilmm.models.tokenizer import PIECES, begins, load_tokenizer
 from omnilmm.prompts.messages import conversation_from_dicts
@@ -35,6 +38,23 @@ def template_of(config: MiniCPMVConfig | OmniLMMConfig) -> ModuleType:
     """The module of `omnilmm.prompts` that writes a checkpoint's prompts."""
     name = "zephyr" if isinstance(config, OmniLMMConfig) else config.row.template
     return import_module(f"omnilmm.prompts.{name}")
+
+
+@dataclass(frozen=True)
+class View:
+    """What has a place of its own in a prompt: a picture, or a group of frames of a video.
+
+    Attributes:
+        pictures: one, or the frames of the group.
+        plan: how each of them is cut.
+        times: of the frames, in tenths of a second; None for a picture, or where the model is told no times.
+        is_video: it is a group of frames.
+    """
+
+    pictures: tuple[Picture, ...]
+    plan: SlicePlan
+    times: tuple[int, ...] | None = None
+    is_video: bool = False
 
 
 class MiniCPMVProcessor(ProcessorMixin):
@@ -51,6 +71,7 @@ class MiniCPMVProcessor(ProcessorMixin):
         super().__init__(tokenizer)
         self.config = config
         self.template = template_of(config)
+        self.video = None if isinstance(config, OmniLMMConfig) else config.row.video
         self.encoder = PieceEncoder(tokenizer, config.query_num, self.template.SLOT)
         begin = getattr(self.template, "MAY_BEGIN", None)
         self.begin = [Control(begin)] if begin is not None and begins(tokenizer) else []
@@ -90,15 +111,46 @@ class MiniCPMVProcessor(ProcessorMixin):
         """
         return self.encoder.encode(self._pieces(conversation, **how), is_learnt=is_learnt)
 
+    def views(self, conversation: Conversation, max_slices: int | None = None) -> list[View]:
+        """All that has a place in the prompt, in its order.
+
+        Args:
+            conversation: with its pictures and videos.
+            max_slices: of a picture, other than the checkpoint's number.
+
+        Raises:
+            InputError: There is a video, and the model cannot look at videos.
+        """
+        shown = (part for message in conversation.messages for part in message.shown)
+        return [view for part in shown for view in self._views_of(part, max_slices)]
+
+    def frame_plan(self, size: Size) -> SlicePlan:
+        """How frames of a video of (width, height) are seen: whole, never cut."""
+        return self.config.plan(size, 1)
+
+    def _views_of(self, part: Picture | Video, max_slices: int | None = None) -> list[View]:
+        if isinstance(part, Picture):
+            return [View((part,), self.plan(part, max_slices))]
+        if self.video is None:
+            raise InputError("model_sees_no_videos")
+        plan, views = self.frame_plan(part.size), []
+        ids = time_ids(part.times_s, part.duration_s)
+        for group in groups_of(part, self.video):
+            times = tuple(ids[place] for place in group) if self.video.has_times else None
+            views.append(View(tuple(part.frames[place] for place in group), plan, times, True))
+        return views
+
     def pixel_values(self, pictures: Iterable[Picture], max_slices: int | None = None) -> tuple[Tensor, Tensor]:
-        """Pixels of all views in the order of the prompt's slots.
+        """Pixels of all slices of pictures, in the order of the prompt's slots; see `pixels`."""
+        return self.pixels((picture, self.plan(picture, max_slices)) for picture in pictures)
+
+    def pixels(self, pictures: Iterable[tuple[Picture, SlicePlan]]) -> tuple[Tensor, Tensor]:
+        """Pixels of all slices of pictures, each with how it is cut.
 
         Returns:
             pixel_values [N, 3, P, P·L] in -1..1, zero-padded, and target_sizes [N, 2] (rows, columns) in patches.
         """
-        return self.strips(
-            [view for picture in pictures for view in cut(picture.image, self.plan(picture, max_slices))]
-        )
+        return self.strips([view for picture, plan in pictures for view in cut(picture.image, plan)])
 
     def strips(self, views: list[Image]) -> tuple[Tensor, Tensor]:
         """The same of views that are cut already."""
@@ -141,25 +193,46 @@ class MiniCPMVProcessor(ProcessorMixin):
         """All model inputs of a batch of one; arguments as for `prompt`.
 
         Returns:
-            input_ids, attention_mask, image_slots, all [1, S]; with pictures also pixel_values and target_sizes.
+            input_ids, attention_mask, image_slots, all [1, S]; with pictures also pixel_values and target_sizes, with
+            a video whose times the model is told also temporal_ids.
         """
         prompt = self.prompt(conversation, is_learnt=False, thinking=thinking, max_slices=max_slices)
-        inputs = {
+        inputs: dict[str, Any] = {
             "input_ids": torch.tensor([prompt.input_ids]),
             "attention_mask": torch.ones(1, len(prompt), dtype=torch.long),
             "image_slots": torch.tensor([prompt.image_slots]),
         }
-        if conversation.pictures:
-            inputs["pixel_values"], inputs["target_sizes"] = self.pixel_values(conversation.pictures, max_slices)
+        if views := self.views(conversation, max_slices):
+            shown = ((picture, view.plan) for view in views for picture in view.pictures)
+            inputs["pixel_values"], inputs["target_sizes"] = self.pixels(shown)
+            if any(view.times for view in views):
+                inputs["temporal_ids"] = [list(ids) for view in views for ids in _groups(view)]
         return BatchFeature(inputs)
 
     def _pieces(
         self, conversation: Conversation, *, thinking: bool | None = None, max_slices: int | None = None
     ) -> list[Piece]:
-        grids = [self.plan(picture, max_slices).grid for picture in conversation.pictures]
+        views = self.views(conversation, max_slices)
+        # Beside a video the published examples number nothing.
+        has_ids = self.config.use_image_id and not conversation.videos
+        messages = tuple(map(self._with_first_frames, conversation.messages))
         how = {} if self.thinking is None or thinking is None else {"thinking": thinking}
-        pieces: list[Piece] = self.template.render(conversation, grids, image_ids=self.config.use_image_id, **how)
+        pieces: list[Piece] = self.template.render(
+            replace(conversation, messages=messages), [view.plan.grid for view in views], image_ids=has_ids, **how
+        )
         return [*self.begin, *pieces]
+
+    def _with_first_frames(self, message: Message) -> Message:
+        """In place of a video the first frame of each group: to a template it is several pictures."""
+        parts: list[str | Picture] = []
+        for part in message.parts:
+            parts += [view.pictures[0] for view in self._views_of(part)] if isinstance(part, Video) else [part]
+        return replace(message, parts=tuple(parts))
+
+
+def _groups(view: View) -> list[tuple[int, ...]]:
+    """Times as the resampler takes them; every slice of a picture is a still of its own."""
+    return [view.times] if view.times is not None else [(-1,)] * len(view.plan.sizes)
 
 
 class MiniCPMOProcessor(MiniCPMVProcessor):

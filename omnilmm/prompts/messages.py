@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from omnilmm.conversation import Conversation, Part
+from omnilmm.conversation import Conversation, Part, Video
 from omnilmm.errors import InputError
 from omnilmm.images.pixels import open_picture
 from omnilmm.images.sources import decoded, picture_at, picture_from
+from omnilmm.images.videos import is_video_file, open_video
+from omnilmm.versions import VideoSampling
+
+Videos = Callable[[], VideoSampling]
 
 
-def conversation_from_dicts(messages: Iterable[Mapping[str, Any]]) -> Conversation:
+def no_videos() -> VideoSampling:
+    """Where nobody said which model is asked."""
+    raise InputError("video_needs_model")
+
+
+def conversation_from_dicts(messages: Iterable[Mapping[str, Any]], videos: Videos = no_videos) -> Conversation:
     """Messages of the form `{"role": "user", "content": …}`.
 
     Content is one part or a list of parts:
@@ -23,10 +32,17 @@ def conversation_from_dicts(messages: Iterable[Mapping[str, Any]]) -> Conversati
       "path", "url" (a data URI or a path) or "base64" instead; the makers' own examples say "pairs" for base64 and text
     - `{"type": "image_url", "image_url": {"url": a data URI}}`, as OpenAI has it
 
+    - a video: `Path`, or `{"type": "video", "video": a path, bytes, an open binary file or a `Video`}`, also with
+      "path" instead
+
     A first message of role "system" becomes the system prompt. Nothing is fetched from the network.
 
+    Args:
+        messages: as above.
+        videos: which frames of videos the model sees, `ModelCard.require_video`; asked where there is one.
+
     Raises:
-        InputError: A role or a content that is not of the form.
+        InputError: A role or a content that is not of the form, or a video and the model cannot look at videos.
         ImageError: A picture that cannot be read.
     """
     if not isinstance(messages, Iterable):
@@ -36,7 +52,7 @@ def conversation_from_dicts(messages: Iterable[Mapping[str, Any]]) -> Conversati
         if not isinstance(message, Mapping) or "content" not in message:
             raise InputError("message_no_dict", number=number, got=f"{message!r:.80}")
         role, content = message.get("role"), message["content"]
-        parts = tuple(_part(item) for item in (content if isinstance(content, list | tuple) else [content]))
+        parts = tuple(_part(item, videos) for item in (content if isinstance(content, list | tuple) else [content]))
         if role == "system" and number == 0:
             conversation = Conversation(system="\n".join(part for part in parts if isinstance(part, str)))
         elif role in ("user", "assistant"):
@@ -46,11 +62,13 @@ def conversation_from_dicts(messages: Iterable[Mapping[str, Any]]) -> Conversati
     return conversation
 
 
-def _part(item: Any) -> Part:
-    if isinstance(item, str):
+def _part(item: Any, videos: Videos) -> Part:
+    if isinstance(item, str | Video):
         return item
+    if isinstance(item, Path) and is_video_file(item):
+        return open_video(item, videos())
     if isinstance(item, Mapping):
-        part = _typed(item)
+        part = _video(item, videos) if item.get("type") == "video" else _typed(item)
     else:
         part = None if item is None or isinstance(item, int | float | list | tuple) else picture_from(item)
     if part is None:
@@ -58,6 +76,14 @@ def _part(item: Any) -> Part:
         got = f"{{'type': {kind!r}, …}}" if kind else type(item).__name__
         raise InputError("unknown_content", got=got[:60])
     return part
+
+
+def _video(item: Mapping[str, Any], videos: Videos) -> Part | None:
+    given = item.get("video", item.get("path"))
+    if isinstance(given, Video):
+        return given
+    is_source = isinstance(given, str | Path | bytes) or callable(getattr(given, "read", None))
+    return open_video(given, videos()) if is_source else None
 
 
 def _typed(item: Mapping[str, Any]) -> Part | None:

@@ -64,12 +64,18 @@ class Prompt:
 
 
 def content(message: Message, places: Iterator[list[Piece]]) -> list[Piece]:
-    """A message's parts with line breaks between them; each picture takes the next of the places."""
+    """A message's parts with line breaks between them; each picture takes the next of the places.
+
+    A video is several pictures by now, see `MiniCPMVProcessor`.
+    """
     pieces: list[Piece] = []
     for position, part in enumerate(message.parts):
         if position:
             pieces.append(Text("\n"))
-        pieces += next(places) if isinstance(part, Picture) else text_pieces(part, in_loss=message.role == "assistant")
+        if isinstance(part, str):
+            pieces += text_pieces(part, in_loss=message.role == "assistant")
+        else:
+            pieces += next(places)
     return pieces
 
 

@@ -47,6 +47,6 @@ def _content(message: Message, in_loss: bool) -> list[Piece]:
             pieces += [Control("<im_start>"), Slots(), Control("<im_end>")]
             if position == 0 and len(parts) > 1:
                 pieces.append(Text("\n"))
-        else:
+        elif isinstance(part, str):
             pieces += text_pieces(part, in_loss=in_loss)
     return pieces

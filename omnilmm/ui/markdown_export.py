@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from omnilmm.conversation import Conversation
+from omnilmm.conversation import Conversation, Video
 from omnilmm.ui.embedding import data_address
+from omnilmm.ui.film_strip import sheet
 from omnilmm.ui.texts import Texts
 
 _PREVIEW_PIXELS = 640  # longer side of a picture
@@ -17,7 +18,12 @@ def to_markdown(conversation: Conversation, texts: Texts) -> str:
     blocks = [f"> {line}" for line in (conversation.system or "").splitlines()]
     for message in conversation.messages:
         blocks.append(f"**{names[message.role]}**")
-        blocks += [part if isinstance(part, str) else _embedded(part.image, texts) for part in message.parts]
+        for part in message.parts:
+            if isinstance(part, Video):
+                name = texts.video_name(part)
+                blocks.append(f"![{name}]({data_address(sheet(part), _PREVIEW_PIXELS)})")
+            else:
+                blocks.append(part if isinstance(part, str) else _embedded(part.image, texts))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from omnilmm.conversation import Message, Picture, Thought
+from omnilmm.conversation import Message, Picture, Thought, Video
 from omnilmm.ui.boxes import regions
 from omnilmm.ui.drawing import with_regions
 from omnilmm.ui.embedding import data_address, jpeg
+from omnilmm.ui.film_strip import sheet
 from omnilmm.ui.note import Note
 from omnilmm.ui.safe_markdown import safe_markdown, safe_with_chips
 from omnilmm.ui.session import Draft, Session
@@ -25,6 +26,7 @@ SENT_PIXELS = 2048  # of a picture that goes to the browser with every page
 
 _marked_pictures: WeakKeyDictionary[Picture, dict[str, str]] = WeakKeyDictionary()
 _thumbnails: WeakKeyDictionary[Picture, str] = WeakKeyDictionary()  # a thumbnail goes when its picture goes
+_sheets: WeakKeyDictionary[Video, str] = WeakKeyDictionary()
 _encoded: WeakKeyDictionary[Picture, bytes] = WeakKeyDictionary()
 
 _EVERYWHERE = re.compile(r"[\\`*_\[\]<>&|~$]")
@@ -75,8 +77,8 @@ def _of_message(
     is_growing: bool = False,
 ) -> Iterator[Shown]:
     if message.role == "user":
-        for picture in message.pictures:
-            yield _shown("user", picture_html(picture, texts))
+        for part in message.shown:
+            yield _shown("user", video_html(part, texts) if isinstance(part, Video) else picture_html(part, texts))
         if message.text:
             yield _shown("user", plain_markdown(message.text))
         return
@@ -137,6 +139,14 @@ def picture_html(picture: Picture, texts: Texts) -> str:
     """A picture of a message."""
     width, height = picture.image.size
     return f'<img class="picture" src="{thumbnail(picture)}" alt="{texts.picture_name(width, height)}">'
+
+
+def video_html(video: Video, texts: Texts) -> str:
+    """A video of a message: a few of its frames with their times."""
+    if video not in _sheets:
+        _sheets[video] = data_address(sheet(video))
+    name = html.escape(texts.video_name(video))
+    return f'<img class="picture film" src="{_sheets[video]}" alt="{name}"><br><small>{name}</small>'
 
 
 def photo_html(texts: Texts, offer: str = "") -> str:

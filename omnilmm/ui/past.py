@@ -65,16 +65,19 @@ def chat_record(chat: Chat, conversation: Conversation, has: Collection[str] = (
     """
     if chat.text_of:
         return {}
-    named = {chat.name(picture): picture for picture in conversation.pictures}
-    pictures = {name: _kept(picture) for name, picture in named.items() if name not in has}
+    named = {chat.name(picture): picture for picture in conversation.images}
+    frames = {chat.name(frame) for video in conversation.videos for frame in video.frames}
+    pictures = {name: _kept(picture, name in frames) for name, picture in named.items() if name not in has}
     if sum(len(picture["image"]) for picture in pictures.values()) > MAX_BYTES:
         return {"chat": chat.id}
     return {"chat": chat.id, "document": to_document(conversation, chat.name), "pictures": pictures}
 
 
-def _kept(picture: Picture) -> dict[str, str]:
+def _kept(picture: Picture, is_frame: bool) -> dict[str, str]:
+    """A frame of a video was compressed before, so that it is not kept lossless."""
     file = io.BytesIO()
-    if picture.image.width * picture.image.height <= LOSSLESS_PIXELS or max(picture.image.size) > _JPEG_SIDE:
+    is_small = not is_frame and picture.image.width * picture.image.height <= LOSSLESS_PIXELS
+    if is_small or max(picture.image.size) > _JPEG_SIDE:
         picture.image.save(file, format="PNG")
     else:
         picture.image.save(file, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
@@ -117,7 +120,7 @@ def read_opened(given: object) -> Opened:
     except ValidationError as error:
         raise InputError("no_stored_chat") from error
     conversation = read_conversation(opened.document)
-    names = dict(zip((picture.digest for picture in conversation.pictures), opened.names, strict=False))
+    names = dict(zip((picture.digest for picture in conversation.images), opened.names, strict=False))
     return Opened(Chat(opened.chat, names), conversation, tuple(opened.has))
 
 

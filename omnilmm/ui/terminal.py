@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TextIO
 
 from omnilmm.archive import read_conversation_file, write_conversation_file
-from omnilmm.conversation import Conversation, Message, Picture, Thought
+from omnilmm.catalog import FRAME_TOKENS
+from omnilmm.conversation import Conversation, Message, Picture, Thought, Video
 from omnilmm.engine.events import Engine, Finished, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import Options
 from omnilmm.errors import InputError, OmniLMMError
 from omnilmm.images.pixels import open_picture
+from omnilmm.images.video_sampling import groups_of
+from omnilmm.images.videos import is_video_file, open_video
 from omnilmm.sentences import Sentence
 from omnilmm.ui.note import Note
 from omnilmm.ui.photos import is_about_a_photo
@@ -23,7 +26,7 @@ from omnilmm.ui.streams import can_encode, one_line, require_text
 from omnilmm.ui.texts import ENGLISH
 
 HELP = """Type a question. Commands:
-  /image FILE     show a picture with the next question
+  /image FILE     show a picture or a video with the next question
   /system [TEXT]  set the system prompt; without text: remove it
   /retry          answer the last question again
   /undo           forget the last question and its answer
@@ -49,7 +52,7 @@ class Terminal:
         engine: answers.
         options: of every answer.
         conversation: to begin with.
-        pending: pictures for the next question.
+        pending: pictures and videos for the next question.
         out: where answers go.
         notes: where everything else goes.
         warnings: where it goes that an answer cannot be trusted.
@@ -58,7 +61,7 @@ class Terminal:
     engine: Engine
     options: Options
     conversation: Conversation = field(default_factory=Conversation)
-    pending: list[Picture] = field(default_factory=list)
+    pending: list[Picture | Video] = field(default_factory=list)
     out: TextIO = field(default_factory=lambda: sys.stdout)
     notes: TextIO = field(default_factory=lambda: sys.stderr)
     warnings: TextIO = field(default_factory=lambda: sys.stderr)
@@ -97,9 +100,8 @@ class Terminal:
         rest = rest.strip()
         if not line.startswith("/"):
             self.ask(require_text(line, Sentence("the_question")))
-        elif command == "/image":
-            self.pending.append(open_picture(rest))
-            self.note(f"The next question comes with {len(self.pending)} picture(s).")
+        elif command in ("/image", "/video"):
+            self._show(rest, is_video=command == "/video" or is_video_file(rest))
         elif command == "/system":
             self.conversation = replace(
                 self.conversation, system=require_text(rest, Sentence("the_system_prompt")) or None
@@ -117,6 +119,19 @@ class Terminal:
             self._load(rest)
         else:
             self.note(HELP)
+
+    def _show(self, name: str, is_video: bool) -> None:
+        if not is_video:
+            self.pending.append(open_picture(name))
+        else:
+            sampling = self.engine.card.require_video()
+            self.pending.append(video := open_video(name, sampling))
+            groups = groups_of(video, sampling)
+            self.note(
+                f"{video.duration_s:.0f} s of video: {sum(map(len, groups))} frames, about "
+                f"{len(groups) * FRAME_TOKENS} of the model's {self.engine.card.context} tokens."
+            )
+        self.note(f"The next question comes with {len(self.pending)} picture(s) or video(s).")
 
     def ask(self, question: str) -> Finished | None:
         """Ask with the pending pictures; the answer becomes part of the conversation, also if it was stopped.

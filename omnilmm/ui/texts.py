@@ -13,13 +13,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from omnilmm.catalog import ModelCard
-from omnilmm.conversation import Thought
+from omnilmm.conversation import Thought, Video
 from omnilmm.engine.change import Stage
 from omnilmm.engine.events import Engine, Finished, PictureSlice, Preview, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import Mode
 from omnilmm.errors import OmniLMMError
 from omnilmm.hardware import QUANTISED
 from omnilmm.sentences import Language, Sentence
+from omnilmm.ui.film_strip import clock
 from omnilmm.ui.note import Note
 
 CODES: tuple[Language, ...] = get_args(Language)
@@ -54,6 +55,7 @@ class Texts(BaseModel):
     copy_answer: str
     camera: str
     take_photo: str
+    take_clip: str
     samples: str
     reset: str
     language_label: str
@@ -75,6 +77,10 @@ class Texts(BaseModel):
     looking: str
     looking_at_several: str
     looking_at_one_of: str
+    looking_at_video: str
+    looking_at_frame: str
+    video: str
+    video_seen: str
     reading_prompt: str
     seconds: str
     minutes: str
@@ -242,11 +248,23 @@ class Texts(BaseModel):
             return self.thinking
         if event.stage == "waiting":
             return self.ahead.format(count=event.total)
+        if event.stage == "frames":
+            line = self.looking_at_frame if event.done else self.looking_at_video
+            return line.format(number=event.done, count=event.total)
         if event.stage == "reading":
             return self._looking(event.done, event.total)
         lines = {"downloading": self.downloading_model, "prefill": self.reading_prompt}
         share = f" {event.done / event.total:.0%}" if event.total and (event.done or event.stage != "prefill") else ""
         return lines.get(event.stage, self.loading_model).format(share=share)
+
+    def video_name(self, video: Video) -> str:
+        """What stands for a video where its frames are not seen."""
+        return self.video.format(length=clock(video.duration_s), frames=len(video.frames))
+
+    def video_line(self, frames: int, tokens: int, context: int, first_s: float, last_s: float) -> str:
+        """How a model sees a video."""
+        times = {"first": clock(first_s), "last": clock(last_s)}
+        return self.video_seen.format(frames=frames, tokens=f"{tokens:,}", context=f"{context:,}", **times)
 
     def _looking(self, number: int, count: int) -> str:
         if count <= 1:

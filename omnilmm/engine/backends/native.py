@@ -31,7 +31,7 @@ from omnilmm.engine.options import BeamSearch, Options, Sampling
 from omnilmm.engine.scheduler import AT_ONCE
 from omnilmm.engine.thoughts import ThinkingFormat, mark_ids
 from omnilmm.models.picture_model import PictureModel
-from omnilmm.models.processor import MiniCPMVProcessor
+from omnilmm.models.processor import MiniCPMVProcessor, View
 from omnilmm.prompts.pieces import Prompt
 
 PREFILL_TOKENS = 512  # read in one step; others wait meanwhile
@@ -104,7 +104,8 @@ class NativeBackend:
     def generate(self, request: Request) -> Generator[Step]:
         """See `base.Backend`."""
         prompt = self._prompt(request.conversation, request.options)
-        feature_keys = self.image_encoder.keys(request.conversation.pictures, request.options.max_slices)
+        views = self.processor.views(request.conversation, request.options.max_slices)
+        feature_keys = self.image_encoder.keys(views)
         keys = self.keys(prompt, feature_keys)
         handle = self.prefixes.acquire(request.owner, keys[:-1])  # the last token is read anew: its logits are needed
         decoder = handle.prefix if isinstance(handle.prefix, Decoder) else Decoder(self.model)
@@ -112,7 +113,7 @@ class NativeBackend:
         request.text_tokens = len(prompt) - request.picture_tokens
         request.reused = decoder.length
         try:
-            embeds = yield from self._embed(request, prompt, feature_keys, decoder.length)
+            embeds = yield from self._embed(views, prompt, feature_keys, decoder.length)
             if isinstance(request.options, BeamSearch):
                 yield from self._search(request.options, decoder, keys, embeds)
             else:
@@ -140,17 +141,17 @@ class NativeBackend:
         ]
 
     def _embed(
-        self, request: Request, prompt: Prompt, feature_keys: list[FeatureKey], begin: int
+        self, views: list[View], prompt: Prompt, feature_keys: list[FeatureKey], begin: int
     ) -> Generator[Step, None, Tensor]:
         """Embeddings [1, S - k, D] of what is not reused; only the pictures in there are encoded."""
-        needed = list(self._needed(request.conversation.pictures, feature_keys, sum(prompt.image_slots[:begin])))
-        new = list(dict.fromkeys(key for _, key, _ in needed if key not in self.image_encoder.cache))
-        numbers = {key: number for number, key in enumerate(new, 1)}
+        needed = list(self._needed(views, feature_keys, sum(prompt.image_slots[:begin])))
+        new = {key: view for view, key, _ in needed if key not in self.image_encoder.cache}
+        progress = dict(zip(new, _reading(list(new.values())), strict=True))
         seen = []
-        for picture, key, known in needed:
-            if number := numbers.pop(key, 0):
-                yield Progress("reading", number, len(new))
-            for features in self.image_encoder.encode(picture, key):
+        for view, key, known in needed:
+            if key in progress:
+                yield progress.pop(key)
+            for features in self.image_encoder.encode(view, key):
                 if features is None:
                     yield None
                 else:
@@ -161,13 +162,13 @@ class NativeBackend:
         return self.model.merge(ids, is_slot, torch.cat(seen)[None] if seen else None)
 
     def _needed(
-        self, pictures: Sequence[Picture], feature_keys: list[FeatureKey], known: int
-    ) -> Iterator[tuple[Picture, FeatureKey, int]]:
-        """The pictures whose features are needed after the first `known` slots, and how many of theirs are not."""
-        for picture, key in zip(pictures, feature_keys, strict=True):
+        self, views: Sequence[View], feature_keys: list[FeatureKey], known: int
+    ) -> Iterator[tuple[View, FeatureKey, int]]:
+        """The views whose features are needed after the first `known` slots, and how many of theirs are not."""
+        for view, key in zip(views, feature_keys, strict=True):
             slots = len(key.plan.sizes) * self.processor.encoder.query_num
             if known < slots:
-                yield picture, key, known
+                yield view, key, known
             known = max(known - slots, 0)
 
     def _read(self, decoder: Decoder, keys: list[Hashable], embeds: Tensor, end: int) -> Generator[Progress]:
@@ -239,6 +240,20 @@ def _thinking(processor: MiniCPMVProcessor) -> ThinkingFormat | None:
     if processor.thinking is None:
         return None
     return ThinkingFormat(processor.thinking, frozenset({True}), mark_ids(processor.tokenizer))
+
+
+def _reading(views: list[View]) -> Iterator[Progress]:
+    """What is said before each view that is looked at: which picture it is, or which frame; each kind has its count."""
+    pictures = sum(not view.is_video for view in views)
+    frames = sum(len(view.pictures) for view in views if view.is_video)
+    picture = frame = 0
+    for view in views:
+        if view.is_video:
+            frame += len(view.pictures)
+            yield Progress("frames", frame, frames)
+        else:
+            picture += 1
+            yield Progress("reading", picture, pictures)
 
 
 class _Readback:

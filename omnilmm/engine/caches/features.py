@@ -1,5 +1,7 @@
 """Encodes each picture once: its features are kept under the hash of its pixels, whatever file it came from.
 
+Of a video every frame, or every group of frames that are read together, is such an entry, with its times.
+
 `n` slices of one picture · `L` patches of a slice · `Q` queries · `D` width
 
 Every picture is an entry of its own, so one more picture is one more encoding. Slices of one shape go through the tower
@@ -16,12 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omnilmm.conversation import Picture
 from omnilmm.engine.caches.lru import LRUCache
 from omnilmm.images.pixels import cut
 from omnilmm.images.slicing import SlicePlan
 from omnilmm.models.picture_model import PictureModel
-from omnilmm.models.processor import MiniCPMVProcessor
+from omnilmm.models.processor import MiniCPMVProcessor, View
 
 FEATURE_BYTES = 256 * 2**20
 SLICES_AT_ONCE = 16
@@ -29,17 +30,19 @@ SLICES_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """The key of a picture's features: what they depend on.
+    """The key of the features of a picture, or of a group of frames: what they depend on.
 
     Attributes:
-        digest: of its pixels.
-        plan: its slices.
+        digests: of the pixels, one for each of them.
+        plan: the slices.
         padded: patches that every slice is padded to; None for each slice's own number.
+        times: of the frames, where the model is told them.
     """
 
-    digest: str
+    digests: tuple[str, ...]
     plan: SlicePlan
     padded: int | None
+    times: tuple[int, ...] | None = None
 
 
 class ImageEncoder:
@@ -55,36 +58,47 @@ class ImageEncoder:
         self.model, self.processor = model, processor
         self.cache: LRUCache[Hashable, Tensor] = LRUCache(limit_bytes)
 
-    def keys(self, pictures: Sequence[Picture], max_slices: int | None = None) -> list[FeatureKey]:
-        """The keys of the pictures of one prompt, each cut into so many slices at most; no pixel is touched."""
-        plans = [self.processor.plan(picture, max_slices) for picture in pictures]
+    def keys(self, views: Sequence[View]) -> list[FeatureKey]:
+        """The keys of what one prompt shows; no pixel is touched."""
         padded = None
         if self.model.config.pads_to_longest:
-            padded = max((w * h // self._patch_area for plan in plans for w, h in plan.sizes), default=None)
-        return [FeatureKey(picture.digest, plan, padded) for picture, plan in zip(pictures, plans, strict=True)]
+            padded = max((w * h // self._patch_area for view in views for w, h in view.plan.sizes), default=None)
+        return [
+            FeatureKey(tuple(picture.digest for picture in view.pictures), view.plan, padded, view.times)
+            for view in views
+        ]
 
-    def encode(self, picture: Picture, key: FeatureKey) -> Iterator[Tensor | None]:
-        """The features [n, Q, D] of a picture, at the end; None after every batch of slices before."""
+    def encode(self, view: View, key: FeatureKey) -> Iterator[Tensor | None]:
+        """The features [n, Q, D] of a picture, or [1, Q, D] of a group of frames, at the end.
+
+        None after every batch of slices before.
+        """
         features = self.cache.get(key)
         if features is None:
             batches = []
-            for batch in self._batches(picture, key):
+            for batch in self._batches(view, key):
                 yield None
                 batches.append(batch)
             features = torch.cat(batches)
             self.cache.put(key, features, features.nbytes)
         yield features
 
-    def _batches(self, picture: Picture, key: FeatureKey) -> Iterator[Tensor]:
-        """Features of slices of one shape at a time, in the order of the slices."""
-        strips, sizes = self.processor.strips(cut(picture.image, key.plan))  # [n, 3, P, P·L]
+    def _batches(self, view: View, key: FeatureKey) -> Iterator[Tensor]:
+        """Features of slices of one shape at a time, in the order of the slices; of a group of frames at once."""
+        strips, sizes = self.processor.pixels((picture, view.plan) for picture in view.pictures)  # [n, 3, P, P·L]
+        if view.times is not None:
+            yield self._features(strips, sizes, [view.times])
+            return
         patch = strips.shape[-2]
         for begin, end in _runs(key.plan):
             length = key.padded or int(sizes[begin].prod())
             batch = strips[begin:end, ..., : length * patch]
             batch = F.pad(batch, (0, length * patch - batch.shape[-1]))
-            device = self.model.device
-            yield self.model.get_image_features(batch.to(device, self.model.dtype), sizes[begin:end].to(device))
+            yield self._features(batch, sizes[begin:end])
+
+    def _features(self, strips: Tensor, sizes: Tensor, times: Sequence[Sequence[int]] | None = None) -> Tensor:
+        device = self.model.device
+        return self.model.get_image_features(strips.to(device, self.model.dtype), sizes.to(device), times)
 
     @property
     def _patch_area(self) -> int:

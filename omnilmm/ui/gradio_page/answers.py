@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from omnilmm.conversation import Picture
+from omnilmm.conversation import Picture, Video
 from omnilmm.engine.options import Options, options_for
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.answering import FINALIZE_S, Answering, queue_refusal
@@ -23,7 +23,7 @@ from omnilmm.ui.session import Draft
 
 POLL_S = 0.05  # how often a handler looks at the answer that it shows
 
-Parts = tuple[str | Picture, ...]
+Parts = tuple[str | Picture | Video, ...]
 
 
 class Answers:

@@ -9,9 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from omnilmm.conversation import Picture
+from omnilmm.conversation import Picture, Video
 from omnilmm.engine.options import Sampling
 from omnilmm.engine.provider import ModelProvider
+from omnilmm.images.videos import is_video_file
 from omnilmm.ui import drawing, markup
 from omnilmm.ui.embedding import data_address
 from omnilmm.ui.gradio_page.bubbles import bubbles
@@ -23,6 +24,7 @@ from omnilmm.ui.photos import offer_label, offered_for_photos
 from omnilmm.ui.session import Draft, Session
 from omnilmm.ui.status import status
 from omnilmm.ui.upload import open_upload
+from omnilmm.ui.video_figure import video_figure
 
 EMPTY: Question = {"text": "", "files": []}
 NOT_EDITING = -1
@@ -61,15 +63,25 @@ class PageContext:
         visitor.owner = owner_of(request.headers) or visitor.owner
         return visitor
 
-    def open_upload(self, visitor: Visitor, file: str) -> Picture:
-        """A picture that this visitor uploaded.
+    def open_upload(self, visitor: Visitor, file: str) -> Picture | Video:
+        """A picture or a video that this visitor uploaded; a video is decoded once, when it comes into the box.
 
         Raises:
-            InputError: It is none of theirs.
+            InputError: It is none of theirs, or a video and the model cannot look at videos.
             ImageError: Why it cannot be used, with its name.
         """
-        path = self.uploads.file(visitor.owner, file)
-        return open_upload(path.name, path)
+        path, card = self.uploads.file(visitor.owner, file), self.provider.card
+        if not is_video_file(path):
+            return open_upload(path.name, path, card)
+        with visitor.videos.lock:
+            sampling = card.require_video()
+            video = visitor.videos.get(str(path), sampling)
+            if video is None:
+                opened = open_upload(path.name, path, card)
+                if isinstance(opened, Video):
+                    visitor.videos.put(str(path), sampling, opened)
+                return opened
+            return video
 
     def render(
         self,
@@ -122,16 +134,20 @@ class PageContext:
             w.timer: gr.Timer(CHANGING_POLL_S if provider.is_changing else IDLE_POLL_S),
         }
 
-    def seen(self, visitor: Visitor, pictures: Sequence[Picture] = ()) -> str:
-        """How the model sees these pictures, or else the newest one of the conversation."""
+    def seen(self, visitor: Visitor, pictures: Sequence[Picture | Video] = ()) -> str:
+        """How the model sees these pictures and videos, or else the newest one of the conversation."""
         texts = visitor.session.texts
-        shown = pictures or visitor.session.conversation.pictures[-1:]
+        messages = visitor.session.conversation.messages
+        shown = pictures or next((message.shown[-1:] for message in reversed(messages) if message.shown), ())
         if not shown:
             return f"<p>{html.escape(texts.seen_nothing)}</p>"
         figures = []
         can_choose = self.provider.card.max_slices is not None
         options = Sampling(max_slices=visitor.max_slices if can_choose else None)
         for picture in shown:
+            if isinstance(picture, Video):
+                figures.append(video_figure(picture, self.provider.card, texts))
+                continue
             views = self.provider.slices(picture, options)
             name, line = texts.picture_name(*picture.image.size), html.escape(texts.seen_line(views))
             source = data_address(drawing.with_slices(picture, views))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from omnilmm.archive import read_conversation_file, to_json
-from omnilmm.conversation import Message
+from omnilmm.conversation import Message, Video
 from omnilmm.errors import OmniLMMError
 from omnilmm.ui import markup
 from omnilmm.ui.gradio_page.context import EMPTY, NOT_EDITING, PageContext, Updates
@@ -98,11 +98,21 @@ class Conversations:
     def _boxed(self, visitor: Visitor, message: Message) -> Question:
         """A question as it was in the box: its pictures are files again, among the visitor's uploads."""
         files = []
-        for number, picture in enumerate(message.pictures, 1):
-            path = self.context.uploads.place(visitor.owner, f"picture-{number}.png")
-            picture.image.save(path, compress_level=1)
+        for number, part in enumerate(message.shown, 1):
+            if isinstance(
+                part, Video
+            ):  # of its file nothing is left: the frames are held under the name of an empty one
+                path = self.context.uploads.place(visitor.owner, f"video-{number}.mp4")
+                path.write_bytes(EMPTY_VIDEO)
+                visitor.videos.put(str(path), None, part)
+            else:
+                path = self.context.uploads.place(visitor.owner, f"picture-{number}.png")
+                part.image.save(path, compress_level=1)
             files.append(str(path))
         return {"text": message.text, "files": files}
+
+
+EMPTY_VIDEO = b"\0\0\0\x10ftypisom\0\0\0\0"  # the beginning of an MP4
 
 
 def _holds(box: Question | None) -> bool:

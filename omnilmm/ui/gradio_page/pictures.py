@@ -6,11 +6,13 @@ from typing import Any
 
 import gradio as gr
 
+from omnilmm.conversation import Picture, Video
 from omnilmm.engine.options import LIMITS
 from omnilmm.errors import OmniLMMError
 from omnilmm.sentences import Sentence
 from omnilmm.ui import markup
 from omnilmm.ui.embedding import data_address
+from omnilmm.ui.film_strip import strip
 from omnilmm.ui.gradio_page.context import EMPTY, PageContext, Updates
 from omnilmm.ui.gradio_page.visitors import Question
 
@@ -26,10 +28,14 @@ class Pictures:
     def open(self, request: gr.Request, number: int) -> str:
         """A picture of the conversation at full size, by its number."""
         visitor = self.context.visitor(request)
-        pictures = visitor.session.conversation.pictures
+        messages = visitor.session.conversation.messages
         if visitor.session.busy and visitor.answering and (draft := visitor.answering.draft):
-            pictures = (*draft.history.pictures, *draft.question.pictures)
-        return data_address(pictures[number].image) if 0 <= number < len(pictures) else ""
+            messages = (*draft.history.messages, draft.question)
+        shown = [part for message in messages for part in message.shown]
+        if not 0 <= number < len(shown):
+            return ""
+        part = shown[number]
+        return data_address(strip(part, range(len(part.frames))) if isinstance(part, Video) else part.image)
 
     def look(self, request: gr.Request, box: Question, max_slices: float | None = None) -> Updates:
         """How the model sees what is in the box, or else the newest picture of the conversation.
@@ -40,7 +46,8 @@ class Pictures:
         limit = LIMITS["max_slices"]
         visitor.max_slices = min(max(int(max_slices), int(limit.low)), int(limit.high)) if max_slices else None
         files = (box or EMPTY)["files"]
-        pictures, bad, lines = [], [], []
+        pictures: list[Picture | Video] = []
+        bad, lines = [], []
         for number, file in enumerate(files):
             try:
                 pictures.append(self.context.open_upload(visitor, file))
@@ -55,14 +62,15 @@ class Pictures:
         refusal = Sentence("of_file", name=names, reason=Sentence("no_picture"))
         return markup.notice_html(self.context.visitor(request).session.texts.translate(refusal))
 
-    def show_camera(self, request: gr.Request) -> Any:
-        """Open or close the camera."""
-        visitor = self.context.visitor(request)
+    def show_camera(self, request: gr.Request) -> Updates:
+        """Open or close the camera; clips are recorded where the model looks at videos."""
+        visitor, w = self.context.visitor(request), self.context.widgets
         visitor.camera = not visitor.camera
-        return gr.update(visible=visitor.camera)
+        records = self.context.provider.card.video
+        return {w.camera_panel: gr.update(visible=visitor.camera), w.clip: gr.update(visible=records)}
 
     def attach(self, request: gr.Request, photo: Uploaded | None, box: dict[str, Any] | None) -> Updates:
-        """A photo comes into the question box; both are as the browser gives them."""
+        """A photo or a clip comes into the question box; all are as the browser gives them."""
         w = self.context.widgets
         if photo is None:
             return {w.photo: gr.skip()}
@@ -70,4 +78,4 @@ class Pictures:
         visitor.camera = False
         box = box or {"text": "", "files": []}
         question = {"text": box["text"], "files": [file["path"] for file in (*box["files"], photo)]}
-        return {w.box: gr.update(value=question), w.photo: None, w.camera_panel: gr.update(visible=False)}
+        return {w.box: gr.update(value=question), w.photo: None, w.clip: None, w.camera_panel: gr.update(visible=False)}

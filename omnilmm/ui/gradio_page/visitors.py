@@ -15,13 +15,45 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omnilmm.catalog import ModelCard
+from omnilmm.conversation import Video
 from omnilmm.ui.answering import FINALIZE_S, Answering
 from omnilmm.ui.session import Session
 from omnilmm.ui.session_store import BrowserState, SessionStore
+from omnilmm.versions import VideoSampling
 
 MOST_GONE = 10_000  # closed tabs that are remembered
+MOST_VIDEOS = 4  # of a visitor's uploads whose frames are kept
 
 Question = dict[str, Any]  # the value of the question box: "text" and "files"
+
+
+class OpenedVideos:
+    """Frames of the newest uploads that are videos, so that asking about one does not decode it again.
+
+    Attributes:
+        lock: held while one is decoded; who asks meanwhile waits for it.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._videos: OrderedDict[str, tuple[VideoSampling | None, Video]] = OrderedDict()
+
+    def get(self, path: str, sampling: VideoSampling) -> Video | None:
+        """The video of a file, if it was opened for such a model, or comes from the conversation."""
+        of, video = self._videos.get(path, (sampling, None))
+        return video if of in (sampling, None) else None
+
+    def put(self, path: str, sampling: VideoSampling | None, video: Video) -> None:
+        """Keep one.
+
+        Args:
+            path: of its file.
+            sampling: for which it was opened; None for a video of the conversation, of whose file nothing is left.
+            video: its frames.
+        """
+        self._videos[path] = sampling, video
+        while len(self._videos) > MOST_VIDEOS:
+            self._videos.popitem(last=False)
 
 
 @dataclass
@@ -39,6 +71,7 @@ class Visitor:
         model, card: what it was last shown of the model: its state, and its card.
         max_slices: of a picture, as it is set on the page; None for the model's own.
         is_restored: set once what it had before a reload is restored.
+        videos: of its uploads in the question box.
     """
 
     session: Session = field(default_factory=Session)
@@ -52,6 +85,7 @@ class Visitor:
     card: ModelCard | None = None
     max_slices: int | None = None
     is_restored: threading.Event = field(default_factory=threading.Event)
+    videos: OpenedVideos = field(default_factory=OpenedVideos)
 
     @property
     def key(self) -> str:

@@ -12,7 +12,7 @@ from pydantic import Field
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.options import MODES, Mode
-from omnilmm.images.formats import UPLOADS
+from omnilmm.images.formats import UPLOADS, VIDEO_UPLOADS
 from omnilmm.ui import model_lines
 from omnilmm.ui.controls import Control, length_control, mode_controls, slices_control
 from omnilmm.ui.gradio_page.events import Name
@@ -92,7 +92,7 @@ class Widgets:
             lambda texts: {"label": texts.question, "placeholder": texts.question_placeholder},
             elem_id="question",
             file_count="multiple",
-            file_types=[*UPLOADS],
+            file_types=[*UPLOADS, *VIDEO_UPLOADS],
             show_label=False,
             max_plain_text_length=1_000_000,  # a long question stays a question
             autofocus=True,
@@ -114,6 +114,16 @@ class Widgets:
                 format="jpeg",
                 height=360,
                 webcam_options=gr.WebcamOptions(mirror=False),
+            )
+            self.clip = self._add(
+                gr.Video,
+                lambda texts: {"label": texts.take_clip},
+                elem_id="clip",
+                sources=["webcam"],
+                include_audio=False,
+                height=360,
+                webcam_options=gr.WebcamOptions(mirror=False),
+                visible=False,
             )
         with gr.Row(elem_id="samples"):
             self.samples = [(sample, self._sample(sample)) for sample in samples()]

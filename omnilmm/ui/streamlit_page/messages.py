@@ -7,9 +7,10 @@ from functools import partial
 import streamlit as st
 
 from omnilmm.catalog import ModelCard
-from omnilmm.conversation import Message, Picture, Thought
+from omnilmm.conversation import Message, Picture, Thought, Video
 from omnilmm.engine.events import Engine
 from omnilmm.ui import boxes, drawing
+from omnilmm.ui.film_strip import sheet, strip
 from omnilmm.ui.markup import encoded, plain_markdown, with_dollars
 from omnilmm.ui.note import Note
 from omnilmm.ui.photos import offer_label, offered_for_photos
@@ -17,6 +18,7 @@ from omnilmm.ui.safe_markdown import safe_markdown, safe_with_chips, spaced_math
 from omnilmm.ui.streamlit_page import server_state, sidebar
 from omnilmm.ui.streamlit_page.browser import copy_button
 from omnilmm.ui.streamlit_page.visitor import Visitor
+from omnilmm.ui.video_figure import seen_frames, video_line
 
 POLL_S = 0.15  # how often the page looks at a growing answer
 PICTURE_PIXELS, MARKED_PIXELS = 240, 420
@@ -63,9 +65,9 @@ def _growing(me: Visitor, engine: Engine, number: int) -> None:
 
 def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_growing: bool = False) -> None:
     with _bubble(message.role, number):
-        if message.pictures:
+        if message.shown:
             with st.container(horizontal=True, key=f"pictures-{number}"):
-                for picture in message.pictures:
+                for picture in message.shown:
                     show_picture(picture, me, PICTURE_PIXELS)
         st.markdown(plain_markdown(message.text))
         with st.container(horizontal=True, gap="small", key=f"tools-{number}"):
@@ -73,7 +75,7 @@ def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_
                 st.button(me.texts.edit, key="edit-later", type="tertiary", disabled=True)
                 return
             st.button(me.texts.edit, key=f"edit-{number}", type="tertiary", on_click=me.start_edit, args=(number,))
-            for count, picture in enumerate(message.pictures):
+            for count, picture in enumerate(message.shown):
                 seen_button(picture, me, engine, f"seen-{number}-{count}")
 
 
@@ -151,28 +153,44 @@ def _actions(me: Visitor) -> None:
             st.button(label, key=key, icon=f":material/{icon}:", type="tertiary", on_click=act)
 
 
-def show_picture(picture: Picture, me: Visitor, pixels: int) -> None:
-    """A thumbnail; its button shows the picture at full size."""
+def show_picture(picture: Picture | Video, me: Visitor, pixels: int) -> None:
+    """A thumbnail; its button shows the picture at full size. Of a video a few frames with their times."""
+    if isinstance(picture, Video):
+        with st.container(width=2 * pixels):
+            name = me.texts.video_name(picture)
+            st.image(sheet(picture), name, width="stretch", alt=name)
+        return
     width, height = picture.image.size
     shown = min(pixels, width, max(1, pixels * width // height))
     with st.container(width=shown):  # an image with a width of its own would stay as small at full size
         st.image(encoded(picture), width="stretch", alt=me.texts.picture_name(width, height))
 
 
-def seen_button(picture: Picture, me: Visitor, engine: Engine, key: str) -> None:
+def seen_button(picture: Picture | Video, me: Visitor, engine: Engine, key: str) -> None:
     """A button that shows how the model looks at a picture."""
     if st.button(me.texts.seen, key=key, type="tertiary", icon=":material/grid_on:"):
         _show_seen(picture, me, engine)
 
 
-def _show_seen(picture: Picture, me: Visitor, engine: Engine) -> None:
+def _show_seen(picture: Picture | Video, me: Visitor, engine: Engine) -> None:
     @st.dialog(me.texts.seen, width="medium")
     def show() -> None:
+        if isinstance(picture, Video):
+            _video_seen(picture, me, engine.card)
+            return
         views = engine.slices(picture, me.chosen(engine))
         st.image(drawing.with_slices(picture, views), alt=me.texts.picture_name(*picture.image.size))
         st.caption(me.texts.seen_line(views))
 
     show()
+
+
+def _video_seen(video: Video, me: Visitor, card: ModelCard) -> None:
+    if card.video_sampling is None:  # another model was chosen meanwhile
+        st.caption(me.texts.video_name(video))
+        return
+    st.image(strip(video, seen_frames(video, card)[0]), alt=me.texts.video_name(video))
+    st.caption(video_line(video, card, me.texts))
 
 
 def _chip(name: str, colour: int) -> str:

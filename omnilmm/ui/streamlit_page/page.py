@@ -6,7 +6,7 @@ import streamlit as st
 
 from omnilmm.catalog import ROOT
 from omnilmm.engine.events import Engine
-from omnilmm.images.formats import UPLOADS
+from omnilmm.images.formats import UPLOADS, VIDEO_UPLOADS
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.markup import plain_markdown
 from omnilmm.ui.network import ICON
@@ -67,7 +67,7 @@ def _bottom(me: Visitor, engine: Engine) -> None:
         me.texts.question_placeholder,
         key=QUESTION,
         accept_file="multiple",
-        file_type=[*UPLOADS],
+        file_type=[*UPLOADS, *VIDEO_UPLOADS],
         on_submit=me.ask,
     )
 

@@ -18,7 +18,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from omnilmm.archive import read_conversation
-from omnilmm.conversation import Conversation, Part, Picture
+from omnilmm.conversation import Conversation, Part, Picture, Video
 from omnilmm.engine.change import Change
 from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options
@@ -83,7 +83,7 @@ class Visitor:
     def __init__(self) -> None:
         self.session = Session()
         self.answering: Answering | None = None
-        self.pending: list[Picture] = []
+        self.pending: list[Picture | Video] = []
         self.editing: int | None = None
         self.notice, self.refused, self.options_error = "", "", ""
         self.turns, self.refusals = 0, 0
@@ -153,7 +153,7 @@ class Visitor:
     @reports_errors
     def edit(self, number: int, text: str) -> None:
         """Answer another text in place of a question, about the same pictures."""
-        pictures = self.session.conversation.messages[number].pictures
+        pictures = self.session.conversation.messages[number].shown
         self._answer(lambda engine, options: self.session.edit(engine, number, (*pictures, text), options))
 
     @reports_errors
@@ -213,7 +213,7 @@ class Visitor:
                 refused.append(f"{file.name}: {self.texts.uploads_full.format(most=most >> 20)}")
                 continue
             try:
-                picture = open_upload(file.name, content)
+                picture = open_upload(file.name, content, server_state.provider().card)
             except Exception as error:
                 refused.append(self._line(error, f"{file.name}: "))
             else:
@@ -239,7 +239,7 @@ class Visitor:
             self.texts.translate(Sentence("of_file", name=name, reason=too_large(most_mib))) for name in names
         )
 
-    def drop(self, picture: Picture) -> None:
+    def drop(self, picture: Picture | Video) -> None:
         """Do not send a picture that waits."""
         self.pending, self.refused = [other for other in self.pending if other != picture], ""
 
@@ -372,7 +372,7 @@ class Visitor:
         self.answering = Answering(self.session, drafts, self.is_watched, restores_question=bool(asked))
 
     def _restore_question(self) -> None:
-        self.pending = [part for part in self._asked if isinstance(part, Picture)] + self.pending
+        self.pending = [part for part in self._asked if not isinstance(part, str)] + self.pending
         if text := "\n".join(part for part in self._asked if isinstance(part, str)):
             st.session_state[QUESTION] = text
         self._asked = ()

@@ -1,0 +1,75 @@
+"""Which frames of a video a model sees, when they are shown, and which of them are read together. Pure numbers.
+
+Source: the makers' examples of MiniCPM-V 2.6 and 4.0 (one frame per second, 64 at most) and of 4.5 (5 per second; more
+than 180 are read in groups of up to 3, each frame with its time in tenths of a second).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from omnilmm.conversation import Video
+from omnilmm.versions import VideoSampling
+
+TIME_SCALE_S = 0.1
+
+
+def frame_indices(total: int, fps: float, sampling: VideoSampling) -> list[int]:
+    """Which frames of a video are looked at, in order and each once.
+
+    Args:
+        total: frames of the video, at least 1.
+        fps: of the video.
+        sampling: of the model.
+    """
+    if not sampling.has_times:
+        every = max(round(fps / sampling.fps), 1)
+        found = list(range(0, total, every))
+        return [found[place] for place in spread(len(found), sampling.most)] if len(found) > sampling.most else found
+    duration = total / fps
+    if sampling.fps * int(duration) <= sampling.most:
+        count = round(min(sampling.fps, round(fps) or fps) * min(sampling.most, duration))
+    elif _packing(duration, sampling) <= sampling.packing:
+        count = round(duration * sampling.fps)
+    else:
+        count = sampling.most * sampling.packing
+    return spread(total, min(max(count, 1), total))
+
+
+def spread(total: int, count: int) -> list[int]:
+    """`count` of `total` places, each in the middle of its share."""
+    gap = total / count
+    return [int(number * gap + gap / 2) for number in range(count)]
+
+
+def groups_of(video: Video, sampling: VideoSampling) -> list[list[int]]:
+    """The frames of a video that a model sees: their places in `Video.frames`, group by group.
+
+    A video that was opened for a model that sees more of it is thinned out.
+    """
+    count = len(video.frames)
+    if not sampling.has_times:
+        return [[place] for place in (spread(count, sampling.most) if count > sampling.most else range(count))]
+    most = sampling.most * sampling.packing
+    seen = spread(count, most) if count > most else list(range(count))
+    is_short = sampling.fps * int(video.duration_s) <= sampling.most
+    pack = 1 if is_short else min(_packing(video.duration_s, sampling), sampling.packing)
+    pack = min(pack, math.ceil(len(seen) / sampling.most))
+    return [seen[first : first + pack] for first in range(0, len(seen), pack)]
+
+
+def time_ids(times_s: Sequence[float], duration_s: float) -> list[int]:
+    """Times as whole tenths of a second, as the model was told them.
+
+    The double arithmetic is part of the checkpoint: it loses a tenth now and then (4.3 s becomes 42).
+    """
+    scale = np.arange(0, duration_s, TIME_SCALE_S) if duration_s > 0 else np.zeros(1)
+    nearest = [int(np.abs(scale - time).argmin()) for time in times_s]
+    return [int(time) for time in (scale[nearest] / TIME_SCALE_S).astype(np.int32)]
+
+
+def _packing(duration_s: float, sampling: VideoSampling) -> int:
+    return math.ceil(duration_s * sampling.fps / sampling.most)

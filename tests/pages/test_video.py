@@ -1,0 +1,90 @@
+"""A video on the Gradio page: shown as the model sees it, asked about, kept, and given back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.engine.test_video import engine_of
+from tests.images.drawn_videos import drawn
+from tests.pages.visitor import Site, Visitor, drop, serve
+from tests.ui.scripted import ScriptedEngine, capable
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture(scope="module")
+def seeing() -> Iterator[Site]:
+    with serve(engine_of("4.5")) as site:
+        yield site
+
+
+def test_a_video_is_shown_with_its_cost_asked_about_kept_and_given_back(
+    visit: Visit, seeing: Site, tmp_path: Path
+) -> None:
+    clip, broken = drawn(tmp_path / "clip.mp4", 30, 10), tmp_path / "broken.mp4"
+    broken.write_bytes(clip.read_bytes()[:60])
+    visitor = visit(seeing.address)
+    visitor.choose(broken)
+    expect(visitor.notice).to_contain_text("broken.mp4: This video is damaged")
+    expect(visitor.attached).to_have_count(0)
+    drop(visitor.page, visitor.page.locator("#chat"), clip)
+    visitor.until(lambda: visitor.attached.count() == 1 and visitor.send.is_enabled())
+    visitor.unfold("seen-panel")
+    strip = visitor.page.locator("#seen img.strip")
+    expect(strip).to_have_attribute("alt", "video of 0:03.0, 15 frames of it")
+    expect(visitor.page.locator("#seen")).to_contain_text(
+        "15 frames from 0:00.1 to 0:02.9 · about 1,020 of 2,000 tokens"
+    )
+    visitor.page.locator("#max_new_tokens input[type=number]").fill("6")
+    visitor.ask("What happens?")
+    visitor.answered()
+    film = visitor.page.locator("#chat .user .film")
+    expect(film).to_have_count(1)
+    visitor.ask("And then?")
+    visitor.answered(2)
+    assert "15" not in visitor.note.split("·")[0]
+    film.click()
+    expect(visitor.page.locator("dialog[open] img, #full img, .full img").first).to_be_visible()
+    visitor.page.keyboard.press("Escape")
+    visitor.export(tmp_path / "talk.json")
+    part = json.loads((tmp_path / "talk.json").read_text())["messages"][0]["content"][0]
+    assert part["type"] == "video" and len(part["frames"]) == len(part["times_s"]) == 15
+    visitor.reload()
+    expect(visitor.page.locator("#chat .user .film")).to_have_count(1)
+    visitor.press("undo")
+    expect(visitor.box).to_have_value("And then?")
+    visitor.box.fill("")
+    visitor.press("undo")
+    expect(visitor.attached).to_have_count(1)
+    expect(visitor.page.locator("#seen img.strip")).to_have_count(1)
+    visitor.until(visitor.send.is_enabled)
+    visitor.ask("Once more?")
+    visitor.answered()
+    expect(visitor.page.locator("#chat .user .film")).to_have_count(1)
+    visitor.load(tmp_path / "talk.json")
+    visitor.until(lambda: len(visitor.notes()) == 0 and visitor.page.locator("#chat .user .film").count() == 1)
+
+
+def test_a_clip_from_the_camera_and_a_model_that_sees_none(visit: Visit, seeing: Site, tmp_path: Path) -> None:
+    visitor = visit(seeing.address, permissions=["camera"])
+    visitor.page.locator("#camera").click()
+    clip = visitor.page.locator("#clip")
+    clip.locator("button:visible").first.click()  # asks for the camera
+    video = clip.locator("video")
+    visitor.until(lambda: bool(video.count()) and video.evaluate("video => video.videoWidth > 0"))
+    clip.get_by_role("button", name="start recording").click()
+    visitor.page.wait_for_timeout(1500)
+    clip.get_by_role("button", name="stop recording").click()
+    visitor.until(lambda: visitor.attached.count() == 1 and visitor.send.is_enabled())
+    visitor.unfold("seen-panel")
+    expect(visitor.page.locator("#seen img.strip")).to_have_count(1)
+    with serve(ScriptedEngine(card=capable(video=False))) as site:
+        blind = visit(site.address)
+        blind.choose(drawn(tmp_path / "clip.mp4", 10, 10))
+        expect(blind.notice).to_contain_text("cannot look at videos here. These models can: ")
+        expect(blind.attached).to_have_count(0)
