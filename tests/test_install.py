@@ -113,6 +113,6 @@ def test_what_is_imported_is_declared() -> None:
 def test_the_requirements_of_the_demos_are_those_of_the_project() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = {line for line in lines if line and not line.startswith("#")}
-    extras = {one for name in ("gradio", "streamlit", "api", "quantization", "heif") for one in EXTRAS[name]}
+    extras = {one for name in ("gradio", "streamlit", "api", "quantization", "heif", "video") for one in EXTRAS[name]}
     assert wanted == {*PROJECT["dependencies"], *extras}
     assert f"{EXTRAS['modelscope'][0]}" in (ROOT / "requirements-modelscope.txt").read_text(encoding="utf-8")

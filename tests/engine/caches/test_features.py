@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from omnilmm.conversation import Picture
+from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.caches import features
 from omnilmm.engine.caches.features import ImageEncoder
 from omnilmm.models.omnilmm12b import OmniLMMForCausalLM
@@ -44,8 +44,8 @@ def looked_at(model: Any) -> Iterator[list[tuple[int, ...]]]:
 
 @torch.inference_mode()
 def encode(encoder: ImageEncoder, *pictures: Picture) -> list[Tensor]:
-    keys = encoder.keys(pictures)
-    found = [list(encoder.encode(picture, key))[-1] for picture, key in zip(pictures, keys, strict=True)]
+    views = encoder.processor.views(Conversation().with_message("user", *pictures))
+    found = [list(encoder.encode(view, key))[-1] for view, key in zip(views, encoder.keys(views), strict=True)]
     assert all(features is not None for features in found)
     return [features for features in found if features is not None]
 
