@@ -55,7 +55,6 @@ class Texts(BaseModel):
     copy_answer: str
     camera: str
     take_photo: str
-    take_clip: str
     samples: str
     reset: str
     language_label: str

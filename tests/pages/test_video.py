@@ -69,19 +69,7 @@ def test_a_video_is_shown_with_its_cost_asked_about_kept_and_given_back(
     visitor.until(lambda: len(visitor.notes()) == 0 and visitor.page.locator("#chat .user .film").count() == 1)
 
 
-def test_a_clip_from_the_camera_and_a_model_that_sees_none(visit: Visit, seeing: Site, tmp_path: Path) -> None:
-    visitor = visit(seeing.address, permissions=["camera"])
-    visitor.page.locator("#camera").click()
-    clip = visitor.page.locator("#clip")
-    clip.locator("button:visible").first.click()  # asks for the camera
-    video = clip.locator("video")
-    visitor.until(lambda: bool(video.count()) and video.evaluate("video => video.videoWidth > 0"))
-    clip.get_by_role("button", name="start recording").click()
-    visitor.page.wait_for_timeout(1500)
-    clip.get_by_role("button", name="start recording").click()
-    visitor.until(lambda: visitor.attached.count() == 1 and visitor.send.is_enabled())
-    visitor.unfold("seen-panel")
-    expect(visitor.page.locator("#seen img.strip")).to_have_count(1)
+def test_a_model_that_sees_no_videos_says_which_do(visit: Visit, tmp_path: Path) -> None:
     with serve(ScriptedEngine(card=capable(video=False))) as site:
         blind = visit(site.address)
         blind.choose(drawn(tmp_path / "clip.mp4", 10, 10))

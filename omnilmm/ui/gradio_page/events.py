@@ -61,7 +61,6 @@ KINDS: Mapping[type, Kind] = {
     gr.MultimodalTextbox: Box | None,
     gr.UploadButton: File,
     gr.Image: File | None,
-    gr.Video: File | None,
     gr.Number: Whole,
     gr.Slider: Real,
     gr.Textbox: Text | None,

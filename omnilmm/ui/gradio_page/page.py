@@ -109,12 +109,10 @@ class Page:
         w.dismiss.click(None, None, w.notice, js="() => ['']", **quiet)
         w.newest.click(None, js="omnilmm.toNewest", **quiet)
         w.stop_anywhere.click(None, js="omnilmm.stop", **quiet)
-        w.camera.click(self.pictures.show_camera, outputs=[w.camera_panel, w.clip], queue=False, **quiet)
+        w.camera.click(self.pictures.show_camera, outputs=w.camera_panel, queue=False, **quiet)
         # Not read by Gradio, which would decode the photo.
         as_sent = at_once | {"preprocess": False}
-        for camera in (w.photo, w.clip):
-            taken = [w.box, w.photo, w.clip, w.camera_panel]
-            camera.input(self.pictures.attach, [camera, w.box], taken, **as_sent)
+        w.photo.input(self.pictures.attach, [w.photo, w.box], [w.box, w.photo, w.camera_panel], **as_sent)
         w.mode.change(self.choices.show_controls, w.mode, w.columns, queue=False, **quiet)
         w.reset.click(self.choices.reset, outputs=w.settings, queue=False, **quiet)
         for button, handler in (

@@ -62,15 +62,14 @@ class Pictures:
         refusal = Sentence("of_file", name=names, reason=Sentence("no_picture"))
         return markup.notice_html(self.context.visitor(request).session.texts.translate(refusal))
 
-    def show_camera(self, request: gr.Request) -> Updates:
-        """Open or close the camera; clips are recorded where the model looks at videos."""
-        visitor, w = self.context.visitor(request), self.context.widgets
+    def show_camera(self, request: gr.Request) -> Any:
+        """Open or close the camera."""
+        visitor = self.context.visitor(request)
         visitor.camera = not visitor.camera
-        records = self.context.provider.card.video
-        return {w.camera_panel: gr.update(visible=visitor.camera), w.clip: gr.update(visible=records)}
+        return gr.update(visible=visitor.camera)
 
     def attach(self, request: gr.Request, photo: Uploaded | None, box: dict[str, Any] | None) -> Updates:
-        """A photo or a clip comes into the question box; all are as the browser gives them."""
+        """A photo comes into the question box; both are as the browser gives them."""
         w = self.context.widgets
         if photo is None:
             return {w.photo: gr.skip()}
@@ -78,4 +77,4 @@ class Pictures:
         visitor.camera = False
         box = box or {"text": "", "files": []}
         question = {"text": box["text"], "files": [file["path"] for file in (*box["files"], photo)]}
-        return {w.box: gr.update(value=question), w.photo: None, w.clip: None, w.camera_panel: gr.update(visible=False)}
+        return {w.box: gr.update(value=question), w.photo: None, w.camera_panel: gr.update(visible=False)}

@@ -115,16 +115,6 @@ class Widgets:
                 height=360,
                 webcam_options=gr.WebcamOptions(mirror=False),
             )
-            self.clip = self._add(
-                gr.Video,
-                lambda texts: {"label": texts.take_clip},
-                elem_id="clip",
-                sources=["webcam"],
-                include_audio=False,
-                height=360,
-                webcam_options=gr.WebcamOptions(mirror=False),
-                visible=False,
-            )
         with gr.Row(elem_id="samples"):
             self.samples = [(sample, self._sample(sample)) for sample in samples()]
 
