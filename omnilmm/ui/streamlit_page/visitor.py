@@ -94,7 +94,9 @@ class Visitor:
         self.is_replaced = False
         self.token = ""
         self.page = ""  # which open page shows it
-        self._sizes: WeakKeyDictionary[Picture, int] = WeakKeyDictionary()  # bytes of the files of those that wait
+        self._sizes: WeakKeyDictionary[Picture | Video, int] = (
+            WeakKeyDictionary()
+        )  # bytes of the files of those that wait
         self._asked: tuple[Part, ...] = ()  # comes back into the box if nothing comes of it
 
     @property
