@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omnilmm.engine.caches.lru import LRUCache
-from omnilmm.images.pixels import cut
 from omnilmm.images.slicing import SlicePlan
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.processor import MiniCPMVProcessor, View
