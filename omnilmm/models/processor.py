@@ -17,7 +17,6 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from PIL.Image import Image
 from sentencepiece import SentencePieceProcessor
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
@@ -150,11 +149,8 @@ class MiniCPMVProcessor(ProcessorMixin):
         Returns:
             pixel_values [N, 3, P, P·L] in -1..1, zero-padded, and target_sizes [N, 2] (rows, columns) in patches.
         """
-        return self.strips([view for picture, plan in pictures for view in cut(picture.image, plan)])
-
-    def strips(self, views: list[Image]) -> tuple[Tensor, Tensor]:
-        """The same of views that are cut already."""
         side, normalisation = self.config.vision_config.patch_size, self.config.normalisation
+        views = [view for picture, plan in pictures for view in cut(picture.image, plan)]
         strips = torch.from_numpy(stack_strips([patch_strip(view, side, normalisation) for view in views]))
         return strips, torch.tensor([(view.height // side, view.width // side) for view in views])
 
