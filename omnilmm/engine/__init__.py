@@ -1,1 +1,1 @@
-"""Loading, generation, streaming: from a conversation to events, without a word about pages."""
+"""Loading, generation and streaming: turns conversations into streams of events, independent of any user interface."""

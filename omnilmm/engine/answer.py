@@ -1,4 +1,4 @@
-"""The ids of one answer -> its events: text that grows when sampling, previews with beam search, its thought apart."""
+"""Turns the token ids of one answer into events: deltas of text and thought if sampling, previews with beam search."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from omnilmm.engine.thoughts import AnswerStream, Delta
 
 
 class Answer:
-    """What was said so far.
+    """The state of one answer while it is generated.
 
     Args:
-        backend: of the model.
-        request: that is answered.
+        backend: the model's backend.
+        request: the request being answered.
 
     Attributes:
-        ids: all of them.
+        ids: all token ids generated so far.
     """
 
     def __init__(self, backend: Backend, request: Request) -> None:
@@ -33,7 +33,7 @@ class Answer:
         self.ids: Ids = []
         self._stream = self._new_stream()
         self._stops = StopTexts(request.options.stop)
-        self._first_s = self._thought_s = 0.0  # of the thought: its first token, and when it was last seen open
+        self._first_s = self._thought_s = 0.0  # times of the first token and of the last one inside the thought
 
     @property
     def text(self) -> str:
@@ -42,7 +42,7 @@ class Answer:
 
     @property
     def thought(self) -> Thought | None:
-        """Before the answer; None where nothing was thought."""
+        """The thought before the answer; None if there is none."""
         stream = self._stream
         if not stream.thought:
             return None
@@ -50,16 +50,16 @@ class Answer:
 
     @property
     def has_stopped(self) -> bool:
-        """Whether one of the texts came before which it has to stop."""
+        """Whether a stop text was reached."""
         return self._stops.is_over
 
     @property
     def has_ended(self) -> bool:
-        """Whether the model itself ended it."""
+        """Whether the model generated a stop token."""
         return self._end(self.ids) is not None
 
     def add(self, ids: Ids) -> Iterator[TextDelta | ThoughtDelta | Preview]:
-        """What is new, given all ids so far."""
+        """Yield the events for what is new, given all ids generated so far."""
         new, self.ids = ids[len(self.ids) :], ids
         deltas: list[Delta] = []
         if self._is_searched:
@@ -74,7 +74,7 @@ class Answer:
         yield from self._events(deltas)
 
     def finish(self) -> Iterator[TextDelta | ThoughtDelta]:
-        """What was held back until the end; `text` and `thought` are whole then."""
+        """Yield the text that was held back until the end; afterwards `text` and `thought` are complete."""
         if self._is_searched:
             self._stops.add(self._stream.text)
             self._stops.finish()
@@ -101,9 +101,9 @@ class Answer:
         return AnswerStream(backend.tokenizer, backend.suppressed_ids, backend.thinking, is_open=self._is_open)
 
     def _end(self, ids: Ids) -> int | None:
-        """Where the first end token is."""
+        """Return the position of the first stop token."""
         return next((position for position, token in enumerate(ids) if token in self._backend.stop_ids), None)
 
     def _spoken(self, ids: Ids) -> Ids:
-        """Ids up to the first end token."""
+        """Return the ids before the first stop token."""
         return ids[: self._end(ids)]

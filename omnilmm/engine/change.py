@@ -1,4 +1,4 @@
-"""What a change of models is: the request, how far it has come, and what it takes to carry it out (`provider.py`)."""
+"""The types of a change of models: the request, its state, and the protocols `provider.py` needs to carry it out."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ CANCELLABLE: tuple[Stage, ...] = ("checking", "downloading")
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """Which model, and how.
+    """A request to load a model.
 
     Attributes:
         model: name in `configs/`, hub id, or folder.
         dtype: "auto" or a dtype.
-        fits: the dtype in which it is offered here, for where "auto" alone would not fit.
-        substitute: on a Space, the built-in model may take its place if it does not fit.
+        fits: the dtype it is listed with on this machine, used if "auto" does not fit.
+        substitute: whether, on a Space, the built-in model may replace it if it does not fit.
     """
 
     model: str
@@ -45,39 +45,39 @@ class ModelRequest:
 
 
 class Loadable(Protocol):
-    """A model whose files are here, checked as far as that goes; see `loading.Prepared`."""
+    """A model whose files are on this disk and have been checked; see `loading.Prepared`."""
 
     @property
     def card(self) -> ModelCard:
-        """Of the model."""
+        """The model's card."""
 
     def load(self) -> Engine:
-        """Load the weights; may be called again when the engine is gone."""
+        """Load the weights; may be called again once the engine is freed."""
 
 
-# Given the memory that the model of now takes, which will be free, and whom to report bytes to. It lets go of nothing.
+# Takes the request, the bytes that unloading the current model will free, and a progress callback. It unloads nothing.
 Prepare = Callable[[ModelRequest, int, Report], Loadable]
 
 
 @runtime_checkable
 class SupportsWarmUp(Protocol):
-    """An engine whose first answer takes longer than the others, unless it is warmed up."""
+    """An engine whose first answer is slower than later ones unless it is warmed up."""
 
     def warm_up(self) -> None:
-        """Do what is done only once; others can ask meanwhile."""
+        """Run the one-time initialisation; requests are accepted meanwhile."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """How far a change of models is, or how it ended.
+    """The state of a change of models.
 
     Attributes:
-        card: of the model that was wanted.
-        before: of the one that answered before; None for the first model of all.
-        stage: "checking" and "downloading" while the old one answers, "cancelling", "ending" while its answers end,
-            "loading" and "restoring" while nobody answers; then "done", "cancelled" or "failed" (nothing has changed),
-            "restored" (the old one was loaded again), "lost" (no model answers).
-        progress: bytes done, and in all, of a download.
+        card: the requested model.
+        before: the previous model; None for the first model.
+        stage: "checking" and "downloading" while the old model answers, "cancelling", "ending" while its answers
+            finish, "loading" and "restoring" while no model answers; then "done", "cancelled" or "failed" (nothing has
+            changed), "restored" (the old model was loaded again), "lost" (no model is loaded).
+        progress: bytes downloaded and bytes in total.
         failure: why it failed.
     """
 

@@ -1,6 +1,6 @@
-"""Proof on the user's own machine: a loaded model, its numbers, and its answer to one question about a picture.
+"""Checks a model on the user's own machine: loads it, reports its figures, and asks one question about a picture.
 
-No machine that builds this has the published weights. Whoever has them can see for themselves with this.
+The published weights were not available where this program is developed and tested, so users can verify them with this.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ LONGEST_ANSWER = 128
 
 
 def check(engine: LocalEngine, picture: Picture, question: str = QUESTION) -> Iterator[tuple[str, str]]:
-    """What is found, as (what, how much), while it is found.
+    """Yield the findings as (name, value), each as soon as it is known.
 
     Raises:
-        CheckpointError: The model loads, but is not the one its card describes, or says nothing.
+        CheckpointError: The model loads, but does not match its card, or its answer is empty.
     """
     model: Any = engine.model
     yield "model", f"{engine.card.title} ({type(model).__name__})"
     parameters = count_parameters(model)
     yield "parameters", f"{parameters:,}"
-    # Of transformers' own models the catalog holds what their architecture comes to; nobody here has counted the files.
+    # For models of transformers the catalog has the count of the architecture, which was not compared with the files.
     is_counted = engine.card.name in cards() and engine.card.family != "library"
     if is_counted and engine.card.parameters not in (None, parameters):
         raise CheckpointError("other_parameters", expected=engine.card.parameters, got=parameters)
@@ -49,7 +49,7 @@ def check(engine: LocalEngine, picture: Picture, question: str = QUESTION) -> It
 
 
 def count_parameters(model: Any) -> int:
-    """Parameters before any quantisation: a packed weight counts as what it stands for."""
+    """Count the parameters before quantisation: a packed weight counts with its unpacked shape."""
     total = 0
     for parameter in model.parameters():
         state = getattr(parameter, "quant_state", None)

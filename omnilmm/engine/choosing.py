@@ -1,6 +1,6 @@
-"""The models that a program can choose from: which fit this machine, and how fast they are.
+"""Lists the models to choose from: which of them fit this machine, and how fast they are.
 
-Nothing heavy is imported before it is asked for, so that a page can be served first.
+Heavy imports are deferred until they are needed, so that a page can be served first.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from omnilmm.catalog import PREFERENCE, Dtype, ModelCard, cards
 from omnilmm.errors import CheckpointError, HardwareError
 from omnilmm.hardware import resolve_device, resolve_dtype
 
-LEAST_TOKENS_PER_S = 3.0  # about as fast as one reads aloud; below that nobody waits for an answer
+LEAST_TOKENS_PER_S = 3.0  # about reading-aloud speed; anything slower is not usable for a chat
 
 
 @dataclass(frozen=True)
 class ListedModel:
-    """One model and this machine.
+    """A model of the catalog and how it would run on this machine.
 
     Attributes:
-        card: the model.
-        fits: the dtype in which it would be loaded, None if it fits in none or if its size is not known.
-        is_here: its files are on this disk.
-        tokens_per_s: of an answer in that dtype, about; None if that is not known.
+        card: the model's card.
+        fits: the dtype it would be loaded in; None if it fits in none, or if its size or the free memory is not known.
+        is_here: whether its files are on this disk.
+        tokens_per_s: estimated decoding speed in that dtype; None if it is not known.
     """
 
     card: ModelCard
@@ -37,24 +37,24 @@ class ListedModel:
 
     @property
     def is_fast_enough(self) -> bool:
-        """Whether it can be talked with; what is not known is not held against it."""
+        """Whether it is fast enough for a chat; an unknown speed counts as fast enough."""
         return self.tokens_per_s is None or self.tokens_per_s >= LEAST_TOKENS_PER_S
 
 
 def free_bytes(device: str) -> int | None:
-    """Memory that is free on a device, `auto` for the one that would be taken; None if that is not known."""
+    """Return the free memory of a device in bytes; "auto" means the one that would be used. None if not known."""
     from omnilmm.engine.placement.device_memory import free_memory
 
     return free_memory(resolve_device(device).value)
 
 
 def listed(device: str, hub: Literal["huggingface", "modelscope"], freed_bytes: int = 0) -> list[ListedModel]:
-    """All models of the catalog: those on this disk first, then those that fit, the better ones first.
+    """Return all models of the catalog: those on this disk first, then those that fit, each ordered by quality.
 
     Args:
-        device: on which they would run.
-        hub: from which they would come.
-        freed_bytes: of memory that a model takes now which would be let go.
+        device: the device they would run on.
+        hub: the hub they would be downloaded from.
+        freed_bytes: memory occupied by a model that would be unloaded.
     """
     from omnilmm.engine.fetching import cached
     from omnilmm.engine.speed import tokens_per_s
@@ -69,12 +69,12 @@ def listed(device: str, hub: Literal["huggingface", "modelscope"], freed_bytes: 
 
 
 def can_be_here(entry: ListedModel, hub: Literal["huggingface", "modelscope"], *, offline: bool) -> bool:
-    """Whether a model is on this disk, or can be fetched as far as is known without asking the hub.
+    """Return whether a model is on this disk or can be downloaded, as far as is known without asking the hub.
 
     Args:
         entry: the model.
-        hub: from which it would come.
-        offline: no network is to be touched.
+        hub: the hub it would be downloaded from.
+        offline: whether the network must not be accessed.
     """
     from omnilmm.engine.fetching.cache import repository_of, require_space
 
@@ -90,12 +90,12 @@ def can_be_here(entry: ListedModel, hub: Literal["huggingface", "modelscope"], *
 
 
 def best(models: Sequence[ListedModel]) -> ListedModel | None:
-    """The best of the models that fit this machine and are expected to answer fast enough; None if there is none."""
+    """Return the best model that fits this machine and is expected to be fast enough; None if there is none."""
     return max((entry for entry in models if entry.fits and entry.is_fast_enough), key=_rank, default=None)
 
 
 def _fitting(card: ModelCard, device: str, free_gib: float) -> str | None:
-    """What "auto" takes, if it fits; else the most exact smaller dtype that does and is possible here."""
+    """Return the dtype chosen by "auto" if it fits, else the most precise supported dtype that does, or None."""
     possible = [found for kind in ("auto", *PREFERENCE) if (found := _resolved(kind, device, card))]
     return next((kind for kind in possible if card.memory_gib.get(cast(Dtype, kind), math.inf) <= free_gib), None)
 
@@ -108,9 +108,9 @@ def _resolved(dtype: str, device: str, card: ModelCard) -> str | None:
 
 
 def _rank(entry: ListedModel) -> tuple[float, str, float]:
-    """How good a model is: by its figure, without one by that of the model it succeeds, or below all that have one.
+    """Return a sort key of quality: the model's figure, or that of the model it succeeds, or 0 if there is none.
 
-    Among equals the younger one is better, and of the same age the one whose files are more exact.
+    Ties go to the newer model, then to the one with more bytes per parameter, i.e. the more precise files.
     """
     card = figures = entry.card
     while figures.quality is None and figures.succeeds in cards():
@@ -120,5 +120,5 @@ def _rank(entry: ListedModel) -> tuple[float, str, float]:
 
 
 def _place(entry: ListedModel) -> tuple[bool, bool, tuple[float, str, float]]:
-    """In the list."""
+    """Return the sort key of the list."""
     return entry.is_here, entry.fits is not None, _rank(entry)

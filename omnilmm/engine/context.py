@@ -1,8 +1,8 @@
-"""Fits a conversation into the model's context: the oldest turns go, the newest question and the last pictures stay.
+"""Fits a conversation into the context: the oldest turns are dropped, the newest question and last pictures are kept.
 
-What a conversation takes is known only once all of it is a prompt, and to make one of a long conversation for every
-turn that could go takes minutes. So each message is counted once, by itself, from the newest back to where it cannot
-fit any more; of what is left, the counts say where the first whole prompt is worth a try.
+The exact length of a conversation is known only from its rendered prompt, and rendering a long conversation once for
+every turn that could be dropped takes minutes. So each message is tokenized once on its own, from the newest backwards
+until no more can fit; the search for the longest conversation that fits starts from these counts.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from weakref import WeakKeyDictionary
 from omnilmm.conversation import Conversation, Message
 from omnilmm.errors import ContextLengthError
 
-PIECE = 20_000  # characters counted at once: the longest that nobody is heard meanwhile
-# Of tokens counted piece by piece, each message by itself, at least so large a part is there in the whole prompt, too:
-# only words that were cut in two are counted otherwise. Of few tokens nothing is concluded.
+PIECE = 20_000  # characters tokenized at once: counting can be stopped only between pieces
+# The whole prompt has at least this share of the tokens counted piece by piece, each message on its own: only words
+# that were cut in two are tokenized differently. `FEW` is a margin for small counts.
 LEAST_SHARE, FEW = 0.8, 1000
-TOLD = 200_000  # characters of a question whose number of tokens is told if they are too many
+TOLD = 200_000  # characters of question and system prompt up to which the error states the number of tokens
 
 
 class ContextWindow:
-    """Room for a prompt and its answer.
+    """The model's context window, shared by prompt and answer.
 
     Args:
-        length: tokens of a conversation's prompt.
-        count: tokens of a text by itself.
-        context: tokens of prompt and answer together.
+        length: returns the number of tokens of a conversation's prompt.
+        count: returns the number of tokens of a text on its own.
+        context: maximum number of tokens of prompt and answer together.
     """
 
     def __init__(self, length: Callable[[Conversation], int], count: Callable[[str], int], context: int) -> None:
         self.length, self.count, self.context = length, count, context
-        # Of messages still held: tokens, and of how many of their characters.
+        # Per message still referenced: tokens counted so far, and the characters they cover.
         self._counted: WeakKeyDictionary[Message, tuple[int, int]] = WeakKeyDictionary()
 
     def fit(
@@ -41,19 +41,19 @@ class ContextWindow:
         max_new_tokens: int,
         length: Callable[[Conversation], int] | None = None,
     ) -> Generator[None, None, tuple[Conversation, int]]:
-        """Drop as few of the oldest turns as needed; yields whenever somebody may want to stop it.
+        """Drop as few of the oldest turns as needed; yields regularly, so that the caller can stop it.
 
         Args:
-            conversation: user and assistant in turn, user last.
-            max_new_tokens: what the answer may take of the context.
-            length: in place of the window's own, e.g. of a prompt that lets the model think.
+            conversation: alternating user and assistant messages, ending with the user's.
+            max_new_tokens: tokens of the context reserved for the answer.
+            length: replaces the window's own function, e.g. for a prompt that lets the model think.
 
         Returns:
-            The conversation, and how many messages were dropped. When the turn that showed the last pictures goes, the
-            pictures move to the oldest question that stays.
+            The conversation, and how many messages were dropped. If the turn with the last pictures is dropped, the
+            pictures move to the oldest question that is kept.
 
         Raises:
-            ContextLengthError: The newest question with its pictures, or with the last ones shown, is too long.
+            ContextLengthError: The newest question is too long together with its pictures or the last ones shown.
         """
         length = length or self.length
         room = self.context - max_new_tokens
@@ -76,13 +76,13 @@ class ContextWindow:
     def _search(
         self, conversation: Conversation, counts: dict[int, int], room: int, length: Callable[[Conversation], int]
     ) -> Generator[None, None, tuple[Conversation | None, int]]:
-        """The longest conversation that fits, if any, and the tokens of the last one tried.
+        """Return the longest conversation that fits, if any, and the number of tokens of the last one tried.
 
-        A conversation with a turn more is never shorter, so each try rules out all on one side of it. Mostly the second
-        is the last: what the first one takes beyond the counts (headers, pictures) the others take, too.
+        One more turn never makes a prompt shorter, so each try rules out all candidates on one side of it. Usually two
+        tries suffice: what the first prompt takes beyond the counts (headers, pictures), the others take as well.
         """
         starts = sorted(counts)
-        low, high = 0, len(starts)  # those before `low` are too long; that at `high` fits
+        low, high = 0, len(starts)  # starts before `low` are too long; the one at `high` fits
         found, needed, more = None, 0, 0
         while low < high:
             likely = (number for number in range(low, high) if counts[starts[number]] + more <= room)
@@ -98,7 +98,7 @@ class ContextWindow:
         return found, needed
 
     def _counts(self, conversation: Conversation, most: float) -> Generator[None, None, dict[int, int]]:
-        """Tokens counted from each question on that may fit, by its place; none if the newest alone is too long."""
+        """Return the tokens from each question on that may fit, by its index; empty if the newest alone is too long."""
         counts = {}
         total = yield from self._count(Message("user", (conversation.system or "",)), most)
         for place, message in reversed([*enumerate(conversation.messages)]):
@@ -110,7 +110,7 @@ class ContextWindow:
         return counts
 
     def _count(self, message: Message, most: float) -> Generator[None, None, int]:
-        """Tokens of a message, or more than `most` of them."""
+        """Count the tokens of a message, stopping once there are more than `most`."""
         text = _certain(message)
         tokens, end = self._counted.get(message, (0, 0))
         while end < len(text) and tokens <= most:
@@ -122,7 +122,7 @@ class ContextWindow:
 
 
 def _certain(message: Message) -> str:
-    """What every template says of a message: blanks around it may go, and what earlier answers thought."""
+    """Return the part of a message that every template keeps: without outer white space and without a thought."""
     text = message.text
     return (text.rpartition("</think>")[2] if message.role == "assistant" else text).strip()
 

@@ -1,9 +1,9 @@
-"""What an engine says while it answers: one stream of events, the same for pages, the terminal and Python.
+"""The events an engine yields while it answers: one stream, the same for web pages, the terminal and Python.
 
     Progress*  (ThoughtDelta* TextDelta* | Preview*)  Finished
 
-When sampling, `"".join(delta.text …)` is `Finished.text` for the `TextDelta`s and `Finished.thought.text` for the
-`ThoughtDelta`s; with beam search each `Preview` replaces the one before.
+When sampling, the joined texts of the `TextDelta`s are `Finished.text`, and those of the `ThoughtDelta`s are
+`Finished.thought.text`; with beam search each `Preview` replaces the one before.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from omnilmm.conversation import Conversation, Picture, Thought
 from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 
-HEARTBEAT_S = 0.3  # the longest that `next()` of an answer's iterator blocks
+HEARTBEAT_S = 0.3  # maximum time that `next()` on an answer's iterator blocks
 
-Report = Callable[[int, int], None]  # called with the bytes that are on this disk, and all bytes of a download
+Report = Callable[[int, int], None]  # called with the bytes on this disk and the total bytes of a download
 Stage = Literal["downloading", "loading", "waiting", "reading", "frames", "prefill"]
 Reason = Literal["end", "length", "switched"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Before the first word: what is going on, and how far it is.
+    """Progress before the first token of the answer.
 
-    "downloading": `done` of `total` bytes. "waiting": more are answered than go together, and `total` have to finish
-    first. "reading": `total` pictures are looked at, the one numbered `done` now; 0 where that is not known. "frames":
-    the same of the frames of videos. "prefill": of the prompt's `total` tokens that are not known from earlier turns
-    `done` are read. Repeated at least twice a second, so that nobody who iterates is blocked for long.
+    "downloading": `done` of `total` bytes are downloaded. "waiting": the answer is queued, and `total` others have to
+    finish first. "reading": `total` pictures are encoded, currently number `done`; 0 if that is not known. "frames":
+    the same for video frames. "prefill": `done` of the prompt's `total` tokens that are not in the KV cache are
+    prefilled. Repeated at least twice a second, so that the consumer is not blocked for long.
     """
 
     stage: Stage
@@ -41,11 +41,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class TextDelta:
-    """More text of the answer; never half a character.
+    """More text of the answer; characters are never split.
 
     Attributes:
-        text: to be appended.
-        new_tokens: so far, those of the thought included; 0 where they are not counted.
+        text: the text to append.
+        new_tokens: tokens generated so far, those of the thought included; 0 if they are not counted.
     """
 
     text: str
@@ -54,11 +54,11 @@ class TextDelta:
 
 @dataclass(frozen=True)
 class ThoughtDelta:
-    """More of what the model thinks before its answer, which is no part of the answer.
+    """More text of the model's thought, which precedes the answer and is not part of it.
 
     Attributes:
-        text: to be appended to the thought.
-        new_tokens: so far; 0 where they are not counted.
+        text: the text to append to the thought.
+        new_tokens: tokens generated so far; 0 if they are not counted.
     """
 
     text: str
@@ -67,12 +67,12 @@ class ThoughtDelta:
 
 @dataclass(frozen=True)
 class Preview:
-    """Beam search: the best answer so far, to be shown instead of the last one.
+    """The best beam so far of a beam search; replaces the previous preview.
 
     Attributes:
-        text: all of it.
-        new_tokens: of it and its thought; 0 where they are not counted.
-        thought: before it, of a model that thinks.
+        text: the whole answer so far.
+        new_tokens: tokens of the answer and its thought; 0 if they are not counted.
+        thought: the thought before the answer, for a model that thinks.
     """
 
     text: str
@@ -82,12 +82,12 @@ class Preview:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one answer.
+    """Token counts of one answer.
 
     Attributes:
-        text_tokens, picture_tokens: of the prompt.
-        new_tokens: of the answer, its thought included.
-        reused: of the prompt, known from the owner's earlier turns.
+        text_tokens, picture_tokens: tokens of the prompt.
+        new_tokens: tokens of the answer, its thought included.
+        reused: tokens of the prompt that were reused from the owner's prefix cache.
     """
 
     text_tokens: int
@@ -98,14 +98,14 @@ class Usage:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of one answer, from when the engine turned to it."""
+    """Timings of one answer in seconds: until it started to run, and from then to the first and to the last token."""
 
     waited_s: float
     first_token_s: float
     total_s: float
 
     def tokens_per_s(self, new_tokens: int) -> float:
-        """Speed after the first token."""
+        """Return the decoding speed after the first token."""
         return (new_tokens - 1) / max(self.total_s - self.first_token_s, 1e-9) if new_tokens > 1 else 0.0
 
 
@@ -114,12 +114,13 @@ class Finished:
     """The whole answer.
 
     Attributes:
-        text: the joined deltas, or the winning beam.
-        reason: "end" the model ended it, "length" it reached `max_new_tokens`, "switched" another model was chosen.
-        usage: tokens.
-        timings: seconds.
-        dropped_messages: how many of the oldest messages did not fit into the model's context.
-        thought: before the answer, of a model that thinks.
+        text: the joined deltas, or the best beam.
+        reason: "end": a stop token or stop text; "length": `max_new_tokens` was reached; "switched": the model was
+            replaced by another one.
+        usage: token counts.
+        timings: timings in seconds.
+        dropped_messages: number of oldest messages that did not fit into the model's context.
+        thought: the thought before the answer, for a model that thinks.
     """
 
     text: str
@@ -137,12 +138,12 @@ class Finished:
 
 @dataclass(frozen=True)
 class PictureSlice:
-    """One look of a model at a picture: all of it (the overview), or a slice.
+    """One slice of a picture as the model encodes it; the first one is the overview of the whole picture.
 
     Attributes:
-        box: which part, (left, top, right, bottom) in pixels of the picture.
-        width, height: of what the model sees of it, in pixels.
-        tokens: that it takes in a prompt.
+        box: the part it shows, as (left, top, right, bottom) in pixels of the picture.
+        width, height: its size after resizing, in pixels.
+        tokens: the number of tokens it takes in the prompt.
     """
 
     box: tuple[float, float, float, float]
@@ -155,23 +156,23 @@ Event = Progress | ThoughtDelta | TextDelta | Preview | Finished
 
 
 class Engine(Protocol):
-    """Answers conversations. Closing the iterator of `stream`, whoever closes it, stops the model within one token."""
+    """Answers conversations. Closing the iterator of `stream`, from any thread, stops the model within one token."""
 
     @property
     def card(self) -> ModelCard:
-        """Which model answers."""
+        """The card of the model."""
 
     @property
     def device(self) -> Choice:
-        """On what, and why."""
+        """The device it runs on, and why."""
 
     @property
     def dtype(self) -> Choice:
-        """With which dtype, and why."""
+        """The dtype it computes in, and why."""
 
     @property
     def memory_bytes(self) -> int | None:
-        """What its weights really take; None while they are not loaded, or where that is not known."""
+        """The memory its weights occupy; None while they are not loaded, or if that is not known."""
 
     def stream(
         self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
@@ -179,10 +180,10 @@ class Engine(Protocol):
         """Answer the last message of a conversation.
 
         Args:
-            conversation: all of it; an engine knows no conversations.
-            options: the model's own defaults if left out.
-            owner: who asks, an opaque key. What is known of an owner's earlier turns makes the next one faster, and is
-                of no use to anybody else; without an owner nothing of a conversation is kept beyond its answer.
+            conversation: the whole conversation; an engine keeps no conversation state.
+            options: the generation options; the model's own defaults if omitted.
+            owner: opaque key of the requesting user. The prefix cache of an owner's earlier turns speeds up the next
+                one and is never used for anybody else; without an owner nothing is cached beyond the answer.
 
         Raises:
             InputError: The conversation cannot be answered.
@@ -190,7 +191,7 @@ class Engine(Protocol):
         """
 
     def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
-        """How the model looks at a picture with these options, overview first; None where that is not known (yet)."""
+        """Return how the model slices a picture with these options, overview first; None if not known (yet)."""
 
     def forget(self, owner: Hashable) -> None:
-        """The owner has left, or starts over: keep nothing of their conversations."""
+        """Drop everything cached for an owner, who has left or starts over."""

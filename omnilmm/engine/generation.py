@@ -1,4 +1,4 @@
-"""One answer as a piece of work: its steps are done where the model is, and heard where it was asked for."""
+"""One answer as a unit of work: its steps run on the model's thread, its results are consumed on the caller's."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from omnilmm.engine.options import BeamSearch, Options
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import is_out_of_memory
 
-# After the first token, those of so long are heard together: to wake a listener for each costs a small model a fifth.
+# After the first token, tokens of this period are delivered together: waking the consumer for each token costs a small
+# model a fifth of its speed.
 GATHER_S = 0.02
 
 
 class Generation:
-    """An answer that is being given; a `scheduler.Work`.
+    """An answer being generated; implements `scheduler.Work`.
 
     Args:
-        backend: the model's.
-        request: what to answer.
+        backend: the model's backend.
+        request: the request to answer.
 
     Attributes:
-        first_s, last_s: when the first and the last token so far were there, on the monotonic clock.
+        first_s, last_s: when the first and the latest token were generated, on the monotonic clock.
     """
 
     def __init__(self, backend: Backend, request: Request) -> None:
@@ -37,12 +38,15 @@ class Generation:
         self.has_output = self.is_second = False
 
     def outputs(self, is_over: Callable[[], bool] = lambda: False) -> Iterator[Step]:
-        """How far it is, then the new ids so far whenever there are more; None while nothing is new.
+        """Yield progress, then all new ids so far whenever there are more; None while nothing is new.
 
-        Called by who asked.
+        Called on the consumer's thread.
 
         Args:
-            is_over: whether no step will be done any more; then nothing is waited for that nobody will say.
+            is_over: returns whether no further step will run; then this stops waiting.
+
+        Raises:
+            HardwareError: No further step will run, and the answer is not complete; or memory ran out.
         """
         while True:
             was_over = is_over()
@@ -68,7 +72,7 @@ class Generation:
 
     @torch.inference_mode()
     def step(self) -> bool:
-        """See `scheduler.Work`; whatever goes wrong, who listens must hear of it instead of waiting for ever."""
+        """See `scheduler.Work`; every error is passed to the consumer, which would otherwise wait for ever."""
         try:
             said = next(self.answer)
         except StopIteration:
@@ -93,9 +97,9 @@ class Generation:
         self.answer.close()
 
     def _has_room_again(self, error: BaseException) -> bool:
-        """Begin anew without what was kept for later, if that helps and nothing was said yet.
+        """Free the caches and restart the answer, if that frees memory and nothing has been generated yet.
 
-        Once: the attempt that fails keeps something itself, so there would always be something to give up.
+        Only once: a failed attempt leaves entries in the caches itself, so there would always be something to free.
         """
         if not self.has_output and not self.is_second and self.backend.free():
             self.is_second = True
@@ -108,7 +112,7 @@ class Generation:
 
 
 def seed_of(options: Options) -> int:
-    """Without a seed torch's generator gives one, so `torch.manual_seed(0)` before an answer counts."""
+    """Return the seed of an answer; without one it is drawn from torch's generator, so `torch.manual_seed` applies."""
     if isinstance(options, BeamSearch) or options.is_greedy:
-        return 0  # nothing is drawn
+        return 0  # decoding is deterministic
     return options.seed if options.seed is not None else int(torch.randint(2**31, ()))

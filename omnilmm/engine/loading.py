@@ -1,10 +1,10 @@
-"""From the name of a model to an engine that answers with it, in two steps.
+"""Loads a model by name, in two steps.
 
-prepare: name -> card -> device, dtype -> files (fetched where they are missing) -> processor -> do they fit
+prepare: name -> card -> device, dtype -> files (downloaded if missing) -> processor -> does it fit
 load:    weights -> engine
 
-All that can be known without the weights in memory is found out by the first step, so that a model that answers needs
-to be let go only between the two.
+The first step checks everything that can be checked without the weights in memory, so that a running model has to be
+unloaded only between the two.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A checkpoint on this disk that is known to load, as far as that can be known before; made by `prepare`.
+    """A checkpoint on this disk that has passed all checks short of loading it; returned by `prepare`.
 
     Attributes:
-        card: of the model.
-        folder: where its files are.
-        device, dtype: where and in which dtype it will be, and why.
-        caps: bytes per device, where that is limited.
-        config, processor: of the checkpoint.
-        freed_bytes: that were not free when it was prepared, and will be when it is loaded.
-        feature_bytes, prefix_bytes: for what the engine keeps.
+        card: the model's card.
+        folder: the folder of its files.
+        device, dtype: the device and dtype it will be loaded with, and why.
+        caps: memory limits in bytes per device; None without limits.
+        config, processor: the configuration and processor of the checkpoint.
+        freed_bytes: memory that another model occupied during `prepare`, expected to be free when this one is loaded.
+        feature_bytes, prefix_bytes: sizes of the engine's feature and prefix caches.
     """
 
     card: ModelCard
@@ -64,18 +64,18 @@ class Prepared:
     prefix_bytes: int = PREFIX_BYTES
 
     def load(self) -> LocalEngine:
-        """Load the weights; may be called again when the engine is gone.
+        """Load the weights; may be called again once the engine is freed.
 
         Raises:
-            HardwareError: Less memory is free than was expected.
-            CheckpointError: Weights that do not fit the configuration.
+            HardwareError: Less memory is free than expected.
+            CheckpointError: The weights do not match the configuration.
         """
         import torch
 
         if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()  # what a model that is gone has left
+            torch.cuda.empty_cache()  # memory that torch still reserves for an unloaded model
         dtype = self.dtype
-        if self.freed_bytes:  # what was expected to be free may not be
+        if self.freed_bytes:  # the memory expected to be free may not be
             dtype, _ = _fitting(self.card, self.config, self.device, dtype)
         model = _load(self, dtype)
         return LocalEngine(
@@ -96,7 +96,7 @@ def load_engine(model: str = BUILT_IN, device: str = "auto", dtype: str = "auto"
         model: name in `configs/`, hub id, or folder.
         device: "auto", "cpu", "cuda", "cuda:N", "mps", or "balanced" over several GPUs and the CPU.
         dtype: "auto", "bf16", "fp16", "fp32", "int8" or "int4".
-        **arguments: further ones of `prepare`, which also says what is raised.
+        **arguments: further arguments of `prepare`, which also lists the errors raised.
     """
     return prepare(model, device, dtype, **arguments).load()
 
@@ -115,31 +115,31 @@ def prepare(
     report: Report | None = None,
     freed_bytes: int = 0,
 ) -> Prepared:
-    """Everything up to loading the weights: fetch what is missing, and check all that can be checked.
+    """Do everything short of loading the weights: download missing files and run all checks.
 
     Args:
         model: name in `configs/`, hub id, or folder.
         device: "auto", "cpu", "cuda", "cuda:N", "mps", or "balanced" over several GPUs and the CPU.
         dtype: "auto", "bf16", "fp16", "fp32", "int8" or "int4".
         revision: commit, tag or branch of the hub.
-        hub: where to fetch from.
-        offline: touch no network.
-        max_memory: with "balanced", caps like "0=10GiB,1=10GiB,cpu=20GiB".
-        feature_cache_mib: for image features, so that each picture is encoded once; 0 caches nothing.
-        prefix_cache_mib: for KV caches of conversations, which follow-ups reuse; 0 caches nothing.
-        report: told bytes on this disk and bytes in all while something is fetched.
-        freed_bytes: of memory that another model takes now and that will be free when this one is loaded.
+        hub: the hub to download from.
+        offline: do not access the network.
+        max_memory: with "balanced", memory limits such as "0=10GiB,1=10GiB,cpu=20GiB".
+        feature_cache_mib: size of the image feature cache, with which each picture is encoded once; 0 disables it.
+        prefix_cache_mib: size of the cache of KV caches that follow-ups reuse; 0 disables it.
+        report: called with the bytes on this disk and the total bytes during a download.
+        freed_bytes: memory that another model occupies now and that will be free when this one is loaded.
 
     Raises:
         ModelNotFoundError: No such model, or no such revision.
-        HardwareError: No such device, a dtype that it cannot compute with, or too little memory.
-        CheckpointError: Files that cannot be fetched, are missing, damaged or do not fit together.
-        OptionsError: `max_memory` that cannot be read.
+        HardwareError: No such device, a dtype that it does not support, or too little memory.
+        CheckpointError: Files that cannot be downloaded, are missing or damaged, or do not match each other.
+        OptionsError: `max_memory` cannot be parsed.
     """
     card = find(model)
     device_choice = resolve_device(device)
     caps = _caps(max_memory)
-    resolve_dtype(dtype, device_choice.value, card.stored)  # what cannot be is said before anything is fetched
+    resolve_dtype(dtype, device_choice.value, card.stored)  # refuses an impossible dtype before anything is downloaded
     folder = Path(card.location)
     if not folder.is_dir():
         revision = revision or card.revision
@@ -179,7 +179,7 @@ def prepare(
 
 
 def _shapes(name: str, folder: Path) -> dict[str, tuple[int, ...]]:
-    """Of all tensors; what cannot be loaded at all is found here, before minutes of loading."""
+    """Return the shapes of all tensors; refuses a checkpoint that cannot run here before minutes of loading."""
     from omnilmm.models.checkpoint import tensor_shapes
 
     check_runs(name, folder)
@@ -192,19 +192,19 @@ def _shapes(name: str, folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _check_tensors(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse tensors that do not fit, before anything is let go for them."""
+    """Refuse tensors that do not match the configuration before another model is unloaded for them."""
     from omnilmm.models.library import check_tensors
 
     check_tensors(config, dict(shapes))
 
 
 def _count(card: ModelCard, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-    """Parameters, as far as the files tell: packed weights do not."""
+    """Count the parameters in the files; None for a quantised checkpoint, whose weights are packed."""
     return None if card.stored in QUANTISED else sum(math.prod(shape) for shape in shapes.values())
 
 
 def _check_download(card: ModelCard, device: Choice, dtype: str, freed_bytes: int) -> None:
-    """Refuse before gigabytes are fetched; "auto" may still choose a smaller type than this machine's best."""
+    """Refuse a model that cannot fit before downloading it; fp32 chosen by "auto" counts as bf16, its fallback."""
     from omnilmm.engine.placement.fit import check_download
 
     choice = resolve_dtype(dtype, device.value, card.stored, card.parameters)
@@ -213,7 +213,7 @@ def _check_download(card: ModelCard, device: Choice, dtype: str, freed_bytes: in
 
 
 def _check_before_weights(card: ModelCard, device: Choice, dtype: str, freed_bytes: int, folder: Path) -> None:
-    """Refuse what its `config.json` alone tells: that it cannot run here, or what it takes is not free."""
+    """Refuse a model whose `config.json` shows that it cannot run here or does not fit into the free memory."""
     check_runs(card.source, folder)
     card = _card_of(card, folder)
     with _explained(card, folder):
@@ -228,14 +228,14 @@ def _check_before_weights(card: ModelCard, device: Choice, dtype: str, freed_byt
 
 
 def _parameters(config: Any) -> int:
-    """Of the model that a configuration describes."""
+    """Count the parameters of the model that a configuration describes."""
     from omnilmm.engine.placement.layers import skeleton
 
     return sum(parameter.numel() for parameter in skeleton(config).parameters())
 
 
 def _card_of(card: ModelCard, folder: Path) -> ModelCard:
-    """A hub id outside the catalog is known by its files, once they are here."""
+    """Return the card of a downloaded model; one that is not in the catalog is described by its files."""
     if card.name in cards():
         return card
     return find(str(folder)).model_copy(update={"name": card.name, "title": card.title, "source": card.source})
@@ -249,22 +249,22 @@ def _caps(max_memory: str | None) -> dict[int | str, int] | None:
 
 @contextmanager
 def _explained(card: ModelCard, folder: Path) -> Iterator[None]:
-    """Whatever transformers says about a folder becomes one line of ours."""
-    # Without it, a repository that has only pickles starts a thread that asks a service to convert them.
+    """Turn any error of transformers within the block into one of ours, in one line."""
+    # Otherwise transformers starts a thread that asks a service to convert a repository that has only pickles.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
     from transformers.utils import logging as transformers_logging
 
-    # What goes wrong is said by our own errors, in one line.
+    # Our own errors report failures in one line.
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
-    # Meant so: the published code counts new tokens alone, too.
+    # This is intended: the published code applies the penalty to new tokens only, too.
     warnings.filterwarnings("ignore", message="Passing `repetition_penalty` with `inputs_embeds`")
     try:
         yield
     except OmniLMMError:
         raise
-    except Exception as error:  # a folder can be wrong in more ways than anybody knows
+    except Exception as error:  # a broken checkpoint can raise any error
         logger.info("Loading failed", exc_info=True)
         if is_out_of_memory(error):
             raise _too_large(card) from error
@@ -276,7 +276,7 @@ def _too_large(card: ModelCard) -> HardwareError:
 
 
 def _parts(folder: Path) -> tuple[Any, Any]:
-    """Configuration and processor: all of a checkpoint but its weights."""
+    """Load the configuration and processor: everything of a checkpoint except its weights."""
     from omnilmm.models.library import load_processor
 
     return _config(folder), load_processor(folder)
@@ -296,7 +296,7 @@ def _config(folder: Path) -> Any:
 
 
 def _load(prepared: Prepared, dtype: Choice) -> Any:
-    """The model."""
+    """Load the model."""
     card, folder = prepared.card, prepared.folder
     with _explained(card, folder):
         from omnilmm.engine.placement.bitsandbytes import finalize_quantized_model
@@ -308,7 +308,7 @@ def _load(prepared: Prepared, dtype: Choice) -> Any:
         )
         loaded, info = load_model(folder, prepared.config, **placement)
         finalize_quantized_model(loaded)
-    if info["missing_keys"]:  # ours list them themselves, transformers' own models would be random there
+    if info["missing_keys"]:  # native models check this themselves; others would be left randomly initialised
         missing = sorted(info["missing_keys"])
         raise CheckpointError("tensors_not_there", folder=folder, count=len(missing), name=missing[0])
     return loaded.eval()
@@ -317,10 +317,10 @@ def _load(prepared: Prepared, dtype: Choice) -> Any:
 def _fitting(
     card: ModelCard, config: Any, device: Choice, dtype: Choice, freed_bytes: int = 0
 ) -> tuple[Choice, Sentence | None]:
-    """The dtype, or bf16 where "auto" chose fp32 and only bf16 fits; and a warning where it is tight.
+    """Return the dtype (bf16 if "auto" chose fp32 and only bf16 fits) and a warning if memory is tight.
 
     Raises:
-        HardwareError: It does not fit; the message says what does.
+        HardwareError: It does not fit; the message lists what does.
     """
     from omnilmm.engine.placement.fit import check_fit
 
@@ -338,6 +338,6 @@ def _first_line(error: Exception) -> str | Sentence:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     if found := re.fullmatch(r"module 'torch' has no attribute (.+)", line):
         return Sentence("config_with_unknown_dtype", dtype=found[1])
-    if isinstance(error, LookupError | AttributeError | TypeError | ArithmeticError):  # says little without its name
+    if isinstance(error, LookupError | AttributeError | TypeError | ArithmeticError):  # unclear without the class name
         line = f"{type(error).__name__}: {line}"
     return line if line.endswith(".") else f"{line}."

@@ -1,9 +1,9 @@
-"""The engine on this machine: conversations through a loaded model, each as a stream of events.
+"""The local engine: runs conversations through a loaded model, each as a stream of events.
 
-    stream() ── a `Generation` is submitted to the scheduler ── yields what it reports
+    stream() ── submits a `Generation` to the scheduler ── yields what it reports
 
-What a model takes, and what of its ids is text, is the backend's business (`backends/`); which answer gets the next
-step is that of `scheduler.py`.
+The backend (`backends/`) prepares the model's inputs and defines which ids are text; `scheduler.py` decides which
+answer runs its next step.
 """
 
 from __future__ import annotations
@@ -52,14 +52,16 @@ class LocalEngine:
     """Answers conversations with a loaded model; several answers are generated concurrently.
 
     Args:
-        model: on its device, in its dtype; one of ours, or any image-text-to-text model of transformers.
-        processor: of the same checkpoint.
-        card: what is known about the model.
-        device: where it runs, and why.
-        dtype: in which it computes, and why.
-        at_once: answers generated concurrently; further ones are queued.
-        feature_bytes: of the feature cache: each picture is encoded once.
-        prefix_bytes: of the KV caches kept between turns: follow-ups prefill only what is new.
+        model: the loaded model, on its device and in its dtype: a native one of this package, or any
+            image-text-to-text model of transformers.
+        processor: the processor of the same checkpoint.
+        card: the model's card.
+        device: the device it runs on, and why.
+        dtype: the dtype it computes in, and why.
+        at_once: maximum number of answers generated concurrently; further ones are queued.
+        feature_bytes: size of the image feature cache, with which each picture is encoded once.
+        prefix_bytes: size of the prefix cache: KV caches kept between turns, so that follow-ups prefill only what is
+            new.
 
     Raises:
         CheckpointError: The checkpoint cannot hold a conversation, e.g. it has no chat template.
@@ -82,7 +84,7 @@ class LocalEngine:
         self.memory_bytes = footprint(model)
         self.backend = backend_for(model, processor, feature_bytes, prefix_bytes, at_once)
         thinking = self.backend.thinking
-        # Whether there is a switch for thinking, and how pictures are cut, is read off the checkpoint itself.
+        # The thinking default and the number of slices are taken from the checkpoint instead of the catalog.
         found: dict[str, Any] = {"thinking": thinking.default if thinking else None}
         if card.max_slices is not None and (rules := getattr(model.config, "slicing_rules", None)):
             found["max_slices"] = rules.max_slices
@@ -110,13 +112,13 @@ class LocalEngine:
             yield from self._answer(generation, job, dropped, waited_s=time.monotonic() - asked)
 
     def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
-        """How the model looks at a picture; see `events.Engine`."""
+        """Return how the model slices a picture; see `events.Engine`."""
         return self.backend.slices(picture, options)
 
     def warm_up(self) -> None:
-        """Answer what nobody asked up to its second word, so that nobody waits for what is done only once.
+        """Answer a dummy question up to its second delta, so that no user waits for one-time initialisation.
 
-        On a GPU that is recording a pass, too. Others can ask meanwhile.
+        On a GPU this includes capturing the CUDA graph. Requests are accepted meanwhile.
         """
         picture = Picture(Image.new("RGB", (64, 64), "white"))
         question = Conversation().with_message("user", picture, "?")
@@ -125,7 +127,7 @@ class LocalEngine:
             next(itertools.islice(heard, 1, None), None)
 
     def forget(self, owner: Hashable) -> None:
-        """Keep nothing of an owner's conversations; see `events.Engine`."""
+        """Drop everything cached for an owner; see `events.Engine`."""
         self.backend.forget(owner)
 
     def _check_abilities(self, conversation: Conversation, options: Options) -> None:
@@ -138,7 +140,7 @@ class LocalEngine:
             raise InputError("one_picture_only", title=self.card.title)
 
     def _fit(self, conversation: Conversation, options: Options) -> Generator[Event, None, tuple[Conversation, int]]:
-        """What of a conversation fits; while a long one is counted, who asked can stop that, too."""
+        """Fit the conversation into the context; yields between pieces of a long one, so that it can be stopped."""
         fitting = self.window.fit(conversation, options.max_new_tokens, partial(self.backend.length, options=options))
         while True:
             try:

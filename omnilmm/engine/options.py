@@ -1,11 +1,11 @@
-"""How an answer is generated: sampling or beam search, validated in one place.
+"""Generation options: sampling or beam search, validated in one place.
 
-The two modes are two types: an option of the other mode cannot be carried along and silently dropped. `LIMITS` are the
-values that can work; pages build their controls from them.
+The two modes are two types, so an option of the other mode cannot be passed along and silently ignored. `LIMITS` holds
+the valid ranges; pages build their controls from them.
 
-`thinking` says whether the model shall think before it answers; None leaves it to the model. The length limit counts
-both, the thought and the answer. `max_slices` is the most slices that a picture is cut into, `finer_detail` gives each
-four times as many tokens (4.6, 4.7); None leaves them as the checkpoint has them.
+`thinking` sets whether the model thinks before it answers; None uses the model's default. `max_new_tokens` limits the
+thought and the answer together. `max_slices` is the maximum number of slices a picture is cut into, and `finer_detail`
+gives each slice four times as many tokens (4.6, 4.7); None uses the checkpoint's settings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Mode = Literal["sampling", "beam"]
 
 @dataclass(frozen=True)
 class Limit:
-    """The values of one option that can work, ends included."""
+    """The valid range of one option, bounds included."""
 
     low: float
     high: float
@@ -31,12 +31,12 @@ class Limit:
     whole: bool = False
 
 
-# What not every model has a choice of, and which one has.
+# Options that not every model supports, each with a model that does.
 ABILITIES = {"thinking": "minicpm-v-4.5", "max_slices": "minicpm-v-2.6", "finer_detail": "minicpm-v-4.6"}
 
-# Below it logits are divided by next to nothing, up to infinity; vLLM draws the same line (`_SAMPLING_EPS`).
+# Dividing logits by a smaller temperature could overflow; vLLM has the same threshold (`_SAMPLING_EPS`).
 GREEDY_BELOW = 1e-5
-MOST_SHOWN = 80  # characters of a value that is refused
+MOST_SHOWN = 80  # maximum characters of a refused value in a message
 
 LIMITS = {
     "temperature": Limit(0.0, 2.0, 0.05),
@@ -53,10 +53,10 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Sampling:
-    """Draw every token. The same seed gives the same answer; without one, torch's generator is drawn from.
+    """Sample every token. The same seed gives the same answer; without one, the seed is drawn from torch's generator.
 
-    At temperature 0 nothing is drawn: every token is the likeliest one, whatever top_p, top_k and seed say.
-    The answer ends before the first of the texts in `stop`.
+    At temperature 0 decoding is greedy: every token is the most likely one, regardless of top_p, top_k and seed.
+    The answer ends before the first of the stop texts in `stop`.
     """
 
     temperature: float = 0.7
@@ -75,15 +75,15 @@ class Sampling:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether every token is the likeliest one."""
+        """Whether decoding is greedy."""
         return self.temperature < GREEDY_BELOW
 
 
 @dataclass(frozen=True)
 class BeamSearch:
-    """Follow the `beams` best continuations and give the best whole answer. Always the same answer.
+    """Keep the `beams` best continuations and return the best complete answer; deterministic.
 
-    It is cut before the first of the texts in `stop`.
+    The answer is cut before the first of the stop texts in `stop`.
     """
 
     beams: int = 3
@@ -105,11 +105,11 @@ MODES: tuple[Mode, ...] = tuple(TYPES)
 
 
 def options_for(card: ModelCard, mode: Mode = "sampling", **given: Any) -> Options:
-    """The model's defaults for a mode, overridden by what is given (None means the default).
+    """Return the model's defaults for a mode, overridden by the given options (None means the default).
 
     Raises:
-        OptionsError: An unknown mode or option, an option of the other mode, or a value that can only fail; all
-            problems at once.
+        OptionsError: An unknown mode or option, an option of the other mode, an option the model does not support, or
+            values out of range (all listed at once).
     """
     if not isinstance(mode, str) or mode not in TYPES:
         raise OptionsError("unknown_mode", mode=mode if isinstance(mode, str) else _shown(mode), expected=list(TYPES))
@@ -124,16 +124,16 @@ def options_for(card: ModelCard, mode: Mode = "sampling", **given: Any) -> Optio
 
 
 def check_abilities(card: ModelCard, options: Options) -> None:
-    """Whether a model can do what is asked of it.
+    """Check that a model supports the given options.
 
     Raises:
-        OptionsError: It has no switch for thinking, or no choice of how its pictures are cut.
+        OptionsError: It has no switch for thinking, or its number of slices or detail cannot be chosen.
     """
     _check_asked(card, {name: value for name in ABILITIES if (value := getattr(options, name)) is not None})
 
 
 def without_disabilities(card: ModelCard, options: Options) -> Options:
-    """Options without what this model has no choice of: they may have been chosen for another one."""
+    """Return the options without those this model does not support, as they may have been chosen for another one."""
     left_out: dict[str, Any] = {name: None for name in ABILITIES if not _has_choice(card, name)}
     return replace(options, **left_out) if any(getattr(options, name) is not None for name in left_out) else options
 
@@ -154,11 +154,11 @@ def _check_asked(card: ModelCard, asked: Mapping[str, Any]) -> None:
 
 
 def _shown(value: object) -> str:
-    """A value as a program writes it, whatever it is, in one short line."""
+    """Return the `repr` of any value in one short line."""
     try:
         said = " ".join(repr(value).split())
         return said if len(said) <= MOST_SHOWN else f"{said[:MOST_SHOWN]} …"
-    except Exception:  # a whole number of thousands of digits, or an object that cannot show itself
+    except Exception:  # an integer of thousands of digits, or an object whose `repr` fails
         return type(value).__name__
 
 

@@ -1,12 +1,12 @@
-"""The one model that answers everybody, and how another one takes its place without anybody losing anything.
+"""The one model that serves all users, and switching it for another one without losing any request.
 
     switch ── checking, downloading ── ending ─────── loading ─────────────────── done
-              │ the old model answers    │ its answers  │ questions wait;          all visitors are told
-              └> failed, cancelled:      └ end, then    └> restored: it could not be loaded, or not answer,
-                 nothing has changed       it is let go    so the old one was loaded again
+              │ the old model answers    │ its answers  │ requests wait            all users are notified
+              └> failed, cancelled:      └ finish, then └> restored: the new one failed to load or to answer,
+                 nothing has changed       it is unloaded  so the old one was loaded again
 
-One change at a time: a second request is refused until the first is over, or cancelled, which anybody may while it is
-checked or downloaded. It belongs to the server, not to a visitor: who closes the page half-way ends nothing.
+One change at a time: a second request is refused until the first has ended or been cancelled. Any user may cancel it
+while the model is being checked or downloaded. The change belongs to the server: closing a page does not abort it.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError, SwitchE
 from omnilmm.hardware import DTYPE_CHOICES, DTYPES, QUANTISED, Choice, is_out_of_memory
 from omnilmm.sentences import Sentence
 
-FINISH_S = 20.0  # so long answers of the old model may go on; then they are cut off where they are
-NEWS_S = 60.0  # so long everybody is told that another model answers now
-LEAVE_S = 30.0  # so long those that were cut off may take to leave; then the old model stays
-STOP_S = 15.0  # a connection that hangs is given up within 10
+FINISH_S = 20.0  # how long answers of the old model may continue before they are cut off
+NEWS_S = 60.0  # how long users are notified that the model has changed
+LEAVE_S = 30.0  # how long answers that were cut off may take to end; after that the old model stays
+STOP_S = 15.0  # a stalled connection times out within 10 seconds
 CANCELLED = SwitchError("download_cancelled")
 PENDING = Choice("…", Sentence("still_loading"))
 
@@ -53,45 +53,45 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class _Answer:
-    """One that is being given."""
+    """An answer being generated."""
 
     engine: Engine | None
     called_off: threading.Event = field(default_factory=threading.Event)
 
 
 class ModelProvider:
-    """An engine (see `events.Engine`) that stays the same for its callers while the model behind it changes.
+    """An engine (see `events.Engine`) that stays the same for its callers while the model behind it is replaced.
 
     Args:
-        prepare: gets a model ready to be loaded.
-        names: of the models that visitors may choose.
+        prepare: prepares a model for loading.
+        names: the models that users may choose.
     """
 
     def __init__(self, prepare: Prepare | None = None, names: Collection[str] = ()) -> None:
         self._prepare, self.names = prepare, set(names)
         self.change: Change | None = None
-        self.version = 0  # rises whenever another model is to be shown
+        self.version = 0  # incremented whenever the displayed model changes
         self.requested: ModelRequest | None = None
         self._engine: Engine | None = None
         self._loaded: Loadable | None = None  # what the engine was loaded from
         self._answers: set[_Answer] = set()
-        self._waits = False  # new questions wait
+        self._waits = False  # new requests wait
         self._cancelled = threading.Event()
-        self._ended_s = 0.0  # when the newest change came to its end
+        self._ended_s = 0.0  # when the latest change ended
         self._changed = threading.Condition()
 
     @classmethod
     def holding(cls, engine: Engine) -> ModelProvider:
-        """One whose engine is there already, and stays."""
+        """Return a provider with a fixed engine that is already loaded."""
         provider = cls()
         provider._engine = engine
         return provider
 
-    # --- which model --------------------------------------------------------------------------------------------------
+    # --- the current model --------------------------------------------------------------------------------------------
 
     @property
     def card(self) -> ModelCard:
-        """Of the model that answers, or that is being loaded to answer."""
+        """The card of the model that answers, or of the one being loaded."""
         engine, change = self._engine, self.change
         if engine is not None:
             return engine.card
@@ -101,56 +101,56 @@ class ModelProvider:
 
     @property
     def device(self) -> Choice:
-        """On what, and why."""
+        """The device it runs on, and why."""
         engine = self._engine
         return engine.device if engine is not None else PENDING
 
     @property
     def dtype(self) -> Choice:
-        """With which dtype, and why."""
+        """The dtype it computes in, and why."""
         engine = self._engine
         return engine.dtype if engine is not None else PENDING
 
     @property
     def memory_bytes(self) -> int | None:
-        """What its weights really take."""
+        """The memory its weights occupy."""
         engine = self._engine
         return engine.memory_bytes if engine is not None else None
 
     @property
     def is_ready(self) -> bool:
-        """Whether a model is there."""
+        """Whether a model is loaded."""
         return self._engine is not None
 
     @property
     def is_changing(self) -> bool:
-        """Whether a model is on its way."""
+        """Whether a change of models is in progress."""
         return self.change is not None and not self.change.is_over
 
     @property
     def failure(self) -> OmniLMMError | None:
-        """Why no model answers; None while one does, or is on its way."""
+        """Why no model is loaded; None while one is loaded or a change is in progress."""
         return self.change.failure if self.change and self.change.is_over and not self.is_ready else None
 
     @property
     def news(self) -> Change | None:
-        """What visitors should hear of the newest change: success and an end at their request for a while only."""
+        """The latest change, for display; None once a successful or cancelled one is older than `NEWS_S`."""
         change = self.change
         passes = change is not None and change.stage in ("done", "cancelled")
         return None if passes and time.monotonic() > self._ended_s + NEWS_S else change
 
     @property
     def progress(self) -> Progress:
-        """What somebody who waits for an answer is told."""
+        """The progress reported to requests that wait for a model."""
         change = self.change
         if change is not None and change.stage == "downloading":
             return Progress("downloading", *change.progress)
         return Progress("loading")
 
-    # --- changing it --------------------------------------------------------------------------------------------------
+    # --- changing the model -------------------------------------------------------------------------------------------
 
     def begin(self, request: ModelRequest) -> None:
-        """Load the first model, in the background.
+        """Start loading the first model in the background.
 
         Raises:
             OmniLMMError: There is no such model.
@@ -160,18 +160,18 @@ class ModelProvider:
         self._start(replace(request, model=card.name), card)
 
     def switch(self, model: object, dtype: object = "auto", fits: str | None = None) -> bool:
-        """Let another model answer everybody; it takes its time in the background, see `change`.
+        """Start switching to another model for all users; this runs in the background, see `change`.
 
         Args:
-            model: one of `names`, whatever a visitor's browser may have sent.
-            dtype: "auto" or a dtype, likewise.
+            model: one of `names`; validated, since it may come from a browser.
+            dtype: "auto" or a dtype; validated likewise.
             fits: see `ModelRequest`.
 
         Returns:
-            Whether a change has begun; not where that model answers, or is on its way, already.
+            Whether a change has begun; False if that model already answers or is being loaded.
 
         Raises:
-            SwitchError: No such model or dtype, or another change is under way; nothing has changed.
+            SwitchError: No such model or dtype, or another change is in progress; nothing has changed.
         """
         if not isinstance(model, str) or model not in self.names:
             raise SwitchError("no_model_to_choose", model=reprlib.repr(model))
@@ -196,7 +196,7 @@ class ModelProvider:
         return True
 
     def cancel(self) -> bool:
-        """Give up the change that is under way, as long as the old model can stay; what has come is kept.
+        """Cancel the change in progress, if the old model can still stay; downloaded data is kept.
 
         Returns:
             Whether there was anything to cancel.
@@ -209,19 +209,19 @@ class ModelProvider:
             return True
 
     def wait(self) -> None:
-        """Until the model is there.
+        """Block until no change is in progress.
 
         Raises:
-            OmniLMMError: Why it cannot be loaded.
+            OmniLMMError: The model could not be loaded.
         """
         with self._changed:
             while not self._changed.wait_for(lambda: not self.is_changing, HEARTBEAT_S):
-                pass  # in steps, so that Ctrl-C is heard
+                pass  # with a timeout, so that Ctrl-C is handled
         if self._engine is None:
             raise self._reason()
 
     def stop(self) -> None:
-        """The program ends: a download that is under way stops, and what has come is kept."""
+        """Stop a download in progress when the program exits; downloaded data is kept."""
         is_fetching = self.change is not None and self.change.stage == "downloading"
         if self.cancel() and is_fetching:
             with self._changed:
@@ -232,9 +232,9 @@ class ModelProvider:
     def stream(
         self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
     ) -> Generator[Event]:
-        """Answer the last message of a conversation, see `events.Engine`; before that, how far the loading is.
+        """Answer the last message of a conversation, see `events.Engine`; while a model loads, yield its progress.
 
-        An answer that has not begun when its model is let go is given by the next one.
+        An answer that has not begun when its model is unloaded is generated by the next one.
         """
         while True:
             answer = yield from self._enter()
@@ -245,17 +245,17 @@ class ModelProvider:
                 self._leave(answer)
 
     def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
-        """How the model looks at a picture; None until it is there."""
+        """Return how the model slices a picture; None until a model is loaded."""
         engine = self._engine
         return engine.slices(picture, options) if engine is not None else None
 
     def forget(self, owner: Hashable) -> None:
-        """Keep nothing of an owner's conversations."""
+        """Drop everything cached for an owner."""
         if (engine := self._engine) is not None:
             engine.forget(owner)
 
     def _enter(self) -> Generator[Event, None, _Answer]:
-        """Wait for a model."""
+        """Wait until a model is loaded and accepts requests; yields progress meanwhile."""
         while True:
             with self._changed:
                 if self._engine is None and not self.is_changing:
@@ -270,7 +270,11 @@ class ModelProvider:
     def _pass_on(
         self, answer: _Answer, conversation: Conversation, options: Options | None, owner: Hashable
     ) -> Generator[Event, None, bool]:
-        """What the model says; whether that is all, or it was called off before its first word."""
+        """Yield the model's events.
+
+        Returns:
+            True if the request was answered, at least in part; False if it was cut off before any text, to be retried.
+        """
         if answer.engine is None:
             return False
         said, thought = "", ""
@@ -285,23 +289,23 @@ class ModelProvider:
                 yield event
             else:
                 return True
-        if said or thought:  # who listens has the thought already
+        if said or thought:  # the consumer has received the thought already
             yield Finished(said, "switched", Usage(0, 0, 0), Timings(0.0, 0.0, 0.0))
         return bool(said or thought)
 
     def _leave(self, answer: _Answer) -> None:
-        answer.engine = None  # before anybody hears that it is free
+        answer.engine = None  # drop the reference before waiters are notified
         with self._changed:
             self._answers.discard(answer)
             self._changed.notify_all()
 
     def _reason(self) -> OmniLMMError:
-        """Anew each time: a raised one keeps what was on the stack."""
+        """Return the failure as a new error each time: one that was raised keeps its stack frames alive."""
         if self.failure is None:
             return SwitchError("no_model_answers")
         return type(self.failure).of(self.failure.sentence)
 
-    # --- the thread of a change ---------------------------------------------------------------------------------------
+    # --- background thread of a change --------------------------------------------------------------------------------
 
     def _run(self, request: ModelRequest, before: ModelRequest | None) -> None:
         ready, failure = self._get_ready(request)
@@ -328,13 +332,13 @@ class ModelProvider:
         self._set_stage("lost" if again else "restored", failure)
 
     def _get_ready(self, request: ModelRequest) -> tuple[Loadable | None, OmniLMMError | None]:
-        """Check and download, while the old model answers on."""
+        """Check and download the new model while the old one keeps answering."""
         try:
             if self._prepare is None:
                 raise SwitchError("model_is_fixed")
             ready = self._prepare(request, self.memory_bytes or 0, self._report)
             self._check_cancelled()
-        except Exception as error:  # whatever it is, all visitors have to hear of it
+        except Exception as error:  # any failure has to be reported to the users
             return None, self._without_traceback(error)
         return ready, None
 
@@ -350,7 +354,7 @@ class ModelProvider:
             raise SwitchError.of(CANCELLED.sentence)
 
     def _let_go(self) -> OmniLMMError | None:
-        """Let the answers of the old model end, and then the model; why it stays, if it does."""
+        """Unload the old model once its answers have ended; returns the reason if it has to stay."""
         with self._changed:
             if self._cancelled.is_set():
                 return CANCELLED
@@ -368,7 +372,7 @@ class ModelProvider:
         return None
 
     def _load(self, ready: Loadable, *, must_answer: bool) -> OmniLMMError | None:
-        """Load a model into the place of the one that was let go; why that failed, with nothing left of it."""
+        """Load a model in place of the unloaded one; on failure, free whatever was loaded and return the error."""
         gc.collect()
         engine: Engine | None = None
         try:
@@ -387,16 +391,16 @@ class ModelProvider:
         return failure
 
     def _warm_up(self) -> None:
-        """The first model of all: who waits for it is answered first, and told if it fails."""
+        """Warm up the first model; waiting requests are not held up by this, and a failure is only logged."""
         with self._changed:
             if not isinstance(self._engine, SupportsWarmUp):
                 return
-            answer = _Answer(self._engine)  # as for an answer, nobody lets go of the model meanwhile
+            answer = _Answer(self._engine)  # registered as an answer, so that the model is not unloaded meanwhile
             self._answers.add(answer)
         try:
             if isinstance(answer.engine, SupportsWarmUp):
                 answer.engine.warm_up()
-        except Exception:  # then the first answer will say what is wrong
+        except Exception:  # the first answer will report the error
             logger.exception("%s could not be warmed up", self.card.title)
         finally:
             self._leave(answer)
@@ -410,7 +414,7 @@ class ModelProvider:
             self._changed.notify_all()
 
     def _without_traceback(self, error: Exception) -> OmniLMMError:
-        """An error without its traceback, which would keep a half-loaded model in memory."""
+        """Return the error without its traceback, which would keep a half-loaded model in memory."""
         if isinstance(error, OmniLMMError):
             if self.change and self.change.before and not self._cancelled.is_set():
                 logger.warning("%s was not taken into use. %s", self.change.card.title, error)

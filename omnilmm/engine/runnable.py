@@ -1,4 +1,4 @@
-"""Whether a checkpoint can run here, by its `config.json` alone: asked before its weights are fetched."""
+"""Checks from a checkpoint's configuration files whether it can run here, before its weights are downloaded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from omnilmm.formats import check_config
 
 
 def check_runs(name: str, folder: Path) -> None:
-    """Refuse what could not answer about pictures, however complete its files are.
+    """Refuse a checkpoint that cannot run here or does not take pictures, even if its files are complete.
 
     Args:
-        name: what to call it in messages: a hub id, or a path.
-        folder: with its `config.json`; nothing else is looked at but how pictures are made ready.
+        name: its name in messages: a hub id or a path.
+        folder: the folder of its `config.json`; besides that, only the preprocessing settings are read.
 
     Raises:
-        CheckpointError: In one line, what it is and what would run it; or a `config.json` that cannot be read.
+        CheckpointError: It cannot run here (one line: what it is and what would run it), or its `config.json` cannot
+            be read.
     """
     from omnilmm.models.library import check_quantised, check_takes_pictures
 

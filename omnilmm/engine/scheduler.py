@@ -1,13 +1,13 @@
-"""Schedules answers on the one model: round-robin, one step of each running job after the other, on one thread.
+"""Schedules answers on the model: round-robin, one step of each running job at a time, on a single thread.
 
     submit() ── queued ── running: a step, then the others' steps, a step, … ── done
 
-A step is short: a batch of slices encoded, a chunk of the prompt prefilled, one token decoded. So nobody waits for
-somebody else's whole answer; a new job starts and a stopped one ends between two steps. Each answer is computed by
-itself, as if it were alone, so it is the same whoever else is there.
+A step is short: it encodes one batch of slices, prefills one chunk of the prompt, or decodes one token. So no request
+waits for another one's whole answer; jobs start and stop between two steps. Answers are not batched together: each is
+computed as if it were the only one, so its result does not depend on concurrent requests.
 
-One thread, since a thread of its own for every answer costs more than half again per token: torch then keeps a pool of
-workers for each, and they get in each other's way.
+There is a single thread because a thread per answer makes each token more than 50 % slower: torch then keeps a worker
+pool for each thread, and the pools compete for the cores.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ logger = logging.getLogger(__name__)
 
 
 class Work(Protocol):
-    """Something that is done in steps; both methods are called on the one thread, and handle their own errors."""
+    """Work done in steps; both methods are called on the model's thread and handle their own errors."""
 
     def step(self) -> bool:
-        """Do a little; returns whether there is more."""
+        """Do one step; returns whether there are more."""
 
     def close(self) -> None:
-        """Nobody wants the rest."""
+        """Abandon the remaining steps and release all resources."""
 
 
 class Job:
-    """One answer in the queue or running."""
+    """One answer, queued or running."""
 
     def __init__(self, scheduler: Scheduler, work: Work, owner: Hashable) -> None:
         self._scheduler, self.work = scheduler, work
         self.owner = self if owner is None else owner
-        self.rank = 0  # how many answers the owner was already waiting for
+        self.rank = 0  # number of the owner's jobs that were queued or running on submission
         self.leaving = False
         self.gone = threading.Event()
 
     def position(self, wait_s: float = 0.0) -> int:
-        """How many have to finish before this one begins; waits up to `wait_s` for that to change first."""
+        """Return the position in the queue, 0 once running; waits up to `wait_s` seconds for it to decrease first."""
         return self._scheduler.position(self, wait_s)
 
 
@@ -55,8 +55,8 @@ class Scheduler:
     """Runs jobs concurrently on one thread.
 
     Args:
-        at_once: jobs that run concurrently; the others are queued, first come first served, but nobody's second answer
-            before everybody's first.
+        at_once: maximum number of concurrent jobs; further ones are queued first come, first served, except that an
+            owner's second job comes after the first jobs of all owners.
     """
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
@@ -69,16 +69,16 @@ class Scheduler:
 
     @property
     def count(self) -> int:
-        """Answers that run or wait."""
+        """The number of jobs running or queued."""
         return len(self._running) + len(self._waiting)
 
     @contextmanager
     def submit(self, work: Work, owner: Hashable = None) -> Iterator[Job]:
-        """A job, ended on leaving the block; the model is free of its work then.
+        """Queue a job; it is ended on leaving the block, after which the model no longer works on it.
 
         Args:
-            work: what to do in its steps.
-            owner: who asks; None for somebody who asks only once.
+            work: the work to do.
+            owner: the key of the requesting user; None makes the job an owner of its own.
         """
         job = Job(self, work, owner)
         with self._changed:
@@ -106,11 +106,11 @@ class Scheduler:
         return self._in_order().index(job) + 1 if job in self._waiting else 0
 
     def _in_order(self) -> list[Job]:
-        """Those who wait: everybody's first before anybody's second, then as they came."""
+        """Return the queued jobs: each owner's first job before any owner's second, then in order of arrival."""
         return sorted(self._waiting, key=lambda job: job.rank)
 
     def _admit(self) -> None:
-        """Let in as many as there is room for, and see that somebody works; called with the lock held."""
+        """Start as many queued jobs as allowed, and the worker if it is idle; called with the lock held."""
         while self._waiting and len(self._running) < self.at_once:
             job = self._in_order()[0]
             self._waiting.remove(job)
@@ -133,11 +133,11 @@ class Scheduler:
                 self._waiting.remove(job)
                 job.gone.set()
                 self._changed.notify_all()
-        if not is_on_model_thread():  # a stream that is collected there cannot wait for itself
+        if not is_on_model_thread():  # a stream garbage-collected on that thread would wait for itself
             job.gone.wait()
 
     def _work(self) -> None:
-        """Steps in turn, until there are none, or the program ends."""
+        """Run steps round-robin until no job is left or the program exits."""
         _inside.model = True
         while (job := self._next()) is not None:
             goes_on = self._step(job)
@@ -150,7 +150,7 @@ class Scheduler:
                     self._admit()
 
     def _next(self) -> Job | None:
-        """Whose step it is: those who leave first, so that nobody waits for others to be let go."""
+        """Return the job whose step is next: leaving jobs first, so that stopping does not wait for other jobs."""
         with self._changed:
             if threading.main_thread().is_alive() and self._running:
                 return next((job for job in self._running if job.leaving), self._running[0])
@@ -164,16 +164,16 @@ class Scheduler:
             if not job.leaving:
                 return job.work.step()
             job.work.close()
-        except BaseException:  # whatever it is, the others go on
+        except BaseException:  # no failure may stop the other jobs
             logger.exception("An answer could not be ended")
         return False
 
 
 def is_on_model_thread() -> bool:
-    """Whether this is the thread that works, or one that works for it."""
+    """Return whether the caller runs on the model's thread, or on one that works on its behalf."""
     return getattr(_inside, "model", False)
 
 
 def mark_model_thread() -> None:
-    """To be called by a thread that the model's thread waits for."""
+    """Mark the calling thread as working on behalf of the model's thread, which waits for it."""
     _inside.model = True

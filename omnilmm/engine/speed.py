@@ -1,12 +1,12 @@
-"""How fast a model would answer on this machine, before it is fetched: the words a second that an offer names.
+"""Estimates how fast a model would generate on this machine, before it is downloaded.
 
-Every token of an answer takes reading all weights of the decoder once, so memory sets the pace:
+Decoding one token reads all weights of the decoder once, so it is bound by memory bandwidth:
 
     seconds per token = bytes of the decoder in its dtype / (bandwidth · share) + layers · overhead
 
-The bandwidth is measured in every process, in a fraction of a second. Which share of it is reached, and what
-a layer costs beside it, is in `PACES`: for one answer at a time, through transformers, as this program computes.
-The figures are for choosing a model, they are no promise.
+The bandwidth is measured in every process, which takes a fraction of a second. The share of it that decoding reaches
+and the overhead per layer are in `PACES`: for a single answer at a time, through transformers. The estimates are meant
+for choosing a model and are not guaranteed.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from omnilmm.catalog import ModelCard
 from omnilmm.engine.placement.layers import number_bytes
 from omnilmm.hardware import compute_dtype
 
-# So much is read to measure, more than the caches of a CPU or GPU hold; in parts, the fastest of which counts, since
-# other programs read as well. What they take longer than that is found by measuring again later.
+# Bytes read per measurement, more than the caches of a CPU or GPU hold. They are read in parts, the fastest of which
+# counts, since other programs use the memory too; if those run for longer, later measurements correct the result.
 MEASURED_BYTES, PARTS = 2**28, 8
 MEASURING_S = 0.3
 TIMES = 3
 LAYER_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "int4": 0.53}  # int4 with its scales
 _MEASURED: dict[str, list[float]] = {}
-_MEASURING = Lock()  # two at once would each find half
+_MEASURING = Lock()  # two concurrent measurements would each find half the bandwidth
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How a device keeps up with its memory.
+    """How fast a device decodes relative to its memory bandwidth.
 
     Attributes:
-        share: of the bandwidth that decoding reaches.
-        overhead_s: of one decoder layer, beside reading its weights.
+        share: share of the bandwidth that decoding reaches.
+        overhead_s: seconds per decoder layer in addition to reading its weights.
     """
 
     share: float
@@ -46,11 +46,11 @@ class Pace:
 
 
 # On the CPU (Intel Xeon with AMX, 2 cores, torch 2.13): MiniCPM-V 2.0 in bf16 reached 0.49 of the bandwidth
-# (benchmarks/RESULTS.md), a Qwen2 of 1.5 B 0.33 to 0.43, one of 0.5 B 0.68, and 0.97 in fp32. A CPU without units for
-# bf16 computes it as it computes fp16. Quantised weights are unpacked for every token. The figures of Qwen2 were
-# measured once by hand (random weights, 2026-11, beside other work): good for the order, not for the value.
-# GPUs have not been measured. 0.7 is what compiled code reaches there (gpt-fast: 94 tokens/s, 8 B, A100); beside it the
-# kernels of each layer are called one by one.
+# (benchmarks/RESULTS.md), a Qwen2 of 1.5 B 0.33 to 0.43, one of 0.5 B 0.68, and 0.97 in fp32. A CPU without bf16 units
+# computes bf16 the way it computes fp16. Quantised weights are unpacked for every token. The figures of Qwen2 were
+# measured once by hand (random weights, 2026-11, on a busy machine) and are good to the order of magnitude only.
+# GPUs have not been measured. 0.7 is what compiled code reaches there (gpt-fast: 94 tokens/s, 8 B, A100); the overhead
+# is for launching the kernels of each layer one by one.
 PACES = {
     "cpu": {
         "fp32": Pace(0.8, 3e-4),
@@ -77,12 +77,12 @@ PACES = {
 
 
 def tokens_per_s(card: ModelCard, dtype: str, device: str) -> float | None:
-    """Tokens a second of an answer, about; None where nothing is known.
+    """Return about how many tokens per second a model would generate; None if that cannot be estimated.
 
     Args:
-        card: of the model.
-        dtype: in which it would be loaded.
-        device: as from `resolve_device`.
+        card: the model's card.
+        dtype: the dtype it would be loaded in.
+        device: as returned by `resolve_device`.
     """
     pace, speed = _pace(dtype, device), bandwidth(device)
     if card.decoder is None or pace is None or speed is None:
@@ -92,12 +92,12 @@ def tokens_per_s(card: ModelCard, dtype: str, device: str) -> float | None:
 
 
 def bandwidth(device: str) -> float | None:
-    """Bytes a second that a device reads from its memory; None where that is not known, as for "balanced".
+    """Return a device's memory read bandwidth in bytes per second; None if it is not known, as for "balanced".
 
-    Measured at the first calls, each of which takes some tenths of a second.
+    It is measured on the first `TIMES` calls, each of which takes a few tenths of a second.
 
     Args:
-        device: as from `resolve_device`.
+        device: as returned by `resolve_device`.
     """
     with _MEASURING:
         known = _MEASURED.setdefault(device, [])
@@ -112,13 +112,13 @@ def _measure(device: str) -> float | None:
     try:
         parts = torch.ones(MEASURED_BYTES // 4, device=device).chunk(PARTS)
         seconds = min(_readings(parts))
-    except (RuntimeError, MemoryError):  # no such single device, or no room on it now
+    except (RuntimeError, MemoryError):  # not a single device, or no free memory on it
         return None
     return parts[0].nbytes / seconds
 
 
 def _readings(parts: Sequence[Any]) -> Iterator[float]:
-    """Seconds of reading each of some tensors, again and again, until the time is over."""
+    """Yield the seconds it takes to read each tensor, cycling through them until `MEASURING_S` has passed."""
     until = time.perf_counter() + MEASURING_S
     for part in cycle(parts):
         yield _seconds(part)
@@ -127,9 +127,9 @@ def _readings(parts: Sequence[Any]) -> Iterator[float]:
 
 
 def _seconds(numbers: Any) -> float:
-    """Of reading a tensor once."""
+    """Return the seconds it takes to read a tensor once."""
     began = time.perf_counter()
-    numbers.sum().item()  # waits for a device that works on its own
+    numbers.sum().item()  # `item` synchronises with an asynchronous device
     return time.perf_counter() - began
 
 

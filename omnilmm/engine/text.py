@@ -1,7 +1,7 @@
-"""Token ids -> text that only grows, never shows half a character, and joined is the text of all ids.
+"""Incremental detokenization: text deltas that never split a character and join to the text of all ids.
 
-A character of Chinese, Korean or an emoji is several bytes and often several tokens. Decoding token by token breaks
-them, so the newest tokens are decoded together with what came before them until the characters are whole.
+A Chinese or Korean character or an emoji takes several bytes and often several tokens. Decoding token by token would
+break it, so the newest tokens are decoded together with preceding ones until the characters are complete.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class TextStream:
         self.tokenizer = tokenizer
         self.ids: list[int] = []
         self.text = ""
-        self._done = 0  # ids whose text has been given
-        self._anchor = 0  # ids from here on are decoded anew: some decoders look at the token before
+        self._done = 0  # number of ids whose text has been returned
+        self._anchor = 0  # ids from here on are decoded again, since some decoders depend on the preceding token
 
     def add(self, *ids: int) -> str:
-        """Take more ids; returns the text that has become whole, often empty."""
+        """Add ids; returns the text that has become complete, which is often empty."""
         self.ids.extend(ids)
         before = self._decode(self.ids[self._anchor : self._done])
         now = self._decode(self.ids[self._anchor :])
@@ -38,27 +38,27 @@ class TextStream:
         return delta
 
     def finish(self) -> str:
-        """The rest of the text, with replacement characters for bytes that never became a character."""
+        """Return the rest of the text, with replacement characters for incomplete byte sequences."""
         rest = self._decode(self.ids)[len(self.text) :]
         self.text += rest
         return rest
 
     def _decode(self, ids: list[int]) -> str:
-        """Text of ids as it is: no token is skipped and nothing is cleaned up."""
+        """Decode ids verbatim: no token is skipped and no spaces are cleaned up."""
         if not ids:
             return ""
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 class StopTexts:
-    """An answer up to the first of some texts; what may be the beginning of one is held back until that is known.
+    """Cuts streamed text before the first stop text; text that may begin one is held back until that is decided.
 
     Args:
-        stops: none of them empty.
+        stops: the stop texts, none of them empty.
 
     Attributes:
-        text: of the answer so far, all of it that is known to be shown.
-        is_over: whether one of them came.
+        text: the text released so far.
+        is_over: whether a stop text was found.
     """
 
     def __init__(self, stops: tuple[str, ...]) -> None:
@@ -66,7 +66,7 @@ class StopTexts:
         self._held = ""
 
     def add(self, text: str) -> str:
-        """Take more text; returns what of it can be shown."""
+        """Add text; returns the part that can be released."""
         if self.is_over:
             return ""
         text = self._held + text
@@ -78,13 +78,13 @@ class StopTexts:
         return shown
 
     def finish(self) -> str:
-        """What was held back in vain."""
+        """Return the text still held back, which did not turn out to be a stop text."""
         rest, self._held = self._held, ""
         self.text += rest
         return rest
 
     def _beginning(self, text: str) -> int:
-        """How many characters at the end may begin one of them."""
+        """Return how many characters at the end may be the beginning of a stop text."""
         longest = min(max(map(len, self.stops), default=1) - 1, len(text))
         lengths = (length for length in range(longest, 0, -1) if text[-length:] in self._starts(length))
         return next(lengths, 0)

@@ -1,10 +1,10 @@
-"""What a model thinks before it answers, kept apart from the answer.
+"""Separates a model's thought from the answer that follows it.
 
-    ids ── marks by their ids, or by their text ──> ThoughtDelta text, … TextDelta text, …
+    ids ── marks found by id, or in the text ──> ThoughtDelta text, … TextDelta text, …
 
-Templates open a thought with `<think>` and close it with `</think>`, as Qwen3's does. Where a mark is one token of the
-checkpoint's tokenizer, that token alone is one, and a model that spells it is not taken for closing its thought; else
-it is found in the text, also where it comes in pieces. White space around a thought and before the answer is dropped.
+Thoughts begin with `<think>` and end with `</think>`, as in Qwen3's template. Where both marks are single tokens of the
+checkpoint's tokenizer, only those tokens count, and a mark that the model spells out is plain text; otherwise marks are
+searched for in the text, even if split over tokens. White space around a thought and before the answer is dropped.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from omnilmm.engine.text import TextStream
 from omnilmm.prompts.chat_template import CLOSE, OPEN
 
 Place = Literal["start", "thought", "after", "answer"]
-Delta = tuple[bool, str]  # whether it is of the thought, and the text
+Delta = tuple[bool, str]  # whether the text belongs to the thought, and the text
 
 
 @dataclass(frozen=True)
 class ThinkingFormat:
-    """How a checkpoint's thoughts are asked for, and marked.
+    """How thinking is switched on for a checkpoint, and how its thoughts are marked.
 
     Attributes:
-        default: whether it thinks where nobody says; None where its template has no switch.
-        opened: for which wishes the prompt itself opens the thought.
-        ids: of the two marks; None where one of them is several tokens.
+        default: whether the model thinks by default; None if its template has no switch.
+        opened: the values of the switch for which the prompt itself contains the opening mark.
+        ids: token ids of the opening and closing mark; None if they are not single tokens.
     """
 
     default: bool | None
@@ -35,35 +35,35 @@ class ThinkingFormat:
     ids: tuple[int, int] | None
 
     def wish(self, asked: bool | None) -> bool:
-        """Whether to think, given what was asked for."""
+        """Return whether to think, given the requested setting; None requests the default."""
         return bool(self.default if asked is None or self.default is None else asked)
 
 
 def mark_ids(tokenizer: Any) -> tuple[int, int] | None:
-    """The ids of both marks, where each is one token."""
+    """Return the token ids of both marks; None unless each is a single token."""
     added = tokenizer.get_added_vocab()
     return (added[OPEN], added[CLOSE]) if OPEN in added and CLOSE in added else None
 
 
 class ThoughtSplitter:
-    """Text in pieces -> deltas of the thought and of the answer.
+    """Splits streamed text into deltas of the thought and of the answer.
 
     Args:
-        is_open: the prompt has opened the thought.
-        by_text: look for the marks in the text; else `open` and `close` are called.
+        is_open: whether the prompt has opened the thought.
+        by_text: whether to search for the marks in the text; otherwise the caller calls `open` and `close`.
 
     Attributes:
-        place: where the next piece belongs.
+        place: where the next piece of text belongs.
     """
 
     def __init__(self, *, is_open: bool, by_text: bool) -> None:
         self.place: Place = "thought" if is_open else "start"
         self._by_text = by_text
-        self._begun = False  # something of the thought was given
-        self._held = ""  # white space that may be at an end, and what may become a mark
+        self._begun = False  # whether text of the thought has been returned
+        self._held = ""  # white space that may turn out to be trailing, and text that may become a mark
 
     def feed(self, text: str) -> list[Delta]:
-        """More text; returns what is certain by now."""
+        """Add text; returns the deltas that are certain by now."""
         self._held += text
         deltas: list[Delta] = []
         while True:
@@ -73,21 +73,21 @@ class ThoughtSplitter:
                 return deltas
 
     def open(self) -> bool:
-        """The opening mark; returns whether it is one here."""
+        """Handle an opening mark; returns whether it opens the thought here."""
         is_first = self.place in ("start", "thought") and not self._begun and not self._held.strip()
         if is_first:
             self.place, self._held = "thought", ""
         return is_first
 
     def close(self) -> bool:
-        """The closing mark; returns whether it is one here."""
+        """Handle a closing mark; returns whether it closes the thought here."""
         if self.place != "thought" and (self.place != "start" or self._held.strip()):
             return False
         self.place, self._held = "after", ""
         return True
 
     def finish(self) -> list[Delta]:
-        """What was held back and is no mark, at the end of the answer."""
+        """Return the text still held back at the end of the answer."""
         held, self._held = self._held, ""
         if self.place == "thought":
             held = held.strip() if not self._begun else held.rstrip()
@@ -127,24 +127,24 @@ class ThoughtSplitter:
         return [(True, said)] if said else []
 
     def _partial(self) -> int:
-        """How much of the end may become the closing mark."""
+        """Return how many characters at the end may be the beginning of the closing mark."""
         if not self._by_text:
             return 0
         return next((n for n in range(len(CLOSE) - 1, 0, -1) if self._held.endswith(CLOSE[:n])), 0)
 
 
 class AnswerStream:
-    """Token ids of one answer -> its text and its thought, growing.
+    """Decodes the token ids of one answer incrementally into its text and its thought.
 
     Args:
         tokenizer: a transformers tokenizer.
-        suppressed: tokens that are no text.
-        thinking: how thoughts are marked; None for a model without.
-        is_open: the prompt has opened the thought.
+        suppressed: token ids that are left out of the text.
+        thinking: how thoughts are marked; None for a model that does not think.
+        is_open: whether the prompt has opened the thought.
 
     Attributes:
-        text, thought: so far.
-        thought_tokens: of the thought, marks included.
+        text, thought: the text of the answer and of the thought so far.
+        thought_tokens: number of tokens of the thought, marks included.
     """
 
     def __init__(
@@ -165,11 +165,11 @@ class AnswerStream:
 
     @property
     def in_thought(self) -> bool:
-        """Whether the thought is open."""
+        """Whether the next token belongs to the thought."""
         return self._splitter is not None and self._splitter.place == "thought"
 
     def add(self, ids: Iterable[int]) -> list[Delta]:
-        """Take more ids, up to an end token; returns what has become whole of both."""
+        """Add ids, without a stop token; returns the text of both that has become complete."""
         deltas: list[Delta] = []
         for token in ids:
             was_open = self.in_thought
@@ -178,7 +178,7 @@ class AnswerStream:
         return self._given(deltas)
 
     def finish(self) -> list[Delta]:
-        """The rest of both."""
+        """Return the rest of both."""
         deltas = self._flushed()
         return self._given(deltas if self._splitter is None else [*deltas, *self._splitter.finish()])
 
@@ -186,7 +186,7 @@ class AnswerStream:
         return self._marks is not None and token in self._marks
 
     def _mark(self, token: int) -> list[Delta]:
-        """A mark where it is one; elsewhere it is text, or suppressed."""
+        """Handle a mark token, which is ordinary text, or suppressed, where it opens or closes nothing."""
         if self._splitter is None or self._marks is None or self._splitter.place in ("after", "answer"):
             return self._word(token)
         before = self._flushed()
@@ -197,7 +197,7 @@ class AnswerStream:
         return [] if token in self._suppressed else self._split(self._stream.add(token))
 
     def _flushed(self) -> list[Delta]:
-        """The rest of what was decoded together; what follows is decoded apart."""
+        """Finish the current text stream and start a new one, so that what follows is decoded separately."""
         rest, self._stream = self._stream.finish(), TextStream(self._tokenizer)
         return self._split(rest)
 
@@ -207,7 +207,7 @@ class AnswerStream:
         return self._splitter.feed(text) if text else []
 
     def _given(self, deltas: Sequence[Delta]) -> list[Delta]:
-        """One delta of each kind at most."""
+        """Record the deltas and merge them into at most one of each kind."""
         thought, text = ("".join(said for of_thought, said in deltas if of_thought is kind) for kind in (True, False))
         self.thought += thought
         self.text += text

@@ -1,4 +1,4 @@
-"""Backends: a loaded model with its processor, each answering in steps; and which of them serves which model."""
+"""Backends run a loaded model with its processor step by step; `backend_for` selects the one for a model."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def backend_for(
     prefix_bytes: int = PREFIX_BYTES,
     at_once: int = AT_ONCE,
 ) -> Backend:
-    """The backend of a loaded model.
+    """Return the backend for a loaded model.
 
     Raises:
-        CheckpointError: The checkpoint cannot hold a conversation; says why.
+        CheckpointError: The checkpoint cannot hold a conversation; the message says why.
     """
     if isinstance(model, PictureModel):
         return NativeBackend(model, processor, feature_bytes, prefix_bytes, at_once)

@@ -1,7 +1,7 @@
-"""What the engine needs of a model with its processor: a conversation in, ids out, step by step.
+"""The interface between the engine and a model with its processor: conversation in, token ids out, step by step.
 
-Two kinds of models, one protocol: of ours every step is the engine's own (`native`), those that transformers has itself
-answer through their own `generate` (`transformers_backend`).
+There are two implementations: `native` for the models of this package, whose prefill and decoding loop are our own, and
+`transformers_backend` for the models of transformers, which run through their own `generate`.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from omnilmm.engine.events import PictureSlice, Progress
 from omnilmm.engine.options import Options
 from omnilmm.engine.thoughts import ThinkingFormat
 
-Step = list[int] | Progress | None  # what a step of an answer gave: all new ids so far, how far it is, or nothing
+Step = list[int] | Progress | None  # result of one step: all new ids so far, progress, or nothing
 
 
 @dataclass
 class Request:
-    """What is to be answered, and what its prompt turned out to be.
+    """A generation request, and the token counts of its prompt.
 
     Attributes:
-        conversation: fits into the context.
+        conversation: the conversation, which fits into the context.
         options: sampling or beam search.
-        seed: of the random numbers.
-        owner: whose memory of earlier turns may be used, and kept; None for nobody's.
-        text_tokens, picture_tokens: of the prompt, once it is made.
-        reused: how many of them were remembered.
+        seed: seed of the random numbers.
+        owner: key of the user whose prefix cache is used and updated; None disables it.
+        text_tokens, picture_tokens: tokens of the prompt, set once it is tokenized.
+        reused: how many of them were reused from the prefix cache.
     """
 
     conversation: Conversation
@@ -45,43 +45,43 @@ class Backend(Protocol):
 
     @property
     def model(self) -> Any:
-        """On its device."""
+        """The model, on its device."""
 
     @property
     def tokenizer(self) -> Any:
-        """Decodes answers."""
+        """The tokenizer that decodes answers."""
 
     @property
     def stop_ids(self) -> Sequence[int]:
-        """Any of them ends an answer."""
+        """The stop tokens: any of them ends an answer."""
 
     @property
     def thinking(self) -> ThinkingFormat | None:
-        """How thoughts are asked for and marked; None for a model that does not think."""
+        """How thinking is switched on and marked; None for a model that does not think."""
 
     @property
     def suppressed_ids(self) -> Set[int]:
-        """Tokens that may be generated, but are no text."""
+        """Tokens that may be generated, but are left out of the text."""
 
     def length(self, conversation: Conversation, options: Options | None = None) -> int:
-        """Tokens of its prompt, as these options make it; the model is not touched."""
+        """Return the number of prompt tokens of a conversation with these options, without running the model."""
 
     def count(self, text: str) -> int:
-        """Tokens of a text by itself."""
+        """Return the number of tokens of a text on its own."""
 
     def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
-        """How a picture is sliced for the model; None where only its own processor knows."""
+        """Return how a picture is sliced for the model; None if only the model's own processor knows."""
 
     def generate(self, request: Request) -> Generator[Step]:
-        """Generate an answer step by step, on the thread where the model may be used.
+        """Generate an answer step by step, on the model's thread. Closing the generator stops the answer.
 
         Returns:
-            All new ids so far after every token (with beam search those of the best beam, at the end the winner's),
-            before the first one also how far it is; None after other steps. Closing it is stopping.
+            A generator that yields all new ids so far after every token (with beam search those of the currently best
+            beam, at the end those of the final one), progress before the first token, and None after other steps.
         """
 
     def forget(self, owner: Hashable) -> None:
-        """Keep nothing of an owner."""
+        """Drop everything cached for an owner."""
 
     def free(self) -> int:
-        """Give up everything that is kept for later; returns how many bytes that were."""
+        """Clear all caches; returns how many bytes were freed."""

@@ -1,13 +1,13 @@
-"""Decoding on a GPU with a static KV cache, so that a whole pass can be captured as a CUDA graph and replayed.
+"""Decoding on a GPU with a static KV cache, so that a whole forward pass can be captured as a CUDA graph and replayed.
 
 `n` tokens prefilled · `T` length of a slot · `D` width · `V` vocabulary
 
-    decoder ── attach: keys and values are copied in ──> slot: one token per step ── detach: copied out ──>
+    decoder ── attach: KV cache is copied in ──> slot: one token per step ── detach: KV cache is copied out ──>
 
-A replayed pass starts hundreds of kernels at once instead of one after the other from Python. What is kept between
-turns stays what it is everywhere else: keys and values just as long as they need to be.
+Replaying a captured pass launches hundreds of kernels at once instead of one by one from Python. Between turns, the KV
+cache is kept as on every other device: in a dynamic cache of exactly the length needed.
 
-Not tested on CUDA: no such machine was at hand. The tests run the same code on the CPU, where nothing is captured.
+Not tested on CUDA: no such machine was available. The tests run the same code on the CPU, where nothing is captured.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from transformers.cache_utils import Cache, StaticLayer
 from omnilmm.models.picture_model import PictureModel
 
 SHORTEST = 512
-WARM_UPS = 3  # passes before one is recorded, as torch asks for
+WARM_UPS = 3  # warm-up passes before capture, as required by torch
 
 logger = logging.getLogger(__name__)
 
 
 class StaticCacheSlot:
-    """A static KV cache for one conversation of at most `length` tokens, lent while it is answered."""
+    """A static KV cache for one conversation of at most `length` tokens, acquired while an answer is generated."""
 
     def __init__(self, model: PictureModel, length: int) -> None:
         self.model, self.length = model, length
         layers = model.config.get_text_config(decoder=True).num_hidden_layers
         self.cache = Cache(layers=[StaticLayer(max_cache_len=length) for _ in range(layers)])
-        self.place = torch.zeros((1, 1), dtype=torch.long, device=model.device)  # of the next token
+        self.place = torch.zeros((1, 1), dtype=torch.long, device=model.device)  # position of the next token
         self.seen = torch.zeros((1, 1, 1, length), dtype=torch.bool, device=model.device)
         self.embeds: Tensor | None = None  # [1, 1, D]
         self.logits: Any = None  # [1, V]
         self.graph: Any = None
 
     def load(self, cache: DynamicCache, tokens: int) -> None:
-        """Take over the keys and values of so many tokens."""
+        """Copy the keys and values of the first `tokens` tokens into the slot."""
         for mine, theirs in zip(self.cache.layers, cache.layers, strict=True):
             if not mine.is_initialized:
                 mine.lazy_initialization(theirs.keys, theirs.values)
@@ -51,14 +51,14 @@ class StaticCacheSlot:
         self._set(tokens)
 
     def unload(self, cache: DynamicCache, tokens: int) -> None:
-        """Give the keys and values of so many tokens back."""
+        """Copy the keys and values of the first `tokens` tokens out of the slot."""
         for mine, theirs in zip(self.cache.layers, cache.layers, strict=True):
             theirs.keys, theirs.values = (kept[:, :, :tokens].clone() for kept in (mine.keys, mine.values))
             if theirs.is_sliding:
                 theirs.cumulative_length = tokens
 
     def step(self, embeds: Tensor) -> Tensor:
-        """One token [1, 1, D] -> logits [1, V], which the next step overwrites."""
+        """Decode one token [1, 1, D]; returns logits [1, V], which the next step overwrites."""
         if self.embeds is None:
             self.embeds = embeds.clone()
             if embeds.device.type == "cuda":
@@ -72,7 +72,7 @@ class StaticCacheSlot:
         return logits
 
     def _pass(self) -> None:
-        """All of a step is on the device: the place moves on there, too."""
+        """Run one forward pass entirely on the device, including the update of the position."""
         self.seen.index_fill_(3, self.place[0], True)
         self.logits = self.model(
             inputs_embeds=self.embeds,
@@ -85,7 +85,7 @@ class StaticCacheSlot:
         self.place.add_(1)
 
     def _record(self, tokens: int) -> None:
-        """Record a pass; where that cannot be done, passes go on one by one."""
+        """Capture a forward pass as a CUDA graph; if that fails, decoding continues without one."""
         side = torch.cuda.Stream(self.model.device)
         side.wait_stream(torch.cuda.current_stream(self.model.device))
         with torch.cuda.stream(side):
@@ -110,11 +110,11 @@ class StaticCacheSlot:
 
 
 class StaticCacheSlots:
-    """The slots of a model, kept for the next answers.
+    """The static cache slots of a model, reused from answer to answer.
 
     Args:
-        model: on its device.
-        most: slots, as many as answers run concurrently.
+        model: the model, on its device.
+        most: maximum number of slots: one per concurrent answer.
     """
 
     def __init__(self, model: PictureModel, most: int) -> None:
@@ -123,7 +123,7 @@ class StaticCacheSlots:
         self.taken = 0
 
     def acquire(self, tokens: int) -> StaticCacheSlot | None:
-        """A slot for so many tokens; None if there is none left."""
+        """Acquire a slot for at least `tokens` tokens; None if all are in use."""
         fitting = [slot for slot in self.free if slot.length >= tokens]
         if not fitting and self.taken + len(self.free) >= self.most and self.free:
             self.free.remove(min(self.free, key=lambda slot: slot.length))  # makes room for a longer one
@@ -138,12 +138,12 @@ class StaticCacheSlots:
         return slot
 
     def release(self, slot: StaticCacheSlot) -> None:
-        """It is free again."""
+        """Return a slot, so that it can be acquired again."""
         self.taken -= 1
         self.free.append(slot)
 
     def clear(self) -> int:
-        """Give up those that are free; returns how many bytes that were."""
+        """Drop the slots that are not in use; returns how many bytes were freed."""
         tensors = (t for slot in self.free for layer in slot.cache.layers for t in (layer.keys, layer.values))
         freed = sum(tensor.nbytes for tensor in tensors if tensor is not None)
         self.free.clear()

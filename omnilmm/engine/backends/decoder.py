@@ -1,4 +1,4 @@
-"""A native model with its KV cache, in step with the keys of the tokens in it.
+"""A native model with the KV cache of one conversation and the keys of the tokens in it.
 
 `n` new tokens · `D` width · `V` vocabulary
 """
@@ -16,16 +16,16 @@ from transformers import DynamicCache
 from omnilmm.engine.backends.cuda_graph import StaticCacheSlot
 from omnilmm.models.picture_model import PictureModel
 
-# Few tokens of the built-in model (11 MiB of weights) are read a fifth faster on one of two cores than on both, and
-# many times where something else runs, too: there is less to do than to share out. Larger models are bound by how fast
-# their weights are read, which several cores do faster.
+# With few tokens, the built-in model (11 MiB of weights) runs a fifth faster on one of two cores than on both, and many
+# times faster on a busy machine: there is too little work to distribute. Larger models are bound by memory bandwidth,
+# of which several cores get more.
 SMALL_BYTES = 64 * 2**20
 FEW_TOKENS = 32
 
 
 @contextmanager
 def one_thread(is_wanted: bool) -> Iterator[None]:
-    """Compute on one core of the CPU within."""
+    """Run torch on a single CPU thread within the block, if `is_wanted`."""
     threads = torch.get_num_threads()
     if not is_wanted or threads == 1:
         yield
@@ -38,11 +38,11 @@ def one_thread(is_wanted: bool) -> Iterator[None]:
 
 
 class Decoder:
-    """The language model with the KV cache of one conversation; a `prefix.CachedPrefix`.
+    """The language model with the KV cache of one conversation; implements `prefix.CachedPrefix`.
 
     Attributes:
-        keys: of the tokens read, as far as they are known (see `prefix.py`).
-        length: of the tokens read.
+        keys: keys of the tokens in the cache, as far as they are known (see `prefix.py`).
+        length: number of tokens in the cache.
     """
 
     def __init__(self, model: PictureModel) -> None:
@@ -57,7 +57,7 @@ class Decoder:
 
     @property
     def nbytes(self) -> int:
-        """Of keys and values, as they lie in memory."""
+        """The number of bytes the KV cache occupies."""
         return sum(tensor.untyped_storage().nbytes() for layer in self._layers for tensor in (layer.keys, layer.values))
 
     @property
@@ -65,14 +65,14 @@ class Decoder:
         return [layer for layer in self.cache.layers if layer.is_initialized]
 
     def read(self, embeds: Tensor, keys: Sequence[Hashable] = ()) -> Tensor:
-        """Read on.
+        """Run the next tokens through the model.
 
         Args:
-            embeds: [1, n, D].
-            keys: of these tokens; those of tokens that are still on the device may be added later.
+            embeds: embeddings [1, n, D].
+            keys: keys of these tokens; those of sampled tokens that are still on the device may be added later.
 
         Returns:
-            Logits [1, V] of the token after the last one.
+            Logits [1, V] for the token after the last one.
         """
         if self.slot is None:
             with one_thread(self.is_small and embeds.shape[1] <= FEW_TOKENS):
@@ -84,11 +84,11 @@ class Decoder:
         return logits
 
     def prefill(self, embeds: Tensor, keys: Sequence[Hashable]) -> None:
-        """Process tokens without computing logits."""
+        """Prefill tokens without computing logits."""
         self._pass(self.model.get_decoder(), embeds, keys)
 
     def _pass(self, part: nn.Module, embeds: Tensor, keys: Sequence[Hashable], **more: int) -> Any:
-        self.is_whole = False  # a pass that breaks off leaves some layers longer than others
+        self.is_whole = False  # an aborted pass leaves some layers longer than others
         output = part(inputs_embeds=embeds, past_key_values=self.cache, use_cache=True, **more)
         self._count(embeds, keys)
         return output
@@ -99,18 +99,18 @@ class Decoder:
         self.is_whole = True
 
     def attach(self, slot: StaticCacheSlot) -> None:
-        """From here on decode token by token in a static cache slot, see `cuda_graph.py`."""
+        """Move the KV cache into a static cache slot and decode there from now on, see `cuda_graph.py`."""
         slot.load(self.cache, self.length)
         self.slot = slot
 
     def detach(self) -> None:
-        """Leave the slot, with the keys and values that were computed in it."""
+        """Copy the KV cache back out of the slot and stop using it."""
         if self.slot is not None and self.is_whole:
             self.slot.unload(self.cache, self.length)
         self.slot = None
 
     def cut(self, length: int) -> bool:
-        """Forget all but the first tokens; False if that cannot be done, and nothing of this is of use any more."""
+        """Truncate to the first `length` tokens; returns False if that is impossible and the cache is unusable."""
         if not self.is_whole or any(_has_slid(layer) for layer in self._layers):
             return False
         if length < self.length:
@@ -120,7 +120,7 @@ class Decoder:
         return True
 
     def beams(self, count: int) -> DynamicCache:
-        """A copy for a beam search: the same in every row."""
+        """Return a copy of the KV cache for a beam search, repeated for `count` beams."""
         copied = DynamicCache(config=self.model.config.get_text_config(decoder=True))
         for number, layer in enumerate(self._layers):
             copied.update(layer.keys.expand(count, -1, -1, -1), layer.values.expand(count, -1, -1, -1), number)
@@ -128,5 +128,5 @@ class Decoder:
 
 
 def _has_slid(layer: Any) -> bool:
-    """Whether keys and values have left a sliding window: what is gone cannot come back."""
+    """Return whether the sliding window is full: tokens that have left it cannot be restored by truncating."""
     return bool(layer.is_sliding and layer.get_seq_length() >= layer.sliding_window)

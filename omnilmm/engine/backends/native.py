@@ -1,11 +1,11 @@
-"""Our own models, step by step: encode the pictures, prefill the prompt, sample tokens or search beams.
+"""The backend for native models: encodes the pictures, prefills the prompt, then samples tokens or runs a beam search.
 
-`S` prompt length · `k` tokens whose keys and values are reused · `n` slices of a picture · `Q` queries · `D` width
+`S` prompt length · `k` tokens reused from the KV cache · `n` slices of a picture · `Q` queries · `D` width
 
     keys [S] ── the first k are reused ──────────┐
     pictures in k..S ── encoded, or from cache ──┴─> embeddings [1, S - k, D] ── prefilled in chunks ──> logits ──> ids
 
-Nothing generated is hidden: these models say no control token but the one that ends their answer.
+No generated token is suppressed: apart from the stop token, these models generate no control tokens.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.processor import MiniCPMVProcessor, View
 from omnilmm.prompts.pieces import Prompt
 
-PREFILL_TOKENS = 512  # read in one step; others wait meanwhile
+PREFILL_TOKENS = 512  # prefilled in one step, during which other answers wait
 
 
 class NativeBackend:
-    """A `base.Backend` for our own models.
+    """A `base.Backend` for native models.
 
     Args:
-        model: of this package.
-        processor: of the same checkpoint.
-        feature_bytes: of picture features that are kept.
-        prefix_bytes: of conversations that are kept.
-        static_slots: static KV caches on a GPU, for as many answers as run concurrently.
+        model: a model of this package.
+        processor: the processor of the same checkpoint.
+        feature_bytes: size of the image feature cache.
+        prefix_bytes: size of the prefix cache.
+        static_slots: maximum number of static cache slots on a GPU, one per concurrent answer.
     """
 
     suppressed_ids: Set[int] = frozenset()
@@ -61,26 +61,26 @@ class NativeBackend:
         self.model, self.processor = model, processor
         self.tokenizer, self.stop_ids = processor.tokenizer, processor.stop_ids
         self.thinking = _thinking(processor)
-        # Of conversations still held, by whether to think and how many slices.
+        # Prompts of conversations still referenced, by the settings for thinking and for slices.
         self.prompts: WeakKeyDictionary[Conversation, dict[tuple[bool, int | None], Prompt]] = WeakKeyDictionary()
         self.image_encoder = ImageEncoder(model, processor, feature_bytes)
         self.prefixes = PrefixCache(prefix_bytes)
-        # A device of its own works while this program prepares its next step; a CPU is busy with both.
+        # An accelerator computes while the CPU prepares the next step.
         self.works_ahead = model.device.type in ("cuda", "mps")
-        # Passes are recorded on one GPU; spread over several devices they are not.
+        # CUDA graphs are used on a single GPU only, not for models spread over several devices.
         is_together = len({parameter.device for parameter in model.parameters()}) == 1
         self.static_slots = StaticCacheSlots(model, static_slots if model.device.type == "cuda" and is_together else 0)
 
     def length(self, conversation: Conversation, options: Options | None = None) -> int:
-        """Tokens of its prompt."""
+        """Return the number of prompt tokens of a conversation."""
         return len(self._prompt(conversation, options))
 
     def count(self, text: str) -> int:
-        """Tokens of a text by itself."""
+        """Return the number of tokens of a text on its own."""
         return self.processor.encoder.count(text)
 
     def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...]:
-        """How a picture is sliced for the model: the overview, then the slices of the enlarged or shrunk picture."""
+        """Return how a picture is sliced for the model: the overview, then the slices of the resized picture."""
         plan, tokens, (width, height) = (
             self.processor.plan(picture, options.max_slices if options else None),
             self.processor.encoder.query_num,
@@ -94,11 +94,11 @@ class NativeBackend:
         )
 
     def forget(self, owner: Hashable) -> None:
-        """Keep nothing of an owner's conversation."""
+        """Drop the prefix cached for an owner."""
         self.prefixes.forget(owner)
 
     def free(self) -> int:
-        """Give up all features and KV caches that are kept, and the slots that are free."""
+        """Clear the feature cache, the prefix cache and the free static cache slots; returns the bytes freed."""
         return self.image_encoder.cache.clear() + self.prefixes.clear() + self.static_slots.clear()
 
     def generate(self, request: Request) -> Generator[Step]:
@@ -107,7 +107,7 @@ class NativeBackend:
         views = self.processor.views(request.conversation, request.options.max_slices)
         feature_keys = self.image_encoder.keys(views)
         keys = self.keys(prompt, feature_keys)
-        handle = self.prefixes.acquire(request.owner, keys[:-1])  # the last token is read anew: its logits are needed
+        handle = self.prefixes.acquire(request.owner, keys[:-1])  # the last token is recomputed for its logits
         decoder = handle.prefix if isinstance(handle.prefix, Decoder) else Decoder(self.model)
         request.picture_tokens = sum(prompt.image_slots)
         request.text_tokens = len(prompt) - request.picture_tokens
@@ -119,11 +119,11 @@ class NativeBackend:
             else:
                 yield from self._sample(request.options, request.seed, decoder, keys, embeds)
         finally:
-            is_usable = decoder.cut(min(decoder.length, len(decoder.keys)))  # a pass begun ahead may be too much
+            is_usable = decoder.cut(min(decoder.length, len(decoder.keys)))  # drop a token launched ahead
             handle.release(decoder if is_usable else None)
 
     def _prompt(self, conversation: Conversation, options: Options | None) -> Prompt:
-        """Made once, for its length and for its ids."""
+        """Return the prompt of a conversation; it is built once per combination of settings."""
         wish = self.thinking is not None and self.thinking.wish(options.thinking if options else None)
         max_slices = options.max_slices if options else None
         made = self.prompts.setdefault(conversation, {})
@@ -133,7 +133,7 @@ class NativeBackend:
         return made[wish, max_slices]
 
     def keys(self, prompt: Prompt, pictures: list[FeatureKey]) -> list[Hashable]:
-        """What a prompt is compared by, [S]: ids, and at picture slots the key of the features."""
+        """Return the keys [S] by which prompts are compared: token ids, and feature keys at the picture slots."""
         shown = (key for key in pictures for _ in range(len(key.plan.sizes) * self.processor.encoder.query_num))
         return [
             next(shown) if is_slot else token
@@ -143,7 +143,7 @@ class NativeBackend:
     def _embed(
         self, views: list[View], prompt: Prompt, feature_keys: list[FeatureKey], begin: int
     ) -> Generator[Step, None, Tensor]:
-        """Embeddings [1, S - k, D] of what is not reused; only the pictures in there are encoded."""
+        """Return the embeddings [1, S - k, D] of the tokens that are not reused; only their pictures are encoded."""
         needed = list(self._needed(views, feature_keys, sum(prompt.image_slots[:begin])))
         new = {key: view for view, key, _ in needed if key not in self.image_encoder.cache}
         progress = dict(zip(new, _reading(list(new.values())), strict=True))
@@ -164,7 +164,7 @@ class NativeBackend:
     def _needed(
         self, views: Sequence[View], feature_keys: list[FeatureKey], known: int
     ) -> Iterator[tuple[View, FeatureKey, int]]:
-        """The views whose features are needed after the first `known` slots, and how many of theirs are not."""
+        """Yield the views with slots after the first `known` ones, and how many of their slots are already known."""
         for view, key in zip(views, feature_keys, strict=True):
             slots = len(key.plan.sizes) * self.processor.encoder.query_num
             if known < slots:
@@ -172,7 +172,7 @@ class NativeBackend:
             known = max(known - slots, 0)
 
     def _read(self, decoder: Decoder, keys: list[Hashable], embeds: Tensor, end: int) -> Generator[Progress]:
-        """Prefill the prompt up to `end`, in chunks between which others get their steps."""
+        """Prefill the prompt up to `end` in chunks, between which other answers run their steps."""
         first = decoder.length
         total = len(keys) - first
         yield Progress("prefill", 0, total)
@@ -184,7 +184,7 @@ class NativeBackend:
     def _sample(
         self, options: Sampling, seed: int, decoder: Decoder, keys: list[Hashable], embeds: Tensor
     ) -> Generator[Step]:
-        # The last part, of one token at least, says what comes next.
+        # The last chunk has at least one token, whose logits are needed.
         last = (len(keys) - decoder.length - 1) % PREFILL_TOKENS + 1
         yield from self._read(decoder, keys, embeds, len(keys) - last)
         logits = decoder.read(embeds[:, -last:], keys[-last:])
@@ -216,10 +216,10 @@ class NativeBackend:
                 logits = decoder.read(embed(drawn), ids[-1:])
 
     def _search(self, options: BeamSearch, decoder: Decoder, keys: list[Hashable], embeds: Tensor) -> Generator[Step]:
-        """Beams by `generate`, which prefills the last token of the prompt itself; the owner keeps the prompt alone."""
+        """Run a beam search with `generate`, which prefills the last prompt token itself; only the prompt is cached."""
         first = decoder.length
         yield from self._read(decoder, keys, embeds, len(keys) - 1)
-        # Of what is in the cache `generate` needs the number of tokens alone.
+        # For the tokens in the cache, `generate` only needs their number, so their embeddings may be zeros.
         whole = torch.cat([embeds.new_zeros(1, first, embeds.shape[2]), embeds], dim=1)
         arguments = GenerationConfig(**generate_arguments(options, self.stop_ids))
 
@@ -236,14 +236,14 @@ class NativeBackend:
 
 
 def _thinking(processor: MiniCPMVProcessor) -> ThinkingFormat | None:
-    """Of a template that has a switch: the prompt opens the thought, or has closed an empty one."""
+    """Return the thinking format of a template with a switch, whose prompt opens a thought or contains an empty one."""
     if processor.thinking is None:
         return None
     return ThinkingFormat(processor.thinking, frozenset({True}), mark_ids(processor.tokenizer))
 
 
 def _reading(views: list[View]) -> Iterator[Progress]:
-    """What is said before each view that is looked at: which picture it is, or which frame; each kind has its count."""
+    """Yield the progress to report before each view is encoded; pictures and video frames are counted separately."""
     pictures = sum(not view.is_video for view in views)
     frames = sum(len(view.pictures) for view in views if view.is_video)
     picture = frame = 0
@@ -257,7 +257,7 @@ def _reading(views: list[View]) -> Iterator[Progress]:
 
 
 class _Readback:
-    """A drawn token on its way from the device; later steps can be begun before it is here."""
+    """A sampled token being copied to the CPU; the next step can be launched before it arrives."""
 
     def __init__(self, token: Tensor) -> None:
         self.token = token
@@ -272,7 +272,7 @@ class _Readback:
             self.arrived.record()
 
     def value(self) -> int:
-        """Waits for it."""
+        """Wait for the token and return it."""
         if self.arrived is not None:
             self.arrived.synchronize()
         return int(self.token)

@@ -1,9 +1,8 @@
-"""Drawing tokens: the same ones as transformers' `generate` draws with that seed, in about half the time.
+"""Token sampling: the same tokens as transformers' `generate` samples with that seed, in about half the time.
 
-transformers' processors sort the whole vocabulary for top-p, and look over it a dozen times. Here top-k comes first,
-and the rest is done with those few candidates. (Where several tokens share the last place of top-k, `generate` keeps
-them all, and here there are never more than k.) At temperature 0 the likeliest token is taken, as with
-`do_sample=False`.
+transformers' logits processors sort the whole vocabulary for top-p and traverse it a dozen times. Here top-k comes
+first, and the rest is done with those few candidates. (If several tokens tie for the last place of top-k, `generate`
+keeps all of them; here there are never more than k.) At temperature 0 decoding is greedy, as with `do_sample=False`.
 
 `V` vocabulary · `k` candidates
 """
@@ -17,14 +16,14 @@ from omnilmm.engine.options import Sampling
 
 
 class Sampler:
-    """Draws the tokens of one answer.
+    """Samples the tokens of one answer.
 
-    Nothing here waits for the device: a drawn token stays there until somebody reads it.
+    Nothing here synchronises with the device: a sampled token stays there until the caller reads it.
 
     Args:
-        options: temperature and the rest.
-        seed: of the answer's own random numbers.
-        device: where the logits are.
+        options: the sampling options.
+        seed: seed of the answer's own random generator.
+        device: device of the logits.
     """
 
     def __init__(self, options: Sampling, seed: int, device: torch.device) -> None:
@@ -33,7 +32,7 @@ class Sampler:
         self.said: Tensor | None = None  # [1, V]: tokens of the answer so far; the prompt came as embeddings
 
     def draw(self, logits: Tensor) -> Tensor:
-        """The next token [1, 1] for logits [1, V]."""
+        """Sample the next token [1, 1] from logits [1, V]."""
         scores = self._penalised(logits.float())
         token = scores.argmax(dim=-1, keepdim=True) if self.options.is_greedy else self._drawn(scores)
         if self.said is not None:
@@ -45,14 +44,15 @@ class Sampler:
         best, places = scores.topk(min(self.options.top_k, scores.shape[1]))  # [1, k], the best one first
         shares = best.softmax(dim=-1)
         if self.options.top_p < 1:
-            # A candidate stays if those before it have not reached top-p yet; the first one always does.
+            # A candidate is kept if those before it have not reached top-p yet; the first one always is.
             shares = shares.masked_fill(shares.cumsum(dim=-1) - shares >= self.options.top_p, 0)
-        # As `torch.multinomial` draws: shares over waiting times, of which every token of the vocabulary gets one.
+        # As `torch.multinomial` samples: the largest probability divided by exponential noise, which is drawn for the
+        # whole vocabulary so that the same seed gives the same tokens.
         waits = torch.empty_like(scores).exponential_(generator=self.generator)
         return places.gather(1, (shares / waits.gather(1, places)).argmax(dim=-1, keepdim=True))
 
     def _penalised(self, scores: Tensor) -> Tensor:
-        """Scores [1, V], lower for what was said."""
+        """Apply the repetition penalty to logits [1, V]."""
         penalty = self.options.repetition_penalty
         if penalty == 1:
             return scores

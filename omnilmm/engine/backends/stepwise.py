@@ -1,8 +1,8 @@
-"""transformers' `generate` as an iterator: it runs on while somebody asks for its next token, and stands still between.
+"""transformers' `generate` as an iterator: it runs while the next token is requested, and is suspended in between.
 
-`generate` calls its stopping criterion after every token. Ours hands the ids so far over and waits there until the
-next ones are asked for, or until nobody wants them any more; so `generate` needs a thread of its own, but only one of
-the two threads ever runs.
+`generate` calls its stopping criteria after every token. Ours passes on the ids so far and blocks until the next token
+is requested or the iterator is closed. So `generate` needs a thread of its own, but only one of the two threads runs at
+any time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from omnilmm.engine.options import BeamSearch, Options
 from omnilmm.engine.scheduler import mark_model_thread
 
-# What only sampling looks at is named too, at what `generate` takes for unset: else it warns of the checkpoint's own.
+# Sampling options are set to the defaults of `generate`; otherwise it warns about those of the checkpoint.
 _NOT_DRAWN = {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 50}
 
 Ids = list[int]
@@ -29,7 +29,7 @@ Surroundings = Callable[[], AbstractContextManager[Any]]
 
 
 class _Stepwise(StoppingCriteria):
-    """One call of `generate`, [rows, tokens] -> [rows] after every token; the best row comes first."""
+    """One call of `generate`; as stopping criteria it maps [rows, tokens] to [rows]. The best beam is the first row."""
 
     def __init__(self, generate: Generate, begins: int, around: Surroundings) -> None:
         self.generate, self.begins, self.around = generate, begins, around
@@ -48,8 +48,8 @@ class _Stepwise(StoppingCriteria):
                 if not self.is_over:
                     last = self._new(self.generate(StoppingCriteriaList([self])))
             finally:
-                self.inside.close()  # before anything is said: whoever hears it may go on at once
-        except BaseException as error:  # whatever it is, who waits must hear of it
+                self.inside.close()  # before anything is reported, since the consumer may continue at once
+        except BaseException as error:  # every error has to reach the consumer
             last = error
         self.said.put(last)
         self.said.put(None)
@@ -70,12 +70,12 @@ class _Stepwise(StoppingCriteria):
 
 
 def stepwise(generate: Generate, begins: int = 0, around: Surroundings = nullcontext) -> Iterator[Ids]:
-    """The new ids so far after every token, and at the end those of the answer.
+    """Yield the new ids so far after every token, and at the end those of the final answer.
 
     Args:
         generate: calls a model's `generate` with the given stopping criteria.
-        begins: how many ids `generate` gives before the first new one.
-        around: gives what is entered whenever `generate` runs, and left while it stands still.
+        begins: number of ids that `generate` returns before the first new one.
+        around: returns a context manager that is entered while `generate` runs and left while it is suspended.
     """
     call = _Stepwise(generate, begins, around)
     thread = threading.Thread(target=call.run, name="generate", daemon=True)
@@ -96,7 +96,7 @@ def stepwise(generate: Generate, begins: int = 0, around: Surroundings = nullcon
 
 
 def generate_arguments(options: Options, stop_ids: Sequence[int]) -> dict[str, Any]:
-    """Options as arguments of transformers' `generate`; none of them is left to a checkpoint's generation_config."""
+    """Convert options to arguments of transformers' `generate`; none is left to the checkpoint's generation_config."""
     common = {
         "max_new_tokens": options.max_new_tokens,
         "repetition_penalty": float(options.repetition_penalty),

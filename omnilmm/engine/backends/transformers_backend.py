@@ -1,10 +1,10 @@
-"""Reading for the models that transformers has itself: MiniCPM-V 4.6 and 4.7, Qwen-VL, LLaVA and whatever follows.
+"""The backend for models of transformers: MiniCPM-V 4.6 and 4.7, Qwen-VL, LLaVA and other image-text-to-text models.
 
-The checkpoint's processor makes the model's inputs with its own chat template, and the model's own `generate` looks at
-the pictures. So the repetition penalty counts the prompt as well, and what comes back begins with the prompt: both as
-everywhere in transformers.
+The checkpoint's processor builds the model's inputs with its own chat template, and the model's own `generate` encodes
+the pictures. So, as usual in transformers, the repetition penalty also applies to tokens of the prompt, and the
+returned ids begin with the prompt.
 
-What they remember of the pictures is kept between turns, see `picture_state.py`.
+The model's state after the pictures is cached between turns, see `picture_state.py`.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ Look = dict[str, Any]  # arguments of a processor
 
 
 class TransformersBackend:
-    """An image-text-to-text model of transformers with its processor.
+    """A `base.Backend` for an image-text-to-text model of transformers.
 
     Args:
-        model: of `AutoModelForImageTextToText`.
-        processor: of `models.library.load_processor`.
-        prefix_bytes: of pictures that are kept as they were read.
+        model: a model of `AutoModelForImageTextToText`.
+        processor: as returned by `models.library.load_processor`.
+        prefix_bytes: size of the cache of states after the pictures.
 
     Raises:
-        CheckpointError: No chat template, or no token that ends an answer.
+        CheckpointError: No chat template, or no stop token.
     """
 
     def __init__(self, model: Any, processor: Any, prefix_bytes: int = PREFIX_BYTES) -> None:
@@ -56,13 +56,13 @@ class TransformersBackend:
         self.picture_ids = _picture_ids(model, processor)
         self.prefixes = PrefixCache(prefix_bytes if model.config.model_type in REUSING_STATE else 0)
         self.measured: dict[Hashable, tuple[int, int]] = {}
-        # A fast tokenizer cannot be set up in one thread and used in another at once.
+        # A fast tokenizer must not be reconfigured in one thread while another uses it.
         self.lock = threading.Lock()
 
     def length(self, conversation: Conversation, options: Options | None = None) -> int:
-        """Tokens of its prompt: those of the words, and what each picture adds on its own.
+        """Return the number of prompt tokens: those of the text plus those each picture adds on its own.
 
-        A processor says how many those are only by doing all its work, so each picture is measured once.
+        The latter are known only from running the processor on the picture, so each picture is measured once.
         """
         words = [replace(message, parts=_words(message)) for message in conversation.messages]
         spoken = replace(conversation, messages=tuple(words))
@@ -70,18 +70,18 @@ class TransformersBackend:
         return len(self._ids(spoken, self._wish(options))) + shown
 
     def count(self, text: str) -> int:
-        """Tokens of a text by itself."""
+        """Return the number of tokens of a text on its own."""
         with self.lock:
             return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def slices(self, picture: Picture, options: Options | None = None) -> None:
-        """Only the model's own processor knows."""
+        """Return None: the slices are known to the model's own processor only."""
 
     def generate(self, request: Request) -> Generator[Step]:
         """See `base.Backend`."""
         look = _look(request.options)
         inputs = dict(self.inputs(request.conversation, request.options))
-        if "downsample_mode" in look:  # the model is told, too
+        if "downsample_mode" in look:  # the model needs it, too
             inputs["downsample_mode"] = look["downsample_mode"]
         ids = inputs["input_ids"][0].tolist()
         request.picture_tokens = sum(token in self.picture_ids for token in ids)
@@ -97,7 +97,7 @@ class TransformersBackend:
             memory = None
         request.reused = 0 if memory is None else len(shown)
         try:
-            if memory is None:  # the pictures are looked at within `generate`, which says nothing of it
+            if memory is None:  # `generate` encodes the pictures without reporting progress
                 yield Progress("reading", total=len(set(request.conversation.pictures)))
             if memory is None and shown and request.owner is not None:
                 reading = PictureState(self.model, shown)
@@ -119,23 +119,23 @@ class TransformersBackend:
             handle.release(memory)
 
     def inputs(self, conversation: Conversation, options: Options | None = None) -> BatchFeature:
-        """What the processor makes of the whole conversation, on the model's device."""
+        """Return the processor's inputs for the whole conversation, on the model's device."""
         return self._inputs(conversation, self._wish(options), _look(options)).to(
             self.model.device, dtype=self.model.dtype
         )
 
     def forget(self, owner: Hashable) -> None:
-        """Keep nothing of an owner's conversation."""
+        """Drop the state cached for an owner."""
         self.prefixes.forget(owner)
 
     def free(self) -> int:
-        """Give up all that is kept."""
+        """Clear the cache; returns how many bytes were freed."""
         return self.prefixes.clear()
 
     def _shown(self, ids: list[int], conversation: Conversation, look: Look) -> list[Hashable]:
-        """What a prompt to the end of its last picture is compared by: ids, and pictures in the place of theirs.
+        """Return the keys of the prompt up to the end of its last picture: token ids, and picture keys at their slots.
 
-        Nothing if none of it can be kept.
+        The list is empty if nothing can be cached.
         """
         slots = [
             _key(picture, look) for picture in conversation.pictures for _ in range(self._measure(picture, look)[1])
@@ -148,11 +148,11 @@ class TransformersBackend:
             keys[place] = digest
         end = places[-1] + 1
         while end < len(ids) - 1 and ids[end] in self.suppressed_ids:
-            end += 1  # marks that close the picture have their place in it, too
+            end += 1  # tokens that close the picture belong to it
         return keys[:end]
 
     def _wish(self, options: Options | None) -> bool | None:
-        """Whether to think; None for a template without a switch."""
+        """Return whether to think; None for a template without a switch."""
         if self.thinking is None or self.thinking.default is None:
             return None
         return self.thinking.wish(options.thinking if options else None)
@@ -168,7 +168,7 @@ class TransformersBackend:
         return ids
 
     def _measure(self, picture: Picture, look: Look) -> tuple[int, int]:
-        """How many tokens a picture adds on its own, and how many of them its features take the place of."""
+        """Return how many tokens a picture adds on its own, and how many of them are placeholders for its features."""
         key = _key(picture, look)
         if key not in self.measured:
             if len(self.measured) >= MEASURED_PICTURES:
@@ -181,7 +181,7 @@ class TransformersBackend:
 
 
 def _thinking(template: ChatTemplate, tokenizer: Any) -> ThinkingFormat | None:
-    """None for a template that neither marks thoughts nor has a switch for them."""
+    """Return the thinking format of a template; None if it neither marks thoughts nor has a switch for them."""
     if not template.marks_thoughts:
         return None
     opened = frozenset(wish for wish in (True, False) if template.opens_thought(wish))
@@ -189,7 +189,7 @@ def _thinking(template: ChatTemplate, tokenizer: Any) -> ThinkingFormat | None:
 
 
 class _Random:
-    """The random numbers of one answer in torch's only generator, which all answers share in turn."""
+    """The random state of one answer; torch's global generator is shared by all answers, one step at a time."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.devices = [device] if device.type == "cuda" else []
@@ -203,7 +203,7 @@ class _Random:
 
     @contextmanager
     def around(self) -> Iterator[None]:
-        """Enter while the answer runs."""
+        """Install the answer's random state within the block and save it afterwards."""
         with torch.random.fork_rng(devices=self.devices):
             torch.set_rng_state(self.state)
             for device, state in zip(self.devices, self.states, strict=True):
@@ -213,7 +213,7 @@ class _Random:
 
 
 def _look(options: Options | None) -> Look:
-    """How a picture is cut, as arguments of the processor; nothing where the checkpoint's own settings are meant."""
+    """Return the picture settings as arguments of the processor; empty to use those of the checkpoint."""
     look: Look = {}
     if options is not None and options.max_slices is not None:
         look["max_slice_nums"] = options.max_slices
@@ -223,7 +223,7 @@ def _look(options: Options | None) -> Look:
 
 
 def _key(picture: Picture, look: Look) -> Hashable:
-    """What the tokens of a picture depend on."""
+    """Return the key of a picture: everything its tokens depend on."""
     return (picture.digest, *sorted(look.items()))
 
 
@@ -232,7 +232,7 @@ def _words(message: Message) -> tuple[str, ...]:
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
-    """What the checkpoint's generation_config.json and its tokenizer name as the end."""
+    """Return the stop tokens of the checkpoint's generation_config.json and its tokenizer."""
     said = getattr(model.generation_config, "eos_token_id", None)
     found = [*(said if isinstance(said, list | tuple) else [said]), tokenizer.eos_token_id]
     ends = list(dict.fromkeys(int(token) for token in found if token is not None))
@@ -242,7 +242,7 @@ def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
 
 
 def _picture_ids(model: Any, processor: Any) -> frozenset[int]:
-    """Tokens in whose place picture features go."""
+    """Return the placeholder tokens that are replaced by picture features."""
     named = [getattr(model.config, name, None) for name in ("image_token_id", "image_token_index")]
     found = {token for token in processor.image_token_ids if token is not None}
     return frozenset(found or {token for token in named if token is not None})

@@ -1,1 +1,1 @@
-"""What is kept between questions: features of pictures, the KV cache of conversations; bounded in bytes."""
+"""Caches kept between requests, bounded in bytes: image features, KV caches of conversations, states after pictures."""

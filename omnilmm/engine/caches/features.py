@@ -1,12 +1,12 @@
-"""Encodes each picture once: its features are kept under the hash of its pixels, whatever file it came from.
+"""Encodes each picture once: its features are cached under the hash of its pixels, whatever file it came from.
 
-Of a video every frame, or every group of frames that are read together, is such an entry, with its times.
+For a video, every frame, or every group of frames that are encoded together, is such an entry, including its times.
 
 `n` slices of one picture · `L` patches of a slice · `Q` queries · `D` width
 
-Every picture is an entry of its own, so one more picture is one more encoding. Slices of one shape go through the tower
-in one batch, without padding. Of MiniCPM-Llama3-V 2.5 the features of a slice depend on the longest slice of the whole
-prompt, to which it is padded (`models/vision.py`), so that length is a part of its key.
+Each picture is a separate entry, so adding a picture encodes only that one. Slices of the same shape are encoded in one
+batch, without padding. With MiniCPM-Llama3-V 2.5, the features of a slice depend on the longest slice of the whole
+prompt, to which it is padded (`models/vision.py`), so that length is part of the key.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ SLICES_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """The key of the features of a picture, or of a group of frames: what they depend on.
+    """The cache key of the features of a picture or a group of frames: everything they depend on.
 
     Attributes:
-        digests: of the pixels, one for each of them.
-        plan: the slices.
-        padded: patches that every slice is padded to; None for each slice's own number.
-        times: of the frames, where the model is told them.
+        digests: hashes of the pixels, one per picture or frame.
+        plan: the slicing plan.
+        padded: number of patches every slice is padded to; None for no padding.
+        times: times of the frames in tenths of a second; None for a picture, or if the model takes no times.
     """
 
     digests: tuple[str, ...]
@@ -45,12 +45,12 @@ class FeatureKey:
 
 
 class ImageEncoder:
-    """Tower and resampler of a model, with a cache of their features.
+    """Vision tower and resampler of a model, with a cache of their features.
 
     Args:
-        model: whose tower and resampler.
+        model: the model whose tower and resampler are used.
         processor: slices the pictures.
-        limit_bytes: of the features that are kept.
+        limit_bytes: size of the feature cache.
     """
 
     def __init__(self, model: PictureModel, processor: MiniCPMVProcessor, limit_bytes: int = FEATURE_BYTES) -> None:
@@ -58,7 +58,7 @@ class ImageEncoder:
         self.cache: LRUCache[Hashable, Tensor] = LRUCache(limit_bytes)
 
     def keys(self, views: Sequence[View]) -> list[FeatureKey]:
-        """The keys of what one prompt shows; no pixel is touched."""
+        """Return the feature keys of a prompt's views; reads no pixels."""
         padded = None
         if self.model.config.pads_to_longest:
             padded = max((w * h // self._patch_area for view in views for w, h in view.plan.sizes), default=None)
@@ -68,9 +68,9 @@ class ImageEncoder:
         ]
 
     def encode(self, view: View, key: FeatureKey) -> Iterator[Tensor | None]:
-        """The features [n, Q, D] of a picture, or [1, Q, D] of a group of frames, at the end.
+        """Yield None after every batch of slices, then the features.
 
-        None after every batch of slices before.
+        Their shape is [n, Q, D] for a picture, and [1, Q, D] for a group of frames.
         """
         features = self.cache.get(key)
         if features is None:
@@ -83,7 +83,7 @@ class ImageEncoder:
         yield features
 
     def _batches(self, view: View, key: FeatureKey) -> Iterator[Tensor]:
-        """Features of slices of one shape at a time, in the order of the slices; of a group of frames at once."""
+        """Yield the features of batches of slices of the same shape, in order; those of a group of frames at once."""
         strips, sizes = self.processor.pixels((picture, view.plan) for picture in view.pictures)  # [n, 3, P, P·L]
         if view.times is not None:
             yield self._features(strips, sizes, [view.times])
@@ -105,7 +105,7 @@ class ImageEncoder:
 
 
 def _runs(plan: SlicePlan) -> Iterator[tuple[int, int]]:
-    """Where slices of one shape begin and end: the overview, then those of the grid, `SLICES_AT_ONCE` at most."""
+    """Yield the ranges of consecutive slices of the same shape, at most `SLICES_AT_ONCE` each."""
     sizes = plan.sizes
     begin = 0
     while begin < len(sizes):

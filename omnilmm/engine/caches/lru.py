@@ -1,4 +1,4 @@
-"""Least recently used: a cache bounded in bytes."""
+"""A least recently used (LRU) cache bounded in bytes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class LRUCache(Generic[Key, Value]):
     """A mapping that never holds more than `limit_bytes`; a larger value is not stored at all.
 
     Attributes:
-        limit_bytes: of all values together; 0 stores nothing.
-        bytes: of all values now.
-        hits, misses: how often something was looked for, and was there or not.
+        limit_bytes: maximum total size of the values; 0 stores nothing.
+        bytes: current total size of the values.
+        hits, misses: number of successful and unsuccessful lookups.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -33,12 +33,12 @@ class LRUCache(Generic[Key, Value]):
         return key in self._values
 
     def get(self, key: Key) -> Value | None:
-        """The value, which counts as used now."""
+        """Return the value of a key, or None, and mark it as most recently used."""
         with self._lock:
             return self._get(key)
 
     def put(self, key: Key, value: Value, size: int) -> None:
-        """Store a value of `size` bytes, in place of an earlier one of that key."""
+        """Store a value of `size` bytes, replacing an earlier one of that key; evicts others if needed."""
         with self._lock:
             self._drop(key)
             if size > self.limit_bytes:
@@ -49,19 +49,19 @@ class LRUCache(Generic[Key, Value]):
             self.bytes += size
 
     def pop(self, key: Key) -> Value | None:
-        """The value, which is removed."""
+        """Remove and return the value of a key, or None."""
         with self._lock:
             value = self._get(key)
             self._drop(key)
             return value
 
     def discard(self, key: Key) -> None:
-        """Remove a value, if it is there."""
+        """Remove the value of a key, if there is one."""
         with self._lock:
             self._drop(key)
 
     def clear(self) -> int:
-        """Remove everything; returns how many bytes that were."""
+        """Remove everything; returns how many bytes were freed."""
         with self._lock:
             freed, self.bytes = self.bytes, 0
             self._values.clear()

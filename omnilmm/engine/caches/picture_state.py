@@ -1,9 +1,9 @@
-"""What a model of transformers remembers of a conversation's pictures, kept between turns.
+"""The state of a transformers model after a conversation's pictures, cached between turns.
 
-    prompt to the end of its last picture ── generate ──> memory ── a copy, and the rest ── generate ──> ids
+    prompt to the end of its last picture ── generate ──> state ── a copy, and the rest ── generate ──> ids
 
-Linear attention cannot forget the end of what it has read, so what is kept is the state right behind the last picture:
-further questions about the same pictures go on from there, and a further picture means reading everything anew.
+The state of linear attention cannot be truncated, so the state right after the last picture is cached: further
+questions about the same pictures continue from there, and after a new picture the whole prompt is prefilled again.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 
-# Architectures that were tested to say the same with such a memory as without; others read everything anew.
+# Architectures tested to give the same answers with a cached state as without; others prefill the whole prompt.
 REUSING_STATE = {"minicpmv4_6", "minicpmv4_7", "qwen2_vl", "llava"}
 
 
 class PictureState:
-    """A prompt that was read up to its last picture; a `prefix.CachedPrefix`.
+    """The state after a prompt's last picture; implements `prefix.CachedPrefix`.
 
     Args:
-        model: that reads.
-        keys: of these tokens (see `prefix.py`).
+        model: the model.
+        keys: keys of the tokens up to there (see `prefix.py`).
     """
 
     def __init__(self, model: Any, keys: Sequence[Hashable]) -> None:
@@ -35,20 +35,20 @@ class PictureState:
 
     @property
     def nbytes(self) -> int:
-        """Of keys, values and states."""
+        """The number of bytes the KV cache and the states of linear attention occupy."""
         held = (vars(layer).values() for layer in self.cache.layers)
         return sum(_nbytes(value) for values in held for value in values)
 
     def cut(self, length: int) -> bool:
-        """There is no way to forget a part."""
+        """Return whether the state has exactly this length, as it cannot be truncated."""
         return length == len(self.keys)
 
     def read(self, inputs: dict[str, Any], arguments: dict[str, Any]) -> None:
-        """Read the beginning of a prompt; `generate` wants to say a word then, which is not read.
+        """Prefill the beginning of a prompt; `generate` must produce one token, which does not enter the cache.
 
         Args:
-            inputs: of the whole prompt.
-            arguments: of `generate`.
+            inputs: inputs of the whole prompt.
+            arguments: arguments of `generate`.
         """
         size = inputs["input_ids"].shape
         begin = {
@@ -60,13 +60,13 @@ class PictureState:
         self.deltas = getattr(self.model.base_model, "rope_deltas", None)
 
     def continue_inputs(self, inputs: dict[str, Any], rows: int) -> dict[str, Any]:
-        """Inputs of `generate` that read the rest; to be called right before it, where it will run.
+        """Return the inputs with which `generate` continues from this state; call right before it, on its thread.
 
         Args:
-            inputs: of the whole prompt.
-            rows: beams.
+            inputs: inputs of the whole prompt.
+            rows: number of beams.
         """
-        if hasattr(self.model.base_model, "rope_deltas"):  # of the pictures; the model keeps those it saw last
+        if hasattr(self.model.base_model, "rope_deltas"):  # the model keeps those of the last prompt
             self.model.base_model.rope_deltas = self.deltas
         cache = copy.deepcopy(self.cache)
         if rows > 1:

@@ -1,11 +1,11 @@
-"""KV caches of earlier turns: prefill begins where the new prompt differs from the cached one.
+"""The prefix cache: KV caches of earlier turns, so that prefill starts where the new prompt differs from the old one.
 
-A prompt is compared as *keys*: the id of a text token, and the feature key of the picture where a slot is, so two
-prompts agree as far as words and pictures do. Regenerate, edit and undo need nothing of their own: their prompts begin
-as the one before.
+Prompts are compared by *keys*: the token id for text, and the feature key of the picture for a picture slot, so two
+prompts match as far as their text and pictures do. Regenerate, edit and undo need no special handling: their prompts
+share a prefix with the previous one.
 
-A cached prefix belongs to an *owner*, an opaque key that the caller gives, and is never shown to another one: else the
-time to the first token would tell what somebody else has asked.
+A cached prefix belongs to an *owner*, an opaque key given by the caller, and is never used for another one: otherwise
+the time to first token would reveal what other users have asked.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ PREFIX_BYTES = 2**30
 
 
 class CachedPrefix(Protocol):
-    """What a model has computed of the beginning of a prompt, e.g. its keys and values."""
+    """The computed state of the beginning of a prompt, e.g. its KV cache."""
 
     @property
     def keys(self) -> Sequence[Hashable]:
-        """Of the tokens processed so far."""
+        """The keys of the tokens it covers."""
 
     @property
     def nbytes(self) -> int:
-        """The memory that it takes."""
+        """The number of bytes it occupies."""
 
     def cut(self, length: int) -> bool:
-        """Truncate to the first tokens; returns whether that could be done."""
+        """Truncate to the first `length` tokens; returns whether that was possible."""
 
 
 class PrefixHandle:
-    """A cached prefix while it is used for an answer; nobody else has it meanwhile.
+    """A cached prefix while an answer uses it exclusively.
 
     Attributes:
-        prefix: truncated to what it has in common with the new prompt; None if nothing was cached.
+        prefix: the prefix, truncated to what it shares with the new prompt; None if nothing can be reused.
     """
 
     def __init__(self, prefixes: PrefixCache, owner: Hashable, prefix: CachedPrefix | None) -> None:
@@ -46,7 +46,7 @@ class PrefixHandle:
         self.is_valid = owner is not None
 
     def release(self, prefix: CachedPrefix | None) -> None:
-        """Cache a prefix for the next turn, unless the owner has left or there is none; None caches nothing."""
+        """Cache a prefix for the next turn, unless there is no owner or the owner has left; None caches nothing."""
         self._prefixes.release(self, prefix)
 
 
@@ -54,7 +54,7 @@ class PrefixCache:
     """The cached prefixes of all owners, bounded in bytes; the least recently used are evicted first.
 
     Args:
-        limit_bytes: of all that are cached, without those in use.
+        limit_bytes: maximum total size of the cached prefixes, not counting those in use.
     """
 
     def __init__(self, limit_bytes: int = PREFIX_BYTES) -> None:
@@ -67,23 +67,23 @@ class PrefixCache:
 
     @property
     def limit_bytes(self) -> int:
-        """Of all that are cached."""
+        """The maximum total size of the cached prefixes."""
         return self._cache.limit_bytes
 
     @property
     def bytes(self) -> int:
-        """Of all that are cached."""
+        """The current total size of the cached prefixes."""
         return self._cache.bytes
 
     def acquire(self, owner: Hashable, keys: Sequence[Hashable]) -> PrefixHandle:
-        """What is cached of the beginning of a prompt.
+        """Take the owner's prefix out of the cache, truncated to what it shares with a prompt.
 
         Args:
-            owner: who asks; None for nobody in particular.
-            keys: of the prompt, as far as it may be reused.
+            owner: key of the requesting user; None uses and stores nothing.
+            keys: keys of the prompt, as far as it may be reused.
         """
         handle = PrefixHandle(self, owner, None)
-        with self._lock:  # whoever leaves finds it in one place or the other
+        with self._lock:  # `forget` must find the prefix either in use or cached
             self._in_use.add(handle)
             cached = None if owner is None else self._cache.pop(owner)
         if cached is not None:
@@ -100,19 +100,19 @@ class PrefixCache:
                 self._cache.put(handle.owner, prefix, prefix.nbytes)
 
     def forget(self, owner: Hashable) -> None:
-        """Drop everything of an owner, also what is in use at the moment."""
+        """Drop the owner's prefix; one in use is not cached when it is released."""
         with self._lock:
             for handle in self._in_use:
                 handle.is_valid = handle.is_valid and handle.owner != owner
             self._cache.discard(owner)
 
     def clear(self) -> int:
-        """Empty the cache; returns how many bytes that were."""
+        """Clear the cache; returns how many bytes were freed."""
         return self._cache.clear()
 
 
 def common_length(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
-    """How many keys two prompts have in common at their beginnings."""
+    """Return the length of the common prefix of two lists of keys."""
     return next(
         (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
     )

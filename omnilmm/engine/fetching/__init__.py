@@ -1,11 +1,11 @@
-"""Fetching: the folder of a checkpoint in the hub's own cache, and the bytes on the way there.
+"""Downloads checkpoints from a hub into the hub's own cache.
 
-    listing (names, sizes, digests) -> what is missing -> config.json -> can it run -> is the disk large enough
+    listing (names, sizes, digests) -> missing files -> config.json -> can it run -> is there enough disk space
         -> blobs -> snapshot folder
 
-`cache` knows where files lie, `download` brings those that are missing, `errors` says what went wrong at the hub.
-ModelScope (`hub="modelscope"`) is asked through its own optional package. That has not been tried against the real
-service: the tests only hold with which arguments it is called.
+`cache` locates files on disk, `download` transfers the missing ones, `errors` explains failures of the hub.
+ModelScope (`hub="modelscope"`) is accessed through its own optional package. It has not been tested against the real
+service: the tests only check the arguments of the calls.
 """
 
 from __future__ import annotations
@@ -38,26 +38,27 @@ def fetch(
     report: Report | None = None,
     check: Check | None = None,
 ) -> Path:
-    """The folder of a checkpoint in the hub's cache, after fetching what is missing.
+    """Download the missing files of a checkpoint and return its folder in the hub's cache.
 
-    A whole copy on this disk is used, with a warning in the log, where the hub cannot be reached or refuses.
+    If the hub cannot be reached or refuses the request, a complete copy on this disk is used, with a warning in the
+    log.
 
     Args:
         source: hub id, "owner/name".
-        title: what to call the model in messages.
+        title: name of the model in messages.
         revision: commit, tag or branch; None for the newest.
-        hub: where to fetch from.
-        offline: touch no network; so it is too where HF_HUB_OFFLINE is set.
-        report: told bytes on this disk and bytes in all, at least twice a second while something is fetched, in the
-            calling thread (ModelScope: in threads of its package, one at a time, when something came). What it raises
-            stops the download; what has come is kept.
-        check: given the folder as soon as its `config.json` is there, before anything else is fetched; what it raises
-            ends the call. Not called where nothing has to be fetched.
+        hub: the hub to download from.
+        offline: do not access the network; the same applies if HF_HUB_OFFLINE is set.
+        report: called with the bytes on this disk and the total bytes, at least twice a second during a download, on
+            the calling thread (ModelScope: on threads of its package, one at a time, whenever data arrives). An
+            exception it raises stops the download; downloaded data is kept.
+        check: called with the folder as soon as its `config.json` is there, before anything else is downloaded; an
+            exception it raises ends the call. Not called if there is nothing to download.
 
     Raises:
-        ModelNotFoundError: The hub has no such repository, or it has no such revision.
-        CheckpointError: No network, a licence to be accepted, a disk that is too small, a download that broke off, a
-            file whose checksum is wrong, a repository that is not a checkpoint, or nothing whole on this disk offline.
+        ModelNotFoundError: The hub has no such repository or no such revision.
+        CheckpointError: No network, a licence that was not accepted, not enough disk space, an interrupted download, a
+            wrong checksum, a repository that is not a checkpoint, or no complete copy on this disk when offline.
     """
     from huggingface_hub import is_offline_mode
 
@@ -85,11 +86,11 @@ def fetch(
 
 
 def cached(source: str, revision: str | None = None, hub: Hub = "huggingface") -> Path | None:
-    """The folder if a whole checkpoint is on this disk already: `config.json` and every weight file; no network."""
+    """Return the folder if a complete checkpoint (`config.json` and all weight files) is on disk; no network access."""
     folder = _folder(source, revision, hub)
     return folder if folder and not missing(folder) else None
 
 
 def _folder(source: str, revision: str | None, hub: Hub) -> Path | None:
-    """Where a checkpoint lies on this disk, whole or not."""
+    """Return the folder of a checkpoint on this disk, complete or not."""
     return modelscope.snapshot(source, revision) if hub == "modelscope" else snapshot(source, revision)

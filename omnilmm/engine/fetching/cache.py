@@ -1,6 +1,6 @@
-"""A checkpoint on this disk: which of its files are wanted, where they lie, what is missing, what fits.
+"""The hub's cache on this disk: which files of a checkpoint are needed, where they are, and which are missing.
 
-Files lie where every program that uses the hub looks for them: `blobs/<digest>`, `snapshots/<commit>/<name>`,
+The layout is the hub's own, shared by all programs that use it: `blobs/<digest>`, `snapshots/<commit>/<name>`,
 `refs/<revision>` (https://huggingface.co/docs/huggingface_hub/guides/manage-cache).
 """
 
@@ -19,15 +19,18 @@ from omnilmm.formats import WEIGHTS, check_files, indexed, shards
 from omnilmm.hardware import gib
 from omnilmm.sentences import Sentence
 
-Check = Callable[[Path], None]  # of a folder that has its config.json; raises where the rest is not worth fetching
+Check = Callable[[Path], None]  # takes a folder with its config.json; raises if the rest is not worth downloading
 CONFIG = "config.json"
 
-# Weights, configuration, tokenizer, chat template; none of the code that lies beside them.
+# Weights, configuration, tokenizer, chat template; never the code in the repository.
 CHECKPOINT_FILES = ["*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.jinja"]
 
 
 def repository_of(source: str) -> Path:
-    """Where the hub's cache keeps a model; the environment is read now, the hub's library read it at its import."""
+    """Return a model's folder in the hub's cache.
+
+    The environment is read on every call, while huggingface_hub reads it only at import.
+    """
     from huggingface_hub import constants
 
     home = os.environ.get("HF_HOME")
@@ -36,18 +39,18 @@ def repository_of(source: str) -> Path:
 
 
 def snapshot(source: str, revision: str | None) -> Path | None:
-    """The folder of a model's revision, whole or not; None where there is none."""
+    """Return the snapshot folder of a model's revision, complete or not; None if there is none."""
     at, commit = repository_of(source), revision or "main"
     with suppress(OSError, ValueError):
         commit = (at / "refs" / commit).read_text().strip()
-    with suppress(OSError, ValueError):  # a cache that this user may not read is none
+    with suppress(OSError, ValueError):  # an unreadable cache counts as absent
         folder = at / "snapshots" / commit
         return folder if folder.is_dir() else None
     return None
 
 
 def missing(folder: Path) -> str:
-    """The first file that a checkpoint lacks, "" if it is whole."""
+    """Return the first file missing from a checkpoint, "" if it is complete."""
     if not (folder / CONFIG).is_file():
         return CONFIG
     found = next((name for name in WEIGHTS if (folder / name).is_file()), None)
@@ -64,7 +67,7 @@ def missing(folder: Path) -> str:
 
 
 def wanted(names: Iterable[str]) -> set[str]:
-    """Which files to fetch. Only plain names: nothing of what a hub answers may lead out of the folder."""
+    """Return which files to download. Only plain names are accepted, so that no path can lead out of the folder."""
     plain = {name for name in names if re.fullmatch(r"\w[\w.+ -]*", name)}
     useful = {name for name in plain if any(fnmatchcase(name, pattern) for pattern in CHECKPOINT_FILES)}
     if useful.isdisjoint(WEIGHTS[:2]) and not (useful.isdisjoint(WEIGHTS) and _are_safe(shards(useful))):
@@ -81,11 +84,11 @@ def require_checkpoint(source: str, names: Iterable[str]) -> None:
 
     Args:
         source: hub id, for the message.
-        names: of all its files, also of those that are not fetched: they tell what it is instead.
+        names: names of all its files, including those not downloaded: they show what the repository contains instead.
     """
     names = set(names)
     check_files(source, names)
-    parts = shards(names) if names.isdisjoint(WEIGHTS) else []  # without an index their own names tell
+    parts = shards(names) if names.isdisjoint(WEIGHTS) else []  # without an index, the file names give the shards
     lacking = [CONFIG, *parts] if parts or not names.isdisjoint(WEIGHTS) else [Sentence("weights")]
     absent = next((name for name in lacking if name not in names), None)
     if absent:
@@ -93,13 +96,13 @@ def require_checkpoint(source: str, names: Iterable[str]) -> None:
 
 
 def require_space(title: str, needed: int, folder: Path, variable: str = "") -> None:
-    """Refuse a download (CheckpointError) that the disk is too small for.
+    """Refuse a download (CheckpointError) for which there is not enough disk space.
 
     Args:
-        title: what to call the model.
-        needed: bytes.
-        folder: where they are to lie; it need not be there yet.
-        variable: of the environment that moves the folder; the hub's own if empty.
+        title: name of the model in messages.
+        needed: size of the download in bytes.
+        folder: the target folder; it need not exist yet.
+        variable: environment variable that moves the folder; the hub's own if empty.
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
@@ -115,12 +118,12 @@ def require_space(title: str, needed: int, folder: Path, variable: str = "") -> 
 
 
 def cache_variable() -> str:
-    """Which variable of the environment says where the hub's cache lies."""
+    """Return the environment variable that sets the location of the hub's cache."""
     return "HF_HUB_CACHE" if os.environ.get("HF_HUB_CACHE") else "HF_HOME"
 
 
 def size_of(path: Path) -> int:
-    """In bytes, -1 where there is no such file."""
+    """Return the size of a file in bytes, -1 if there is no such file."""
     try:
         return path.stat().st_size
     except OSError:

@@ -1,9 +1,9 @@
-"""Bringing what is missing of a checkpoint from the hub into its cache.
+"""Downloads the missing files of a checkpoint from the hub into its cache.
 
-The transfer is our own, because `snapshot_download` of huggingface_hub 2.4 begins every file that was cut off from its
-start (https://github.com/huggingface/huggingface_hub/issues/4196), compares no checksum and cannot be stopped. Here a
-file resumes where it was interrupted and gets its name only with the right digest. The price: plain HTTP instead of
-parallel Xet.
+The transfer is our own because `snapshot_download` of huggingface_hub 2.4 restarts interrupted files from the beginning
+(https://github.com/huggingface/huggingface_hub/issues/4196), verifies no checksum and cannot be stopped. Here,
+interrupted downloads resume, and a file gets its final name only if its digest is correct. The drawback: it uses plain
+HTTP instead of parallel Xet.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ from omnilmm.network import prepare_proxies
 
 CONNECTIONS = 4
 REPORT_S = 0.4
-# So often a transfer may fail without a new byte; the wait before the next doubles each time, 15 s in all.
+# Consecutive failures without a new byte before a transfer is given up; the pause before each retry doubles, 15 s in
+# total.
 TRIES = 5
 PAUSE_S = 0.5
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of the hub and its places in the cache.
+    """A file of the hub and its paths in the cache.
 
     Attributes:
-        name: in the repository.
-        size: in bytes.
-        blob: where its content lies, called by its digest: SHA-256, or git's SHA-1 for small files.
-        pointer: its name in the snapshot folder, a link to the blob.
+        name: name in the repository.
+        size: size in bytes.
+        blob: path of its content, named by its digest: SHA-256, or git's SHA-1 for small files.
+        pointer: path in the snapshot folder, a link to the blob.
     """
 
     name: str
@@ -58,19 +59,19 @@ class File:
 
     @property
     def partial(self) -> Path:
-        """Where the content grows until it is whole."""
+        """The path of the incomplete content during the download."""
         return self.blob.with_name(f"{self.blob.name}.incomplete")
 
     @property
     def here(self) -> int:
-        """Bytes of it on this disk."""
+        """The number of its bytes on this disk."""
         if self.size in (size_of(self.pointer), size_of(self.blob)):
             return self.size
         return min(max(size_of(self.partial), 0), self.size)
 
     @property
     def is_weights(self) -> bool:
-        """Whether it is one of the large ones."""
+        """Whether it is a weight file."""
         return self.name.endswith((".safetensors", ".bin"))
 
 
@@ -84,14 +85,14 @@ class Download:
 
         self.source, self.title, self.revision, self.report = source, title, revision or "main", report
         self.check = check
-        # Blanks and quotes come in with copied settings, on Windows above all.
+        # Copied settings may contain white space and quotes, especially on Windows.
         said = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).strip(" \t\r\n\"'").rstrip("/")
         self.endpoint = said or "https://huggingface.co"
         self.commit = ""
         self.stop = threading.Event()
 
     def run(self) -> Path:
-        """Fetch what is missing; the snapshot folder."""
+        """Download the missing files and return the snapshot folder."""
         try:
             prepare_proxies()
         except OptionsError as error:
@@ -110,13 +111,13 @@ class Download:
                     reason=error.strerror or error,
                     variable=cache_variable(),
                 ) from error
-        # Not before: until then an older copy that is whole stays the one that is found without network.
-        with suppress(OSError):  # a cache that is whole may be read-only
+        # Only now, so that until then an older complete copy is the one found offline.
+        with suppress(OSError):  # a complete cache may be read-only
             self._note_revision(repository)
         return snapshot
 
     def _listing(self) -> list[File]:
-        """What to fetch, with its places in the cache."""
+        """Return the files to download, with their paths in the cache."""
         from huggingface_hub import HfApi, constants
 
         try:
@@ -149,13 +150,13 @@ class Download:
                 self.report(sum(file.here for file in files), total)
 
         with _alone(repository.parent / ".locks" / repository.name / "omnilmm.lock", tell):
-            if self.check is not None:  # before there has to be room for what may be refused
+            if self.check is not None:  # before disk space is required for a model that may be refused
                 self._fetch_together([file for file in files if file.name == CONFIG], tell)
                 self.check(repository / "snapshots" / self.commit)
             require_space(self.title, total - sum(file.here for file in files), repository)
             if not (repository / "refs" / self.revision).exists():
-                self._note_revision(repository)  # so that a first download that breaks off can be told from none
-            # Weights last: whoever finds all of them finds the rest too.
+                self._note_revision(repository)  # makes an interrupted first download detectable
+            # Weights last: if they are complete, so is everything else.
             for is_weights in (False, True):
                 self._fetch_together([file for file in files if file.is_weights is is_weights], tell)
 
@@ -173,7 +174,7 @@ class Download:
                 raise
 
     def _obtain(self, file: File) -> None:
-        """Transfer a file, compare its digest, and put it into the snapshot folder."""
+        """Download a file, verify its digest, and link it into the snapshot folder."""
         if self.stop.is_set() or size_of(file.pointer) == file.size:
             return
         if size_of(file.blob) != file.size:
@@ -188,11 +189,11 @@ class Download:
         file.pointer.unlink(missing_ok=True)
         try:
             file.pointer.symlink_to(os.path.relpath(file.blob, file.pointer.parent))
-        except OSError:  # Windows without the right to make links
+        except OSError:  # Windows without permission to create links
             file.blob.replace(file.pointer)
 
     def _transfer(self, file: File) -> None:
-        """Append to the partial file until it is whole; short interruptions are waited for."""
+        """Append to the partial file until it is complete; retries after short interruptions."""
         from huggingface_hub.errors import HTTPError
 
         if size_of(file.partial) > file.size:
@@ -207,9 +208,9 @@ class Download:
                 if 400 <= status_of(error) < 500 and status_of(error) not in (408, 429):
                     raise self._explained(error) from error
                 cause = error
-            except OSError:  # of the disk, see `run`
+            except OSError:  # a disk error, handled in `run`
                 raise
-            except Exception as error:  # a proxy that does not speak as one
+            except Exception as error:  # e.g. an invalid response of a proxy
                 raise self._explained(error) from error
             failures = 0 if size_of(file.partial) > begin else failures + 1
             if failures == TRIES:
@@ -223,13 +224,13 @@ class Download:
         from huggingface_hub.utils import build_hf_headers
 
         url = hf_hub_url(self.source, file.name, revision=self.commit, endpoint=self.endpoint)
-        # Positions count in the file, not in a packed form of it.
+        # Range offsets refer to the uncompressed file.
         headers = build_hf_headers() | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
         with get_session().stream(
             "GET", url, headers=headers, follow_redirects=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
         ) as response:
             hf_raise_for_status(response)
-            # A server that knows no ranges sends the file from its beginning.
+            # A server without range support sends the whole file.
             with file.partial.open("ab" if response.status_code == 206 else "wb") as partial:
                 for block in response.iter_bytes():
                     partial.write(block)
@@ -243,7 +244,7 @@ class Download:
         reference.parent.mkdir(parents=True, exist_ok=True)
         written = reference.with_name(f"{reference.name}.{os.getpid()}.tmp")
         written.write_text(self.commit)
-        written.replace(reference)  # at once, nobody reads half of it
+        written.replace(reference)  # atomic: nobody reads a partial file
 
     def _explained(self, error: Exception) -> OmniLMMError:
         return explained(error, self.source, self.title, self.revision, self.endpoint)
@@ -251,7 +252,7 @@ class Download:
 
 @contextmanager
 def _alone(path: Path, tell: Callable[[], None]) -> Iterator[None]:
-    """Wait until no other process fetches the same model; what it does is progress here too."""
+    """Hold the model's download lock; while another process holds it, report the progress of that process."""
     from filelock import Timeout
     from huggingface_hub.utils import WeakFileLock
 
@@ -266,7 +267,7 @@ def _alone(path: Path, tell: Callable[[], None]) -> Iterator[None]:
 
 
 def _digest_is(path: Path, digest: str, stop: threading.Event) -> bool:
-    """Whether a file has that SHA-256, or that SHA-1 of git (40 digits)."""
+    """Return whether a file has the given SHA-256 (64 digits) or git SHA-1 (40 digits)."""
     if len(digest) == 64:
         state = hashlib.sha256()
     else:
@@ -278,7 +279,11 @@ def _digest_is(path: Path, digest: str, stop: threading.Event) -> bool:
 
 
 def _hex(digest: str, length: int) -> str:
-    """A digest that may become the name of a file."""
+    """Return the digest if it is valid and therefore safe as a file name.
+
+    Raises:
+        ValueError: It is not a hexadecimal digest of that length.
+    """
     if not re.fullmatch(rf"[0-9a-f]{{{length}}}", digest):
         raise ValueError(f"{digest!r} is no digest")
     return digest

@@ -1,4 +1,4 @@
-"""What can go wrong at the hub, in words: what happened and what to do."""
+"""Turns failures of the hub into errors that say what happened and what to do."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from omnilmm.sentences import Sentence
 
 
 class HubError(CheckpointError):
-    """The hub is out of reach or refuses; a whole copy on this disk does instead."""
+    """The hub cannot be reached or refuses the request; a complete copy on this disk may be used instead."""
 
 
 def explained(error: Exception, source: str, title: str, revision: str, endpoint: str) -> OmniLMMError:
-    """What went wrong, in one line.
+    """Return the error that explains a failure of the hub in one line.
 
     Args:
-        error: from the hub's library.
+        error: the exception of huggingface_hub.
         source: hub id, "owner/name".
-        title: what to call the model.
-        revision: that was asked for.
-        endpoint: that was asked.
+        title: name of the model in messages.
+        revision: the requested revision.
+        endpoint: the hub's endpoint.
     """
     from huggingface_hub import errors
 
@@ -44,7 +44,7 @@ def explained(error: Exception, source: str, title: str, revision: str, endpoint
 
 
 def _unreachable(error: Exception, source: str, title: str, endpoint: str, *, is_network: bool) -> HubError:
-    """The hub, or what there is in its place."""
+    """Return the error for a hub that cannot be reached, or for a server in its place that is no hub."""
     hub, proxy, way = named(endpoint), proxy_for(endpoint), Sentence("use_copy")
     why = reason_of(error) if is_network else Sentence("no_hub_or_proxy_there" if proxy else "no_hub_there")
     settings: list[str | Sentence] = [Sentence("the_network")]
@@ -58,15 +58,15 @@ def _unreachable(error: Exception, source: str, title: str, endpoint: str, *, is
 
 
 def interrupted(title: str, endpoint: str, file: str, done: int, total: int, cause: Exception | None) -> HubError:
-    """A download that broke off again and again.
+    """Return the error for a download that failed repeatedly.
 
     Args:
-        title: what to call the model.
-        endpoint: that was asked.
-        file: that was on its way.
-        done: bytes of it that came.
-        total: bytes of it.
-        cause: what went wrong the last time.
+        title: name of the model in messages.
+        endpoint: the hub's endpoint.
+        file: the file being downloaded.
+        done: bytes of it downloaded.
+        total: its size in bytes.
+        cause: the last failure; None if the connection was closed early.
     """
     hub, proxy, reason = named(endpoint), proxy_for(endpoint), reason_of(cause)
     here, whole = gib(done), gib(total)
@@ -89,17 +89,17 @@ def _is_mirror(endpoint: str) -> bool:
 
 
 def named(endpoint: str) -> Sentence:
-    """What to call the hub in a sentence."""
+    """Return the name of the hub or mirror for messages."""
     return Sentence("the_mirror", endpoint=endpoint) if _is_mirror(endpoint) else Sentence("the_hub")
 
 
 def status_of(error: Exception | None) -> int:
-    """Of an answer over HTTP, 0 where there was none."""
+    """Return the HTTP status code of an error, 0 if there was no response."""
     return int(getattr(getattr(error, "response", None), "status_code", 0))
 
 
 def reason_of(error: Exception | None) -> str | Sentence:
-    """The first line of what is known of an error."""
+    """Return the reason of an error in one line."""
     if status := status_of(error):
         return Sentence("answered_with_status", status=status)
     if not error:

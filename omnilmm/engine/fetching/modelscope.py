@@ -1,4 +1,4 @@
-"""Fetching from ModelScope, through its own optional package."""
+"""Downloads from ModelScope, through its own optional package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from omnilmm.engine.fetching.errors import HubError, reason_of
 
 
 def snapshot(source: str, revision: str | None) -> Path | None:
-    """Where a checkpoint lies on this disk, whole or not."""
+    """Return the folder of a checkpoint on this disk, complete or not; None if there is none."""
     try:
         package = import_module("modelscope.hub.snapshot_download")
         return Path(package.snapshot_download(source, revision=revision, local_files_only=True))
@@ -29,12 +29,12 @@ def snapshot(source: str, revision: str | None) -> Path | None:
 
 
 def fetch(source: str, title: str, revision: str | None, report: Report | None, check: Check | None = None) -> Path:
-    """The folder of a checkpoint, after fetching what is missing."""
+    """Download the missing files of a checkpoint and return its folder."""
     try:
         api = import_module("modelscope.hub.api").HubApi()
         package = import_module("modelscope.hub.snapshot_download")
         sizes = {file["Path"]: int(file["Size"]) for file in api.get_model_files(source, revision=revision)}
-    except Exception as error:  # the package has errors of its own, which cannot be named here
+    except Exception as error:  # the package's own errors cannot be imported here
         raise HubError("modelscope_fails", title=title, source=source, reason=reason_of(error)) from error
     names = sorted(wanted(sizes))
     require_checkpoint(source, sizes)
@@ -45,7 +45,7 @@ def fetch(source: str, title: str, revision: str | None, report: Report | None, 
     )
 
     class Progress:
-        """Made by the package for each file."""
+        """Progress callback, instantiated by the package for each file."""
 
         def __init__(self, filename: str, file_size: int) -> None: ...
 

@@ -1,1 +1,1 @@
-"""What fits into which memory, and which part of a model goes where."""
+"""Memory estimates, and the placement of a model's parts on devices."""

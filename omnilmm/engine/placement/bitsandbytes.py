@@ -1,7 +1,7 @@
-"""Weights in 4 or 8 bits, by bitsandbytes: how to ask for them, and what has to be put right afterwards.
+"""4-bit and 8-bit weights with bitsandbytes: the configuration for loading, and corrections afterwards.
 
-A quantised model is placed while it is loaded (`device_map.from_pretrained_arguments`), never by `.to()` afterwards.
-Tested with bitsandbytes 0.50.2.
+A quantised model is placed on its devices during loading (`device_map.from_pretrained_arguments`), never by `.to()`
+afterwards. Tested with bitsandbytes 0.50.2.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 def quantisation(dtype: str, compute: str, skip_modules: Sequence[str]) -> BitsAndBytesConfig | None:
-    """How weights are quantised while they are loaded, None where they are not.
+    """Return the configuration for quantising weights during loading; None for a dtype that is not quantised.
 
-    int4 is NF4 with quantised scales, as the published int4 checkpoints have it; int8 is LLM.int8 with its usual
-    threshold for outliers.
+    int4 is NF4 with double quantisation, as in the published int4 checkpoints; int8 is LLM.int8 with its default
+    outlier threshold.
 
     Args:
-        dtype: as from `resolve_dtype`.
-        compute: as from `compute_dtype`.
-        skip_modules: what stays in half precision, as from `modules_to_not_convert`.
+        dtype: as returned by `resolve_dtype`.
+        compute: as returned by `compute_dtype`.
+        skip_modules: modules that are not quantised, as returned by `modules_to_not_convert`.
     """
     if dtype not in QUANTISED:
         return None
@@ -51,10 +51,10 @@ def quantisation(dtype: str, compute: str, skip_modules: Sequence[str]) -> BitsA
 
 
 def prepare_bitsandbytes() -> None:
-    """Import bitsandbytes quietly and without code of a hub.
+    """Import bitsandbytes without warnings and without letting it run code from a hub.
 
-    Where a package `kernels` is installed and the CPU has AVX512-BF16, its import fetches a kernel from the hub and
-    runs it; where there is none it warns. int8 warns at every layer of every token that it rounds to fp16.
+    If the package `kernels` is installed and the CPU has AVX512-BF16, importing bitsandbytes downloads a kernel from
+    the hub and runs it; without the package it warns. int8 warns in every layer of every token that it rounds to fp16.
     """
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with _without("kernels"):
@@ -63,10 +63,10 @@ def prepare_bitsandbytes() -> None:
 
 @contextmanager
 def _without(package: str) -> Iterator[None]:
-    """A package cannot be imported within."""
+    """Make a package impossible to import within the block."""
     missing = object()
     before: Any = sys.modules.get(package, missing)
-    sys.modules[package] = None  # type: ignore[assignment]  # how Python spells it
+    sys.modules[package] = None  # type: ignore[assignment]  # None makes its import fail
     try:
         yield
     finally:
@@ -77,16 +77,17 @@ def _without(package: str) -> Iterator[None]:
 
 
 def finalize_quantized_model(model: PreTrainedModel) -> int:
-    """To be called once after loading: put right what a quantised checkpoint leaves wrong; nothing else is touched.
+    """Correct a quantised model after loading; call once. Models that are not quantised are left unchanged.
 
-    * transformers gives such a checkpoint's biases the type asked for, but leaves its plain weights in the files' own.
-    * int4 layers compute in the type that the checkpoint says; they shall in the model's.
-    * The published int4 checkpoints quantise the tower too, whose MLP is 4304 wide: no multiple of 64, so rows end
-      within a block. bitsandbytes' CPU kernels crash there (with AVX512-BF16) or err by a quarter without a word
-      (without it): such layers are un-quantised. On accelerators they stay.
+    * transformers converts the biases of a quantised checkpoint to the requested dtype, but leaves the weights that are
+      not quantised in the dtype of the files.
+    * int4 layers compute in the dtype given by the checkpoint; they are set to the model's.
+    * The published int4 checkpoints also quantise the vision tower, whose MLP is 4304 wide: not a multiple of 64, so
+      rows end within a block. bitsandbytes' CPU kernels crash on such layers (with AVX512-BF16) or are silently wrong
+      by a quarter (without it), so on the CPU these layers are dequantised.
 
     Returns:
-        How many layers were un-quantised.
+        The number of layers that were dequantised.
     """
     if not getattr(model, "is_quantized", False):
         return 0
@@ -103,7 +104,7 @@ def finalize_quantized_model(model: PreTrainedModel) -> int:
 
 
 def _unpacked(packed: Any, dtype: torch.dtype) -> nn.Linear:
-    """A plain layer with the numbers of an int4 one: to the kernel they are shown as rows of one block each."""
+    """Dequantise an int4 layer into a plain one; the kernel is given the weights as rows of one block each."""
     import torch
     from bitsandbytes import functional
 

@@ -1,10 +1,10 @@
-"""Where the parts of a model go.
+"""Computes the device map of a model.
 
-"balanced" spreads one model over several devices. The library's own maps (`device_map="auto"`) fill device after device
-in the order of the modules, so that the head comes to lie on the last one and a tower may be cut; the published recipes
-for two GPUs repair that by hand and then no longer know what fits. Here everything but the decoder layers lies together
-on the first device, whole layers follow in their order, and every accelerator keeps the same room free. A layer's keys
-and values are counted with it, the working memory with the first device.
+"balanced" spreads one model over several devices. The device maps of transformers (`device_map="auto"`) fill one device
+after the other in the order of the modules, so that the head ends up on the last one and the vision tower may be split;
+the published recipes for two GPUs correct that by hand, but then no longer take the memory into account. Here,
+everything except the decoder layers is placed on the first device, whole layers follow in order, and every accelerator
+keeps the same amount of memory free. A layer's KV cache counts with the layer, working memory with the first device.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Device = int | str  # a CUDA GPU's number, "cpu" or "disk"
 UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-SPILL = ("cpu", "disk")  # used only for what the GPUs cannot take, in this order
-SHARE = 0.9  # of what is free: the rest is lost between blocks of memory
+SPILL = ("cpu", "disk")  # offload targets, used in this order if the GPUs are full
+SHARE = 0.9  # of the free memory: the rest is lost to fragmentation
 
 
 def from_pretrained_arguments(
@@ -43,20 +43,20 @@ def from_pretrained_arguments(
     max_memory: Mapping[Device, int | str] | None = None,
     context: int = TOKENS,
 ) -> dict[str, Any]:
-    """What `from_pretrained` needs to put a model where it shall be: `dtype`, `device_map`, `quantization_config`.
+    """Return the arguments of `from_pretrained` that place a model: `dtype`, `device_map`, `quantization_config`.
 
-    After loading, call `bitsandbytes.finalize_quantized_model` on it.
+    After loading, call `bitsandbytes.finalize_quantized_model` on the model.
 
     Args:
-        config: of the checkpoint.
-        device: as from `resolve_device`.
-        dtype: as from `resolve_dtype`.
-        max_memory: for "balanced", what the model may take of each device; by default what is free.
+        config: configuration of the checkpoint.
+        device: as returned by `resolve_device`.
+        dtype: as returned by `resolve_dtype`.
+        max_memory: for "balanced", the memory the model may use on each device; by default see `device_map`.
         context: tokens of a conversation.
 
     Raises:
-        HardwareError: It does not fit into the devices' memory, or `max_memory` names a GPU that is not there.
-        OptionsError: `max_memory` for another device than "balanced".
+        HardwareError: It does not fit into the devices' memory, or `max_memory` names a GPU that does not exist.
+        OptionsError: `max_memory` is given for another device than "balanced".
     """
     import torch
 
@@ -87,10 +87,10 @@ def _check_gpus(max_memory: Mapping[Device, int | str]) -> None:
 
 
 def parse_max_memory(text: str) -> dict[Device, int]:
-    """The flag --max-memory: "0=10GiB,1=10GiB,cpu=20GiB" -> bytes per device.
+    """Parse the flag --max-memory, e.g. "0=10GiB,1=10GiB,cpu=20GiB", into bytes per device.
 
     Raises:
-        OptionsError: All parts that cannot be read.
+        OptionsError: Lists all parts that cannot be parsed.
     """
     found: dict[Device, int] = {}
     problems = []
@@ -112,10 +112,10 @@ def parse_max_memory(text: str) -> dict[Device, int]:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of a text like "10GiB".
+    """Parse a size like "10GiB" into bytes.
 
     Raises:
-        OptionsError: No positive number with a unit.
+        OptionsError: It is not a positive number with a unit.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B)", text.strip(), re.IGNORECASE)
     units = {unit.lower(): size for unit, size in UNITS.items()}
@@ -131,17 +131,17 @@ def device_map(
     dtype: str = "bf16",
     context: int = TOKENS,
 ) -> dict[str, Device]:
-    """Which part of a model goes where, as transformers' and accelerate's `device_map`.
+    """Return the "balanced" placement of a model, in the format of transformers' and accelerate's `device_map`.
 
     Args:
-        config: of the checkpoint, of any class whose decoder layers lie beside its token embeddings.
-        max_memory: what the model may take of each device, in bytes or as "10GiB"; by default nine tenths of what is
-            free on all CUDA GPUs and the CPU. With "disk", `from_pretrained` needs an `offload_folder`.
-        dtype: as from `resolve_dtype`. Quantised layers go to GPUs only.
+        config: configuration of the checkpoint, of any class whose decoder layers are siblings of its token embeddings.
+        max_memory: the memory the model may use on each device, in bytes or as "10GiB"; by default nine tenths of what
+            is free on all CUDA GPUs and the CPU. With "disk", `from_pretrained` needs an `offload_folder`.
+        dtype: as returned by `resolve_dtype`. Quantised layers are placed on GPUs only, if there are any.
         context: tokens of a conversation.
 
     Returns:
-        Module name -> device.
+        Mapping from module name to device.
 
     Raises:
         HardwareError: It does not fit; the message has the numbers.
@@ -173,7 +173,7 @@ def device_map(
 
 
 def _limits(max_memory: Mapping[Device, int | str] | None) -> dict[Device, int]:
-    """Bytes per device: GPUs in their order, then the CPU, then the disk."""
+    """Return the bytes available per device: GPUs in order, then the CPU, then the disk."""
     import torch
 
     if not max_memory:
@@ -187,10 +187,10 @@ def _limits(max_memory: Mapping[Device, int | str] | None) -> dict[Device, int]:
 
 
 def _assign(together: int, weights: Sequence[int], cache: int, limits: Mapping[Device, int]) -> list[Device] | None:
-    """A device for each layer, None where they do not fit.
+    """Assign a device to each layer; None if they do not fit.
 
-    The accelerators get what they can take, with the same room left on each. What spills to the CPU or the disk is
-    computed on the first device all the same, so its keys and values, and one layer at a time, take room there.
+    Layers go to the accelerators first, leaving the same amount free on each. Layers offloaded to the CPU or the disk
+    are still computed on the first device, so their KV cache and one layer at a time take memory there.
     """
     first = next(iter(limits))
     rooms = {device: size - (together if device == first else 0) for device, size in limits.items()}
@@ -202,7 +202,7 @@ def _assign(together: int, weights: Sequence[int], cache: int, limits: Mapping[D
         placed = _fill(layers, rooms)
         return placed if len(placed) == len(layers) and rooms[first] >= 0 else None
     low, high = 0, max(accelerators.values())
-    while low + 1 < high:  # the largest room that can be left on each
+    while low + 1 < high:  # binary search for the largest amount that can be left free on each
         spare = (low + high) // 2
         evenly = _fill(layers, {device: room - spare for device, room in accelerators.items()})
         if len(evenly) == len(layers):
@@ -213,7 +213,7 @@ def _assign(together: int, weights: Sequence[int], cache: int, limits: Mapping[D
 
 
 def _fill(layers: Sequence[int], rooms: Mapping[Device, int]) -> list[Device]:
-    """A device for as many layers as fit, one device after the other."""
+    """Assign devices to as many layers as fit, filling one device after the other."""
     placed: list[Device] = []
     for device, room in rooms.items():
         used = 0

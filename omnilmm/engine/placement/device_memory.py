@@ -1,4 +1,4 @@
-"""How much memory is free on a device, and how much a loaded model takes."""
+"""Measures the free memory of a device and the memory a loaded model occupies."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def footprint(model: nn.Module) -> int:
-    """Bytes that a loaded model really takes: parameters, buffers, and the scales of quantised weights.
+    """Return the bytes a loaded model occupies: parameters, buffers, and the scales of quantised weights.
 
-    What lies on the disk (`device_map` "disk") does not count.
+    Weights offloaded to disk (`device_map` "disk") do not count.
     """
     tensors: list[Any] = [*model.parameters(), *model.buffers()]
     for module in model.modules():
         weight = getattr(module, "weight", None)
         tensors += _state_tensors(getattr(weight, "quant_state", None))
-        state = getattr(module, "state", None)  # where bitsandbytes moves the scales of int8 at the first pass
+        state = getattr(module, "state", None)  # bitsandbytes moves int8 scales here in the first forward pass
         tensors += [scales for holder in (weight, state) if (scales := getattr(holder, "SCB", None)) is not None]
     return sum(tensor.nbytes for tensor in {id(tensor): tensor for tensor in tensors}.values() if not tensor.is_meta)
 
 
 def free_memory(device: str) -> int | None:
-    """Bytes free on a device, None where that is not known; "balanced" is all CUDA GPUs and the CPU together.
+    """Return the free bytes on a device, None if not known; "balanced" means all CUDA GPUs and the CPU together.
 
-    On the CPU a container's limit counts. What torch keeps for reuse on a GPU is free.
+    On the CPU a container's limit is respected. GPU memory that torch has reserved but not allocated counts as free.
     """
     import torch
 
@@ -46,7 +46,7 @@ def free_memory(device: str) -> int | None:
 
 
 def _state_tensors(state: Any) -> list[Tensor]:
-    """What bitsandbytes keeps beside an int4 weight: scales, their own scales, tables."""
+    """Return the tensors bitsandbytes stores with an int4 weight: scales, their own scales, code tables."""
     if state is None:
         return []
     nested = getattr(state, "state2", None)
@@ -55,7 +55,7 @@ def _state_tensors(state: Any) -> list[Tensor]:
 
 
 def _free_of_cpu() -> int | None:
-    """What the machine has left, or what the container may still take."""
+    """Return the memory available on the machine, or left to the container if that is less."""
     try:
         import psutil  # type: ignore[import-untyped]
     except ImportError:
@@ -64,7 +64,7 @@ def _free_of_cpu() -> int | None:
 
 
 def _rooms_of_container() -> list[int]:
-    """Limit less use of a cgroup, version 2 or 1; cached files do not count as use. Empty without a limit."""
+    """Return the memory a cgroup (v2 or v1) has left, not counting the file cache as used; empty without a limit."""
     for limit, used, cached in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),

@@ -1,14 +1,14 @@
-"""How much memory a model takes.
+"""Estimates how much memory a model needs.
 
-The weights are counted exactly, on a skeleton without memory (`layers.py`). Beside them lie the keys and values of the
-conversation, and what one forward pass holds at once. The latter was measured, by following every tensor of a pass of
-each model at reduced width; per number in flight, at most
+The weights are counted exactly, on the meta device (`layers.py`). In addition there are the KV cache of the
+conversation and the activations of one forward pass. The latter were measured by tracking every tensor in a pass of
+each model at reduced width; the peak number of elements is at most
 
-* tower: 4 vision widths and 3 MLP widths per patch;
+* vision tower: 4 vision widths and 3 MLP widths per patch;
 * resampler: 8 language widths and 1 vision width per patch;
-* reading the prompt: 5 language widths and 3 MLP widths per token.
+* prefill: 5 language widths and 3 MLP widths per token.
 
-One after the other is at work, so the largest counts. A quantised weight is unpacked while it is multiplied by.
+These run one after the other, so the largest counts. A quantised weight is dequantised while it is used.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from omnilmm.hardware import gib
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-TOKENS = 4096  # of a long conversation; more only where the card's context is shorter
-LARGEST_PICTURE = (1344, 1344)  # the area that the published rules cut into most slices
-UNKNOWN_PATCHES = 10 * 1024  # of a model that does not say how it cuts: as many as the largest picture of 2.5 has
+TOKENS = 4096  # of a long conversation; a shorter context counts as it is
+LARGEST_PICTURE = (1344, 1344)  # the area that the published rules cut into the most slices
+UNKNOWN_PATCHES = 10 * 1024  # for models with unknown slicing rules: as many as the largest picture of 2.5 has
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a model takes, in bytes.
+    """The memory a model needs, in bytes.
 
     Attributes:
-        weights: parameters and tables.
-        cache: keys and values of a long conversation.
-        work: what looking at a large picture, or reading a long prompt, holds at once.
+        weights: parameters and buffers.
+        cache: KV cache of a long conversation.
+        work: peak activations while encoding a large picture or prefilling a long prompt.
     """
 
     weights: int
@@ -43,7 +43,7 @@ class Need:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all three."""
         return self.weights + self.cache + self.work
 
     def __str__(self) -> str:
@@ -52,19 +52,20 @@ class Need:
 
 
 def estimate(config: PreTrainedConfig, dtype: str, *, device: str = "cuda", context: int = TOKENS) -> Need:
-    """What a model takes in a dtype.
+    """Estimate the memory a model needs in a dtype.
 
     Args:
-        config: its configuration; a quantised checkpoint's says itself what is quantised.
-        dtype: as from `resolve_dtype`.
-        device: as from `resolve_device`; on the CPU quantised models may have other parts in other types.
+        config: its configuration; that of a quantised checkpoint specifies which modules are quantised.
+        dtype: as returned by `resolve_dtype`.
+        device: as returned by `resolve_device`; on the CPU the unquantised parts of quantised models may have another
+            dtype.
         context: tokens of the conversation, of which at most `TOKENS` are counted.
     """
     return need_of(skeleton(config), dtype, device, context)
 
 
 def need_of(model: PreTrainedModel, dtype: str, device: str, context: int = TOKENS) -> Need:
-    """As `estimate`, of a skeleton."""
+    """Estimate as `estimate` does, given a model from `skeleton`."""
     number, tokens = number_bytes(dtype, device), min(context, TOKENS)
     quantised = quantised_modules(model, dtype, device)
     unpacked = max((model.get_submodule(name).weight.numel() for name in quantised), default=0)
@@ -76,7 +77,7 @@ def need_of(model: PreTrainedModel, dtype: str, device: str, context: int = TOKE
 
 
 def _cached_numbers(config: PreTrainedConfig, tokens: int) -> int:
-    """Keys and values of all layers that keep any."""
+    """Return the number of elements in the KV cache; layers with linear attention have none."""
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -85,7 +86,7 @@ def _cached_numbers(config: PreTrainedConfig, tokens: int) -> int:
 
 
 def _numbers_in_flight(config: PreTrainedConfig, tokens: int) -> int:
-    """The most that one forward pass holds at once; see the text of the module."""
+    """Return the peak number of activation elements in one forward pass; see the module docstring."""
     text, vision = config.get_text_config(), getattr(config, "vision_config", None)
     width, mlp = text.hidden_size, getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     vision_width = getattr(vision, "hidden_size", 0)
@@ -101,7 +102,7 @@ def _numbers_in_flight(config: PreTrainedConfig, tokens: int) -> int:
 
 
 def _patches(config: PreTrainedConfig) -> int:
-    """Of the largest picture, all slices padded to the longest."""
+    """Return the number of patches of the largest picture, with all slices padded to the largest one."""
     if not hasattr(config, "plan"):
         return UNKNOWN_PATCHES
     views = config.plan(LARGEST_PICTURE).sizes

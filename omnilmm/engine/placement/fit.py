@@ -1,4 +1,4 @@
-"""Whether a model fits, and which settings or models do where it does not."""
+"""Checks whether a model fits into memory, and suggests settings or models that do if it does not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from omnilmm.sentences import Sentence
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-LEAST_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5}  # per parameter, scales left out
+LEAST_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5}  # per parameter, without scales
 
 
 def check_fit(
@@ -28,21 +28,21 @@ def check_fit(
     *,
     freed_bytes: int = 0,
 ) -> Sentence | None:
-    """Whether a model fits, before it is loaded.
+    """Check whether a model fits before it is loaded.
 
     Args:
-        card: of the model.
-        config: of its checkpoint.
-        device: as from `resolve_device`.
-        dtype: as from `resolve_dtype`.
+        card: the model's card.
+        config: configuration of its checkpoint.
+        device: as returned by `resolve_device`.
+        dtype: as returned by `resolve_dtype`.
         context: tokens of a conversation, by default the card's.
-        freed_bytes: that another model takes now, and that will be free.
+        freed_bytes: memory that another model occupies now and that will be free.
 
     Returns:
         A warning for the log if only a long conversation or a large picture may not fit, else None.
 
     Raises:
-        HardwareError: The weights alone are larger than what is free; the message says which settings fit.
+        HardwareError: The weights alone exceed the free memory; the message lists settings that fit.
     """
     free = device_memory.free_memory(device.value)
     if free is None:
@@ -79,16 +79,16 @@ def check_fit(
 
 
 def check_download(card: ModelCard, device: Choice, dtype: Choice, freed_bytes: int = 0) -> None:
-    """Whether it is worth fetching: by the card alone, before there is a configuration to count from.
+    """Check from the card alone whether a model can fit, before its configuration is downloaded.
 
     Args:
-        card: of the model.
-        device: as from `resolve_device`.
-        dtype: as from `resolve_dtype`.
-        freed_bytes: that another model takes now, and that will be free.
+        card: the model's card.
+        device: as returned by `resolve_device`.
+        dtype: as returned by `resolve_dtype`.
+        freed_bytes: memory that another model occupies now and that will be free.
 
     Raises:
-        HardwareError: Even the bare weights are larger than what is free.
+        HardwareError: The weights alone, without scales, exceed the free memory.
     """
     free = device_memory.free_memory(device.value)
     least = (card.parameters or 0) * LEAST_BYTES[dtype.value]
@@ -114,7 +114,7 @@ def check_download(card: ModelCard, device: Choice, dtype: Choice, freed_bytes: 
 def _smaller_dtypes(
     card: ModelCard, model: PreTrainedModel, device: str, need: Need, free: int, context: int
 ) -> list[Sentence]:
-    """The largest dtype of this model that fits."""
+    """Suggest the largest smaller dtype of this model that fits."""
     found = []
     for dtype in (*DTYPES, *QUANTISED):
         if not _can(dtype, device, card.stored):
@@ -122,12 +122,12 @@ def _smaller_dtypes(
         other = need_of(model, dtype, device, context)
         if other.total <= free and other.weights < need.weights:
             found.append((other.weights, _of_size(use_dtype(dtype), other.total)))
-    # Of bf16 and fp16, which are equal, the first.
+    # bf16 and fp16 have the same size; `max` returns the first.
     return [max(found, key=lambda item: item[0])[1]] if found else []
 
 
 def _over_all_devices(device: str, dtype: str, need: Need) -> list[Sentence]:
-    """The GPUs and the CPU together; quantised layers stay on GPUs."""
+    """Suggest all GPUs and the CPU together; not for quantised models, whose layers stay on GPUs."""
     if not device.startswith("cuda") or dtype in QUANTISED:
         return []
     together = device_memory.free_memory(BALANCED)
@@ -135,10 +135,10 @@ def _over_all_devices(device: str, dtype: str, need: Need) -> list[Sentence]:
 
 
 def _smaller_models(card: ModelCard, dtype: str, device: str, free: int) -> list[Sentence]:
-    """The largest known model that fits, in this dtype if possible."""
+    """Suggest the largest smaller model of the catalog that fits, in this dtype if possible."""
     own_size = card.parameters or math.inf
     smaller = [c for c in cards().values() if c.name != card.name and (c.parameters or math.inf) < own_size]
-    for others in ([c for c in reversed(smaller) if c.name != BUILT_IN], smaller):  # the built-in one is no substitute
+    for others in ([c for c in reversed(smaller) if c.name != BUILT_IN], smaller):  # the built-in model comes last
         for requested in dict.fromkeys((dtype, *reversed(QUANTISED))):
             for other in others:
                 sizes: dict[str, float] = dict(other.memory_gib.items())

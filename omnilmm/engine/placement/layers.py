@@ -1,7 +1,7 @@
-"""What a model is made of, before a byte of it is loaded: its decoder layers, what is quantised, what each part weighs.
+"""Inspects a model before it is loaded: its decoder layers, its quantised modules, and the size of each tensor.
 
-Nothing here knows a model class: the language model is where the table of token embeddings is, and its decoder layers
-are the list beside that table. So the models of this repository and the library's own are treated alike.
+Nothing here depends on a model class: the language model is found by its token embeddings, and its decoder layers are
+the module list next to them. So native models and those of transformers are treated alike.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
-# int4 keeps one scale per block of a row. bitsandbytes' CPU kernels want whole blocks per row (on others they crash, or
-# err by a quarter without a word) and a multiple of the rows that AVX-512 takes at once.
+# int4 stores one scale per block of a row. bitsandbytes' CPU kernels require whole blocks per row (otherwise they crash
+# or are silently wrong by a quarter) and a multiple of the number of rows that AVX-512 processes at once.
 BLOCK = 64
 ROWS_AT_ONCE = 32
 NUMBER_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 def skeleton(config: PreTrainedConfig) -> PreTrainedModel:
-    """The model of a configuration on the meta device: names and shapes, no memory; a second at full size."""
+    """Build the model of a configuration on the meta device: names and shapes, no memory; takes about a second."""
     import torch
     from transformers import AutoModelForImageTextToText
 
     with torch.device("meta"):
-        # A copy, since models write into their configuration.
+        # Models modify their configuration.
         return AutoModelForImageTextToText.from_config(copy.deepcopy(config), trust_remote_code=False)
 
 
 def decoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """The language model's decoder layers and their name in the model, e.g. "llm.model.layers".
+    """Return the language model's decoder layers and their name in the model, e.g. "llm.model.layers".
 
     Raises:
-        CheckpointError: There is no list of layers beside the table of token embeddings.
+        CheckpointError: There is no module list next to the token embeddings.
     """
     from torch.nn import ModuleList
 
@@ -54,9 +54,9 @@ def decoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
 
 def outside_layers(model: PreTrainedModel) -> list[str]:
-    """Everything but the decoder layers, as few names as possible: tower, resampler, embeddings, final norm, head.
+    """Return the names of everything outside the decoder layers: tower, resampler, embeddings, final norm, head.
 
-    Bare parameters that lie on the way to the layers have their own names among them.
+    The list is as short as possible. Parameters held directly by a parent module of the layers are listed by name.
     """
     name, _ = decoder_layers(model)
     found = []
@@ -71,10 +71,10 @@ def outside_layers(model: PreTrainedModel) -> list[str]:
 
 
 def modules_to_not_convert(model: PreTrainedModel) -> list[str]:
-    """What stays in half precision when the model is quantised, as bitsandbytes' configuration wants it.
+    """Return the modules that are not quantised, in the format of bitsandbytes' configuration.
 
-    That is everything outside the decoder layers, tower, resampler and head above all, and linear layers within that
-    int4 cannot store in whole blocks (no published model has one).
+    These are everything outside the decoder layers, notably tower, resampler and head, and linear layers within them
+    that int4 cannot store in whole blocks (no published model has one).
     """
     name, layers = decoder_layers(model)
     odd = [f"{name}.{key}" for key, module in layers.named_modules() if _is_linear(module) and is_unaligned(module)]
@@ -82,10 +82,10 @@ def modules_to_not_convert(model: PreTrainedModel) -> list[str]:
 
 
 def quantised_modules(model: PreTrainedModel, dtype: str, device: str) -> set[str]:
-    """Names of the linear layers whose weights are quantised in memory, by transformers' own rule.
+    """Return the names of the linear layers whose weights are quantised in memory, by transformers' own rule.
 
-    A quantised checkpoint says in its configuration what is. On the CPU the odd layers of such a one are not
-    (`bitsandbytes.finalize_quantized_model`).
+    The configuration of a quantised checkpoint specifies its modules. On the CPU, its unaligned int4 layers are
+    dequantised (`bitsandbytes.finalize_quantized_model`).
     """
     from transformers.quantizers.quantizers_utils import should_convert_module
 
@@ -103,7 +103,7 @@ def quantised_modules(model: PreTrainedModel, dtype: str, device: str) -> set[st
 
 
 def tensor_sizes(model: PreTrainedModel, dtype: str, device: str) -> dict[str, int]:
-    """Bytes of every parameter and table of a skeleton, as it will be loaded."""
+    """Return the size in bytes of every parameter and buffer of a skeleton in the dtype it will be loaded in."""
     number, quantised = number_bytes(dtype, device), quantised_modules(model, dtype, device)
     sizes = {name: table.nbytes for name, table in model.named_buffers()}
     for name, tensor in model.named_parameters():
@@ -114,26 +114,29 @@ def tensor_sizes(model: PreTrainedModel, dtype: str, device: str) -> dict[str, i
 
 
 def number_bytes(dtype: str, device: str) -> int:
-    """Of one number that is not quantised. Every GPU computes quantised weights in half precision, a CPU may not."""
+    """Return the bytes per unquantised element; quantised models compute in half precision except on some CPUs."""
     if dtype in QUANTISED and device != "cpu":
         return 2
     return NUMBER_BYTES[compute_dtype(dtype, device)]
 
 
 def is_unaligned(linear: Any) -> bool:
-    """Whether a linear layer's rows are no whole blocks, or its number of rows is not what the kernels take at once."""
+    """Return whether a linear layer's rows are not whole blocks, or their number is no multiple of `ROWS_AT_ONCE`."""
     return bool(linear.in_features % BLOCK or linear.out_features % ROWS_AT_ONCE)
 
 
 def _is_linear(module: nn.Module) -> bool:
-    """Exactly `nn.Linear`, as the library has it: `nn.MultiheadAttention` multiplies by a subclass it never calls."""
+    """Return whether a module is exactly `nn.Linear`; `nn.MultiheadAttention` uses a subclass that it never calls."""
     from torch.nn import Linear
 
     return type(module) is Linear
 
 
 def _packed_bytes(weight: Tensor, dtype: str) -> int:
-    """int8 has one float32 scale per row; int4 one byte per block, one float32 per 256 of those, and two tables."""
+    """Return the bytes of a quantised weight with its scales.
+
+    int8 has one float32 scale per row; int4 one byte per block, one float32 per 256 of those, and two tables.
+    """
     if dtype == "int8":
         return weight.numel() + 4 * len(weight)
     blocks = math.ceil(weight.numel() / BLOCK)

@@ -1,1 +1,1 @@
-"""What a Hugging Face Space changes: a model that does not fit, and a GPU lent per answer."""
+"""Support for Hugging Face Spaces: the fallback to the built-in model, and ZeroGPU."""

@@ -1,7 +1,7 @@
-"""The model of a page, wherever it runs.
+"""Loads the model of a page, on a Hugging Face Space or elsewhere.
 
-On a Hugging Face Space what does not fit gives way to the built-in model, and a GPU may be lent for each answer.
-Nothing heavy is imported before it is asked for, so that a page can be served first.
+On a Space, a model that does not fit is replaced by the built-in one, and ZeroGPU may lend a GPU for each answer.
+Heavy imports are deferred until they are needed, so that a page can be served first.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ logger = logging.getLogger(__name__)
 
 
 def provide(arguments: Mapping[str, Any], report: Report) -> ModelProvider:
-    """The model of a page, which is loaded in the background; on ZeroGPU at once and on this thread.
+    """Return the provider of a page's model, which is loaded in the background; on ZeroGPU at once, on this thread.
 
     Args:
         arguments: as for `load_engine`.
-        report: is told downloaded bytes, and all bytes.
+        report: called with the bytes on this disk and the total bytes during a download.
 
     Raises:
-        OmniLMMError: There is no such model; on ZeroGPU also why it cannot be loaded.
+        OmniLMMError: There is no such model; on ZeroGPU also if it cannot be loaded.
     """
-    if on_zero_gpu():  # wants the model before the page is served
+    if on_zero_gpu():  # requires the model before the page is served
         return ModelProvider.holding(load_page_engine(**arguments, report=report))
     provider = ModelProvider(partial(_prepare, arguments, report), cards())
     provider.begin(ModelRequest(arguments["model"], arguments["dtype"], substitute=True))
@@ -50,7 +50,7 @@ def provide(arguments: Mapping[str, Any], report: Report) -> ModelProvider:
 def _prepare(
     arguments: Mapping[str, Any], tell: Report, request: ModelRequest, freed_bytes: int, report: Report
 ) -> Prepared:
-    """As `provider.Prepare`; the flag for the revision is meant for the model that was named beside it."""
+    """Implement `change.Prepare`; the revision in `arguments` applies only to the model in `arguments`."""
 
     def both(done: int, total: int) -> None:
         tell(done, total)
@@ -69,11 +69,11 @@ def _prepare(
 
 
 def prepare_page_engine(*, substitute: bool = True, **arguments: Any) -> Prepared:
-    """As `loading.prepare`.
+    """Prepare the model of a page like `loading.prepare`.
 
     Args:
-        substitute: on a Space, a model that does not fit is replaced by the built-in one; the reason of its device then
-            says so.
+        substitute: whether, on a Space, a model that does not fit is replaced by the built-in one; the reason of its
+            device then says so.
         **arguments: as for `loading.prepare`.
 
     Raises:
@@ -96,7 +96,7 @@ def prepare_page_engine(*, substitute: bool = True, **arguments: Any) -> Prepare
 
 
 def load_page_engine(**arguments: Any) -> Engine:
-    """Load the model of a page; on ZeroGPU to be called before the page is served, on its thread.
+    """Load the model of a page; on ZeroGPU, call this before the page is served, on the same thread.
 
     Args:
         **arguments: as for `load_engine`.

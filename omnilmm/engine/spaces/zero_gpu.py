@@ -1,10 +1,10 @@
-"""Answers on Hugging Face's ZeroGPU, where a GPU is lent for one answer at a time.
+"""The engine for Hugging Face's ZeroGPU, which lends a GPU for one answer at a time.
 
-The `spaces` package, which is there only, emulates CUDA in the program. A generator that it decorates runs in a forked
-process that has the real GPU, with its arguments and what it yields pickled in between. So the model has to be there
-before the page is served, no answer sees what another one has kept, and no two advance together.
+The `spaces` package, available only there, emulates CUDA in the main process. A generator decorated by it runs in a
+forked process with the real GPU; its arguments and the values it yields are pickled. So the model has to be loaded
+before the page is served, caches are not shared between answers, and answers are not scheduled together.
 
-Read from spaces 0.51.3; it was not run on ZeroGPU.
+Based on the source of spaces 0.51.3; not tested on ZeroGPU.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from omnilmm.engine.options import Options
 from omnilmm.errors import HardwareError, OmniLMMError
 from omnilmm.sentences import Sentence
 
-DURATION_S = 60  # for which a visitor's share of the GPU is asked; an answer that takes longer is cut off
+DURATION_S = 60  # GPU time requested from the user's quota; an answer that takes longer is cut off
 
 _Answer = Generator[Event | OmniLMMError]
-_engine: LocalEngine | None = None  # reaches the forked process as it is: arguments would be pickled
+_engine: LocalEngine | None = None  # inherited by the forked process; as an argument it would be pickled
 
 
 class ZeroGpuEngine:
-    """See `events.Engine`. One per process.
+    """The engine on ZeroGPU, see `events.Engine`. There is one per process.
 
     Args:
-        engine: loaded on the emulated device, on the thread that imported `spaces`.
+        engine: the engine, loaded on the emulated device, on the thread that imported `spaces`.
     """
 
     def __init__(self, engine: LocalEngine) -> None:
@@ -44,8 +44,8 @@ class ZeroGpuEngine:
     def stream(
         self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
     ) -> Generator[Event]:
-        """Answer the last message; `owner` is of no use here. Until there is a GPU, nothing can be stopped."""
-        yield Progress("loading")  # the weights go onto the GPU for each answer
+        """Answer the last message; `owner` is ignored. Stopping has no effect until a GPU is assigned."""
+        yield Progress("loading")  # the weights are moved to the GPU for each answer
         answer: _Answer = self._lend(conversation, options)
         try:
             for event in answer:
@@ -55,7 +55,7 @@ class ZeroGpuEngine:
         except OmniLMMError:
             raise
         except Exception as error:
-            # What the service says is an error of Gradio's, with a text for the reader: no share left, no GPU free.
+            # The service raises Gradio errors with a message for the user, e.g. quota exceeded or no GPU available.
             if message := getattr(error, "message", None):
                 raise HardwareError("no_gpu_for_answer", reason=message) from error
             raise
@@ -63,18 +63,18 @@ class ZeroGpuEngine:
             answer.close()
 
     def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
-        """How the model looks at a picture."""
+        """Return how the model slices a picture."""
         return _engine.slices(picture, options) if _engine is not None else None
 
     def forget(self, owner: Hashable) -> None:
-        """Nothing is kept."""
+        """Do nothing: no state is kept between answers."""
 
 
 def _answer(conversation: Conversation, options: Options | None) -> _Answer:
-    """In the process that has the GPU. Errors are yielded: raised, only the name of their class would come across."""
+    """Answer in the process with the GPU. Errors are yielded: if raised, only their class name would be passed on."""
     if _engine is None:
         raise RuntimeError("There is no model.")
-    # Threads do not survive a fork: an engine of its own around the same model.
+    # Threads do not survive a fork, so the same model gets a new engine.
     fresh = LocalEngine(
         _engine.model,
         _engine.processor,
