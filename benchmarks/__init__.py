@@ -1,1 +1,1 @@
-"""What the product costs, measured; see RESULTS.md."""
+"""Benchmarks; see RESULTS.md."""

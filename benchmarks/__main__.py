@@ -1,7 +1,7 @@
-"""What the built-in model costs on this machine: `make bench`.
+"""Benchmark the built-in model on this machine: `make bench`.
 
-Prints a Markdown table with the machine and the versions, so that a figure never stands without them. Every row is the
-median of several runs in one process; starting is measured in processes of its own.
+Prints a Markdown table together with the machine and the versions. Every row is the median of several runs in one
+process; start-up is measured in separate processes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def machine() -> str:
-    """Processor, cores, memory, versions."""
+    """Describe the machine: processor, cores, memory and versions."""
     cpu = next(
         (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor(),
@@ -44,14 +44,14 @@ def machine() -> str:
 
 
 def answering() -> list[tuple[str, str]]:
-    """One question about a sample picture, and a follow-up, on the loaded built-in model."""
+    """Measure a question about a sample picture on the built-in model."""
     began = time.perf_counter()
     from omnilmm.conversation import Conversation
     from omnilmm.engine.events import Finished
     from omnilmm.engine.loading import load_engine
     from omnilmm.images.pixels import open_picture
 
-    engine = load_engine(feature_cache_mib=0)  # every run looks at the picture
+    engine = load_engine(feature_cache_mib=0)  # no cache, so every run encodes the picture
     load_s = time.perf_counter() - began
     picture = open_picture(ROOT / "assets" / "samples" / "picture.png")
     conversation = Conversation().with_message("user", picture, "What is in this picture?")
@@ -74,7 +74,7 @@ def answering() -> list[tuple[str, str]]:
 
 
 def starting() -> list[tuple[str, str]]:
-    """From `python web_demo.py` to a served page, beside `import gradio` alone."""
+    """Measure the time from `python web_demo.py` to a served page, and that of `import gradio` alone."""
     page, imports = starting_s()
     return [
         ("web_demo.py: start to served page (median of 3)", f"{page:.1f} s"),
@@ -83,7 +83,7 @@ def starting() -> list[tuple[str, str]]:
 
 
 def starting_s() -> tuple[float, float]:
-    """Seconds from `python web_demo.py` to a served page, and those of `import gradio` alone."""
+    """Return the seconds from `python web_demo.py` to a served page, and those of `import gradio` alone."""
     page = statistics.median(_page_start_s() for _ in range(3))
     return page, statistics.median(_run_s("import gradio") for _ in range(3))
 

@@ -1,14 +1,13 @@
-"""What each architecture costs at full size on a GPU: `make bench-gpu`.
+"""Benchmark each architecture at full size on a GPU with random weights: `make bench-gpu`.
 
-The models are built from the published config.json (read from `tests/models/data`) with random weights, directly on the
-device, in bf16 and in int4, and answer one question about a picture of 1344×1344 pixels; their tokenizers are those of
-the tests. That tells how long it takes and how much memory, and nothing about answers. The section is written into
-RESULTS.md in place of an earlier one.
+The models are built from the published config.json (in `tests/models/data`) with random weights, directly on the
+device, in bf16 and in int4, and answer one question about a picture of 1344×1344 pixels, with the tokenizers of the
+tests. This measures time and memory, not the quality of answers. The section replaces an earlier one in RESULTS.md.
 
-int4 is packed layer by layer from bf16 on the device, so building needs the room of bf16, unlike loading a checkpoint;
-the peak is therefore taken while answering.
+int4 weights are packed layer by layer from bf16 on the device, so building needs the memory of bf16, unlike loading a
+checkpoint; peak memory is therefore measured while answering.
 
-`--tiny --device cpu` runs the same code on models scaled down, to see that it works; that writes nothing unless told.
+`--tiny --device cpu` runs the same code on scaled-down models as a smoke test and writes nothing without `--write`.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ SMALL_TOWER = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers":
 
 @dataclass(frozen=True)
 class Row:
-    """What one model in one dtype took."""
+    """Results for one model in one dtype."""
 
     model: str
     dtype: str
@@ -89,7 +88,7 @@ class Row:
 
 
 def _figure(number: float | None) -> str:
-    """Three digits, whatever the size; a figure that was not taken is a dash."""
+    """Format a number with three significant digits; a missing one is a dash."""
     if number is None:
         return "–"
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
@@ -102,7 +101,7 @@ HEAD = (
 
 
 def published_config(name: str, tiny: bool) -> Any:
-    """The published configuration, scaled down with `tiny`."""
+    """Return the published configuration, scaled down with `tiny`."""
     keys = json.loads((ROOT / "tests" / "models" / "data" / f"{name}.json").read_text(encoding="utf-8"))
     if tiny:
         keys |= SMALL | {"image_size": 112, "num_query": 16}
@@ -115,9 +114,9 @@ def published_config(name: str, tiny: bool) -> Any:
 
 
 def build(config: Any, dtype: str, device: str) -> nn.Module:
-    """A model with random weights; int4 quantises what would be quantised of a real checkpoint."""
+    """Build a model with random weights; int4 quantises the same modules as for a real checkpoint."""
     with torch.device(device):
-        # No `.to()` afterwards: it would round the rotary tables too, which stay in fp32 in a loaded checkpoint.
+        # No `.to()` afterwards: it would also convert the rotary tables, which stay in fp32 in a loaded checkpoint.
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16, trust_remote_code=False).eval()
     if dtype == "int4":
         _quantise(model, device)
@@ -127,7 +126,7 @@ def build(config: Any, dtype: str, device: str) -> nn.Module:
 
 
 def _quantise(model: Any, device: str) -> None:
-    """In place, as `bitsandbytes.quantisation` has it while loading: NF4 with quantised scales, computing in bf16."""
+    """Quantise in place as loading does (`placement.bitsandbytes`): NF4, double quantisation, computing in bf16."""
     prepare_bitsandbytes()
     from bitsandbytes.nn import Linear4bit, Params4bit
 
@@ -142,7 +141,7 @@ def _quantise(model: Any, device: str) -> None:
 
 
 def processor_of(config: Any) -> MiniCPMVProcessor:
-    """Prompts of the right form; their words are bytes."""
+    """Return a processor with the real prompt format and a byte-level tokenizer."""
     if isinstance(config, MiniCPMVConfig):
         return MiniCPMVProcessor(byte_tokenizer(TOKENS[str(config.version)]), config)
     processor = OmniLMMProcessor.from_pretrained(ROOT / "tests" / "golden" / "omnilmm-12b")
@@ -151,11 +150,11 @@ def processor_of(config: Any) -> MiniCPMVProcessor:
 
 
 def measure(name: str, dtype: str, device: str, tiny: bool) -> Row:
-    """Build one model, and answer one question with it.
+    """Build one model and answer one question with it.
 
     Raises:
-        torch.OutOfMemoryError: It cannot be built.
-        HardwareError: It was built, but cannot answer.
+        torch.OutOfMemoryError: There is not enough memory to build the model.
+        HardwareError: The model was built, but there is not enough memory to answer.
     """
     config, began = published_config(name, tiny), time.perf_counter()
     model = build(config, dtype, device)
@@ -163,7 +162,7 @@ def measure(name: str, dtype: str, device: str, tiny: bool) -> Row:
     processor = processor_of(config)
     model.get_output_embeddings().register_forward_hook(never_ending(processor.stop_ids, device))
     choices = Choice(device, AS_ASKED), Choice(dtype, AS_ASKED)
-    engine = LocalEngine(model, processor, cards()[name], *choices, feature_bytes=0)  # every answer looks
+    engine = LocalEngine(model, processor, cards()[name], *choices, feature_bytes=0)  # no cache: every answer encodes
     last, peak = _answer(engine, device)
     return Row(
         name,
@@ -178,13 +177,13 @@ def measure(name: str, dtype: str, device: str, tiny: bool) -> Row:
 
 
 def _answer(engine: LocalEngine, device: str) -> tuple[Finished, float | None]:
-    """The second answer of a model, and the GiB that answering took of a GPU at most, weights included."""
+    """Return the second answer of a model and its peak GPU memory in GiB, weights included."""
     on_gpu = device.startswith("cuda")
     picture = Picture(Image.radial_gradient("L").resize((SIDE, SIDE)).convert("RGB"))
     question = Conversation().with_message("user", picture, "What is in this picture?")
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    for count in (2, NEW_TOKENS):  # the first time kernels are chosen and memory is laid out
+    for count in (2, NEW_TOKENS):  # the first run selects kernels and allocates memory
         *_, last = engine.stream(question, Sampling(seed=0, max_new_tokens=count))
     assert isinstance(last, Finished)
     assert last.usage.new_tokens == NEW_TOKENS
@@ -192,13 +191,13 @@ def _answer(engine: LocalEngine, device: str) -> tuple[Finished, float | None]:
 
 
 def never_ending(ids: list[int], device: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-    """Random weights must not end the answer early."""
+    """Return a forward hook that suppresses the stop tokens, so that random weights do not end the answer early."""
     forbidden = torch.tensor(ids, device=device)
     return lambda _, __, logits: logits.index_fill(-1, forbidden, -1e4)
 
 
 def lines(names: Iterable[str], device: str, tiny: bool) -> Iterator[str]:
-    """The table's lines below its head, one after the other; what does not fit says so and the rest goes on."""
+    """Yield the rows of the table; a model that runs out of memory gets a row that says so."""
     for name in names:
         for dtype in DTYPES:
             try:
@@ -212,7 +211,7 @@ def lines(names: Iterable[str], device: str, tiny: bool) -> Iterator[str]:
 
 
 def section(rows: list[str], device: str, tiny: bool) -> str:
-    """The table with what it was measured on."""
+    """Return the section with the table and the machine it was measured on."""
     command = f"python -m benchmarks.full_size --device {device}{' --tiny' * tiny}"
     versions = f"bitsandbytes {version('bitsandbytes')}"
     gpu = ""
@@ -237,7 +236,7 @@ def section(rows: list[str], device: str, tiny: bool) -> str:
 
 
 def write(text: str, file: Path) -> None:
-    """Put the section into a file, in place of an earlier one."""
+    """Write the section to a file, replacing an earlier one."""
     before = file.read_text(encoding="utf-8") if file.is_file() else ""
     kept = re.sub(rf"\n*{re.escape(TITLE)}\n.*?(?=\s*\n## |\Z)", "", before, flags=re.DOTALL).rstrip()
     file.write_text(f"{kept}\n\n{text}".lstrip(), encoding="utf-8")

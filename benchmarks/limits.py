@@ -1,7 +1,7 @@
-"""Baseline B, the physical limit: how fast this machine reads memory and multiplies matrices, measured now.
+"""Baseline B, the hardware limit: measured memory bandwidth and matrix multiplication rate of this machine.
 
-A token cannot come faster than its weights can be read, and a picture cannot be looked at faster than its matrices can
-be multiplied.
+Decoding a token cannot be faster than reading its weights, and encoding a picture cannot be faster than its matrix
+multiplications.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ RUNS = 7
 
 
 def bytes_per_s(device: torch.device) -> float:
-    """Reading a tensor that no cache holds."""
+    """Measure the memory bandwidth by summing a tensor of `READ_BYTES`, meant to be larger than the caches."""
     tensor = torch.ones(READ_BYTES.get(device.type, 2**28) // 4, device=device)
     return tensor.nbytes / best_s(tensor.sum, device)
 
 
 def operations_per_s(device: torch.device, dtype: torch.dtype) -> float:
-    """Multiplying two square matrices; a multiplication with its addition counts as two."""
+    """Measure the FLOP/s of multiplying two square matrices; a multiply-add counts as two."""
     side = SIDE.get(device.type, 1024)
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return 2 * side**3 / best_s(lambda: one @ other, device)
 
 
 def best_s(what: Callable[[], object], device: torch.device, runs: int = RUNS) -> float:
-    """Seconds of the fastest of several runs: a limit is what can be reached."""
+    """Return the seconds of the fastest of several runs, as the limit is what can be reached."""
     what()
     found = []
     for _ in range(runs):
@@ -43,6 +43,6 @@ def best_s(what: Callable[[], object], device: torch.device, runs: int = RUNS) -
 
 
 def finish(device: torch.device) -> None:
-    """Wait for a device that works on its own."""
+    """Wait until an asynchronous device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

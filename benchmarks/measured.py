@@ -1,4 +1,4 @@
-"""The rows of the table of `speed.py`: each measured in the same run as what it is compared with."""
+"""The rows of the table of `speed.py`, each measured in the same run as its baseline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from omnilmm.engine.options import BeamSearch, Sampling
 
 USERS = 8
 TURNS = 8
-ANSWER_TOKENS = 16  # of an answer before a further question
+ANSWER_TOKENS = 16  # length of an answer before a follow-up question
 OWNER = "benchmark"
 QUESTIONS = ("What is in this picture?", "Which colours do you see?", "Where is it?", "Is there a circle?")
 
@@ -32,10 +32,10 @@ class Row:
     """One line of the table.
 
     Attributes:
-        what: was measured.
-        figure: of it.
-        unit: "×" for a ratio.
-        goal: as text; empty where none was set.
+        what: quantity that was measured.
+        figure: its value.
+        unit: its unit; "×" for a ratio.
+        goal: goal as text; empty if none was set.
         detail: the figures behind a ratio.
     """
 
@@ -53,12 +53,12 @@ HEAD = "| what | figure | goal | behind it |\n|---|---|---|---|"
 
 
 class Bench:
-    """One model, and all that is measured on it.
+    """All measurements of one model.
 
     Args:
-        engine: with the model.
-        repeats: of every measurement; the median counts.
-        new_tokens: of an answer where speed is measured.
+        engine: engine with the model.
+        repeats: repetitions of every measurement, of which the median is reported.
+        new_tokens: length of the answers for measuring decoding speed.
     """
 
     def __init__(self, engine: LocalEngine, repeats: int, new_tokens: int) -> None:
@@ -68,7 +68,7 @@ class Bench:
         self.question = Conversation().with_message("user", self.picture, QUESTIONS[0])
 
     def rows(self) -> Iterator[Row]:
-        """One after the other; a crowd and memory last."""
+        """Yield all rows but that of `memory`."""
         yield from self.turns()
         yield from self.looking()
         yield from self.decoding()
@@ -77,7 +77,7 @@ class Bench:
     # --- time to the first token --------------------------------------------------------------------------------------
 
     def turns(self) -> Iterator[Row]:
-        """Second question, regenerate, edit: ours against A and C."""
+        """Measure the time to first token of a second question, a regeneration and an edit, against A and C."""
         said = self._ours(self.question, ANSWER_TOKENS).text
         second, edited = (_further(self.question, said, question) for question in QUESTIONS[1:3])
         for what, before, after in (
@@ -92,7 +92,7 @@ class Bench:
             yield Row(f"{what}: time to first token against A", ours / theirs, "×", "≤ 0.10", detail)
 
     def over_turns(self) -> dict[str, list[float]]:
-        """Seconds to the first token of every turn of one conversation, ours and A's."""
+        """Return the seconds to the first token for each turn of one conversation, ours and A's."""
         ours, theirs = [], []
         conversation = self.question
         self.engine.forget(OWNER)
@@ -112,7 +112,7 @@ class Bench:
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def looking(self) -> Iterator[Row]:
-        """Tower and resampler on ten slices of one shape, in one batch and one by one, and against the limit."""
+        """Measure vision tower and resampler on ten slices of one shape: batched, one by one, and against the limit."""
         model, processor = self.engine.model, self.engine.processor
         pixels, sizes = processor.pixel_values([self.picture])
         pixels = pixels[:1].repeat(10, 1, 1, 1)[..., : int(sizes[0].prod()) * pixels.shape[-2]]
@@ -139,9 +139,9 @@ class Bench:
     # --- decoding -----------------------------------------------------------------------------------------------------
 
     def decoding(self) -> Iterator[Row]:
-        """Tokens per second, against A, C and the bandwidth limit; what our loop adds to the bare pass."""
+        """Measure tokens per second against A, C and the bandwidth limit, and the overhead over bare forward passes."""
         speeds: dict[str, list[float]] = {"ours": [], "A": [], "C": [], "bare": []}
-        for _ in range(self.repeats):  # in turn, so that all see the same machine
+        for _ in range(self.repeats):  # interleaved, so that all run under the same conditions
             last = self._ours(self.question, self.new_tokens)
             speeds["ours"].append(last.timings.tokens_per_s(last.usage.new_tokens))
             for name, as_published in (("A", True), ("C", False)):
@@ -162,7 +162,7 @@ class Bench:
 
     @torch.inference_mode()
     def _bare_tokens_per_s(self) -> float:
-        """Passes with a cache and nothing else: always the same token."""
+        """Measure forward passes with a KV cache and nothing else, always with the same token."""
         decoder = Decoder(self.engine.model)
         prompt = self.engine.processor.inputs(self.question)["input_ids"].to(self.device)
         embed = self.engine.model.get_input_embeddings()
@@ -176,20 +176,20 @@ class Bench:
         return self.new_tokens / self._timed(passes)
 
     def _bytes_per_token(self) -> int:
-        """Weights that decoding one token reads: the language model without its table of embeddings."""
+        """Return the bytes of weights read per decoded token: the language model without its token embedding."""
         model = self.engine.model
         parts = [model.get_decoder(), model.get_output_embeddings()]
         left_out = {
             id(p) for part in (model.tower, model.resampler, model.get_input_embeddings()) for p in part.parameters()
         }
-        left_out -= {id(p) for p in model.get_output_embeddings().parameters()}  # where head and table are one
+        left_out -= {id(p) for p in model.get_output_embeddings().parameters()}  # if the embeddings are tied
         weights = {id(p): p.nbytes for part in parts for p in part.parameters() if id(p) not in left_out}
         return sum(weights.values())
 
     # --- many ---------------------------------------------------------------------------------------------------------
 
     def crowd(self) -> Iterator[Row]:
-        """Eight conversations at once: all their tokens against one alone, and the slowest's first token."""
+        """Measure eight concurrent conversations: total throughput against one alone, and first tokens."""
         speed, slowest, alone_s, together_s = [], [], 0.0, 0.0
         for _ in range(self.repeats):
             pictures = [self._fresh(number) for number in range(USERS + 1)]
@@ -204,11 +204,11 @@ class Bench:
         yield Row("eight at once: slowest first token against fair", statistics.median(slowest), "×", "≤ 1.5", detail)
 
     def _fresh(self, number: int) -> Picture:
-        """A picture that nobody has seen: equal ones would be looked at once."""
+        """Return a distinct picture, as equal ones would be encoded only once."""
         return Picture(self.picture.image.rotate(90 * (number % 4)).point(lambda grey: min(grey + number, 255)))
 
     def _together(self, pictures: Sequence[Picture]) -> tuple[list[Finished], float]:
-        """What as many people hear, each about a picture of their own, and the seconds until all have."""
+        """Ask about each picture concurrently; return the results and the seconds until all are finished."""
         ends: list[Finished] = []
 
         def ask(picture: Picture) -> None:
@@ -224,8 +224,8 @@ class Bench:
         return ends, time.perf_counter() - began
 
     def memory(self, turns: int) -> Row:
-        """Growth of the process over turns of mixed use: both modes, stops, edits, pictures, new owners."""
-        self._mixed_turns(turns)  # what is kept of the pictures is bounded, and no growth
+        """Measure the memory growth over turns of mixed use: sampling, beam search, stops, new pictures and owners."""
+        self._mixed_turns(turns)  # fills the caches, which are bounded and not to be counted as growth
         before = _resident_bytes()
         self._mixed_turns(turns)
         grown = (_resident_bytes() - before) / 2**20
@@ -284,7 +284,7 @@ def _further(conversation: Conversation, said: str, question: str) -> Conversati
 
 
 def _waited_s(end: Finished) -> float:
-    """From the question to its first token, everything counted."""
+    """Return the seconds from the question to its first token, queueing included."""
     return end.timings.waited_s + end.timings.first_token_s
 
 

@@ -1,7 +1,7 @@
-"""How soon a page answers, as its reader sees it: `make bench-page`.
+"""Benchmark the response time of both pages in a browser: `make bench-page`.
 
-From the click on a sample until the first word of the answer is in the page of a real browser, on the built-in model.
-The first click of a fresh server, and the median of later ones, each by a new person.
+Measures the time from the click on a sample until the first word of the answer is in the page of a real browser, with
+the built-in model: for the first click on a fresh server, and the median of later ones, each in a new browser context.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PAGES = {
     "web_demo.py": (".sample", "#chat .bot.message:not(:has(.note))"),
     "web_demo_streamlit.py": ("[class*=st-key-ask-] button", ".st-key-message-1 [data-testid=stMarkdown]"),
 }
-# Resolves with the milliseconds until the answer has a word.
+# Resolves to the milliseconds until the answer has text.
 CLICK = """([sample, answer]) => new Promise(resolve => {
   const began = performance.now()
   const look = () => {
@@ -48,13 +48,13 @@ def main() -> None:
 
 
 def answered_ms(browser: Browser, program: str, sample: str, answer: str) -> list[float]:
-    """Milliseconds that each person waited.
+    """Return the milliseconds that each user waited.
 
     Args:
-        browser: that they use.
-        program: of the page.
-        sample: where it is on the page.
-        answer: where it will be.
+        browser: browser to use.
+        program: script of the page.
+        sample: CSS selector of the sample.
+        answer: CSS selector of the answer.
     """
     found = []
     command = [sys.executable, "-u", program, "--port", "0"]
@@ -68,7 +68,7 @@ def answered_ms(browser: Browser, program: str, sample: str, answer: str) -> lis
                 page = context.new_page()
                 page.goto(address.rstrip("."))
                 page.locator(sample).first.wait_for()
-                page.wait_for_timeout(2000)  # until the page has settled
+                page.wait_for_timeout(2000)  # let the page settle
                 found.append(page.evaluate(CLICK, [sample, answer]))
                 context.close()
         finally:

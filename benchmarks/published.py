@@ -1,9 +1,9 @@
-"""Baseline A: what the published demos do with the same weights; and C, transformers' `generate` as it comes.
+"""Baselines: A, the published demos with the same weights, and C, transformers' `generate` with its defaults.
 
-Every turn looks at every picture of the conversation again, slice by slice, reads the whole conversation again, decodes
-with `generate` and a dynamic cache, and nobody else is served meanwhile. As published (A) attention is eager; plain (C)
-has what transformers chooses by itself and looks at all slices at once. Written from a description of the published
-code, on the classes of this package; only the benchmark uses it.
+Each turn encodes every picture of the conversation again, prefills the whole conversation again and decodes with
+`generate` and a dynamic cache, one request at a time. As published (A), attention is eager and slices are encoded one
+by one; plain (C) uses transformers' default attention and encodes all slices in one batch. Written from a description
+of the published code, on the classes of this package; used by the benchmarks only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from omnilmm.engine.options import Options, Sampling
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: its ids, and seconds to the first token and in all."""
+    """One answer: its ids, the seconds to the first token and in total."""
 
     ids: list[int]
     first_token_s: float
@@ -33,19 +33,19 @@ class Answer:
 
     @property
     def tokens_per_s(self) -> float:
-        """After the first token."""
+        """Decoding speed after the first token."""
         return (len(self.ids) - 1) / (self.total_s - self.first_token_s) if len(self.ids) > 1 else 0.0
 
 
 @torch.inference_mode()
 def answer(engine: LocalEngine, conversation: Conversation, options: Options, *, as_published: bool = True) -> Answer:
-    """Answer without anything of the engine but its model and its processor.
+    """Answer with only the model and the processor of the engine.
 
     Args:
-        engine: whose model.
-        conversation: all of it.
-        options: with a seed.
-        as_published: slice by slice and eager (A); else all slices at once, transformers' own attention (C).
+        engine: engine whose model is used.
+        conversation: the whole conversation.
+        options: generation options; a sampling seed defaults to 0.
+        as_published: eager attention, slices one by one (A); otherwise the default attention, all slices at once (C).
     """
     model, processor = engine.model, engine.processor
     began = time.perf_counter()
@@ -71,7 +71,7 @@ def _look(model: Any, pixels: Tensor, sizes: Tensor, *, one_by_one: bool) -> Ten
     if not one_by_one:
         features: Tensor = model.get_image_features(pixels, sizes)
         return features
-    # 2.5 pads every slice to the longest of the prompt; the others are looked at as they are.
+    # 2.5 pads every slice to the longest of the prompt; the other versions do not pad.
     is_padded = getattr(model.config, "version", None) == "2.5"
     patch = pixels.shape[-2]
     found = []
@@ -83,7 +83,7 @@ def _look(model: Any, pixels: Tensor, sizes: Tensor, *, one_by_one: bool) -> Ten
 
 @contextmanager
 def attention(model: Any, kind: str | None) -> Iterator[None]:
-    """All parts that can choose attend in that way; None leaves them as they are."""
+    """Set the attention implementation of all modules within the block; None leaves it unchanged."""
     configs = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}.values()
     before = [(config, config._attn_implementation) for config in configs]
     if kind is not None:
@@ -97,12 +97,12 @@ def attention(model: Any, kind: str | None) -> Iterator[None]:
 
 
 class _FirstToken(StoppingCriteria):
-    """Notes when the first token is there; stops nothing."""
+    """Records the time of the first token; never stops generation."""
 
     first_s = 0.0
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         if not self.first_s:
-            input_ids[0, -1].item()  # until now it may be on its way
+            input_ids[0, -1].item()  # wait until the device has computed it
             self.first_s = time.perf_counter()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)

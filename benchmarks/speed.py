@@ -1,9 +1,9 @@
-"""How fast it is, as ratios in one run: `make bench-speed`; every row is explained in `benchmarks/README.md`.
+"""Measure speed as ratios to baselines in one run: `make bench-speed`; `benchmarks/README.md` explains every row.
 
     python -m benchmarks.speed [--model built-in] [--device cpu] [--dtype fp32] [--repeats 9] [--tiny]
 
 `--model` is "built-in", or a published architecture ("minicpm-v-2", "minicpm-llama3-v-2.5", …) with random weights;
-`--tiny` scales that one down, to see that it works. The table is printed; `--json`, `--plot` and `--write` keep it.
+`--tiny` scales it down for a smoke test. The table is printed; `--json`, `--plot` and `--write` save the results.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from omnilmm.hardware import AS_ASKED, Choice
 
 
 def starting() -> Iterator[Row]:
-    """From `python web_demo.py` to a served page, beside `import gradio` alone."""
+    """Measure the time from `python web_demo.py` to a served page, against `import gradio` alone."""
     page_s, gradio_s = starting_s()
     detail = f"page {page_s:.1f} s, import gradio {gradio_s:.1f} s"
     yield Row("page served after start, over `import gradio`", page_s - gradio_s, "s", "≤ 1 s", detail)
 
 
 def engine_for(name: str, device: str, dtype: str, tiny: bool) -> LocalEngine:
-    """The built-in model, or an architecture with random weights that never ends an answer by itself."""
+    """Load the built-in model, or build an architecture with random weights; answers never end by themselves."""
     if name == BUILT_IN:
         engine = load_engine(device=device, dtype=dtype)
         model: Any = engine.model
@@ -51,7 +51,7 @@ def engine_for(name: str, device: str, dtype: str, tiny: bool) -> LocalEngine:
 
 
 def plot(turns: dict[str, list[float]], title: str, file: Path) -> None:
-    """Time to the first token over the turns of one conversation."""
+    """Plot the time to first token over the turns of one conversation."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -68,7 +68,7 @@ def plot(turns: dict[str, list[float]], title: str, file: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, keep."""
+    """Measure, print and save the results."""
     flags = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.splitlines()[0])
     flags.add_argument("--model", default=BUILT_IN, help="(default: %(default)s)")
     flags.add_argument("--device", default="cpu", help="(default: %(default)s)")

@@ -1,1 +1,1 @@
-"""What puts the pages onto other people's machines."""
+"""Deployment of the web pages."""

@@ -1,10 +1,10 @@
-"""Writes a folder that is a Hugging Face Space.
+"""Create the folder of a Hugging Face Space.
 
     python -m deploy.space build/space [--page gradio|streamlit] [--hardware cpu-basic]
     hf upload NAME/SPACE build/space . --repo-type space
 
-The Gradio page becomes a Gradio Space, the Streamlit page a Docker one. Either gets what it needs and no more; how a
-Space is told which model to load stands in `docs/spaces.md`.
+The Gradio page becomes a Gradio Space, the Streamlit page a Docker Space, each with only the files it needs;
+`docs/spaces.md` explains how to configure the model.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from omnilmm.catalog import ROOT, cards
 DEPLOY = Path(__file__).parent
 SHARED = ("omnilmm", "configs", "assets", "LICENSE")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
-PORT = 7860  # the one that a Space shows
+PORT = 7860  # port that a Docker Space exposes
 
 
 @dataclass(frozen=True)
 class Page:
-    """One of the pages as a Space.
+    """A page that can be deployed as a Space.
 
     Attributes:
-        program: what is started.
-        files: what it needs beside `SHARED`.
-        library: its own, which the other page does without.
-        sdk: the front matter's keys that say how it is run.
+        program: script to run.
+        files: files it needs besides `SHARED`.
+        library: UI library, which the other page does not need.
+        sdk: front matter keys that define how the Space runs.
     """
 
     program: str
@@ -45,7 +45,7 @@ class Page:
 
 
 def pages() -> dict[str, Page]:
-    """Both pages by the name of their library."""
+    """Return both pages by the name of their UI library."""
     gradio: dict[str, str | int] = {
         "sdk": "gradio",
         "sdk_version": pins()["gradio"],
@@ -60,13 +60,13 @@ def pages() -> dict[str, Page]:
 
 
 def pins() -> dict[str, str]:
-    """The exact version of each package in the last full test run."""
+    """Return the exact version of each package in the last full test run, from `constraints.txt`."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return dict(line.lower().split("==") for line in lines if "==" in line and not line.startswith("#"))
 
 
 def requirements(page: Page) -> str:
-    """What the page needs, each in the version that was tested where there is one."""
+    """Return the requirements.txt of a page, pinned to the tested versions where known."""
     others = {other.library for other in pages().values()} - {page.library}
     versions = pins()
     lines = []
@@ -78,7 +78,7 @@ def requirements(page: Page) -> str:
 
 
 def readme(page: Page, hardware: str) -> str:
-    """The page that says to the service what this is, and to people too."""
+    """Return the README.md of the Space: front matter for the hub, then the description."""
     front = {
         "title": "OmniLMM Chat",
         "emoji": "🔎",
@@ -95,15 +95,15 @@ def readme(page: Page, hardware: str) -> str:
 
 
 def write(folder: Path, page: Page, hardware: str) -> None:
-    """Write a Space.
+    """Write the files of a Space.
 
     Args:
-        folder: where to; it must not be there yet, or be empty.
-        page: which one.
-        hardware: what the service suggests to those who duplicate it.
+        folder: target folder; it must not exist yet, or be empty.
+        page: page to deploy.
+        hardware: hardware that is suggested to users who duplicate the Space.
 
     Raises:
-        FileExistsError: There is something in the folder.
+        FileExistsError: The folder is not empty.
     """
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: name another folder, or delete it first")
@@ -121,7 +121,7 @@ def write(folder: Path, page: Page, hardware: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write one, and say what to do with it."""
+    """Write a Space and print the upload command."""
     parser = argparse.ArgumentParser(prog="python -m deploy.space", description="Write a Hugging Face Space.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--page", choices=tuple(pages()), default="gradio")

@@ -11,8 +11,8 @@ import wrapt
 
 __version__ = "0.1.0"
 
-# The hub's library would ask the hub, beside what is downloaded, for a list of programs to name in its user agent. It
-# reads this when it is imported.
+# Without this, huggingface_hub sends the hub a further request, for the list of agent programs that its user agent
+# names. It reads the variable when it is imported.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 

@@ -1,7 +1,7 @@
-"""Conversations as JSON files: written, and read again.
+"""Export conversations to JSON files and import them.
 
-What a model thought stands beside the content of its answer, as "thought".
-A file is a stranger's: its pictures are decoded like uploads, and everything unknown is refused.
+The reasoning of a model is stored beside the content of its answer, as "thought".
+Files are untrusted input: their pictures are decoded like uploads, and unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def _part_to_json(part: Part, image: Callable[[Picture], str], frame: Callable[[
 
 def _png(picture: Picture) -> str:
     buffer = io.BytesIO()
-    # Of a photo of 12 megapixels the default takes 4.3 s of a core for 18 MiB, this 1.7 s for 21 MiB (an Intel Xeon,
-    # Pillow 12.3); both lose nothing.
+    # For a 12-megapixel photo the default level takes 4.3 s on one core and gives 18 MiB; this takes 1.7 s and gives
+    # 21 MiB (Intel Xeon, Pillow 12.3). Both are lossless.
     picture.image.save(buffer, format="PNG", compress_level=1)
     return base64.b64encode(buffer.getvalue()).decode()
 
@@ -131,10 +131,10 @@ class _Document(_Strict):
 
 
 def read_conversation(data: str | bytes) -> Conversation:
-    """A conversation that was exported as JSON.
+    """Read a conversation that was exported as JSON.
 
     Raises:
-        InputError: It is no such file, or too large; says where and what was expected.
+        InputError: The data is not an exported conversation, or exceeds a limit; the message says where.
     """
     if len(data) > MAX_BYTES:
         raise InputError("conversation_file_too_large", size=len(data) / 2**20, most=MAX_BYTES // 2**20)
@@ -172,10 +172,10 @@ def read_conversation(data: str | bytes) -> Conversation:
 
 
 def write_conversation_file(conversation: Conversation, path: Path) -> None:
-    """Write a conversation as JSON; an earlier file of that name stays as it was until the new one is whole.
+    """Write a conversation as JSON; an existing file is replaced only once the new one is complete.
 
     Raises:
-        OSError: It cannot be written; nothing of it is left.
+        OSError: The file cannot be written; no partial file is left behind.
     """
     text, path = to_json(conversation), path.resolve()
     is_special = path.exists() and not path.is_file()  # a pipe, a terminal
@@ -193,10 +193,10 @@ def write_conversation_file(conversation: Conversation, path: Path) -> None:
 
 
 def read_conversation_file(path: Path) -> Conversation:
-    """A conversation from a file.
+    """Read an exported conversation from a file.
 
     Raises:
-        InputError: It cannot be read, or is no exported conversation.
+        InputError: The file cannot be read, or is not an exported conversation.
     """
     try:
         with path.open("rb") as file:
@@ -225,7 +225,7 @@ def _video(part: _VideoPart, frames: list[Picture], number: int) -> Video:
 def _picture(image: str, number: int) -> Picture:
     try:
         return open_picture(base64.b64decode(image, validate=True))
-    except ValueError as error:  # of base64
+    except ValueError as error:  # raised by b64decode
         raise InputError("picture_no_base64", number=number, reason=error) from error
     except ImageError as error:
         raise InputError("of_message", number=number, reason=error) from error

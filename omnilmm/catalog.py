@@ -1,4 +1,4 @@
-"""The known models: `configs/<name>.yaml` -> `ModelCard`. A new checkpoint of a known family is one more file.
+"""The model catalog: `configs/<name>.yaml` -> `ModelCard`. A new checkpoint of a known family takes one more file.
 
 A model can also be named by its hub id or by a local folder; a folder is recognised by its `config.json`, never by its
 name.
@@ -26,7 +26,7 @@ from omnilmm.sentences import Language, Sentence
 from omnilmm.versions import AS_PICTURES, OMNI_TYPE, VERSIONS, VideoSampling, omni_row, version_of
 
 PACKAGE = Path(__file__).parent
-# Where `configs` and `assets` stand: at the top of the repository, or inside the package where it is installed.
+# The folder of `configs` and `assets`: the top of the repository, or the package itself once it is installed.
 ROOT = PACKAGE if (PACKAGE / "configs").is_dir() else PACKAGE.parent
 CONFIGS = ROOT / "configs"
 BUILT_IN = "built-in"
@@ -49,7 +49,7 @@ class _Strict(BaseModel):
 
 
 class SamplingDefaults(_Strict):
-    """Defaults of sampling."""
+    """Default options for sampling."""
 
     temperature: float = 0.7
     top_p: float = 0.8
@@ -58,7 +58,7 @@ class SamplingDefaults(_Strict):
 
 
 class BeamDefaults(_Strict):
-    """Defaults of beam search."""
+    """Default options for beam search."""
 
     beams: int = 3
     repetition_penalty: float = 1.2
@@ -66,12 +66,12 @@ class BeamDefaults(_Strict):
 
 
 class Quality(_Strict):
-    """How good a model is, by a published figure.
+    """The quality of a model as a published score.
 
     Attributes:
-        figure: mean score over the benchmarks of OpenCompass, 0 to 100. Makers publish it; it is not always of the same
-            year and set, so it ranks models, no more.
-        source: where it is published, and what is particular about it.
+        figure: mean score over the OpenCompass benchmarks, 0 to 100, as published by the model's makers. Year and set
+            of benchmarks vary, so it is only good for ranking models.
+        source: where the score is published, and any caveats.
     """
 
     figure: float = Field(ge=0, le=100)
@@ -79,12 +79,12 @@ class Quality(_Strict):
 
 
 class Decoder(_Strict):
-    """What every token of an answer is multiplied by: the part of a model that decides how fast it answers.
+    """Size of the decoder, whose weights are read for every generated token and so determine the decoding speed.
 
     Attributes:
-        depth: decoder layers.
-        layers: parameters of all of them, the part that int8 and int4 make smaller.
-        head: parameters of the matrix that gives the next token; it stays in half precision.
+        depth: number of decoder layers.
+        layers: parameters of all decoder layers together; int8 and int4 quantise these.
+        head: parameters of the LM head, which stays in half precision.
     """
 
     depth: int = Field(gt=0)
@@ -93,7 +93,7 @@ class Decoder(_Strict):
 
 
 class Words(_Strict):
-    """A text in each language of the pages."""
+    """A text in both languages of the pages."""
 
     en: str = ""
     zh: str = ""
@@ -102,7 +102,7 @@ class Words(_Strict):
         return self.en
 
     def in_language(self, language: Language) -> str:
-        """The text in a language."""
+        """Return the text in the given language."""
         return self.zh if language == "zh" else self.en
 
 
@@ -173,7 +173,7 @@ class ModelCard(_Strict):
     @field_validator("statement", "note", mode="before")
     @classmethod
     def _is_of_one_language(cls, words: Any) -> Any:
-        """A text alone, of a card that somebody wrote for themselves, is the same in every language."""
+        """Use a plain string, as in a user's own card, for both languages."""
         return {"en": words, "zh": words} if isinstance(words, str) else words
 
     @field_validator("family")
@@ -184,7 +184,7 @@ class ModelCard(_Strict):
         return family
 
     def best_dtype(self, free_gib: float) -> str | None:
-        """The most exact half-precision or quantised type in which it fits; None if in none, or if nothing is known."""
+        """Return the first dtype of `PREFERENCE` that fits into `free_gib`; None if none does or no size is known."""
         fitting = [dtype for dtype in PREFERENCE if self.memory_gib.get(dtype, math.inf) <= free_gib]
         return fitting[0] if fitting else None
 
@@ -211,12 +211,12 @@ class ModelCard(_Strict):
 
     @property
     def location(self) -> str:
-        """What to load from: an absolute folder for a model that comes with this program, else the source."""
+        """The location to load from: an absolute path for a model shipped with this program, else `source`."""
         shipped = ROOT / self.source
         return str(shipped) if shipped.is_dir() else self.source
 
 
-CHOOSING = ("minicpmv4_6", "minicpmv4_7")  # of transformers: how their pictures are cut can be chosen
+CHOOSING = ("minicpmv4_6", "minicpmv4_7")  # model types in transformers whose slicing can be configured
 NOT_KNOWN = Words(en="Not in the catalog.", zh="不在模型目录中。")
 WITHOUT_SOUND = Words(
     en="Not in the catalog. It sees and answers in text; its parts for sound and speech are left out here.",
@@ -226,21 +226,21 @@ WITHOUT_SOUND = Words(
 
 @lru_cache
 def cards() -> dict[str, ModelCard]:
-    """All known models by name, in the order of their size.
+    """Return all known models by name, ordered by size.
 
     Raises:
-        CheckpointError: A YAML file does not describe a model; all its problems are listed.
+        CheckpointError: A YAML file is not a valid card; all its problems are listed.
     """
     found = [_read(path) for path in CONFIGS.glob("*.yaml")]
     return {card.name: card for card in sorted(found, key=lambda card: (card.parameters or math.inf, card.name))}
 
 
 def find(model: str) -> ModelCard:
-    """The card of a model given by name, hub id or local folder.
+    """Return the card of a model given by name, hub id or local folder.
 
     Raises:
-        ModelNotFoundError: With the nearest names.
-        CheckpointError: A file, or a folder that is not a checkpoint that can run here.
+        ModelNotFoundError: There is no such model; the message suggests similar names.
+        CheckpointError: The path is a file, or a folder without a supported checkpoint.
     """
     for card in cards().values():
         if model.lower() in (card.name.lower(), card.source.lower()):
@@ -260,14 +260,14 @@ def find(model: str) -> ModelCard:
 
 
 def family_of(config: Mapping[str, Any], name: str) -> str:
-    """Which architecture and template a `config.json` asks for.
+    """Return the family of a checkpoint, i.e. its architecture and template, from its `config.json`.
 
     Args:
-        config: its content.
-        name: what to call the checkpoint in messages: a hub id, or a path.
+        config: content of the file.
+        name: name of the checkpoint in messages: a hub id or a path.
 
     Raises:
-        CheckpointError: It names no architecture, or a version of MiniCPM-V that is not supported here.
+        CheckpointError: The config names no architecture, or a version of MiniCPM-V or MiniCPM-o that is not supported.
     """
     model_type = config.get("model_type") if isinstance(config, Mapping) else None
     if not isinstance(model_type, str):
@@ -285,7 +285,7 @@ def family_of(config: Mapping[str, Any], name: str) -> str:
 
 
 def _folder(model: str) -> Path | None:
-    """The folder of that name, None where there is none or it cannot be one."""
+    """Return the folder of that name; None if there is none or the name is not a valid path."""
     try:
         folder = Path(model).expanduser()
         return folder if model and folder.is_dir() else None
@@ -301,7 +301,7 @@ def _is_file(model: str) -> bool:
 
 
 def _card_of_folder(given: Path, folder: Path) -> ModelCard:
-    """The card of a folder, called as it was given; `folder` is where the files lie."""
+    """Return the card of a local folder, named as `given`; `folder` holds the checkpoint files."""
     path = folder / "config.json"
     check_pointers(str(given), folder)
     check_adapter(str(given), folder)
@@ -318,8 +318,8 @@ def _card_of_folder(given: Path, folder: Path) -> ModelCard:
 
 
 def _unknown(source: str, name: str, config: Mapping[str, Any], family: str) -> ModelCard:
-    """The card of a model outside the catalog: the abilities of its family, nothing about size or licence."""
-    # The largest of a family is the published one, the quantised one repeats another.
+    """Return the card of a model outside the catalog: the abilities of its family, without size and licence."""
+    # The largest card of a family is the published model; int4 cards repeat another one.
     like = next((c for c in reversed(cards().values()) if c.family == family and c.stored != "int4"), None)
     if like is None:
         raise CheckpointError("no_card_of_family", folder=CONFIGS, family=family)

@@ -1,7 +1,7 @@
-"""The JSON files of a checkpoint, read as a stranger's: small, not nested deeply, with numbers that a model can have.
+"""Read the JSON files of a checkpoint as untrusted input: bounded in size, nesting depth and numbers.
 
-What the library makes of a `config.json` is one module after another, so a number that nobody means (a billion layers)
-takes for ever or all memory. So every number of a known kind is compared with what the largest models have, and some.
+transformers builds modules from the numbers in `config.json`, so an absurd one (a billion layers) would take forever or
+exhaust memory. Every number of a known kind is therefore checked against a bound well above the largest models.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from typing import Any
 from omnilmm.errors import CheckpointError
 from omnilmm.sentences import Sentence
 
-MOST_BYTES = 32 * 2**20  # the index of the largest models has 10 MB
+MOST_BYTES = 32 * 2**20  # the weight index of the largest models has 10 MB
 MOST_DEPTH = 40
-MOST_NUMBER = 10**12  # of any kind
-# Sizes that every model has, by the name of the key: whole numbers, the least and the most. Published ones stay far
-# below.
+MOST_NUMBER = 10**12  # for any key
+# Sizes that every model has: key pattern, minimum and maximum, all integers. Published models stay far below.
 SIZES = [
     (re.compile(pattern), least, most)
     for pattern, least, most in (
@@ -34,7 +33,8 @@ SIZES = [
         (r"image_size|scale_resolution", 1, 2**15),
     )
 ]
-# Of parts that some models have, the most; below nothing some mean something of their own, and others are no numbers.
+# Sizes of optional parts: key pattern and maximum. Some of these keys use negative values with a special meaning, and
+# some values are not numbers.
 PARTS = [
     (re.compile(pattern), most)
     for pattern, most in (
@@ -44,16 +44,16 @@ PARTS = [
         (r".*", MOST_NUMBER),
     )
 ]
-# Files beside `config.json` of which pictures are made ready.
+# Files beside `config.json` that configure the preprocessing of pictures.
 PICTURE_FILES = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file of a checkpoint holds.
+    """Read a JSON file of a checkpoint.
 
     Raises:
-        FileNotFoundError: It is not there.
-        CheckpointError: It is too large, nested too deeply, or no JSON; the message names it.
+        FileNotFoundError: The file does not exist.
+        CheckpointError: The file is too large, nested too deeply, or not valid JSON; the message names it.
     """
     try:
         with path.open("rb") as file:
@@ -75,14 +75,14 @@ def read_json(path: Path) -> Any:
 
 
 def check_numbers(name: str, values: Mapping[str, Any]) -> None:
-    """Refuse numbers that no model has, in a configuration and all that lies within it.
+    """Refuse a configuration with a number that no model has, at any depth.
 
     Args:
-        name: what to call the file, in messages.
-        values: of its JSON.
+        name: name of the file in messages.
+        values: parsed JSON object.
 
     Raises:
-        CheckpointError: The first of them, with what can be meant.
+        CheckpointError: A number is out of range; the message names the first one and the allowed range.
     """
     for key, value in _numbers(values):
         least, most = next(((low, high) for kind, low, high in SIZES if kind.fullmatch(key)), (None, 0))
@@ -99,10 +99,10 @@ def check_numbers(name: str, values: Mapping[str, Any]) -> None:
 
 
 def check_settings(folder: Path) -> None:
-    """The numbers of `config.json` and of how pictures are made ready, as far as these files are there.
+    """Check the numbers in `config.json` and in the preprocessor configurations, where these files exist.
 
     Raises:
-        CheckpointError: As `read_json` and `check_numbers`.
+        CheckpointError: As for `read_json` and `check_numbers`.
     """
     for file in ("config.json", *PICTURE_FILES):
         if (path := folder / file).is_file() and isinstance(found := read_json(path), dict):
@@ -110,7 +110,7 @@ def check_settings(folder: Path) -> None:
 
 
 def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Keys and what stands there, of every depth; a list's elements under the key of the list, without nothings."""
+    """Yield keys and scalar values of every depth, list elements under the key of their list; skip None."""
     waiting = list(values.items())
     while waiting:
         key, value = waiting.pop()

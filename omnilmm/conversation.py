@@ -17,7 +17,7 @@ from PIL import Image
 from omnilmm.errors import InputError
 
 Role = Literal["user", "assistant"]
-_HASHED_PIXELS = 1 << 20  # at once
+_HASHED_PIXELS = 1 << 20  # per update of the hash
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Picture:
 
     @cached_property
     def digest(self) -> str:
-        """Content hash of size and pixels: equal pictures are equal whatever file they came from."""
+        """SHA-256 of size and pixels, so pictures compare equal whatever file they came from."""
         width, height = self.image.size
         content = hashlib.sha256(repr(self.image.size).encode())
         rows = max(1, _HASHED_PIXELS // width)
-        for top in range(0, height, rows):  # never the bytes of the whole, which may be 200 MB
+        for top in range(0, height, rows):  # never the whole picture at once, which may be 200 MB
             content.update(self.image.crop((0, top, width, min(top + rows, height))).tobytes())
         return content.hexdigest()
 
@@ -68,10 +68,9 @@ Part = str | Picture | Video
 
 
 def repair_surrogates(text: str) -> str:
-    """Text without halves of characters: they cannot be written in UTF-8, and no tokenizer takes them.
+    """Repair UTF-16 surrogates in a text: they cannot be encoded as UTF-8, and no tokenizer accepts them.
 
-    Two halves that belong together (UTF-16's surrogates, as JSON may have them) become their character, and a half
-    alone becomes U+FFFD.
+    A surrogate pair (as JSON may contain) becomes its character, a lone surrogate becomes U+FFFD.
     """
     try:
         text.encode()
@@ -82,13 +81,13 @@ def repair_surrogates(text: str) -> str:
 
 @dataclass(frozen=True)
 class Thought:
-    """What a model thought before its answer; no part of the answer, and never shown to a model again.
+    """The reasoning before an answer; not part of the answer, and never included in a later prompt.
 
     Attributes:
-        text: of it, without its marks.
-        tokens: that it took, marks included; 0 where they are not counted.
-        seconds: that it took, from its first token on; 0 where that is not known.
-        is_closed: the model ended it; else it was cut off, and there is no answer.
+        text: the reasoning, without its tags.
+        tokens: its number of tokens, tags included; 0 where they are not counted.
+        seconds: time it took from its first token on; 0 where that is not known.
+        is_closed: the model closed it; otherwise it was cut off, and there is no answer.
     """
 
     text: str
@@ -102,12 +101,12 @@ class Thought:
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of one side. Its text is made of whole characters, wherever it came from.
+    """One message of a conversation. Surrogates in its text are repaired.
 
     Attributes:
-        role: whose.
+        role: author of the message.
         parts: text and pictures in order.
-        thought: before an answer, of a model that thinks.
+        thought: reasoning before the answer, for models that think.
     """
 
     role: Role
@@ -120,7 +119,7 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The text parts, one per line."""
+        """The text parts, joined by line breaks."""
         return "\n".join(part for part in self.parts if isinstance(part, str))
 
     @property
@@ -141,7 +140,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages in order, and the system prompt where the model has one."""
+    """Messages in order, and an optional system prompt."""
 
     messages: tuple[Message, ...] = ()
     system: str | None = None
@@ -151,11 +150,11 @@ class Conversation:
             object.__setattr__(self, "system", repair_surrogates(self.system))
 
     def with_message(self, role: Role, *parts: Part) -> Conversation:
-        """The conversation with one more message."""
+        """Return the conversation with one more message."""
         return replace(self, messages=(*self.messages, Message(role, parts)))
 
     def without_last(self, count: int = 1) -> Conversation:
-        """The conversation without its last `count` messages."""
+        """Return the conversation without its last `count` messages."""
         return replace(self, messages=self.messages[: max(len(self.messages) - count, 0)])
 
     @property
@@ -175,7 +174,7 @@ class Conversation:
         return tuple(video for message in self.messages for video in message.videos)
 
     def check_question(self) -> None:
-        """Refuse what no model can answer.
+        """Check that the conversation ends with a question that a model can answer.
 
         Raises:
             InputError: The turns do not alternate, or the newest question is empty.

@@ -1,4 +1,4 @@
-"""Every error a user can meet, in one tree: what was expected, what came, the way out.
+"""All errors that users see, in one tree; each says what was expected, what was found and how to fix it.
 
     OmniLMMError
     ├── InputError          the question, the picture or the messages cannot be used
@@ -14,8 +14,8 @@
 
 A front end shows an error as one line and keeps the conversation; the traceback belongs in the log.
 
-Each is raised with a code and parameters, `ImageError("no_picture_file", path=path)`; `sentences` has the words of
-every code in each language, and those of the ways out for a terminal, which has flags, and for a page.
+Errors are raised with a code and parameters, `ImageError("no_picture_file", path=path)`; `sentences` holds the text of
+every code in each language, with separate wording for the terminal and the pages where they differ.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from omnilmm.sentences import Parameter, Sentence
 
 
 class OmniLMMError(Exception):
-    """Base of all errors that are meant for the reader.
+    """Base class of all errors that are shown to users.
 
     Args:
-        code: of the sentence, a key of `sentences/en.yaml`; it is stable, the words are not.
-        **parameters: of the sentence.
+        code: a key of `sentences/en.yaml`; codes are stable, their wording is not.
+        **parameters: parameters of the sentence.
     """
 
     def __init__(self, code: str, /, **parameters: object) -> None:
@@ -40,17 +40,17 @@ class OmniLMMError(Exception):
 
     @classmethod
     def of(cls, sentence: Sentence) -> Self:
-        """An error that says a sentence which is there already."""
+        """Create an error from an existing sentence."""
         return cls(sentence.code, **sentence.parameters)
 
     @property
     def code(self) -> str:
-        """What is wrong, for programs."""
+        """The error code, for programs."""
         return self.sentence.code
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
-        """What its code leaves open."""
+        """The parameters of the sentence."""
         return self.sentence.parameters
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class CheckpointError(OmniLMMError):
 
 
 class SwitchError(OmniLMMError):
-    """Another model cannot be chosen now, or there is none to choose; the one that answers goes on."""
+    """The model cannot be switched now, or there is no other one; the current model stays loaded."""
 
 
 class HardwareError(OmniLMMError):

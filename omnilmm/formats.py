@@ -1,6 +1,6 @@
-"""Checkpoints of other programs: told by the names of their files or by their `config.json`, and what would run them.
+"""Recognise checkpoints for other programs by file names or `config.json`, and name a program that runs them.
 
-Nothing is loaded for it, so that many gigabytes need not be fetched before somebody hears that they do not help.
+No weights are loaded, so an unsupported checkpoint is refused before gigabytes are downloaded.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from omnilmm.checkpoint_json import read_json
 from omnilmm.errors import CheckpointError
 from omnilmm.sentences import Parameter, Sentence
 
-# What holds all weights, and what lists their files.
+# A single weight file, and the index of a sharded checkpoint.
 SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
 INDEXES = tuple(f"{name}.index.json" for name in SINGLE_FILES)
-# All of them in the order in which transformers looks for them.
+# In the order in which transformers looks for them.
 WEIGHTS = (SINGLE_FILES[0], INDEXES[0], SINGLE_FILES[1], INDEXES[1])
 SHARD = re.compile(r"(model|pytorch_model)-(\d{1,5})-of-(\d{1,5})\.(safetensors|bin)")
 BY_NAME = {"adapter_config.json": Sentence("is_adapter"), "model_index.json": Sentence("is_diffusers")}
-# By the ending of a file's name, in the order in which they are looked for.
+# By file suffix, in order of priority.
 BY_ENDING = {".gguf": Sentence("is_gguf"), ".onnx": Sentence("is_onnx"), ".npz": Sentence("is_mlx_file")}
 
 
 def shards(names: Iterable[str]) -> list[str]:
-    """All weight files of a checkpoint that was cut into several, by those of their names that are there.
+    """Return the names of all shards of a checkpoint, given at least one of them.
 
-    A name says how many there are, so that no index is needed to know which one is missing.
+    The name of a shard contains their number, so missing shards are known without the index.
 
     Args:
-        names: of files, also of others.
+        names: file names; those that are not shards are ignored.
 
     Returns:
-        safetensors, or else pickles; none where nothing was cut.
+        Names of the safetensors shards, else of the pickle shards; empty if the checkpoint is not sharded.
     """
     found = [match for name in sorted(names) if (match := SHARD.fullmatch(name))]
     first = next((match for match in found if match[4] == "safetensors"), found[0] if found else None)
@@ -46,10 +46,10 @@ def shards(names: Iterable[str]) -> list[str]:
 
 
 def indexed(index: Path) -> list[str]:
-    """The weight files that an index names.
+    """Return the weight files that an index lists.
 
     Raises:
-        CheckpointError: It cannot be read as one.
+        CheckpointError: The file is not a valid index.
     """
     try:
         return sorted(set(read_json(index)["weight_map"].values()))
@@ -60,14 +60,14 @@ def indexed(index: Path) -> list[str]:
 
 
 def check_files(name: str, files: Iterable[str]) -> None:
-    """Refuse what is known to be of another program, where nothing of transformers lies beside it.
+    """Refuse a checkpoint for another program, unless there are also weights for transformers.
 
     Args:
-        name: what to call it in messages: a hub id, or a path.
-        files: names of all files of a repository or folder, with their folders in it.
+        name: name of the checkpoint in messages: a hub id or a path.
+        files: paths of all files, relative to the repository or folder.
 
     Raises:
-        CheckpointError: What it is, and what would run it.
+        CheckpointError: The checkpoint is for another program; the message names its format and what runs it.
     """
     found = set(files)
     if not found.isdisjoint(WEIGHTS) or shards(found):
@@ -82,21 +82,21 @@ def check_files(name: str, files: Iterable[str]) -> None:
 
 
 def check_config(name: str, config: Mapping[str, Any]) -> None:
-    """Refuse what is made for another program.
+    """Refuse a checkpoint that was converted for MLX.
 
     Args:
-        name: as above.
-        config: a checkpoint's `config.json`.
+        name: name of the checkpoint in messages: a hub id or a path.
+        config: content of its `config.json`.
 
     Raises:
-        CheckpointError: What it is, and what would run it.
+        CheckpointError: The checkpoint is for MLX; the message says what runs it.
     """
     if name.startswith("mlx-community/") or _is_mlx(config):
         raise CheckpointError("of_another_program", name=name, what=Sentence("is_mlx"))
 
 
 def _is_mlx(config: Mapping[str, Any]) -> bool:
-    """MLX writes group size and bits under "quantization", lately also under transformers' key, and names no method."""
+    """MLX writes group size and bits under "quantization", or under transformers' key, without a `quant_method`."""
     for key in ("quantization", "quantization_config"):
         said = config.get(key)
         if isinstance(said, Mapping) and "quant_method" not in said and {"group_size", "bits"} <= set(said):
@@ -105,14 +105,14 @@ def _is_mlx(config: Mapping[str, Any]) -> bool:
 
 
 def check_adapter(name: str, folder: Path) -> None:
-    """Refuse an adapter without the model that it was trained for, which it names.
+    """Refuse a folder that contains only an adapter (LoRA or similar), and name its base model.
 
     Args:
-        name: what to call it in messages.
-        folder: with its files; a whole checkpoint with an adapter beside it is none.
+        name: name of the folder in messages.
+        folder: folder of the files; a full checkpoint with an adapter beside it is accepted.
 
     Raises:
-        CheckpointError: What it is, and its model.
+        CheckpointError: The folder is an adapter; the message names its base model.
     """
     files = [file.name for file in folder.iterdir()]
     if "adapter_config.json" not in files or any(file.startswith(("model", "pytorch_model")) for file in files):
@@ -128,14 +128,14 @@ POINTER = b"version https://git-lfs.github.com/spec/v1"
 
 
 def check_pointers(name: str, folder: Path) -> None:
-    """Refuse a clone whose large files did not come along: git-lfs leaves some lines in the place of each.
+    """Refuse a clone whose large files are still git-lfs pointers.
 
     Args:
-        name: what to call it in messages.
-        folder: with the files.
+        name: name of the folder in messages.
+        folder: folder of the files.
 
     Raises:
-        CheckpointError: Which files are pointers.
+        CheckpointError: Some files are pointers; the message names them.
     """
     pointers = sorted(file.name for file in folder.iterdir() if _is_pointer(file))
     if pointers:
@@ -145,7 +145,7 @@ def check_pointers(name: str, folder: Path) -> None:
 
 
 def first_of(names: Sequence[Parameter], most: int) -> Parameter:
-    """Names for a sentence, only the first of very many."""
+    """Return the names as a parameter of a sentence: at most `most` of them, then the number of the others."""
     rest = len(names) - most
     return Sentence("and_more", names=list(names[:most]), more=rest) if rest > 0 else tuple(names)
 

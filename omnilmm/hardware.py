@@ -1,9 +1,10 @@
-"""Which device and which dtype, and why: every choice carries its reason.
+"""Choose the device and the dtype; every choice carries its reason.
 
 Nothing is detected at import. `auto` falls back and says so; an explicit request that cannot be met is an error that
-says what can. "balanced" is no device of torch: one model split over all CUDA GPUs and the CPU (`engine/placement/`).
+names the alternatives. "balanced" is not a torch device: it splits one model over all CUDA GPUs and the CPU
+(`engine/placement/`).
 
-What bitsandbytes can do is from its 0.50.2: int8 and int4 on CUDA from capability 6.0, on Metal and on every CPU.
+Support of bitsandbytes as of 0.50.2: int8 and int4 on CUDA from compute capability 6.0, on Metal and on every CPU.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ from omnilmm.sentences import Sentence
 
 DEVICES = "auto, cpu, cuda, cuda:N, mps or balanced (split over all CUDA GPUs, the rest offloaded to CPU)"
 BALANCED = "balanced"
-AS_ASKED = Sentence("as_requested")  # the reason of what a user chose
-# What weights are kept and computed in, and torch's name for it.
+AS_ASKED = Sentence("as_requested")  # the reason for an explicit choice
+# Dtypes for both storage and computation, and their names in torch.
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
-# What weights are kept in only; see `compute_dtype`.
+# Dtypes for storage only; see `compute_dtype`.
 QUANTISED = ("int8", "int4")
 DTYPE_CHOICES = ", ".join(("auto", *DTYPES, *QUANTISED))
-# From so many parameters on, bf16 is faster on a CPU with AMX. Measured on an Intel Xeon at 2.1 GHz, 2 cores, torch
-# 2.13: at 514 million it reads a prompt of 700 tokens in 0.72 s instead of 2.79 s and writes a token in 66 ms instead
-# of 93 ms; at 6 million fp32 is faster, 333 against 203 tokens/s.
+# From this number of parameters on, bf16 is faster than fp32 on a CPU with AMX. Measured on an Intel Xeon at 2.1 GHz,
+# 2 cores, torch 2.13: with 514 million parameters, prefill of 700 tokens takes 0.72 s instead of 2.79 s and decoding
+# 66 ms instead of 93 ms per token; with 6 million, fp32 is faster (333 against 203 tokens/s).
 LARGE = 100_000_000
-# Below it a GPU has no bf16; below the second one bitsandbytes has no kernels.
+# Minimum compute capability of a GPU for bf16, and for the kernels of bitsandbytes.
 BF16_CAPABILITY = (8, 0)
 QUANTISED_CAPABILITY = (6, 0)
-# How errors of torch say that there was no more memory, where they are of no class of their own (CPU, Metal, cuBLAS).
+# Wording of torch's out-of-memory errors where they have no class of their own (CPU, Metal, cuBLAS).
 OUT_OF_MEMORY = ("can't allocate", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A value and the reason why it was chosen."""
+    """A value and the reason for choosing it."""
 
     value: str
     reason: Sentence
@@ -47,16 +48,16 @@ class Choice:
 
 
 def prepare_environment(requested: str = "auto") -> bool:
-    """Let what Metal cannot compute be computed by the CPU instead of failing.
+    """Enable torch's CPU fallback for operations that Metal does not implement.
 
-    torch reads `PYTORCH_ENABLE_MPS_FALLBACK` once, while its library is loaded (a static of its MPSFallback.mm): call
-    this before the first `import torch` of the process. A value that the user has set stays.
+    torch reads `PYTORCH_ENABLE_MPS_FALLBACK` once, when its library is loaded (a static in its MPSFallback.mm), so call
+    this before the first `import torch` of the process. A value set by the user is kept.
 
     Args:
-        requested: as for `resolve_device`, which imports torch and so comes too late.
+        requested: device, as for `resolve_device` (which imports torch and so runs too late to do this).
 
     Returns:
-        Whether it can have an effect: false if torch is loaded already, and where Metal is out of the question.
+        Whether this can have an effect: False if torch is already imported or Metal cannot be used.
     """
     if sys.platform != "darwin" or requested not in ("auto", "mps"):
         return False
@@ -65,13 +66,13 @@ def prepare_environment(requested: str = "auto") -> bool:
 
 
 def resolve_device(requested: str = "auto") -> Choice:
-    """The device to run on.
+    """Choose the device to run on.
 
     Args:
         requested: "auto", "cpu", "cuda", "cuda:N", "mps" or "balanced".
 
     Raises:
-        HardwareError: No such device here.
+        HardwareError: The device is unknown or not available here.
     """
     import torch
 
@@ -101,28 +102,28 @@ def resolve_device(requested: str = "auto") -> Choice:
 
 
 def use_device(device: str) -> Sentence:
-    """The way out of an error that is another device."""
+    """Return the advice to use another device, as a parameter of an error."""
     return Sentence("use_device_auto") if device == "auto" else Sentence("use_device", device=device)
 
 
 def use_dtype(dtype: str) -> Sentence:
-    """The way out of an error that is another dtype."""
+    """Return the advice to use another dtype, as a parameter of an error."""
     return Sentence("use_dtype_auto") if dtype == "auto" else Sentence("use_dtype", dtype=dtype)
 
 
 def resolve_dtype(
     requested: str = "auto", device: str = "cpu", stored: str = "bf16", parameters: int | None = None
 ) -> Choice:
-    """The dtype of the weights.
+    """Choose the dtype of the weights.
 
     Args:
         requested: "auto", a key of `DTYPES` or one of `QUANTISED`.
-        device: as from `resolve_device`.
-        stored: dtype of the checkpoint's files. A quantised one is loaded as it is.
-        parameters: of the model, None where they are not known: it counts as a large one.
+        device: as returned by `resolve_device`.
+        stored: dtype of the checkpoint's files. A quantised checkpoint is loaded as it is.
+        parameters: number of parameters of the model; if None, the model is assumed to be large.
 
     Raises:
-        HardwareError: The device cannot compute with it, or the checkpoint cannot be loaded in it.
+        HardwareError: The device does not support the dtype, or the checkpoint cannot be loaded in it.
     """
     if requested not in ("auto", *DTYPES, *QUANTISED):
         raise HardwareError("unknown_dtype", dtype=repr(requested), expected=DTYPE_CHOICES)
@@ -136,7 +137,7 @@ def resolve_dtype(
 
 
 def possible_dtypes(device: str = "auto") -> list[str]:
-    """The dtypes that can be asked for on a device, given as for `resolve_device`; none if there is no such."""
+    """Return the dtypes that a device supports, given as for `resolve_device`; empty if there is no such device."""
     try:
         found = resolve_device(device).value
     except HardwareError:
@@ -153,14 +154,14 @@ def _is_possible(dtype: str, device: str) -> bool:
 
 
 def compute_dtype(dtype: str, device: str) -> str:
-    """What is computed in, and what the parts that are never quantised are kept in, as a key of `DTYPES`.
+    """Return the dtype of computations and of the parts that are never quantised, a key of `DTYPES`.
 
-    Quantised weights are multiplied in the half precision of the device; on a CPU without instructions for bf16, where
-    half precision is slow, in fp32.
+    With quantised weights this is the half precision of the device, or fp32 on a CPU without bf16 instructions, where
+    half precision is slow.
 
     Args:
-        dtype: as from `resolve_dtype`.
-        device: as from `resolve_device`.
+        dtype: as returned by `resolve_dtype`.
+        device: as returned by `resolve_device`.
     """
     import torch
 
@@ -187,14 +188,14 @@ def _best_dtype(device: str, parameters: int | None = None) -> Choice:
 
 
 def _has_amx() -> bool:
-    """Whether this CPU multiplies matrices of bf16 in units of their own."""
+    """Return whether this CPU has AMX units for bf16 matrix multiplication."""
     import torch
 
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _check_dtype(dtype: str, device: str) -> None:
-    """Raise where a device cannot compute with a type."""
+    """Raise a `HardwareError` if the device does not support the dtype."""
     kind = _kind(device)
     if dtype == "bf16" and kind == "mps" and not _multiplies("bfloat16", "mps"):
         raise HardwareError("no_bf16_on_metal", ways=[use_dtype("fp16"), use_dtype("auto")])
@@ -208,7 +209,7 @@ def _check_dtype(dtype: str, device: str) -> None:
 
 
 def _multiplies(torch_name: str, device: str) -> bool:
-    """Whether a device multiplies matrices of a type: tried, since it depends on macOS, chip and torch together."""
+    """Return whether a device multiplies matrices of a dtype; tried out, as it depends on macOS, chip and torch."""
     import torch
 
     try:
@@ -219,7 +220,7 @@ def _multiplies(torch_name: str, device: str) -> bool:
 
 
 def _kind(device: str) -> str:
-    """cpu, cuda or mps."""
+    """Return the device type: cpu, cuda or mps."""
     return "cuda" if device == BALANCED else device.partition(":")[0]
 
 
@@ -230,7 +231,7 @@ def _cuda_count() -> int:
 
 
 def _capability(device: str) -> tuple[int, int]:
-    """Of a GPU, or the lowest of all of them."""
+    """Return the compute capability of a GPU, or the lowest of all GPUs for "balanced"."""
     import torch
 
     devices = [f"cuda:{index}" for index in range(_cuda_count())] if device == BALANCED else [device]
@@ -238,12 +239,12 @@ def _capability(device: str) -> tuple[int, int]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or this machine, had no more memory: libraries have many words for it."""
+    """Return whether an error means that a device or this machine ran out of memory."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def gib(size: float) -> str:
-    """Bytes for the reader: "7.0 GiB"."""
+    """Format a number of bytes as GiB: "7.0 GiB"."""
     return f"{size / 2**30:.1f} GiB"

@@ -1,4 +1,4 @@
-"""Folders of the hub's cache that somebody gives as a model: which checkpoint they mean.
+"""Find the checkpoint when a folder of the Hugging Face cache is given as a model.
 
     models--<owner>--<name>/{refs/main, snapshots/<commit>/config.json}
 
@@ -17,13 +17,15 @@ PREFIX = "models--"
 
 
 def checkpoint_folder(folder: Path) -> Path:
-    """The folder of the files: the newest snapshot of a model in the hub's cache, else the folder itself.
+    """Return the folder of the checkpoint files: a snapshot if it is in the Hugging Face cache, else the folder itself.
+
+    The snapshot is the one of `refs/main`, else the newest.
 
     Args:
-        folder: that is there.
+        folder: an existing folder.
 
     Raises:
-        CheckpointError: A cache of several models, or a model of it of which nothing was fetched.
+        CheckpointError: The folder is a cache of models instead of one model, or a model without any snapshot.
     """
     if (folder / "config.json").exists():
         return folder
@@ -42,7 +44,7 @@ def checkpoint_folder(folder: Path) -> Path:
 
 
 def cached_name(folder: Path) -> str | None:
-    """The name, without its owner, of the model whose snapshot a folder is; None if it is none."""
+    """Return the name, without owner, of the model whose snapshot a folder is; None if it is not a snapshot."""
     name = _name(folder.parent.parent) if folder.parent.name == "snapshots" else None
     return name and name.rpartition("/")[2]
 
@@ -65,6 +67,6 @@ def _use(name: str) -> Sentence:
 
 
 def _name(model: Path) -> str | None:
-    """`models--owner--name` -> owner/name."""
+    """Convert `models--owner--name` to owner/name; None for other folders."""
     is_model = model.name.startswith(PREFIX)
     return "/".join(model.name.removeprefix(PREFIX).split("--", 1)) if is_model else None

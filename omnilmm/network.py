@@ -1,7 +1,7 @@
-"""The proxies that the environment names: HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and NO_PROXY for what goes past them.
+"""Proxies from the environment: HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, with the exceptions in NO_PROXY.
 
-The client library (httpx) reads them itself, whenever it is set up, and fails on any that it does not know, even where
-it would not be used. So they are looked at first.
+httpx reads them whenever a client is created and fails on any that it does not support, even one that it would not use.
+They are therefore checked first.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def prepare_proxies() -> None:
-    """Make the proxies of the environment ones that can be used.
-
-    `socks://`, as GNOME writes it, becomes `socks5://`, which it means.
+    """Check the proxies of the environment, and rewrite `socks://`, as GNOME writes it, to `socks5://`.
 
     Raises:
-        OptionsError: One cannot be used; names all of them, without their passwords.
+        OptionsError: A proxy cannot be used; the message lists all settings, without user names and passwords.
     """
     named = _named()
     for name, address in named.items():
@@ -41,7 +39,7 @@ def prepare_proxies() -> None:
 
 
 def proxy_for(address: str) -> Sentence | None:
-    """What to call the proxy that is asked for an address, with the variable that names it; None if there is none."""
+    """Return the proxy that is used for an address and the variable that sets it; None without a proxy."""
     parts, found = urlsplit(address), getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
     if not proxy or proxy_bypass(parts.hostname or ""):
@@ -57,6 +55,6 @@ def _named(*variables: str) -> dict[str, str]:
 
 
 def _shown(proxy: str) -> str:
-    """Without name and password."""
+    """Return the address of a proxy without user name and password."""
     scheme, slashes, rest = proxy.rpartition("://")
     return f"{scheme}{slashes}{rest.rpartition('@')[2]}"

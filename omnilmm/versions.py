@@ -1,7 +1,7 @@
-"""The versions of MiniCPM-V whose architecture is here, a row each: what differs between them stands in this table.
+"""Table of the supported versions of MiniCPM-V, one row each, with everything that differs between them.
 
-A new version of the architecture costs a row, its template in `prompts/` if that is new, and a card in `configs/`.
-Classes and templates are named, not imported, so that reading the table loads nothing.
+A new version takes one row, a template in `prompts/` if that is new, and a card in `configs/`.
+Classes and templates are given by name, so that importing this module loads neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -40,18 +40,19 @@ class Version:
     """What differs between the versions of MiniCPM-V.
 
     Attributes:
-        title: what its makers call it.
+        title: official name.
         text: configuration class of the language model, in transformers.
         template: module in `omnilmm.prompts`.
-        positions: of the resampler.
-        vision_type: what the hub's `vision_config` says; None where there is no such key and timm's tower is meant.
-        written: what the hub's `config.json` says as `version`; None for nothing.
+        positions: positional embeddings of the resampler.
+        vision_type: `model_type` in the `vision_config` on the hub; None for a timm vision tower without such a config.
+        written: `version` in the `config.json` on the hub; None if the key is missing.
         is_sliced: pictures are sliced; else they are resized to one square.
-        pads_to_longest: all slices of a prompt are padded to the longest one, and their features depend on it.
-        in_batches: at most `vision_batch_size` slices go through the tower at once.
-        query_bias, query_norm, own_head_dim: of the attention in the language model; tensors are recognised by them.
+        pads_to_longest: all slices of a prompt are padded to the longest one, which affects their features.
+        in_batches: at most `vision_batch_size` slices go through the vision tower at once.
+        query_bias, query_norm, own_head_dim: whether the attention of the language model has a query bias, query norm
+            or a head dimension of its own; they help to recognise the version from the tensors.
         tokenizer: the files that it may come in.
-        omni: what its makers call the model that also hears and speaks and sees as this one; None where there is none.
+        omni: official name of the MiniCPM-o with the same vision and language parts; None where there is none.
         video: which frames of a video it sees; None where it was not made for videos.
     """
 
@@ -117,27 +118,27 @@ VERSIONS = {
 }
 
 
-# What a MiniCPM-o calls itself, and what the tensors of its parts for sound and speech begin with.
+# `model_type` of MiniCPM-o, and the prefixes of its audio and speech tensors.
 OMNI_TYPE = "minicpmo"
 SOUND = ("apm.", "audio_projection_layer.", "audio_avg_pooler.", "tts.")
 
 
 def omni_row(config: Mapping[str, Any]) -> Version | None:
-    """As which version a MiniCPM-o sees and answers, by its `config.json`; None where that is not known here."""
+    """Return the version that a MiniCPM-o shares its vision and language parts with; None if it is not supported."""
     row = VERSIONS.get(version_of(config)) if config.get("version") is not None else None
     return row if row is not None and row.omni else None
 
 
 def without_sound(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Tensors without those for sound and speech."""
+    """Return the tensors without those of the audio and speech parts."""
     return {name: shape for name, shape in shapes.items() if not name.startswith(SOUND)}
 
 
 def version_of(config: Mapping[str, Any]) -> str:
-    """Which MiniCPM-V a `config.json` describes: a key of `VERSIONS`, or what it says itself.
+    """Return the version of MiniCPM-V that a `config.json` describes: a key of `VERSIONS`, else its own `version`.
 
-    The hub gives them all one `model_type`. 1.0 and 2.0 have no version key and even the same tensors, only 2.0 has
-    slicing rules; 2.5 had no version key before July 2024. JSON may say 4 for 4.0.
+    All versions share one `model_type`. 1.0 and 2.0 have no version key and the same tensors, but only 2.0 has slicing
+    rules; 2.5 had no version key before July 2024. JSON may contain 4 instead of 4.0.
     """
     if config.get("version") is not None:
         said = str(config["version"])
@@ -150,10 +151,10 @@ def version_of(config: Mapping[str, Any]) -> str:
 
 
 def looks_like(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Whose tensors these may be, by their names and shapes; none where they are nobody's known here.
+    """Return the models that tensors of these names and shapes may belong to; empty if none is known.
 
     Args:
-        shapes: by name; () where a shape is not known.
+        shapes: shapes by tensor name; () where a shape is not known.
     """
     if any(name.startswith("model.vision_tower.") for name in shapes):
         return ["OmniLMM-12B"]
@@ -165,7 +166,7 @@ def looks_like(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
         for end in ("q_proj.bias", "q_norm.weight")
     )
     queries = [s for name, s in shapes.items() if name.startswith("llm.") and name.endswith("self_attn.q_proj.weight")]
-    # Packed weights (int4) are one column wide and tell nothing.
+    # Packed weights (int4) have a single column, which says nothing about the head dimension.
     own_dim = {rows != columns for rows, columns in (shape for shape in queries if shape and shape[-1] > 1)} or {
         False,
         True,

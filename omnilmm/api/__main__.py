@@ -34,7 +34,7 @@ PORT = 8000
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Return the command-line parser."""
     flags = Parser(prog="python -m omnilmm.api", description="Answer about pictures through an OpenAI-compatible API.")
     add_loading_flags(flags)
     own = flags.add_argument_group("the API")
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C; the model is loaded meanwhile."""
+    """Serve until Ctrl-C; the model loads in the background."""
     configure_streams()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _watch(provider: ModelProvider, server: uvicorn.Server) -> list[Exception]:
-    """Say what came of the model; without one the program ends."""
+    """Print a line once the model is loaded, or stop the server if loading fails; the returned list gets the error."""
     failed: list[Exception] = []
 
     def tell() -> None:

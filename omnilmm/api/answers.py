@@ -1,4 +1,4 @@
-"""An answer on a thread of its own: a generator has to be iterated and closed by the same one."""
+"""Run an answer on its own thread, as a generator has to be iterated and closed by the same thread."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Begin = Callable[[], Generator[Event]]
 
 
 async def answered(begin: Begin) -> AsyncGenerator[Event]:
-    """The events of an answer; closing this stops the model within one token.
+    """Yield the events of an answer; closing the generator stops the model within one token.
 
     Args:
-        begin: called on the thread, so it may take its time.
+        begin: starts the answer; called on the thread, so it may be slow.
 
     Raises:
         Exception: Whatever `begin` or the engine raises.
@@ -26,7 +26,7 @@ async def answered(begin: Begin) -> AsyncGenerator[Event]:
     left = threading.Event()
 
     def tell(item: Event | BaseException | None) -> None:
-        with suppress(RuntimeError):  # the loop is closed: the server ends
+        with suppress(RuntimeError):  # the loop is closed: the server is shutting down
             loop.call_soon_threadsafe(told.put_nowait, item)
 
     def work() -> None:
@@ -37,7 +37,7 @@ async def answered(begin: Begin) -> AsyncGenerator[Event]:
                     tell(event)
                     if left.is_set():
                         break
-        except BaseException as error:  # the one who waits has to hear of it, whatever it is
+        except BaseException as error:  # re-raised in the waiting coroutine
             end = error
         tell(end)
 

@@ -1,4 +1,4 @@
-"""The routes of `/v1`, as an ASGI application in front of one engine."""
+"""The ASGI application of the API: the `/v1` routes for one engine."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from omnilmm.engine.events import Engine, Event, Finished, Progress
 from omnilmm.errors import OmniLMMError
 from omnilmm.images.limits import limits
 
-KEEP_ALIVE_S = 10.0  # a proxy in between gives up a connection of which it hears nothing for a minute or so
-PICTURES = 2  # of the largest size, that a body has room for
-COUNTING = Progress("prefill")  # whether it fits is not known yet
+KEEP_ALIVE_S = 10.0  # proxies close connections that are idle for a minute or so
+PICTURES = 2  # number of pictures of the largest size that fit in a request body
+COUNTING = Progress("prefill")  # sent before it is known whether the prompt fits the context
 IGNORED = "x-ignored-fields"
 
 log = logging.getLogger(__name__)
 
 
 class _Stream(StreamingResponse):
-    """A stream whose generator is closed whatever becomes of the connection."""
+    """A streaming response whose generator is always closed, even if the connection breaks."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async with aclosing(self.body_iterator):  # type: ignore[type-var]
@@ -45,12 +45,12 @@ class _Stream(StreamingResponse):
 
 
 class Guard:
-    """Refuses who does not have the key, and a body that is too large, before it is read.
+    """ASGI middleware that refuses requests without the key before their body is read, and bodies that are too large.
 
     Args:
-        app: behind it.
-        key: that has to come along, to every route but `/health`; None where nobody is asked for one.
-        most_bytes: of a body.
+        app: wrapped application.
+        key: key required on every route but `/health`; None if no key is required.
+        most_bytes: maximum size of a request body.
     """
 
     def __init__(self, app: ASGIApp, key: str | None, most_bytes: int) -> None:
@@ -58,7 +58,7 @@ class Guard:
         self.expected = f"Bearer {key}".encode() if key else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Handle an ASGI connection."""
         left = self.most_bytes
 
         async def counted() -> Message:
@@ -84,12 +84,12 @@ class Guard:
 
 
 class Api:
-    """What the routes do.
+    """Implementation of the routes.
 
     Args:
-        engine: that answers; a `ModelProvider` where the model may change.
-        fetch: gets the bytes behind the address of a picture; None where nothing is fetched.
-        most_answers: that are given or waited for at once; more are refused. None for as many as come.
+        engine: engine that answers; a `ModelProvider` if the model may change.
+        fetch: downloads a picture by URL; None if URLs are not fetched.
+        most_answers: maximum number of running and queued requests, beyond which they are refused; None for no limit.
     """
 
     def __init__(self, engine: Engine, fetch: Fetch | None = None, most_answers: int | None = None) -> None:
@@ -99,7 +99,7 @@ class Api:
         self._lock = threading.Lock()
 
     async def complete(self, asked: ChatRequest, request: Request) -> Response:
-        """Answer, whole or as a stream."""
+        """Answer a chat completion request, as one JSON body or as a stream."""
         if not self._enter():
             said = f"{self.most_answers} questions are being answered or wait: try again later."
             return JSONResponse(error_body(said, "rate_limit_error", "queue_full"), 429, {"retry-after": "5"})
@@ -159,7 +159,7 @@ class Api:
                     if isinstance(event, Progress) and time.monotonic() - said_s > KEEP_ALIVE_S:
                         yield f": {event.stage}\n\n".encode()
                         said_s = time.monotonic()
-            except Exception as error:  # the status is sent already
+            except Exception as error:  # the status line is already sent
                 yield sse(_told(error)[1])
                 return
             yield sse("[DONE]")
@@ -168,24 +168,24 @@ class Api:
 def application(
     engine: Engine, *, key: str | None = None, fetch: Fetch | None = None, most_answers: int | None = None
 ) -> FastAPI:
-    """The API of an engine, to be mounted or served alone.
+    """Create the API application of an engine, to be mounted or served alone.
 
     Args:
-        engine: that answers; a `ModelProvider` where the model may change.
-        key: that clients have to send; None where nobody is asked for one.
-        fetch: gets the bytes behind the address of a picture; None where nothing is fetched.
-        most_answers: that are given or waited for at once; None for as many as come.
+        engine: engine that answers; a `ModelProvider` if the model may change.
+        key: key that clients have to send; None if no key is required.
+        fetch: downloads a picture by URL; None if URLs are not fetched.
+        most_answers: maximum number of running and queued requests; None for no limit.
     """
     api = Api(engine, fetch, most_answers)
     app = FastAPI(
         title="OmniLMM Chat", version=__version__, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json"
     )
-    # Asked for by `Guard`, before a body is read; here it is only described.
+    # `Guard` checks the key before a body is read; this only documents it in the OpenAPI schema.
     described = [Depends(HTTPBearer(auto_error=False, description="The value of OMNILMM_API_KEY."))] if key else []
 
     @app.get("/v1/models", dependencies=described)
     async def list_models() -> dict[str, Any]:
-        """The model that answers."""
+        """List the model that is being served."""
         return models(engine.card, api.created)
 
     @app.post("/v1/chat/completions", dependencies=described)
@@ -195,7 +195,7 @@ def application(
 
     @app.get("/health")
     async def health() -> dict[str, str]:
-        """Whether a model is there."""
+        """Report whether the model is loaded."""
         return {"status": "ok" if getattr(engine, "is_ready", True) else "loading"}
 
     app.add_middleware(Guard, key=key, most_bytes=PICTURES * limits().file_mb * 2**20 * 4 // 3)  # as base64
@@ -205,12 +205,12 @@ def application(
 
 
 def owner_of(request: Request) -> str:
-    """Who asks: a client's address, and its key where there is one."""
+    """Return the owner of a request's caches: the client's address, and its key if there is one."""
     return f"{request.client.host if request.client else ''} {request.headers.get('authorization', '')}"
 
 
 async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
-    """Wait for an answer, or stop it when the client has left."""
+    """Wait for an answer, but cancel it if the client disconnects."""
 
     async def left() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -237,7 +237,7 @@ def _told(error: Exception) -> tuple[int, dict[str, Any]]:
 
 
 async def _not_of_the_form(_: Request, error: Exception) -> Response:
-    """Every field that is wrong, and what was expected."""
+    """Return a 400 response that lists every invalid field and what was expected."""
     wrong = error.errors() if isinstance(error, RequestValidationError) else []
     fields = [".".join(str(place) for place in one["loc"] if place != "body") for one in wrong]
     said = "; ".join(f"{field or 'the body'}: {one['msg']}" for field, one in zip(fields, wrong, strict=True))
@@ -246,6 +246,6 @@ async def _not_of_the_form(_: Request, error: Exception) -> Response:
 
 
 async def _no_such_route(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101  # registered for it
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for this type only
     code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "invalid_request")
     return JSONResponse(error_body(error.detail, "invalid_request_error", code), error.status_code, error.headers)

@@ -1,4 +1,4 @@
-"""Pictures behind an address, where the operator allows it: bounded, without redirects, from public hosts alone."""
+"""Fetch pictures by URL, if the operator allows it: bounded in size, without redirects, from public hosts only."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ TIMEOUT_S = 20.0
 
 
 def fetch(address: str) -> bytes:
-    """The bytes behind an address.
+    """Download a picture file.
 
     Raises:
-        ImageError: Why they cannot be had.
+        ImageError: The host is not public or not reachable, the status is not 200, or the file is too large.
     """
     host = urlsplit(address).hostname or ""
     try:

@@ -1,4 +1,4 @@
-"""Who may use the API: where others can reach it, a key is asked for."""
+"""Access to the API: a key is required wherever others can reach it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ KEY = "OMNILMM_API_KEY"
 
 
 def check_exposed(host: str, key: str | None, *, is_shared: bool = False, has_accounts: bool = False) -> None:
-    """Refuse to serve others, or people who sign in on the page, without a key.
+    """Refuse to serve the API without a key if other machines can reach it or the page requires a login.
 
     Args:
-        host: that is listened on.
-        key: of the environment.
+        host: address to listen on.
+        key: key from the environment.
         is_shared: whether there is a public link.
-        has_accounts: whether the page beside it asks for a login; the routes of the API are not behind that.
+        has_accounts: whether the page beside it requires a login, which does not protect the routes of the API.
 
     Raises:
-        OptionsError: There has to be a key.
+        OptionsError: A key is required but not set.
     """
     if key:
         return

@@ -1,4 +1,4 @@
-"""What a client gets: OpenAI's objects, whole or in chunks, and its form of an error."""
+"""Responses in OpenAI's format: completions, chunks and errors."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from omnilmm.engine.events import Event, Finished, TextDelta, ThoughtDelta
 from omnilmm.errors import ContextLengthError, InputError, ModelNotFoundError, OmniLMMError, OptionsError, SwitchError
 
 REASONS = {"end": "stop", "length": "length"}
-# The most particular first. What is none of these is the server's own fault.
+# Subclasses before their base classes. All other errors are server errors.
 STATUS: tuple[tuple[type[OmniLMMError], int], ...] = (
     (ModelNotFoundError, 404),
     (ContextLengthError, 400),
     (InputError, 400),
     (OptionsError, 400),
 )
-# As OpenAI has them; the other codes are ours.
+# OpenAI's error codes; all others are our own.
 CONTEXT, CODES = "context_length_exceeded", {"model_not_served": "model_not_found"}
 
 
 class Reply:
-    """The answer to one request.
+    """Builds the response to one request.
 
     Args:
-        card: of the model that answers.
-        wants_usage: whether a stream ends with a chunk of usage.
+        card: card of the model that answers.
+        wants_usage: end a stream with a usage chunk.
     """
 
     def __init__(self, card: ModelCard, wants_usage: bool = False) -> None:
@@ -38,7 +38,7 @@ class Reply:
         self.sent = self.thought = ""
 
     def whole(self, finished: Finished) -> dict[str, Any]:
-        """A `chat.completion`."""
+        """Return a `chat.completion` object."""
         message = {"role": "assistant", "content": finished.text}
         if finished.thought:
             message["reasoning_content"] = finished.thought.text
@@ -46,7 +46,7 @@ class Reply:
         return self._object("chat.completion", [choice]) | {"usage": usage_of(finished)}
 
     def chunks(self, event: Event) -> Iterator[dict[str, Any]]:
-        """The `chat.completion.chunk`s of an event. Of a beam search the winner is sent, in one piece."""
+        """Yield the `chat.completion.chunk` objects of an event; beam search sends only the best beam, in one chunk."""
         if isinstance(event, TextDelta):
             yield self._chunk({"content": event.text})
             self.sent += event.text
@@ -64,7 +64,7 @@ class Reply:
                 yield self._object("chat.completion.chunk", []) | {"usage": usage_of(event)}
 
     def first(self) -> dict[str, Any]:
-        """The chunk that says whose words follow."""
+        """Return the first chunk, which contains the role."""
         return self._chunk({"role": "assistant", "content": ""})
 
     def _chunk(self, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
@@ -76,13 +76,13 @@ class Reply:
 
 
 def models(card: ModelCard, created: int) -> dict[str, Any]:
-    """The list of models: the one that answers."""
+    """Return the list of models, which contains only the one being served."""
     about = {"id": card.name, "object": "model", "created": created, "owned_by": "omnilmm"}
     return {"object": "list", "data": [about | {"max_model_len": card.context}]}
 
 
 def usage_of(finished: Finished) -> dict[str, Any]:
-    """Tokens; beside OpenAI's fields how many of the prompt are of pictures, and were known from earlier turns."""
+    """Return the token counts: OpenAI's fields, plus prompt tokens of pictures and those reused from the cache."""
     usage = finished.usage
     prompt = usage.text_tokens + usage.picture_tokens
     return {
@@ -97,7 +97,7 @@ def usage_of(finished: Finished) -> dict[str, Any]:
 
 
 def error_of(error: Exception) -> tuple[int, dict[str, Any]]:
-    """Status and body for an error; what is not meant for the reader is only said to be in the log."""
+    """Return the status and body for an error; details of unexpected errors are only in the log."""
     if isinstance(error, OmniLMMError):
         status = next((status for kind, status in STATUS if isinstance(error, kind)), 503)
         kind = "server_error" if status == 503 else "invalid_request_error"
@@ -107,12 +107,12 @@ def error_of(error: Exception) -> tuple[int, dict[str, Any]]:
 
 
 def error_body(message: str, kind: str, code: str, param: str | None = None) -> dict[str, Any]:
-    """OpenAI's form of an error."""
+    """Return an error in OpenAI's format."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def sse(data: dict[str, Any] | str) -> bytes:
-    """A server-sent event."""
+    """Encode a server-sent event."""
     return f"data: {data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 

@@ -1,4 +1,4 @@
-"""What a client asks, in the words of an engine: conversation, options, whose caches."""
+"""Convert a client's request to the input of an engine: conversation, options and owner of the caches."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Fetch = Callable[[str], bytes]
 
 @dataclass(frozen=True)
 class Question:
-    """What an engine is asked.
+    """The input of an engine.
 
     Attributes:
-        conversation: with its pictures.
-        options: of the answer.
-        owner: whose earlier turns may be reused.
+        conversation: conversation with its pictures.
+        options: generation options.
+        owner: owner of the caches that may be reused.
     """
 
     conversation: Conversation
@@ -33,16 +33,17 @@ class Question:
 
 
 def question_of(request: ChatRequest, card: ModelCard, owner: Hashable, fetch: Fetch | None = None) -> Question:
-    """Read a request; slow, as pictures are decoded.
+    """Convert a request; slow, as its pictures are decoded.
 
     Args:
-        request: of a client.
-        card: of the model that answers.
-        owner: who asks.
-        fetch: gets the bytes behind an address; None where nothing is fetched.
+        request: request of a client.
+        card: card of the model that answers.
+        owner: client that sent the request.
+        fetch: downloads a picture by URL; None if URLs are not fetched.
 
     Raises:
-        InputError, ImageError, OptionsError, ModelNotFoundError: What was expected, and what came.
+        InputError, ImageError, OptionsError, ModelNotFoundError: The request is invalid; the message says what was
+            expected.
     """
     if request.model not in names_of(card):
         raise ModelNotFoundError("model_not_served", model=request.model, served=card.name)
@@ -53,7 +54,7 @@ def question_of(request: ChatRequest, card: ModelCard, owner: Hashable, fetch: F
 
 
 def names_of(card: ModelCard) -> tuple[str, ...]:
-    """Under which a client may ask for a model."""
+    """Return the names under which a client may request a model."""
     return (card.name, card.source)
 
 
@@ -78,7 +79,7 @@ def _options(request: ChatRequest, card: ModelCard) -> Options:
         temperature=request.temperature,
         top_p=request.top_p,
         top_k=request.top_k,
-        seed=None if request.seed is None else request.seed % seeds,  # OpenAI's are 64 bits with a sign
+        seed=None if request.seed is None else request.seed % seeds,  # OpenAI's seeds are signed 64-bit integers
         **shared,
     )
 
@@ -100,7 +101,7 @@ def _conversation(messages: list[ChatMessage], fetch: Fetch | None) -> Conversat
 
 
 def _part(part: object, fetch: Fetch | None) -> Part:
-    """A part as the conversation has it; never a path of this machine, whatever the address says."""
+    """Convert a content part; a URL is never opened as a path on this machine."""
     if not isinstance(part, ImagePart):
         return str(getattr(part, "text", ""))
     address = part.image_url.url.strip()

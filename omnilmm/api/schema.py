@@ -1,4 +1,4 @@
-"""What a client may send to `/v1/chat/completions`, under the names of OpenAI's reference and a few of vLLM's.
+"""Request schema of `/v1/chat/completions`: fields of OpenAI's API reference and a few of vLLM's.
 
 https://platform.openai.com/docs/api-reference/chat/create
 """
@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST_STOPS = 4  # as OpenAI has it
+MOST_STOPS = 4  # OpenAI's limit
 
-# What would change the answer, with the values that ask for nothing; refused by name otherwise.
+# Unsupported fields that would change the answer, with their neutral values; other values are refused.
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "best_of": (1,),
@@ -25,7 +25,7 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "response_format": ({"type": "text"},),
 }
-# What may be left out without harm, with the values that ask for nothing; ignored otherwise, which a header says.
+# Fields that can safely be ignored, with their neutral values; a response header lists those with other values.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
@@ -38,26 +38,26 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 
 class _Sent(BaseModel):
-    # Numbers as text, or 1 for true, are mistakes of the client, which should hear of them.
+    # Numbers as strings, or 1 for true, are client errors and should be reported.
     model_config = ConfigDict(strict=True)
 
 
 class TextPart(_Sent):
-    """Words."""
+    """A text part."""
 
     type: Literal["text"]
     text: str
 
 
 class ImageURL(_Sent):
-    """Where a picture is: a data URI, or an address where the server was told to fetch such."""
+    """The URL of a picture: a data URI, or an HTTP(S) URL if the server is allowed to fetch it."""
 
     url: str = Field(examples=["data:image/png;base64,iVBORw0KGgo="])
     detail: str | None = None
 
 
 class ImagePart(_Sent):
-    """A picture."""
+    """A picture part."""
 
     type: Literal["image_url"]
     image_url: ImageURL
@@ -67,26 +67,26 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class ChatMessage(_Sent):
-    """One message; "developer" is what OpenAI calls "system" today."""
+    """One message; "developer" is OpenAI's newer name for "system"."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part]
 
 
 class StreamOptions(_Sent):
-    """How a stream ends."""
+    """Options of a stream; with `include_usage` it ends with a usage chunk."""
 
     include_usage: bool = False
 
 
 class TemplateArguments(_Sent):
-    """What vLLM hands to the chat template."""
+    """Arguments of the chat template, as in vLLM."""
 
     enable_thinking: bool | None = None
 
 
 class ChatRequest(_Sent):
-    """The body of `POST /v1/chat/completions`. Fields that are not here are in `model_extra`."""
+    """The body of `POST /v1/chat/completions`. Other fields are kept in `model_extra`."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -108,11 +108,11 @@ class ChatRequest(_Sent):
     chat_template_kwargs: TemplateArguments | None = None
 
     def unsupported(self) -> list[str]:
-        """Names of fields that ask for what there is not."""
+        """Return the names of fields that request unsupported features."""
         return [name for name, value in self._extra() if name in UNSUPPORTED and not _is_in(value, UNSUPPORTED[name])]
 
     def ignored(self) -> list[str]:
-        """Names of fields that have no effect here."""
+        """Return the names of fields that are ignored."""
         extra = [(name, value) for name, value in self._extra() if name not in UNSUPPORTED]
         return [name for name, value in extra if not _is_in(value, NEUTRAL.get(name, ()))]
 
@@ -121,5 +121,5 @@ class ChatRequest(_Sent):
 
 
 def _is_in(value: Any, neutral: tuple[Any, ...]) -> bool:
-    """Whether it is one of these; True is not 1."""
+    """Return whether a value is one of the neutral ones; True does not equal 1 here."""
     return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in neutral)

@@ -1,1 +1,1 @@
-"""Pictures: safe decoding, slicing, pixels."""
+"""Picture input: safe decoding, slicing and preprocessing to pixels."""

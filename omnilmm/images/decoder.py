@@ -34,16 +34,16 @@ from omnilmm.images.formats import webp_size
 from omnilmm.images.limits import Limits, VideoLimits
 from omnilmm.sentences import Sentence
 
-MOST_THREADS = 4  # of one decoder: each takes memory for its stack
-MOST_GROWN = 64 * 2**20  # bytes that may be left behind by pictures before another process takes over
+MOST_THREADS = 4  # per decoder: each thread takes memory for its stack
+MOST_GROWN = 64 * 2**20  # bytes that memory may grow before the process is replaced
 
 _STATM = Path("/proc/self/statm")
 
 
 def main() -> None:
-    """Decode what comes until nobody asks any more."""
+    """Decode pictures from stdin until it is closed."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no reply
+    os.dup2(2, 1)  # output of libraries must not mix with the replies
     _prepare()
     base = used_bytes()
     _say(replies, ready=True)
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _decode(content: bytes, limits: Limits, base: int, replies: BinaryIO) -> dict[str, Any]:
-    """Say all of a picture but the last reply, which is returned."""
+    """Decode one picture and write all replies but the last, which is returned."""
     pixels = math.prod(webp_size(content) or (0,))
     try:
         _allow(base + len(content), limits, pixels)
@@ -135,26 +135,26 @@ def _prepare() -> None:
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is our own
     AvifImagePlugin.DEFAULT_MAX_THREADS = MOST_THREADS
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, this ends, and not who asks
+        Path("/proc/self/oom_score_adj").write_text("1000")  # out of memory: kill this process first
 
 
 def used_bytes() -> int:
-    """What `RLIMIT_DATA` counts, of this process; 0 where the system does not bound it."""
+    """Return the memory of this process that counts towards `RLIMIT_DATA`; 0 where the system does not bound it."""
     if not _STATM.exists():
         return 0
     return int(_STATM.read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _allow(base: int, limits: Limits | VideoLimits, pixels: int) -> None:
-    """Bound what a picture of that many pixels may take from here on."""
+    """Limit CPU time and memory from here on to what a picture of that many pixels may take."""
     if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds(pixels))  # its signal ends the process, in C code too
+        signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds(pixels))  # SIGPROF kills it even in C code
     if _STATM.exists():
         _bound_memory(base + limits.memory_bytes(pixels))
 
 
 def _free() -> None:
-    """No bounds between pictures."""
+    """Lift the limits between pictures."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, 0)
     if _STATM.exists():
@@ -162,7 +162,7 @@ def _free() -> None:
 
 
 def _bound_memory(most: int | None) -> None:
-    import resource  # there where /proc is
+    import resource  # available wherever /proc is
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if most is None or (hard != resource.RLIM_INFINITY and most > hard):

@@ -1,10 +1,10 @@
-"""Decoding in processes that may use only so much memory and time: the side of who asks.
+"""A pool of decoder subprocesses with bounded memory and time (the parent's side of `decoder`).
 
-    content ──> Pool ── one of a few `Decoder`s, kept warm ──> upright RGB picture, or one line why not
+    content ──> Pool ── one of a few `Decoder`s, kept warm ──> upright RGB picture, or a one-line error
 
-A process is started when the first picture comes (a quarter of a second), as an ordinary program: nothing is asked of
-the script that uses it. It ends with the one that started it, however that ends, since its input is closed then.
-Waiting for it lets other threads run.
+A process is started for the first picture (a quarter of a second). It is an ordinary subprocess, so the calling script
+needs no `__main__` guard. It exits with its parent, however that ends, since its stdin is closed then. Other threads
+run while one waits for a decoder.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from omnilmm.versions import VideoSampling
 logger = logging.getLogger(__name__)
 Decoded = TypeVar("Decoded")
 
-WALL = 4  # seconds on the clock for each second of CPU time, on a busy machine
+WALL = 4  # allowed seconds of wall-clock time per second of CPU time, for busy machines
 START_S = 60.0
-LOOK_S = 0.05  # how often time and memory are looked at
-LOOKS_AT_MEMORY = not sys.platform.startswith("linux")  # where the process cannot bound its own
+LOOK_S = 0.05  # interval at which time and memory are checked
+LOOKS_AT_MEMORY = not sys.platform.startswith("linux")  # where the process cannot bound its own memory
 MOST_LINE = 65_536  # bytes of one reply
-MOST_SAID = 500  # characters of one line of the log
+MOST_SAID = 500  # bytes of one line of the log
 
 
 def decode(content: bytes, limits: Limits) -> Image.Image:
-    """The content of a picture file as upright RGB.
+    """Decode the content of a picture file to upright RGB.
 
     Raises:
-        ImageError: It cannot be decoded, or not within the limits.
+        ImageError: The picture cannot be decoded, or not within the limits.
     """
     if limits.processes:
         return _pool.decode(content, limits)
@@ -71,18 +71,18 @@ def decode_video(content: Path | bytes, sampling: VideoSampling, limits: VideoLi
 
 
 class Decoder:
-    """One process.
+    """A decoder subprocess.
 
     Args:
-        program: what it runs.
+        program: Python code that it runs.
 
     Raises:
-        ImageError: It cannot be started.
+        ImageError: The process cannot be started.
     """
 
     def __init__(self, program: str = "from omnilmm.images.decoder import main; main()") -> None:
         script = f"import sys; sys.path[:] = {sys.path!r}; {program}"
-        # Ctrl-C in a terminal goes to everybody; this one ends when nobody asks it any more.
+        # Ctrl-C in a terminal signals the whole process group; the decoder exits when its stdin is closed instead.
         apart: dict[str, Any] = {"creationflags": 0x200} if sys.platform == "win32" else {"process_group": 0}
         self.pixels = 0
         self._why: Sentence | None = None
@@ -109,10 +109,10 @@ class Decoder:
         self._base = self._rss() if LOOKS_AT_MEMORY else 0
 
     def decode(self, content: bytes, limits: Limits) -> Image.Image:
-        """One picture; after an error for which the process is to blame it is ended.
+        """Decode one picture; the process is killed if it fails to reply properly.
 
         Raises:
-            ImageError: It cannot be decoded, or not within the limits.
+            ImageError: The picture cannot be decoded, or not within the limits.
         """
         return self._ask({}, content, limits, lambda: self._picture(limits))
 
@@ -136,27 +136,27 @@ class Decoder:
                 self._requests.write(content)
                 self._requests.flush()
                 return read()
-        except ImageError:  # it goes on
+        except ImageError:  # the process stays usable
             raise
-        except (OSError, ValueError, KeyError, TypeError) as error:  # it ended, or says what it should not
+        except (OSError, ValueError, KeyError, TypeError) as error:  # the process ended, or its reply is malformed
             self.end()
             raise ImageError.of(self._why or self._ended(limits)) from error
-        except BaseException:  # Ctrl-C: nobody would read the rest of its reply
+        except BaseException:  # Ctrl-C: the rest of the reply would stay in the pipe
             self.end()
             raise
 
     @property
     def is_there(self) -> bool:
-        """Whether it waits for a picture."""
+        """Whether the process is still running."""
         return self.process.poll() is None
 
     def end(self) -> None:
-        """End it now; from any thread."""
+        """Kill the process and wait for its end; safe from any thread."""
         self.process.kill()
         self.process.wait()
 
     def leave(self) -> None:
-        """Let go of it; it ends by itself, if nobody else holds it."""
+        """Close the pipes; the process then exits, unless another process holds them open."""
         for pipe in (self.process.stdin, self.process.stdout):
             with suppress(OSError, AttributeError):
                 pipe.close()  # type: ignore[union-attr]
@@ -217,7 +217,7 @@ class Decoder:
         return reply
 
     def _ended(self, limits: Limits | VideoLimits) -> Sentence:
-        """Why it did, as far as its end says it."""
+        """Return why the process ended, from its exit status."""
         code = self.process.returncode
         if hasattr(signal, "SIGPROF") and code == -signal.SIGPROF:
             return limits.too_slow(self.pixels)
@@ -232,7 +232,7 @@ class Decoder:
 
     @contextmanager
     def _watched(self, limits: Limits | VideoLimits | None) -> Iterator[None]:
-        """Kill it if it takes too much meanwhile; who reads its replies finds them ended."""
+        """Kill the process if it exceeds its limits within the block; reading its replies then meets end of file."""
         done = threading.Event()
         watch = threading.Thread(target=self._watch, args=(done, limits), name="decoder watch", daemon=True)
         watch.start()
@@ -240,7 +240,7 @@ class Decoder:
             yield
         finally:
             done.set()
-            watch.join()  # nobody is killed who has answered
+            watch.join()  # so that a process is not killed after it has replied
 
     def _watch(self, done: threading.Event, limits: Limits | VideoLimits | None) -> None:
         began_s = time.monotonic()
@@ -250,8 +250,8 @@ class Decoder:
                 return
 
     def _is_excessive(self, limits: Limits | VideoLimits | None, taken_s: float) -> bool:
-        """Whether it takes too much, and why."""
-        if limits is None:  # it starts
+        """Return whether the process exceeds its limits, and store the reason."""
+        if limits is None:  # while it starts
             return taken_s > START_S
         if LOOKS_AT_MEMORY and self._rss() - self._base > limits.memory_bytes(self.pixels):
             self._why = limits.too_much_memory(self.pixels)
@@ -261,7 +261,7 @@ class Decoder:
 
 
 class Pool:
-    """A few processes, started when they are needed and kept for the next picture."""
+    """A bounded pool of decoder processes, started on demand and kept for the next picture."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -269,10 +269,10 @@ class Pool:
         self._busy = 0
 
     def decode(self, content: bytes, limits: Limits) -> Image.Image:
-        """One picture, once there is a process for it.
+        """Decode one picture as soon as a process is free.
 
         Raises:
-            ImageError: It cannot be decoded, or not within the limits.
+            ImageError: The picture cannot be decoded, or not within the limits.
         """
         return self._lend(limits, lambda decoder: decoder.decode(content, limits))
 
@@ -298,7 +298,7 @@ class Pool:
                 self._changed.notify()
 
     def _take(self) -> Decoder | None:
-        """One that waits; those that ended, or were ended by something, are let go of."""
+        """Return an idle process, dropping those that have ended; None if there is none."""
         while self._idle:
             decoder = self._idle.pop()
             if decoder.is_there:
@@ -307,16 +307,16 @@ class Pool:
         return None
 
     def end(self) -> None:
-        """End the processes that wait for a picture."""
+        """Kill the idle processes."""
         while decoder := self._take():
             decoder.end()
             decoder.leave()
 
     def leave(self) -> None:
-        """Let go of them: they are the parent's of this process, which was forked."""
+        """Drop the processes without killing them: after a fork they belong to the parent."""
         for decoder in self._idle:
             decoder.leave()
-            decoder.process.returncode = 0  # not ours to wait for
+            decoder.process.returncode = 0  # not a child of this process, so never wait for it
 
 
 def _forked() -> None:
@@ -327,7 +327,7 @@ def _forked() -> None:
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    assert pipe is not None  # noqa: S101  # it was asked for
+    assert pipe is not None  # noqa: S101  # opened with PIPE
     return pipe
 
 

@@ -1,9 +1,9 @@
-"""The content of a picture file becomes upright RGB, in pieces: only the picture itself is in memory as a whole.
+"""Decode a picture file to upright RGB, piece by piece, so that only the decoded picture is in memory as a whole.
 
-    content --opened--> PIL image, size known --pieces--> upright RGB pieces, each with its place
+    content --opened--> PIL image, size known --pieces--> upright RGB pieces, each with its position
 
-The first frame of an animation counts, 8 bits per colour, what is clear lies over white. Nothing here is bounded in
-time or memory; that is the work of the process that runs it (`decoder`).
+The first frame of an animation is used, 8 bits per channel; transparency is composited over white. Time and memory are
+not bounded here but by the process that runs this (`decoder`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from omnilmm.images.limits import Limits
 from omnilmm.sentences import Sentence
 
 PIECE_PIXELS = 1 << 20
-# A JPEG may come in many scans, each of which goes over the whole picture; encoders make ten or so.
+# A progressive JPEG may have any number of scans, each over the whole picture; encoders write about ten.
 SCANNED_PIXELS_PER_S = 128_000_000
-TURNS = {  # EXIF orientation -> what makes it upright
+TURNS = {  # EXIF orientation -> transposition that makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -32,19 +32,19 @@ TURNS = {  # EXIF orientation -> what makes it upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SIDEWAYS = {5, 6, 7, 8}  # whose rows become columns
-ROWS_FROM_THE_END = {3, 4, 6, 7}  # whose first row becomes the last row or column
-COLUMNS_FROM_THE_END = {2, 3, 7, 8}
+SIDEWAYS = {5, 6, 7, 8}  # orientations whose rows become columns
+ROWS_FROM_THE_END = {3, 4, 6, 7}  # orientations whose first row becomes the last row or column
+COLUMNS_FROM_THE_END = {2, 3, 7, 8}  # likewise for the first column
 
 Place = tuple[int, int]  # left, top
 
 
 def opened(content: bytes, limits: Limits) -> Image.Image:
-    """A picture that is not decoded yet, of a size that is allowed.
+    """Open a picture without decoding it, and check its size.
 
     Raises:
-        ImageError: No picture that is read here, or of too many pixels.
-        Exception: Whatever Pillow raises of a damaged one.
+        ImageError: The content is not in a supported format, or has too many pixels.
+        Exception: Whatever Pillow raises for a damaged file.
     """
     if claimed := webp_size(content):
         check_size(claimed, limits)
@@ -57,10 +57,10 @@ def opened(content: bytes, limits: Limits) -> Image.Image:
 
 
 def check_size(size: tuple[int, int], limits: Limits) -> None:
-    """Refuse a picture without pixels, or with too many.
+    """Check that a picture has pixels and not too many.
 
     Raises:
-        ImageError: It is one.
+        ImageError: It has none, or more than allowed.
     """
     width, height = size
     if width * height == 0:
@@ -70,12 +70,12 @@ def check_size(size: tuple[int, int], limits: Limits) -> None:
 
 
 def line(error: Exception, limits: Limits, pixels: int = 0) -> Sentence:
-    """What is said of a picture at which the decoder failed, whatever it raised.
+    """Return the error message for whatever exception decoding raised.
 
     Args:
-        error: that it raised.
-        limits: that held.
-        pixels: of the picture, as far as they were known.
+        error: exception of the decoder.
+        limits: limits in effect.
+        pixels: pixels of the picture; 0 if not known.
     """
     if isinstance(error, ImageError):
         return error.sentence
@@ -89,17 +89,17 @@ def line(error: Exception, limits: Limits, pixels: int = 0) -> Sentence:
 
 @contextmanager
 def one_line(limits: Limits) -> Iterator[None]:
-    """Whatever is raised within becomes an `ImageError` of one line."""
+    """Turn any exception within the block into an `ImageError` with a one-line message."""
     try:
         yield
     except ImageError:
         raise
-    except Exception as error:  # struct.error, KeyError, … whatever Pillow comes upon in damaged data
+    except Exception as error:  # struct.error, KeyError, … Pillow raises many kinds on damaged data
         raise ImageError.of(line(error, limits)) from error
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """A picture of any mode as upright RGB, a new one without EXIF: no place or name travels on with an export."""
+    """Convert a picture of any mode to upright RGB, without EXIF, so that exports contain no location or name."""
     image.load()
     orientation = orientation_of(image)
     whole = Image.new("RGB", upright_size(image, orientation))
@@ -121,13 +121,13 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
-    """Width and height once it is turned."""
+    """Return the width and height of the upright picture."""
     width, height = image.size
     return (height, width) if orientation in SIDEWAYS else (width, height)
 
 
 def pieces(image: Image.Image, orientation: int) -> Iterator[tuple[Place, Image.Image]]:
-    """A decoded picture piece by piece: upright RGB, and where in the whole it belongs."""
+    """Yield a decoded picture piece by piece: position in the upright picture and upright RGB piece."""
     width, height = image.size
     white = _white(image)
     columns = min(width, PIECE_PIXELS)
@@ -143,18 +143,18 @@ def pieces(image: Image.Image, orientation: int) -> Iterator[tuple[Place, Image.
 
 
 def orientation_of(image: Image.Image) -> int:
-    """How the camera was held, 1 to 8; 1 where the EXIF does not say it, or is damaged: the picture may be fine."""
+    """Return the EXIF orientation, 1 to 8; 1 if it is missing or the EXIF is damaged, as the picture may be fine."""
     try:
         orientation: Any = image.getexif().get(ExifTags.Base.Orientation, 1)
     except MemoryError:
         raise
-    except Exception:  # struct.error, KeyError, … of data from anywhere
+    except Exception:  # struct.error, KeyError, … for damaged EXIF
         return 1
     return orientation if orientation in TURNS else 1
 
 
 def _white(image: Image.Image) -> float | None:
-    """The value that is white in 16- and 32-bit grey, which Pillow's own conversion clips; None for other modes."""
+    """Return the white level of 16- and 32-bit grey, which Pillow's own conversion clips; None for other modes."""
     if image.mode.startswith("I"):
         return 65535.0
     if image.mode.startswith("F"):
@@ -165,7 +165,7 @@ def _white(image: Image.Image) -> float | None:
 
 def _rgb(piece: Image.Image, white: float | None) -> Image.Image:
     if white is not None:
-        import numpy as np  # rarely needed, and takes a while to import
+        import numpy as np  # rarely needed and slow to import
 
         values = np.nan_to_num(np.asarray(piece).astype(np.float64))
         piece = Image.fromarray((values.clip(0, white) / white * 255).round().astype(np.uint8))

@@ -1,7 +1,7 @@
-"""Which picture formats are read, what a file is by its first bytes, and HEIC photos.
+"""Supported picture formats, format detection by magic bytes, and HEIC photos.
 
-Pillow reads all but HEIC, which iPhones take; that is the work of pi-heif (libheif and libde265, no encoder). Its
-reader is called for such files alone and never registered with Pillow, whose list of formats stays as it is.
+Pillow reads all formats but HEIC, the format of iPhone photos, which pi-heif reads (libheif and libde265, no encoder).
+Its reader is called for such files only and never registered with Pillow, whose list of formats stays unchanged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from omnilmm.errors import ImageError
 from omnilmm.sentences import Sentence
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-# What an upload may be: browsers and systems do not know all of these names as pictures (Chromium: HEIC).
+# Accepted uploads; the suffixes are listed as browsers do not count all of them as images (Chromium: HEIC).
 UPLOADS = ("image", ".heic", ".heif", ".hif", ".avif")
 VIDEO_UPLOADS = ("video", ".mkv", ".avi", ".mpg", ".ts", ".3gp")
 AVIF_BRANDS = {b"avif", b"avis"}
@@ -28,7 +28,7 @@ VIDEO_MARKS = (
     b"FLV\x01",
     b"OggS",
 )
-# What people take for a picture and Pillow cannot or shall not read, by how the file begins.
+# Unsupported formats that users may upload as pictures, by magic bytes.
 OTHERS: dict[bytes, str | Sentence] = {
     b"%PDF-": "PDF",
     b"\xff\x0a": "JPEG XL",
@@ -43,14 +43,14 @@ OTHERS: dict[bytes, str | Sentence] = {
 
 
 def open_image(content: bytes) -> Image.Image:
-    """A picture whose pixels are not decoded yet; its size is known.
+    """Open a picture without decoding its pixels; its size is known afterwards.
 
     Args:
-        content: of the file.
+        content: bytes of the file.
 
     Raises:
-        ImageError: No format that is read here, named where it is known; a HEIC photo without the package for them.
-        OSError, SyntaxError, ValueError: A damaged file.
+        ImageError: The format is not supported (the message names it if known), or pi-heif is missing for a HEIC photo.
+        OSError, SyntaxError, ValueError: The file is damaged.
     """
     if is_heic(content):
         return _open_heic(content)
@@ -78,7 +78,7 @@ def is_video(content: bytes) -> bool:
 
 
 def webp_size(content: bytes) -> tuple[int, int] | None:
-    """Width and height that a WebP claims; Pillow makes room for it before it says them. None for other files.
+    """Return the width and height in a WebP header, as Pillow allocates memory before it tells; None for other files.
 
     Source: RFC 9649, sections 2.5 to 2.7.
     """
@@ -94,13 +94,13 @@ def webp_size(content: bytes) -> tuple[int, int] | None:
 
 
 def is_heic(content: bytes) -> bool:
-    """Whether it is a HEIF container with what AVIF, which Pillow reads, is not."""
+    """Return whether the content is a HEIF container other than AVIF, which Pillow reads itself."""
     brands = _brands(content)
     return not brands.isdisjoint(HEIC_BRANDS) and brands.isdisjoint(AVIF_BRANDS)
 
 
 def _open_heic(content: bytes) -> Image.Image:
-    """Its primary picture, turned as its container says: what EXIF says of that beside it counts no more."""
+    """Open the primary picture of a HEIC file, rotated as its container says; its EXIF orientation no longer counts."""
     try:
         from pi_heif import HeifImageFile
     except ImportError as error:
@@ -110,7 +110,7 @@ def _open_heic(content: bytes) -> Image.Image:
 
 
 def _brands(content: bytes) -> set[bytes]:
-    """What an ISO base media file says it is, first and besides; nothing for any other file."""
+    """Return the major and compatible brands of an ISO base media file; empty for any other file."""
     if content[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(content[:4]), 1024)

@@ -1,6 +1,6 @@
-"""What one picture may cost: bytes of its file, pixels, memory and time of decoding.
+"""Limits for one picture: file size, pixels, and memory and time of decoding.
 
-Each bound is raised or lowered by the environment variable of its name, `OMNILMM_PICTURE_` and the field in capitals:
+Each limit is set by an environment variable, `OMNILMM_PICTURE_` followed by the field in capitals:
 `OMNILMM_PICTURE_SECONDS=30 python web_demo.py`.
 """
 
@@ -16,23 +16,24 @@ from omnilmm.sentences import Sentence
 
 PREFIX = "OMNILMM_PICTURE_"
 VIDEO_PREFIX = "OMNILMM_VIDEO_"
-SMALLEST_SHARE = 0.2  # of time: what the smallest picture gets; the rest grows with its pixels
-SMALLEST_MEMORY = 0.5  # of memory, likewise
-PIXEL_BYTES = 16  # that decoding takes at most for each pixel: those of WebP, others take a third
+SMALLEST_SHARE = 0.2  # share of the time limit for the smallest picture; the rest grows with the number of pixels
+SMALLEST_MEMORY = 0.5  # share of the memory limit for the smallest picture
+PIXEL_BYTES = 16  # memory per pixel for decoding WebP; other formats take a third
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of one picture.
+    """Limits for one picture.
 
     Attributes:
-        file_mb: of its file, in MiB.
-        megapixels: of the picture; a 50-megapixel phone photo fits.
-        seconds: of CPU time to decode a picture of that many pixels; a small one gets a fifth.
-        memory_mb: MiB to decode it, over what the process takes anyway; a small one gets half. A WebP of more than 30
-            megapixels takes more.
-        import_seconds: to decode all pictures of one imported conversation.
-        processes: that decode, so many pictures at once; 0 decodes without a process, so without these two bounds.
+        file_mb: size of its file in MiB.
+        megapixels: size of the picture; a 50-megapixel phone photo fits.
+        seconds: CPU time for decoding a picture of the largest size; the smallest picture gets a fifth.
+        memory_mb: memory for decoding in MiB, beyond the base usage of the process; the smallest picture gets half. A
+            WebP of more than 30 megapixels takes more.
+        import_seconds: time for decoding all pictures of one imported conversation.
+        processes: number of decoder processes, and so of pictures decoded in parallel; 0 decodes within this process,
+            without limits on time and memory.
     """
 
     file_mb: int = 64
@@ -49,15 +50,15 @@ class Limits:
 
     @property
     def pixels(self) -> int:
-        """Of the picture."""
+        """Limit on the number of pixels."""
         return self.megapixels * 1_000_000
 
     def cpu_seconds(self, pixels: int = 0) -> float:
-        """What a picture of that many pixels may take; before they are known, of none."""
+        """Return the CPU time for a picture of that many pixels; 0 pixels where the size is not known yet."""
         return self.seconds * self._share(pixels)
 
     def memory_bytes(self, pixels: int = 0) -> int:
-        """What a picture of that many pixels may take; before they are known, of none."""
+        """Return the memory for a picture of that many pixels; 0 pixels where the size is not known yet."""
         most = self.memory_mb * 2**20
         return min(int(most * SMALLEST_MEMORY) + PIXEL_BYTES * pixels, most)
 
@@ -65,26 +66,26 @@ class Limits:
         return SMALLEST_SHARE + (1 - SMALLEST_SHARE) * min(pixels / self.pixels, 1.0)
 
     def too_many_pixels(self, size: tuple[int, int] | None = None) -> Sentence:
-        """What is said of a picture of more pixels."""
+        """Return the error message for a picture with too many pixels."""
         way = raise_limit("MEGAPIXELS", self.megapixels)
         if size is None:
             return Sentence("too_many_pixels", most=self.megapixels, way=way)
         return Sentence("too_many_pixels_of", width=size[0], height=size[1], most=self.megapixels, way=way)
 
     def too_slow(self, pixels: int = 0) -> Sentence:
-        """What is said of a picture that takes more time."""
+        """Return the error message for a picture whose decoding takes too long."""
         return Sentence(
             "decoding_too_slow", most=self.cpu_seconds(pixels), way=raise_limit("SECONDS", f"{self.seconds:g}")
         )
 
     def too_much_memory(self, pixels: int = 0) -> Sentence:
-        """What is said of a picture that takes more memory."""
+        """Return the error message for a picture whose decoding takes too much memory."""
         most = self.memory_bytes(pixels) >> 20
         return Sentence("decoding_too_much_memory", most=most, way=raise_limit("MEMORY_MB", self.memory_mb))
 
 
 def raise_limit(name: str, now: int | str, prefix: str = PREFIX) -> Sentence:
-    """The way out of a bound: its variable, and what it is now."""
+    """Return the advice to raise a limit: its variable and current value."""
     return Sentence("raise_limit", variable=f"{prefix}{name}", now=now)
 
 
@@ -147,15 +148,15 @@ class VideoLimits:
 
 
 def too_large(most_mib: int) -> Sentence:
-    """What is said of a picture file of more bytes than are taken."""
+    """Return the error message for a picture file that is too large."""
     return Sentence("picture_file_too_large", most=most_mib, way=Sentence("raise_file_limit", now=most_mib))
 
 
 def limits() -> Limits:
-    """The bounds as the environment has them now.
+    """Return the limits, read from the environment.
 
     Raises:
-        OptionsError: A variable is no number above 0.
+        OptionsError: A variable is not a number above 0 (`PROCESSES` may be 0).
     """
     return Limits(**_given(Limits, PREFIX))
 

@@ -1,18 +1,18 @@
-"""Whether a picture is a photo or a simple drawing, told from its pixels by three plain figures.
+"""Tell photos from simple drawings by three features of the pixels.
 
-    picture --shrunk, its contrast stretched, smoothed--> 192 pixels --the commonest colour is the background-->
-    the inside of its things, away from their edges --> how many shades it has                          (shades, bits)
-            --shrunk once more--> 96 pixels --> share of places in the middle of a gradual change       (blends)
-            --> how large it is: in small pictures noise and JPEG are not averaged away by shrinking    (size, 0 to 1)
+    picture --resize, stretch the contrast, smooth--> 192 pixels --the most frequent colour is the background-->
+    the inside of the objects, away from their edges --> entropy of its shades                          (shades, bits)
+            --resize again--> 96 pixels --> share of pixels in the middle of a gradual change           (blends)
+            --> size: in small pictures, noise and JPEG artefacts are not averaged out by resizing      (size, 0 to 1)
 
-The things in a simple drawing are of one colour each, a text has no inside, an edge is over within a pixel or two. A
-photo has shades inside its things and blends everywhere, whether its ground is a landscape or the white of a studio.
+Objects in a simple drawing have one colour each, text has no inside, and an edge spans a pixel or two. A photo has
+shades inside its objects and blends everywhere, whether its background is a landscape or the white of a studio.
 
-The weights began as those of a logistic regression of the three figures, fitted by Newton's method to photos and to
-drawings that the built-in model knows, each as it is, half as large, small, dark, grey and as a bad JPEG
-(`tests/images/photo_figures.py`); of those near them, these make the fewest errors over all versions while at most one
-in fifty photos and one in fifty drawings, as they are, is taken for the other.
-The built-in model's card says of which pictures, and how well it works on them and on packages left out of the fit.
+The weights started from a logistic regression on the three features, fitted by Newton's method to photos and to
+drawings that the built-in model knows, each unchanged, half as large, small, dark, grey and as a bad JPEG
+(`tests/images/photo_figures.py`). Among the weights near that fit, these make the fewest errors over all variants while
+at most one in fifty photos and one in fifty drawings, unchanged, is misclassified.
+The built-in model's card lists the pictures, and the accuracy on them and on packages left out of the fit.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-SIDE, SMALL_SIDE = 192, 96  # pixels of the longer side at which shades and blends are looked at; none is enlarged
+SIDE, SMALL_SIDE = 192, 96  # longer side in pixels for measuring shades and blends; never enlarged
 LEAST_SIDE = 16
-OF_SHADES, OF_BLENDS, OF_SIZE, NEEDED = 2.2, 12.0, 6.0, 15.9  # of a photo the weighted sum is more than is needed
-LEAST_BLENDS = 0.03  # of a photo; a background that runs from one colour to another has shades, but hardly any blends
+OF_SHADES, OF_BLENDS, OF_SIZE, NEEDED = 2.2, 12.0, 6.0, 15.9  # photo if the weighted sum > NEEDED
+LEAST_BLENDS = 0.03  # minimum for a photo; a background with a colour gradient has shades but hardly any blends
 
-AWAY = 24  # of 255: further from the background's colour is no background
+AWAY = 24  # of 255: pixels further from the background colour are foreground
 MUCH_INSIDE = 0.03  # share of the picture; the shades of a smaller inside count less
 LEAST_CHANGE = 24  # of 255, within two pixels
-MIDDLE = (0.2, 0.8)  # of the way from the darkest to the lightest nearby
-LEAST_CONTRAST = 64  # of 255: with less than that it is not stretched to the full; else a faint ground gets shades
+MIDDLE = (0.2, 0.8)  # range between the darkest and the lightest pixel nearby
+LEAST_CONTRAST = 64  # of 255: less contrast is not stretched fully, or a faint background would get shades
 _LEAST_PIXELS = 30
 _COLOUR_SHIFT, _SHADE_SHIFT = 5, 2  # 8 steps of each channel, 64 shades of lightness
 
@@ -38,7 +38,7 @@ Pixels = npt.NDArray[np.int16]
 
 
 def looks_like_photo(image: Image.Image) -> bool:
-    """Whether a picture looks like a photo, and not like a simple drawing.
+    """Return whether a picture looks like a photo rather than a simple drawing.
 
     Args:
         image: RGB.
@@ -49,12 +49,12 @@ def looks_like_photo(image: Image.Image) -> bool:
 
 
 def is_photo(shades: float, blends: float, size: float) -> bool:
-    """Whether these `figures` are those of a photo."""
+    """Return whether the features from `figures` are those of a photo."""
     return blends >= LEAST_BLENDS and OF_SHADES * shades + OF_BLENDS * blends + OF_SIZE * size > NEEDED
 
 
 def figures(image: Image.Image) -> tuple[float, float, float]:
-    """What a picture is judged by: shades in bits (0 to 6), blends (0 to 1), size (0 to 1).
+    """Return the features of a picture: shades in bits (0 to 6), blends (0 to 1), size (0 to 1).
 
     Args:
         image: RGB.
@@ -64,11 +64,11 @@ def figures(image: Image.Image) -> tuple[float, float, float]:
 
 
 def shrunk(image: Image.Image, side: int = SIDE) -> Image.Image:
-    """A picture at the size at which it is judged, as large as it is if that is less; shrinking twice changes nothing.
+    """Shrink a picture to the size at which it is measured; smaller pictures are returned as they are.
 
     Args:
         image: RGB.
-        side: pixels of the longer side.
+        side: longer side in pixels.
     """
     factor = max(image.size) / side
     if factor <= 1:
@@ -78,7 +78,7 @@ def shrunk(image: Image.Image, side: int = SIDE) -> Image.Image:
 
 
 def _cleaned(image: Image.Image) -> Image.Image:
-    """Without specks, the darkest hundredth black, the lightest white: a dark photo is a photo."""
+    """Stretch the contrast between the 1st and 99th percentile, so that dark photos count too, and remove specks."""
     pixels = np.asarray(image, dtype=np.float32)
     low, high = np.percentile(pixels.reshape(-1, 3), (1, 99), axis=0)
     darkest = low.min()
@@ -88,7 +88,7 @@ def _cleaned(image: Image.Image) -> Image.Image:
 
 
 def _shades(image: Image.Image) -> float:
-    """Entropy of the lightness of what is not background nor within two pixels of it, in bits."""
+    """Return the entropy in bits of the lightness of all pixels more than two pixels away from the background."""
     pixels: Pixels = np.asarray(image, dtype=np.int16)
     red, green, blue = np.moveaxis(pixels >> _COLOUR_SHIFT, -1, 0)
     colours = red << 6 | green << 3 | blue
@@ -103,12 +103,12 @@ def _shades(image: Image.Image) -> float:
 
 
 def _blends(image: Image.Image) -> float:
-    """Share of pixels near which one channel changes much, and that are themselves in the middle of the change."""
+    """Return the share of pixels that lie in the middle of a large change of one channel."""
     pixels: Pixels = np.asarray(image, dtype=np.int16)
     most, least = (
         np.asarray(image.filter(kind(5)), dtype=np.int16) for kind in (ImageFilter.MaxFilter, ImageFilter.MinFilter)
     )
-    widest = (most - least).argmax(axis=-1)[..., None]  # the channel that changes most, at each place
+    widest = (most - least).argmax(axis=-1)[..., None]  # per pixel, the channel that changes most
     change = np.take_along_axis(most - least, widest, -1)
     way = np.take_along_axis(pixels - least, widest, -1) / np.maximum(change, 1)
     low, high = MIDDLE

@@ -1,11 +1,11 @@
-"""From any picture file to the pixels a vision tower sees.
+"""Decode picture files and preprocess them to the pixel input of a vision tower.
 
 `N` views (overview first, then slices) · `P` patch side · `n` patches of one view
 
     source --open_picture--> RGB picture --cut--> N views --patch_strip--> [3, P, P·n] each, in -1..1
 
-Decoding is defensive: only picture formats, no external programs, bounded in bytes and pixels before anything is
-decoded, and files are decoded in a process that may use only so much memory and time (`decoder`).
+Decoding is defensive: only picture formats, no external programs, bytes and pixels checked before anything is decoded,
+and files are decoded in a subprocess with bounded memory and time (`decoder`).
 
 Source of the resizing and normalisation: MiniCPM-V 2.0–2.6 (bicubic on 8-bit RGB, mean and std 0.5).
 """
@@ -32,7 +32,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Normalisation:
-    """(pixel / 255 - mean) / std, one number per colour."""
+    """Normalisation of pixels: (pixel / 255 - mean) / std, one number per channel."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -49,7 +49,7 @@ def open_picture(source: str | Path | bytes | BinaryIO | Image.Image) -> Picture
         source: a path, the file's bytes, an open binary file, or a PIL image.
 
     Raises:
-        ImageError: Not a picture, damaged, or more than is allowed of bytes, pixels, time or memory; see `limits`.
+        ImageError: Not a picture, damaged, or over a limit on bytes, pixels, time or memory; see `limits`.
     """
     bounds = limits()
     if not isinstance(source, Image.Image):
@@ -60,7 +60,7 @@ def open_picture(source: str | Path | bytes | BinaryIO | Image.Image) -> Picture
 
 
 def _read(source: str | Path | bytes | BinaryIO, most_bytes: int) -> bytes:
-    """The file's bytes, never more than these."""
+    """Return the bytes of the file; raise an `ImageError` if there are more than `most_bytes`."""
     if isinstance(source, str | Path):
         content = _read_file(source, most_bytes)
     elif isinstance(source, bytes | bytearray | memoryview):
@@ -91,7 +91,7 @@ def _read_file(source: str | Path, most_bytes: int) -> bytes:
 
 
 def cut(image: Image.Image, plan: SlicePlan) -> list[Image.Image]:
-    """The views of a picture, overview first, then the slices row by row."""
+    """Slice a picture into its views: the overview first, then the slices row by row."""
     views = [resize(image, plan.overview)]
     if plan.refined is not None:
         refined = resize(image, plan.refined)
@@ -100,7 +100,7 @@ def cut(image: Image.Image, plan: SlicePlan) -> list[Image.Image]:
 
 
 def patch_strip(view: Image.Image, patch_size: int, normalisation: Normalisation = HALF) -> Floats:
-    """Normalised pixels of one view as a strip of its patches, row-major: [3, P, P·n] float32."""
+    """Return the normalised pixels of one view as a strip of its patches, row-major: [3, P, P·n] float32."""
     mean, std = np.array(normalisation.mean, np.float32), np.array(normalisation.std, np.float32)
     pixels: Floats = (np.asarray(view, dtype=np.float32) / np.float32(255) - mean) / std
     rows, columns = view.height // patch_size, view.width // patch_size
@@ -109,7 +109,7 @@ def patch_strip(view: Image.Image, patch_size: int, normalisation: Normalisation
 
 
 def stack_strips(strips: list[Floats]) -> Floats:
-    """Strips of different lengths as one array [N, 3, P, P·L], zeros at the right end of the shorter ones."""
+    """Stack strips of different lengths into one array [N, 3, P, P·L], shorter ones zero-padded on the right."""
     longest = max(strip.shape[-1] for strip in strips)
     stacked = np.zeros((len(strips), *strips[0].shape[:2], longest), dtype=np.float32)
     for row, strip in zip(stacked, strips, strict=True):

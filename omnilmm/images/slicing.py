@@ -1,7 +1,7 @@
-"""How a picture is cut into slices: pure integers in, pure integers out.
+"""Plan the slicing of a picture: pure integers in, pure integers out.
 
-A picture larger than `scale_resolution`² pixels is looked at twice: once whole, shrunk to about that area (the
-*overview*), and once enlarged and cut into a grid of *slices* of about that area each, so that small print stays
+A picture larger than `scale_resolution`² pixels is encoded twice: once whole, shrunk to about that area (the
+*overview*), and once resized and split into a grid of *slices* of about that area each, so that small print stays
 readable. All sizes are (width, height) in pixels, grids are (columns, rows), boxes are (left, top, right, bottom).
 
 Source: the slicing rules shared by MiniCPM-V 2.0, 2.5 and 2.6 (LLaVA-UHD, https://arxiv.org/abs/2403.11703), checked
@@ -19,7 +19,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class SlicingRules:
-    """The numbers of a checkpoint that decide how its pictures are cut."""
+    """Slicing parameters of a checkpoint."""
 
     max_slices: int = 9
     scale_resolution: int = 448
@@ -28,7 +28,7 @@ class SlicingRules:
 
 @dataclass(frozen=True)
 class SlicePlan:
-    """What to do with one picture: `overview` always, the rest only where the picture is large enough to be cut."""
+    """Slicing plan of one picture: `overview` always, the rest only if the picture is large enough to be sliced."""
 
     overview: Size
     grid: Size | None = None
@@ -36,14 +36,14 @@ class SlicePlan:
 
     @property
     def slice_size(self) -> Size | None:
-        """Size of every slice: all slices of one picture are equal."""
+        """Size of each slice; all slices of one picture have the same size."""
         if self.grid is None or self.refined is None:
             return None
         return self.refined[0] // self.grid[0], self.refined[1] // self.grid[1]
 
     @property
     def boxes(self) -> list[Box]:
-        """Where the slices lie in the refined picture, row by row, left to right."""
+        """Boxes of the slices in the refined picture, row by row, left to right."""
         if self.grid is None or self.slice_size is None:
             return []
         (columns, rows), (w, h) = self.grid, self.slice_size
@@ -51,7 +51,7 @@ class SlicePlan:
 
     @property
     def sizes(self) -> list[Size]:
-        """Sizes of all views in the order in which the model sees them, overview first."""
+        """Sizes of all views in the order of the model's input, overview first."""
         return [self.overview] + [(right - left, bottom - top) for left, top, right, bottom in self.boxes]
 
 
@@ -60,7 +60,7 @@ def plan_slices(size: Size, rules: SlicingRules) -> SlicePlan:
 
     Args:
         size: (width, height) of the picture, at least 1×1.
-        rules: the checkpoint's numbers.
+        rules: slicing parameters of the checkpoint.
     """
     width, height = size
     area_ratio = width * height / rules.scale_resolution**2
@@ -74,7 +74,7 @@ def plan_slices(size: Size, rules: SlicingRules) -> SlicePlan:
 
 
 def _choose_grid(size: Size, wanted: int, max_slices: int) -> Size:
-    """The grid of about `wanted` cells whose proportions are nearest to the picture's; the first of equals wins."""
+    """Return the grid of about `wanted` cells whose aspect ratio is closest to the picture's; the first on a tie."""
     log_ratio = math.log(size[0] / size[1])
     counts = [n for n in (wanted - 1, wanted, wanted + 1) if n != 1 and n <= max_slices]
     grids = [(columns, n // columns) for n in counts for columns in range(1, n + 1) if n % columns == 0]
@@ -82,7 +82,7 @@ def _choose_grid(size: Size, wanted: int, max_slices: int) -> Size:
 
 
 def _fit(size: tuple[float, float], rules: SlicingRules, *, enlarge: bool) -> Size:
-    """About `scale_resolution`² pixels in the picture's proportions, both sides multiples of the patch size."""
+    """Fit a size to about `scale_resolution`² pixels, keeping the aspect ratio; both sides are patch-size multiples."""
     width, height = size
     if enlarge or width * height > rules.scale_resolution**2:
         ratio = width / height

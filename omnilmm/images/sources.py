@@ -1,6 +1,6 @@
-"""From whatever a script has of a picture to the picture: file, bytes, base64, data URI, PIL image or numpy array.
+"""Load pictures given as path, file, bytes, base64, data URI, PIL image or numpy array.
 
-Paths are opened: this is for one's own scripts, not for what a stranger sends. Nothing is fetched from the network.
+Paths are opened, so use this for trusted scripts only, not for input from clients. Nothing is fetched from the network.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from omnilmm.errors import ImageError
 from omnilmm.images.pixels import open_picture
 from omnilmm.sentences import Sentence
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?")  # two letters at least: C:\ is a drive
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?")  # at least two letters: C:\ is a drive
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
 _PNM = re.compile(rb"P[1-6]\s")  # its text form could be taken for base64
 
 
 def picture_from(source: Any) -> Picture:
-    """The picture that somebody means.
+    """Load a picture from any supported source.
 
     Args:
         source: a `Picture`, a PIL image, a numpy array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8 (grey, RGB,
             RGBA), a `Path` or the path as text, a data URI, the bytes of a file, base64 bytes, or an open binary file.
 
     Raises:
-        ImageError: It is none of these, or cannot be decoded.
+        ImageError: The source is of no supported type, or cannot be decoded.
     """
     if isinstance(source, Picture):
         return source
@@ -53,10 +53,10 @@ def picture_from(source: Any) -> Picture:
 
 
 def picture_at(address: str) -> Picture:
-    """The picture of a data URI, a path, or a path as file URI.
+    """Load a picture from a data URI, a path or a file URI.
 
     Raises:
-        ImageError: It is an address on the network, or cannot be decoded.
+        ImageError: The address is on the network, or the picture cannot be decoded.
     """
     scheme = _SCHEME.match(address.strip())
     if scheme is None:
@@ -69,10 +69,10 @@ def picture_at(address: str) -> Picture:
 
 
 def decoded(text: str | bytes) -> bytes:
-    """The content of base64 text, also with line breaks, of the alphabet for URLs, or in a data URI.
+    """Decode base64 text, also with line breaks, in the URL-safe alphabet, or as a data URI.
 
     Raises:
-        ImageError: It is no base64.
+        ImageError: The text is not base64.
     """
     content = text.encode("utf-8", "replace") if isinstance(text, str) else text
     head, comma, body = content.lstrip().partition(b",")
@@ -95,7 +95,7 @@ def _is_base64(content: bytes) -> bool:
 
 
 def _read(file: Any) -> bytes:
-    """All of an open file from its beginning, as Pillow reads it: who has just written a picture stands at its end."""
+    """Read an open file from its start, as Pillow does: a file just written to is positioned at its end."""
     try:
         if file.seekable():
             file.seek(0)
@@ -108,7 +108,7 @@ def _read(file: Any) -> bytes:
 
 
 def _pixels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """[H, W], [H, W, 3] or [H, W, 4]."""
+    """Check an array and return it as [H, W], [H, W, 3] or [H, W, 4]."""
     is_picture = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if array.dtype != np.uint8 or not is_picture or not array.size:
         shape = "×".join(map(str, array.shape))

@@ -1,4 +1,5 @@
-"""Vision tower, resampler, language model, under the tensor names of the published checkpoints."""
+"""Vision towers, resampler and language models, with the tensor names of the published checkpoints."""
 
-# Before any module of this package: its arrival makes `omnilmm` register them, which must not happen half-way into one.
+# Import transformers before any module of this package: the import triggers the registration of these classes, which
+# must not happen halfway through the import of one of them.
 import transformers  # noqa: F401

@@ -1,4 +1,4 @@
-"""Registers our classes with transformers' Auto classes, where they win over code that a checkpoint brings along."""
+"""Register our classes with transformers' Auto classes, where they take precedence over remote code of a checkpoint."""
 
 from __future__ import annotations
 

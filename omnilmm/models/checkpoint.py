@@ -1,8 +1,8 @@
-"""What a checkpoint's files say before anything is loaded: which tensors of which shapes, and whose they are.
+"""Inspect the tensors of a checkpoint before loading it: names, shapes, and the model they belong to.
 
-Headers alone are read, so a folder of 20 GB takes milliseconds, and a file that was cut off is found and named; only
-pickles of the form before torch 1.6, which have none, are read through. What transformers does not read by itself is
-read here too: shards without an index, a state dict within a training checkpoint, tensors named by a wrapper.
+Only headers are read, so a folder of 20 GB takes milliseconds, and truncated files are found and named; pickles in the
+format before torch 1.6, which has no header, are read in full. This module also reads what transformers does not:
+shards without an index, a state dict nested in a training checkpoint, and tensor names with a wrapper's prefix.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from omnilmm.formats import INDEXES, SINGLE_FILES, check_files, check_pointers, 
 from omnilmm.sentences import Parameter, Sentence
 from omnilmm.versions import looks_like
 
-# Under which a training program keeps the model's tensors beside its own state (Lightning, DeepSpeed, plain loops).
+# Keys of the state dict in training checkpoints (Lightning, DeepSpeed, plain loops).
 NESTED = ("state_dict", "model_state_dict", "module", "model")
-# Before all names: of DistributedDataParallel, PEFT, Lightning.
+# Prefixes of all names, from DistributedDataParallel, PEFT and Lightning.
 PREFIXES = tuple(map(re.compile, (r"module\.", r"base_model\.model\.", r"model\.(?=(?:llm|vpm|resampler)\.)")))
-# At any place: of torch.compile, FSDP, activation checkpointing.
+# Name components at any depth, from torch.compile, FSDP and activation checkpointing.
 WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-PLACE = "pretrained_model_name_or_path"  # as `from_pretrained` calls it
+PLACE = "pretrained_model_name_or_path"  # first argument of `from_pretrained`
 DAMAGES = (SafetensorError, OSError, RuntimeError, BadZipFile, EOFError, ValueError)
 
-MOST_NAMED = 12  # tensors that do not fit
+MOST_NAMED = 12  # mismatched tensors listed in an error
 
 Shapes = dict[str, tuple[int, ...]]
 Mismatches = dict[str, list[Parameter]]
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files with weights, in the order in which transformers looks for them; then shards that no index lists.
+    """Return the weight files in transformers' order of preference, else the shards of a checkpoint without an index.
 
     Raises:
-        CheckpointError: There are none, though perhaps another program's, or one is not there.
+        CheckpointError: There are no weights, only weights for another program, or some files are missing.
     """
     for single, index in zip(SINGLE_FILES, INDEXES, strict=True):
         if (folder / single).is_file():
@@ -65,10 +65,10 @@ def _all_there(folder: Path, names: list[str]) -> list[Path]:
 
 
 def tensor_shapes(folder: Path) -> Shapes:
-    """Names and shapes of all tensors of a folder; names as the model has them, without those of wrappers.
+    """Return the shapes of all tensors in a folder by their names, without wrapper prefixes.
 
     Raises:
-        CheckpointError: Weights that are missing, damaged or no plain weights; the message names the file.
+        CheckpointError: Weights are missing, damaged or not plain tensors; the message names the file.
     """
     check_pointers(str(folder), folder)
     shapes: Shapes = {}
@@ -79,10 +79,10 @@ def tensor_shapes(folder: Path) -> Shapes:
 
 
 def state_dict(folder: Path) -> dict[str, Any] | None:
-    """All tensors of a folder, on the CPU and read from the disk as they are used; None if transformers reads it.
+    """Return the state dict of a folder on the CPU, read lazily from disk; None if transformers can read the folder.
 
     Raises:
-        CheckpointError: As `tensor_shapes`.
+        CheckpointError: As for `tensor_shapes`.
     """
     files = weight_files(folder)
     headers = [_header(file) for file in files]
@@ -98,10 +98,10 @@ def state_dict(folder: Path) -> dict[str, Any] | None:
 
 
 def mismatches(info: Mapping[str, Any]) -> Mismatches:
-    """Tensors that do not fit a model, by what is wrong with them: their names, and shapes where those are wrong.
+    """Return the missing, unexpected and mismatched tensors: their names, with shapes for the latter.
 
     Args:
-        info: what `from_pretrained` says of its loading.
+        info: loading info of `from_pretrained`.
     """
     shapes = [
         Sentence("other_shape", name=name, expected=str(list(expected)), got=str(list(got)))
@@ -115,11 +115,11 @@ def mismatches(info: Mapping[str, Any]) -> Mismatches:
 
 
 def mismatch_error(found: Mismatches, there: Shapes) -> CheckpointError:
-    """What is told of tensors that do not fit.
+    """Return the error for tensors that do not fit the model.
 
     Args:
-        found: as from `mismatches`.
-        there: all tensors of the checkpoint; () where a shape is not known.
+        found: as returned by `mismatches`.
+        there: shapes of all tensors of the checkpoint; () where a shape is not known.
     """
     problems = [_problem(kind, names) for kind, names in found.items() if names]
     if owner := looks_like(there):
@@ -138,12 +138,12 @@ def _problem(kind: str, names: Sequence[Parameter]) -> Sentence:
 
 
 def source_of(folder: Path) -> dict[str, Any]:
-    """Arguments of `from_pretrained` to load a folder: the folder itself, or else what was read of it here.
+    """Return the arguments of `from_pretrained` for a folder: its path, or a state dict if transformers cannot read it.
 
-    The second takes the configuration beside them.
+    With a state dict, the caller has to pass the configuration too.
 
     Raises:
-        CheckpointError: As `tensor_shapes`.
+        CheckpointError: As for `tensor_shapes`.
     """
     tensors = state_dict(folder)
     if tensors is None:
@@ -155,7 +155,7 @@ def source_of(folder: Path) -> dict[str, Any]:
 
 
 def _header(file: Path) -> tuple[Shapes, bool]:
-    """Names and shapes of a file's tensors, and whether they lie within something else."""
+    """Return the shapes of a file's tensors by name, and whether its state dict is nested."""
     try:
         if file.suffix == ".bin":
             tensors, is_nested = _unpickled(file, "meta")
@@ -175,9 +175,9 @@ def _safe_tensors(file: Path) -> dict[str, torch.Tensor]:
 
 
 def _unpickled(file: Path, device: str) -> tuple[dict[str, torch.Tensor], bool]:
-    """Tensors by name, and whether they lie within something else; no code of the file is run.
+    """Return the state dict of a pickle and whether it is nested; no code of the file is run.
 
-    Through a memory map where the file is of the newer form, a ZIP: nothing but the small pickle is read then.
+    Files in the newer ZIP format are memory-mapped, so that only the small pickle is read.
     """
     found = torch.load(file, map_location=device, mmap=is_zipfile(file), weights_only=True)
     if _are_tensors(found):
@@ -195,20 +195,20 @@ def _are_tensors(found: Any) -> bool:
 
 
 def _refused(file: Path, said: str) -> CheckpointError:
-    """What is told of a pickle that torch does not read without running code, or not at all."""
+    """Return the error for a pickle that torch cannot load, or not without running code."""
     if found := re.search(r"GLOBAL ([\w.]+)", said) or re.search(r"[Uu]nsupported (?:global|class)\S* ([\w.]+)", said):
         return CheckpointError("weights_with_code", file=file, what=found[1])
-    # What torch says first is how to read the file all the same, by running its code.
+    # torch's message begins with advice to load the file unsafely, so only the cause is kept.
     detail = re.search(r"WeightsUnpickler error: (.+)", said) or re.search(r"^(.{1,80})$", said)
     reason = detail[1].strip() if detail else Sentence("no_weights_of_torch")
     return CheckpointError("weights_damaged", file=file, reason=reason)
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
-    """What tensors are called without the wrappers that a model was trained in, by what they are called.
+    """Map tensor names to names without the prefixes of training wrappers.
 
     Raises:
-        CheckpointError: They belong to an adapter that was not merged, or two of them would have one name.
+        CheckpointError: The tensors include those of an unmerged adapter, or two would get the same name.
     """
     plain = {name: WRAPPERS.sub("", name) for name in names}
     while prefix := next((p for p in PREFIXES if plain and all(map(p.match, plain.values()))), None):

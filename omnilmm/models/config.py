@@ -1,12 +1,12 @@
-"""The configurations of the checkpoints, read from the hub's own `config.json`.
+"""Configurations of the checkpoints, compatible with the `config.json` on the hub.
 
-The hub gives every version of MiniCPM-V the same `model_type` and `architectures`, and writes the language model's keys
-flat beside the vision keys. `MiniCPMVConfig` resolves the version once, keeps the language model's keys as
-`text_config` and the tower's as `vision_config`, and writes the hub's flat schema again, so that a saved folder stays
-readable elsewhere. `OmniLMMConfig` is Mistral's with a few keys more.
+On the hub, all versions of MiniCPM-V have the same `model_type` and `architectures`, and the language model's keys are
+flat beside the vision keys. `MiniCPMVConfig` resolves the version once, keeps the language model's keys in
+`text_config` and the vision tower's in `vision_config`, and writes the hub's flat schema again, so that a saved folder
+stays readable elsewhere. `OmniLMMConfig` is Mistral's with a few more keys.
 
-The hub's config.json of 1.0, 2.0 and 12B names the tower instead of giving its sizes; other sizes than the named one's
-may be given as `vision_config`.
+The config.json of 1.0, 2.0 and 12B on the hub names the vision tower instead of giving its sizes; different sizes may
+be given as `vision_config`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from omnilmm.images.slicing import Size, SlicePlan, SlicingRules, plan_slices
 from omnilmm.models.vit import ViTConfig
 from omnilmm.versions import OMNI_TYPE, VERSIONS, Version, version_of
 
-# SigLIP-400M at 980 pixels, the tower of 2.5 and 2.6, for a config.json that leaves it out.
+# SigLIP-400M at 980 pixels, the vision tower of 2.5 and 2.6, for a config.json that leaves it out.
 NAVIT = {
     "hidden_size": 1152,
     "image_size": 980,
@@ -38,7 +38,7 @@ NAVIT = {
     "num_hidden_layers": 27,
     "patch_size": 14,
 }
-# EVA02-E without its last block, the tower of 12B. ViTConfig's own defaults are the tower of 1.0 and 2.0.
+# EVA02-E without its last block, the vision tower of 12B. The defaults of ViTConfig are the tower of 1.0 and 2.0.
 EVA = {
     "hidden_size": 1792,
     "intermediate_size": 15360,
@@ -48,22 +48,22 @@ EVA = {
     "post_norm": True,
     "key_bias": False,
 }
-# MiniCPM's language model is Granite with these numbers, which follow from keys of its own.
+# MiniCPM's language model is Granite with these multipliers, which are derived from MiniCPM's own keys.
 MULTIPLIERS = ("embedding_multiplier", "residual_multiplier", "logits_scaling", "attention_multiplier")
-# What a version is recognised by.
+# Keys from which the version is recognised.
 TELLING = ("version", "vision_encoder", "scale_emb", "scale_depth", "dim_model_base", "slice_mode", "vision_config")
 SOUND_KEYS = ("audio_config", "tts_config", "init_audio", "init_tts")
 SLICING_KEYS = ("max_slice_nums", "scale_resolution", "patch_size")
 
 
 def _without_leftovers(dtype: Any, keys: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The dtype and the other keys of a `config.json`, without what training programs leave in it.
+    """Return the dtype and the other keys of a `config.json`, without leftovers of training.
 
-    "auto" is no dtype and "torch.bfloat16" is bfloat16; flash attention is a setting of the machine where it was
-    trained, and these models have none.
+    A dtype of "auto" counts as none and "torch.bfloat16" as bfloat16. Flash attention is dropped, as it is a setting of
+    the training machine and these models do not support it.
 
     Raises:
-        CheckpointError: The dtype is none of torch.
+        CheckpointError: The dtype is not a dtype of torch.
     """
     kept = {key: value for key, value in keys.items() if (key, value) != ("dtype", "auto")}
     for key in ("attn_implementation", "_attn_implementation"):
@@ -79,7 +79,7 @@ def _without_leftovers(dtype: Any, keys: Mapping[str, Any]) -> tuple[Any, dict[s
 
 
 def _given(config: PreTrainedConfig) -> dict[str, Any]:
-    """Numbers of a configuration that is being made, and the dicts of its parts; parts that are made were checked."""
+    """Return the numbers and dicts of a config under construction; sub-configs that are built were checked already."""
     return {key: value for key, value in vars(config).items() if isinstance(value, int | float | dict)}
 
 
@@ -90,22 +90,22 @@ class MiniCPMVConfig(PreTrainedConfig):
     Attributes:
         version: a key of `VERSIONS`; the hub writes a string, a number, or (1.0, 2.0, early 2.5) nothing.
         text_config: the language model.
-        vision_config: the tower. `image_size // patch_size` is the side of its table of positions.
-        vision_encoder: timm's name of the tower (1.0, 2.0).
+        vision_config: the vision tower. `image_size // patch_size` is the side of its positional embedding table.
+        vision_encoder: timm's name of the vision tower (1.0, 2.0).
         query_num: resampler outputs per slice.
         slice_config: `max_slice_nums`, `scale_resolution`, `patch_size`; flat keys in 2.0, none in 1.0.
         image_size: 1.0 resizes every picture to this square.
         scale_emb, scale_depth, dim_model_base: MiniCPM's scalings (1.0, 2.0).
         use_image_id: 2.6 numbers the pictures of a conversation in the prompt.
         batch_vision_input: 2.5 pads all slices of a prompt to the longest one (its features depend on it).
-        vision_batch_size: at most this many slices go through the tower at once.
+        vision_batch_size: maximum number of slices that go through the vision tower at once.
     """
 
     model_type = "minicpmv"
     sub_configs_defaults = {"vision_config": Idefics2VisionConfig}
 
     version: str | float | None = None
-    # Given as dicts or configurations, or left out; resolved below.
+    # Given as dicts or config objects, or left out; resolved in `__post_init__`.
     text_config: Any = None
     vision_config: Any = None
     slice_config: Any = None
@@ -124,7 +124,7 @@ class MiniCPMVConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Resolve the version, then share the flat keys out to the language model and the tower."""
+        """Resolve the version, then distribute the flat keys to the language model and the vision tower."""
         self.dtype, kwargs = _without_leftovers(getattr(self, "dtype", None), kwargs)
         check_numbers("config.json", _given(self) | kwargs)
         given = {name: value for name in TELLING if (value := getattr(self, name)) is not None}
@@ -168,7 +168,7 @@ class MiniCPMVConfig(PreTrainedConfig):
             self._scale(self.text_config)
 
     def _scale(self, text: PreTrainedConfig) -> None:
-        """MiniCPM's scalings under Granite's names; that of the embeddings is applied to text alone (see the model)."""
+        """Set MiniCPM's scalings under Granite's names; `scale_emb` applies to text only (see `ScaledEmbedding`)."""
         text.embedding_multiplier = 1.0
         text.residual_multiplier = (self.scale_depth or 1.0) / math.sqrt(text.num_hidden_layers)
         text.logits_scaling = text.hidden_size / (self.dim_model_base or text.hidden_size)
@@ -176,34 +176,34 @@ class MiniCPMVConfig(PreTrainedConfig):
 
     @property
     def row(self) -> Version:
-        """What is particular about this version."""
+        """The row of `VERSIONS` for this version."""
         return VERSIONS[str(self.version)]
 
     @property
     def pads_to_longest(self) -> bool:
-        """Whether features of a slice depend on the longest slice of the prompt."""
+        """Whether slices are padded to the longest one of the prompt, on which their features then depend."""
         return self.row.pads_to_longest
 
     @property
     def normalisation(self) -> Normalisation:
-        """Of the pixels."""
+        """Normalisation of the pixels."""
         return HALF
 
     @property
     def slicing_rules(self) -> SlicingRules:
-        """The numbers that decide how pictures are cut."""
+        """Slicing parameters of the checkpoint."""
         rules = self.slice_config
         return SlicingRules(rules["max_slice_nums"], rules["scale_resolution"], rules["patch_size"])
 
     def plan(self, size: Size, max_slices: int | None = None) -> SlicePlan:
-        """How a picture of (width, height) is sliced, into so many slices at most if given; 1.0 resizes it."""
+        """Return the slicing plan of a picture of (width, height), with at most `max_slices` slices; 1.0 resizes it."""
         if not self.row.is_sliced:
             return SlicePlan(overview=(self.image_size, self.image_size))
         rules = self.slicing_rules
         return plan_slices(size, replace(rules, max_slices=max_slices) if max_slices else rules)
 
     def to_dict(self) -> dict[str, Any]:
-        """The hub's flat schema: the language model's keys lie beside the vision keys."""
+        """Return the hub's flat schema, with the language model's keys beside the vision keys."""
         flat = super().to_dict()
         text = flat.pop("text_config")
         rope = dict(text.pop("rope_parameters", None) or {})
@@ -219,7 +219,7 @@ class MiniCPMVConfig(PreTrainedConfig):
             flat["version"] = self.row.written
             flat["vision_config"]["model_type"] = self.row.vision_type
             return flat
-        # 1.0 and 2.0 are told apart by the slicing keys alone.
+        # Only the slicing keys distinguish 2.0 from 1.0.
         slicing = flat.pop("slice_config")
         flat.pop("version")
         flat.pop("slice_mode", None)
@@ -231,12 +231,12 @@ class MiniCPMVConfig(PreTrainedConfig):
 
 @strict
 class MiniCPMOConfig(MiniCPMVConfig):
-    """Configuration of a MiniCPM-o of `versions.VERSIONS`: that of the version as which it sees, without sound."""
+    """Configuration of a MiniCPM-o in `versions.VERSIONS`: that of the matching MiniCPM-V, without audio and speech."""
 
     model_type = OMNI_TYPE
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Leave out what configures the parts for sound and speech."""
+        """Drop the keys of the audio and speech parts."""
         super().__post_init__(**{key: value for key, value in kwargs.items() if key not in SOUND_KEYS})
 
 
@@ -245,11 +245,11 @@ class OmniLMMConfig(MistralConfig):
     """Configuration of OmniLMM-12B and RLAIF-V-12B.
 
     Attributes:
-        mm_vision_tower: timm's name of the tower.
-        vision_config: its sizes, where they are not the named one's.
+        mm_vision_tower: timm's name of the vision tower.
+        vision_config: sizes of the vision tower, where they differ from the named one's.
         image_size: every picture is resized to this square.
         num_query: features per picture.
-        use_image_id: not a feature of this template.
+        use_image_id: always False; pictures are not numbered.
     """
 
     model_type = "omnilmm"
@@ -260,7 +260,7 @@ class OmniLMMConfig(MistralConfig):
     num_query: int = 256
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Resolve the tower's sizes."""
+        """Resolve the sizes of the vision tower."""
         self.dtype, kwargs = _without_leftovers(getattr(self, "dtype", None), kwargs)
         check_numbers("config.json", _given(self) | kwargs)
         if not isinstance(self.vision_config, PreTrainedConfig):
@@ -273,24 +273,24 @@ class OmniLMMConfig(MistralConfig):
 
     @property
     def query_num(self) -> int:
-        """As in MiniCPM-V."""
+        """Features per picture, under MiniCPM-V's name."""
         return self.num_query
 
     @property
     def use_image_id(self) -> bool:
-        """Pictures are not numbered."""
+        """Always False: pictures are not numbered."""
         return False
 
     @property
     def pads_to_longest(self) -> bool:
-        """Every picture has the same size."""
+        """Always False: every picture has the same size."""
         return False
 
     @property
     def normalisation(self) -> Normalisation:
-        """Of the pixels."""
+        """Normalisation of the pixels."""
         return CLIP
 
     def plan(self, size: Size, max_slices: int | None = None) -> SlicePlan:
-        """How a picture of (width, height) is sliced: not at all, it is resized."""
+        """Return the plan of a picture: it is never sliced but resized to `image_size` squared."""
         return SlicePlan(overview=(self.image_size, self.image_size))

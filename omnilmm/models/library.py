@@ -1,7 +1,7 @@
-"""What transformers itself brings for a checkpoint: whether it knows the architecture, and its processor.
+"""Load models and processors with transformers, and check beforehand whether it supports a checkpoint.
 
-Processors for pictures and videos need torchvision for the videos, even to be made. Ours are never shown a video, so
-without torchvision they are put together with a stand-in for that part; pictures then go through Pillow.
+Processors for pictures and videos cannot be created without torchvision, which only videos need. Videos are never used
+here, so without torchvision the processor gets a stub for its video part; pictures then go through Pillow.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from omnilmm.models.checkpoint import PLACE, Shapes, mismatch_error, mismatches,
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.sentences import Sentence
 
-# Where a checkpoint may name the class of its processor, in the order in which `AutoProcessor` looks.
+# Files that may name the processor class, in the order in which `AutoProcessor` reads them.
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
-QUANTISE = [use_dtype("int8"), use_dtype("int4")]  # instead, the model before it was quantised
-# Of methods that take several, transformers names one package at a time.
+QUANTISE = [use_dtype("int8"), use_dtype("int4")]  # advice: quantise the original model instead
+# Packages of methods that need several, as transformers names only one at a time.
 PACKAGES = {"awq": "gptqmodel", "gptq": "optimum gptqmodel"}
-# Looking whether these can run may fetch a kernel from the hub.
+# Validating the environment for these may download a kernel from the hub.
 FETCHING_QUANTISERS = ("mxfp4", "metal", "gguf")
 LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
 
 def needed_transformers(config: Mapping[str, Any]) -> Sentence | None:
-    """What to install for an architecture that is younger than this transformers.
+    """Return advice to upgrade transformers for an architecture that the installed version does not know.
 
     Args:
-        config: a checkpoint's `config.json`.
+        config: content of a checkpoint's `config.json`.
 
     Returns:
-        One sentence; None if the architecture is known, or nothing says that another version knows it.
+        One sentence; None if the architecture is known, or the checkpoint was not saved by a newer version.
     """
     if config.get("model_type") in CONFIG_MAPPING:
         return None
@@ -70,14 +70,14 @@ def needed_transformers(config: Mapping[str, Any]) -> Sentence | None:
 
 
 def check_takes_pictures(name: str, config: Mapping[str, Any]) -> None:
-    """Whether transformers, with what this package adds to it, has a model of pictures and text for a checkpoint.
+    """Check that transformers, with the classes of this package, has an image-text-to-text model for a checkpoint.
 
     Args:
-        name: what to call it in messages: a hub id, or a path.
-        config: a checkpoint's `config.json`.
+        name: name of the checkpoint in messages: a hub id or a path.
+        config: content of its `config.json`.
 
     Raises:
-        CheckpointError: The architecture is unknown, with the version to install if that helps, or it takes no
+        CheckpointError: The architecture is unknown (the message says if a newer transformers helps), or it takes no
             pictures.
     """
     model_type = config.get("model_type")
@@ -95,16 +95,16 @@ def check_takes_pictures(name: str, config: Mapping[str, Any]) -> None:
 
 
 def check_quantised(name: str, config: Mapping[str, Any]) -> None:
-    """Whether what a quantised checkpoint needs is installed, by transformers' own account.
+    """Check the requirements of a quantised checkpoint with transformers' own validation.
 
     bitsandbytes is left to `hardware.resolve_dtype`.
 
     Args:
-        name: as above.
-        config: a checkpoint's `config.json`.
+        name: name of the checkpoint in messages: a hub id or a path.
+        config: content of its `config.json`.
 
     Raises:
-        CheckpointError: A package or a GPU is missing, or nobody here knows the method.
+        CheckpointError: A package or a GPU is missing, or transformers does not know the method.
     """
     text = config.get("text_config")
     given = config.get("quantization_config") or (text.get("quantization_config") if isinstance(text, dict) else None)
@@ -120,12 +120,12 @@ def check_quantised(name: str, config: Mapping[str, Any]) -> None:
     except (ImportError, RuntimeError) as error:
         missing = _lacking(method, error)
         raise CheckpointError("quantisation_lacks", name=name, method=method, missing=missing, ways=QUANTISE) from error
-    except (TypeError, ValueError, AttributeError):  # settings that only loading can judge
+    except (TypeError, ValueError, AttributeError):  # settings that can only be checked while loading
         return
 
 
 def _lacking(method: str, error: Exception) -> str:
-    """What to install for a quantised checkpoint, or else what the library says."""
+    """Return the pip command for a missing package, else the first line of the error."""
     if not isinstance(error, ImportError):
         return str(error).strip().splitlines()[0].rstrip(".")
     package = PACKAGES.get(method) or error.name
@@ -133,15 +133,15 @@ def _lacking(method: str, error: Exception) -> str:
 
 
 def load_model(folder: Path, config: Any, **arguments: Any) -> tuple[Any, Any]:
-    """The model of a checkpoint, ours or transformers' own, and what transformers says about its tensors.
+    """Load the model of a checkpoint, of this package or of transformers, with the loading info of its tensors.
 
     Args:
-        folder: of the checkpoint.
+        folder: folder of the checkpoint.
         config: its configuration.
-        **arguments: further ones of `from_pretrained`.
+        **arguments: further arguments of `from_pretrained`.
 
     Raises:
-        CheckpointError: Weights that are missing, damaged or no plain weights.
+        CheckpointError: Weights are missing, damaged or not plain tensors.
     """
     kind: Any = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
     source = {PLACE: folder} if issubclass(kind, PictureModel) else source_of(folder)
@@ -152,17 +152,18 @@ def load_model(folder: Path, config: Any, **arguments: Any) -> tuple[Any, Any]:
 
 
 def check_tensors(config: Any, shapes: Shapes) -> None:
-    """Whether tensors fit a configuration, by transformers' own way of loading them: onto "meta", without their data.
+    """Check that tensors fit a configuration by loading them with transformers onto the meta device, without data.
 
-    So names are changed as they will be, in milliseconds and without memory. Left out are checkpoints that are
-    quantised, by bitsandbytes or otherwise: the shapes of packed weights are known to nobody before they are loaded.
+    This applies the same renaming as real loading, in milliseconds and without memory. Quantised checkpoints, with
+    bitsandbytes or otherwise, are skipped, as the shapes of packed weights are not known before loading.
 
     Args:
-        config: of the checkpoint.
-        shapes: of its tensors, by their names.
+        config: configuration of the checkpoint.
+        shapes: shapes of its tensors by name.
 
     Raises:
-        CheckpointError: Which tensors are missing or of another shape; of our own models also, which are left over.
+        CheckpointError: Tensors are missing or have another shape, or, for models of this package, are unexpected; the
+            message names them.
     """
     if getattr(config, "quantization_config", None) or getattr(config.get_text_config(), "quantization_config", None):
         return
@@ -177,17 +178,17 @@ def check_tensors(config: Any, shapes: Shapes) -> None:
         output_loading_info=True,
         **LOCAL,
     )
-    found = mismatches(info) | {"unexpected": []}  # transformers' own models leave parts out that they do not use
+    found = mismatches(info) | {"unexpected": []}  # transformers' own models skip unused parts of a checkpoint
     if any(found.values()):
         raise mismatch_error(found, shapes)
 
 
 def load_processor(folder: Path) -> Any:
-    """The processor of a checkpoint: ours, or transformers' own, with torchvision or without.
+    """Load the processor of a checkpoint, of this package or of transformers, with or without torchvision.
 
     Raises:
-        CheckpointError: A package that it needs is not installed, or it is no processor for pictures.
-        OSError, ValueError: Files that are missing or damaged.
+        CheckpointError: A required package is not installed, or the checkpoint has no processor for pictures.
+        OSError, ValueError: Files are missing or damaged.
     """
     try:
         kind = None if is_torchvision_available() else _processor_class(folder)
@@ -206,7 +207,7 @@ def load_processor(folder: Path) -> Any:
 
 
 def _processor_class(folder: Path) -> Any:
-    """The class that `AutoProcessor` would take; None if that is not known."""
+    """Return the class that `AutoProcessor` would choose; None if it is not known."""
     for name in PROCESSOR_FILES:
         path = folder / name
         declared = _said(path).get("processor_class")
@@ -221,14 +222,17 @@ def _said(path: Path) -> dict[str, Any]:
 
 
 def _lacks_only_videos(kind: Any) -> bool:
-    """False too for what is no class of a processor: `AutoProcessor` then says what is missing."""
+    """Return whether only the video part needs a stub; False if `kind` is not a processor class.
+
+    `AutoProcessor` then reports what is missing.
+    """
     is_processor = isinstance(kind, type) and issubclass(kind, ProcessorMixin)
     parts = set(kind.get_attributes()) if is_processor else set()
     return "video_processor" in parts and parts <= set(LOADERS)
 
 
 class VideoProcessorStub(ImageProcessingMixin):
-    """Stands where a processor keeps the part for videos: its settings, and None for those that it lacks."""
+    """Stub for the video part of a processor; attributes without a setting are None."""
 
     model_input_names: list[str] = []
 
@@ -249,11 +253,11 @@ LOADERS: dict[str, Callable[..., Any]] = {
 
 
 def _without_videos(kind: Any, folder: Path) -> Any:
-    """As `ProcessorMixin.from_pretrained` does it, but for the part for videos.
+    """Load a processor as `ProcessorMixin.from_pretrained` does, but with a stub for its video part.
 
     Args:
         kind: class of the processor.
-        folder: of the checkpoint.
+        folder: folder of the checkpoint.
     """
 
     class PicturesOnly(kind):

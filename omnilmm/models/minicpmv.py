@@ -1,6 +1,6 @@
-"""MiniCPM-V 1.0 to 4.5: tower `vpm`, `resampler` and language model `llm`, as the published tensors are named.
+"""MiniCPM-V 1.0 to 4.5: vision tower `vpm`, `resampler` and language model `llm`, named as in the published tensors.
 
-The language models are transformers' own: MiniCPM-2.4B (1.0, 2.0) is Granite with other numbers, 2.5 and 4.0
+The language models are transformers' own: MiniCPM-2.4B (1.0, 2.0) is Granite with other multipliers, 2.5 and 4.0
 have Llama, 2.6 and the built-in model Qwen2, 4.5 Qwen3.
 """
 
@@ -26,12 +26,12 @@ from omnilmm.models.vision import VisionTower
 from omnilmm.models.vit import ViT, ViTConfig
 from omnilmm.versions import SOUND
 
-# Arguments of `from_pretrained` that say where a checkpoint is.
+# Arguments of `from_pretrained` that locate a checkpoint.
 WHERE = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
 class ScaledEmbedding(nn.Embedding):
-    """MiniCPM's table of embeddings: text is scaled here, where it is embedded, since picture features are not."""
+    """MiniCPM's token embedding with scaling; done here because picture features are not scaled."""
 
     def __init__(self, table: nn.Embedding, scale: float) -> None:
         super().__init__(table.num_embeddings, table.embedding_dim, table.padding_idx)
@@ -43,7 +43,7 @@ class ScaledEmbedding(nn.Embedding):
 
 
 class MiniCPMV(PictureModel):
-    """A MiniCPM-V model; the hub calls the class by this name."""
+    """A MiniCPM-V model; the class name matches the one on the hub."""
 
     config_class = MiniCPMVConfig
     config: MiniCPMVConfig
@@ -60,7 +60,7 @@ class MiniCPMV(PictureModel):
     def __init__(self, config: MiniCPMVConfig) -> None:
         super().__init__(config)
         text, vision = config.text_config, config.vision_config
-        # Only whole models are dispatched by the library; the tower's blocks ask their own config.
+        # transformers sets the attention implementation of whole models only; the tower's blocks read their own config.
         vision._attn_implementation = self.config._attn_implementation
         if isinstance(vision, ViTConfig):
             self.vpm: Any = ViT(vision)
@@ -77,7 +77,7 @@ class MiniCPMV(PictureModel):
     def from_pretrained(
         cls, folder_or_id: str | PathLike[str], *args: Any, output_loading_info: bool = False, **kwargs: Any
     ) -> Any:
-        """As `PictureModel.from_pretrained`; sizes that config.json leaves to timm's name are read off the tensors."""
+        """As `PictureModel.from_pretrained`; sizes of timm's tower, missing in config.json, come from the tensors."""
         where = {key: kwargs[key] for key in WHERE if key in kwargs}
         config = copy.deepcopy(kwargs.get("config")) or cls.config_class.from_pretrained(folder_or_id, **where)
         if isinstance(config.vision_config, ViTConfig):
@@ -92,27 +92,27 @@ class MiniCPMV(PictureModel):
         return cast(nn.Module, self.vpm)
 
     def get_input_embeddings(self) -> nn.Module:
-        """The language model's table of token embeddings."""
+        """Return the token embedding of the language model."""
         return self.llm.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the language model's table of token embeddings."""
+        """Replace the token embedding of the language model."""
         self.llm.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> nn.Module:
-        """The language model's head."""
+        """Return the LM head."""
         return self.llm.get_output_embeddings()
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        """Replace the language model's head."""
+        """Replace the LM head."""
         self.llm.set_output_embeddings(new_embeddings)
 
     def get_decoder(self) -> nn.Module:
-        """The language model without its head."""
+        """Return the language model without its head."""
         return cast(nn.Module, self.llm.get_decoder())
 
     def look(self, pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
-        """As `PictureModel.look`; from 2.6 on at most `vision_batch_size` slices at once."""
+        """As `PictureModel.look`; from 2.6 on with at most `vision_batch_size` slices at once."""
         if not self.config.row.in_batches:
             return super().look(pixel_values, target_sizes)
         size = self.config.vision_batch_size
@@ -128,7 +128,7 @@ class MiniCPMV(PictureModel):
 
 
 class MiniCPMO(MiniCPMV):
-    """A MiniCPM-o as far as it sees and answers: its tensors for sound and speech are set aside by their names."""
+    """The vision and language parts of a MiniCPM-o; its audio and speech tensors are ignored by name."""
 
     config_class = MiniCPMOConfig
     config: MiniCPMOConfig
@@ -136,7 +136,7 @@ class MiniCPMO(MiniCPMV):
 
 
 def _shapes(folder_or_id: str | PathLike[str] | None, given: Mapping[str, Tensor] | None) -> Shapes:
-    """Of the tensors that are given, or lie in a folder; none where they are still to be fetched."""
+    """Return the shapes of the given tensors or of those in a folder; empty if they are not downloaded yet."""
     if given is not None:
         return {name: tuple(tensor.shape) for name, tensor in given.items()}
     is_folder = folder_or_id is not None and Path(folder_or_id).is_dir()
@@ -144,9 +144,9 @@ def _shapes(folder_or_id: str | PathLike[str] | None, given: Mapping[str, Tensor
 
 
 def vit_sizes(shapes: Shapes) -> dict[str, int]:
-    """Sizes of timm's tower, as far as tensors tell: the number of heads they do not."""
+    """Infer the sizes of timm's tower from its tensors, except for the number of heads."""
     if not {"vpm.pos_embed", "vpm.blocks.0.mlp.fc1.weight", "vpm.patch_embed.proj.weight"} <= set(shapes):
-        return {}  # another model's tensors; loading says so
+        return {}  # tensors of another model; loading reports them
     patch = shapes["vpm.patch_embed.proj.weight"][-1]
     _, positions, width = shapes["vpm.pos_embed"]
     return {

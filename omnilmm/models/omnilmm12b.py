@@ -1,4 +1,4 @@
-"""OmniLMM-12B and RLAIF-V-12B: EVA02-E tower and resampler inside a Mistral, as the published tensors are named.
+"""OmniLMM-12B and RLAIF-V-12B: EVA02-E vision tower and resampler inside a Mistral, with the published tensor names.
 
 Source: the published code and its outputs at tiny size. A picture is one slice of `image_size` squared.
 """
@@ -19,7 +19,7 @@ from omnilmm.models.vit import ViT
 
 
 class OmniLMMModel(MistralModel):
-    """Mistral's decoder, with the tower and the resampler beside its layers."""
+    """Mistral's decoder, with the vision tower and the resampler beside its layers."""
 
     config: OmniLMMConfig
 
@@ -32,7 +32,7 @@ class OmniLMMModel(MistralModel):
 
 
 class OmniLMMForCausalLM(PictureModel, MistralForCausalLM):
-    """An OmniLMM model; the hub calls the class by this name."""
+    """An OmniLMM model; the class name matches the one on the hub."""
 
     config_class = OmniLMMConfig
     config: OmniLMMConfig

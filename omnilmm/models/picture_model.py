@@ -1,12 +1,12 @@
-"""What the native models share: strict loading, merging, and `generate` from merged embeddings.
+"""Base class of the native models: strict loading, merging of picture features, and `generate` from embeddings.
 
 `B` prompts · `S` prompt length · `N` slices of all prompts · `L` patches of the longest slice · `Q` queries · `D` width
 
     pixel_values, target_sizes --tower--> [N, L, D_v] --resampler--> features [N, Q, D]
     input_ids [B, S] --embed_tokens--> [B, S, D], rows marked in image_slots <- features --language model--> logits
 
-`generate` hands the language model merged embeddings alone, so the repetition penalty sees generated tokens only and
-the prompt is not repeated in what it returns, as in the published code.
+`generate` passes only merged embeddings to the language model, so the repetition penalty applies to generated tokens
+only and the output does not include the prompt, as in the published code.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from omnilmm.models.checkpoint import PLACE, Shapes, mismatch_error, mismatches, source_of
 from omnilmm.models.resampler import Resampler
 
-# Arguments of `from_pretrained` by which the weights are others than those that lie openly in the folder.
+# Arguments of `from_pretrained` that select other weights than the plain ones in the folder.
 ELSEWHERE = ("subfolder", "variant", "gguf_file", "state_dict")
 
 
 class PictureModel(PreTrainedModel, GenerationMixin):
-    """A language model with a tower and a resampler; subclasses build them and say how text is embedded."""
+    """A language model with a vision tower and a resampler; subclasses build the parts and run the language model."""
 
     main_input_name = "input_ids"
     input_modalities = ("image", "text")
@@ -61,12 +61,12 @@ class PictureModel(PreTrainedModel, GenerationMixin):
     def from_pretrained(
         cls, folder_or_id: str | PathLike[str], *args: Any, output_loading_info: bool = False, **kwargs: Any
     ) -> Any:
-        """As in transformers, but strict: a tensor that is missing, left over or of another shape is an error.
+        """Load strictly: other than in transformers, a missing, unexpected or mismatched tensor is an error.
 
         Raises:
-            CheckpointError: The names of the tensors that do not fit, and which model they look like.
+            CheckpointError: Tensors do not fit; the message names them, and the model that they seem to belong to.
         """
-        # Shapes that do not fit are collected too, instead of ending the loading at once with a bare hint.
+        # Collect mismatched shapes too, instead of failing with transformers' own error.
         kwargs["ignore_mismatched_sizes"] = True
         model, info = super().from_pretrained(
             *args, output_loading_info=True, **cls._source(folder_or_id, kwargs), **kwargs
@@ -79,7 +79,7 @@ class PictureModel(PreTrainedModel, GenerationMixin):
 
     @classmethod
     def _source(cls, folder_or_id: str | PathLike[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Where the weights come from; the configuration is added to `kwargs` where they are read here."""
+        """Return the source arguments of `from_pretrained`; with a state dict, the config is added to `kwargs`."""
         if folder_or_id is None or not Path(folder_or_id).is_dir() or any(kwargs.get(name) for name in ELSEWHERE):
             return {PLACE: folder_or_id}
         source = source_of(Path(folder_or_id))
@@ -90,7 +90,7 @@ class PictureModel(PreTrainedModel, GenerationMixin):
     def get_image_features(
         self, pixel_values: Tensor, target_sizes: Tensor, temporal_ids: Sequence[Sequence[int]] | None = None
     ) -> Tensor:
-        """Look at slices, or at the frames of a film.
+        """Encode slices, or the frames of a video.
 
         Args:
             pixel_values: [N, 3, P, P·L] strips of patches, zero-padded (see `vision.py`).
@@ -104,16 +104,16 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         return cast(Tensor, self.resampler(patches, target_sizes, temporal_ids))
 
     def look(self, pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
-        """Patches of all slices, [N, L, D_v]."""
+        """Return the patch features of all slices, [N, L, D_v]."""
         return cast(Tensor, self.tower(pixel_values, target_sizes))
 
     def merge(self, input_ids: Tensor, image_slots: Tensor, features: Tensor | None) -> Tensor:
-        """Token embeddings with picture features in their slots.
+        """Return token embeddings with the picture features in the placeholder positions.
 
         Args:
             input_ids: [B, S].
-            image_slots: [B, S], true where a feature belongs.
-            features: [N, Q, D] or None for text alone.
+            image_slots: [B, S], True at the placeholders of features.
+            features: [N, Q, D], or None for a prompt without pictures.
 
         Returns:
             [B, S, D].
@@ -136,7 +136,7 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         temporal_ids: Sequence[Sequence[int]] | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits (and loss, given `labels`) of merged prompts; further arguments go to the language model."""
+        """Compute the logits (and the loss, given `labels`); further arguments go to the language model."""
         if inputs_embeds is None:
             inputs_embeds = self._embed(input_ids, pixel_values, target_sizes, image_slots, temporal_ids)
         return self._forward_text(inputs_embeds, **kwargs)
@@ -152,7 +152,7 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         temporal_ids: Sequence[Sequence[int]] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Generated ids only, without the prompt; further arguments as in transformers' `generate`."""
+        """Generate and return the new ids only, without the prompt; further arguments as in transformers."""
         if inputs_embeds is None:
             inputs_embeds = self._embed(input_ids, pixel_values, target_sizes, image_slots, temporal_ids)
         if kwargs.get("attention_mask") is None:
@@ -161,11 +161,11 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         return self._generate(inputs_embeds, **kwargs)
 
     def _forward_text(self, inputs_embeds: Tensor, **kwargs: Any) -> CausalLMOutputWithPast:
-        """The language model on [B, S, D]."""
+        """Run the language model on embeddings [B, S, D]."""
         raise NotImplementedError
 
     def _generate(self, inputs_embeds: Tensor, **kwargs: Any) -> Any:
-        """Transformers' `generate` on [B, S, D]."""
+        """Run transformers' `generate` on embeddings [B, S, D]."""
         raise NotImplementedError
 
     def _embed(
@@ -187,7 +187,7 @@ class PictureModel(PreTrainedModel, GenerationMixin):
 
 
 def _shapes_there(model: PreTrainedModel, info: Mapping[str, Any]) -> Shapes:
-    """All tensors of the checkpoint that a model was loaded from; () where a shape is not known."""
+    """Return the shapes of all tensors of the checkpoint that was loaded; () where a shape is not known."""
     fitting = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name in info["missing_keys"]:
         fitting.pop(name, None)

@@ -1,9 +1,9 @@
-"""From a conversation to what the model takes: token ids with slots, and the pixels that fill them.
+"""Convert a conversation to model inputs: token ids with image placeholders, and the pixels for them.
 
 `S` prompt length · `N` slices of all pictures · `P` patch side · `L` patches of the longest slice
 
-Everything is derived from `config.json` and the tokenizer: early 2.5 repositories have no processor file, and what
-later ones have repeats the same numbers.
+Everything is derived from `config.json` and the tokenizer: early 2.5 repositories have no processor file, and later
+ones repeat the same numbers there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from omnilmm.prompts.pieces import Control, Piece, PieceEncoder, Prompt, as_text
 
 
 def template_of(config: MiniCPMVConfig | OmniLMMConfig) -> ModuleType:
-    """The module of `omnilmm.prompts` that writes a checkpoint's prompts."""
+    """Return the module of `omnilmm.prompts` with the chat template of a checkpoint."""
     name = "zephyr" if isinstance(config, OmniLMMConfig) else config.row.template
     return import_module(f"omnilmm.prompts.{name}")
 
@@ -57,7 +57,7 @@ class View:
 
 
 class MiniCPMVProcessor(ProcessorMixin):
-    """Prompts and pixels for one MiniCPM-V checkpoint; the hub calls the class by this name.
+    """Prompts and pixels for a MiniCPM-V checkpoint; the class name matches the one on the hub.
 
     Args:
         tokenizer: the checkpoint's tokenizer.
@@ -74,7 +74,7 @@ class MiniCPMVProcessor(ProcessorMixin):
         self.encoder = PieceEncoder(tokenizer, config.query_num, self.template.SLOT)
         begin = getattr(self.template, "MAY_BEGIN", None)
         self.begin = [Control(begin)] if begin is not None and begins(tokenizer) else []
-        # Whether it thinks where nobody says; None for a template without a switch.
+        # Default of `thinking`; None for a template without a switch.
         self.thinking: bool | None = getattr(self.template, "THINKING", None)
         self.stop_ids = [self.encoder.control_id(token) for token in self.template.STOP_TOKENS]
 
@@ -96,17 +96,17 @@ class MiniCPMVProcessor(ProcessorMixin):
         return self.tokenizer.save_pretrained(save_directory, **kwargs)
 
     def plan(self, picture: Picture, max_slices: int | None = None) -> SlicePlan:
-        """How a picture will be cut, into this many slices at most; as `config.json` says if left out."""
+        """Return the slicing plan of a picture; `max_slices` defaults to the value in `config.json`."""
         return self.config.plan(picture.image.size, max_slices)
 
     def prompt(self, conversation: Conversation, *, is_learnt: bool = True, **how: Any) -> Prompt:
-        """Token ids with slots; no pixel is touched.
+        """Render and encode the prompt with image placeholders; pixels are not processed.
 
         Args:
-            conversation: to be answered, or to be learnt from.
-            is_learnt: give its loss mask, too.
-            **how: thinking, whether the model shall think before it answers, where its template has a switch for it;
-                max_slices, of a picture. As the template and `config.json` say where left out.
+            conversation: conversation to answer or to train on.
+            is_learnt: also compute the loss mask.
+            **how: `thinking`, whether the model should think before it answers, if its template has a switch;
+                `max_slices` per picture. Defaults come from the template and `config.json`.
         """
         return self.encoder.encode(self._pieces(conversation, **how), is_learnt=is_learnt)
 
@@ -162,14 +162,14 @@ class MiniCPMVProcessor(ProcessorMixin):
         max_slice_nums: int | None = None,
         **_: Any,
     ) -> str | BatchFeature:
-        """Messages as a prompt: a string, or with `tokenize` all model inputs of a batch of one.
+        """Render messages to a prompt string, or with `tokenize` to all model inputs of a batch of one.
 
         Args:
             conversation: a `Conversation`, or messages as dicts whose content is a string or a list of
                 `{"type": "text", "text": …}` and `{"type": "image", "image": path, PIL image or bytes}`.
-            tokenize: give all model inputs (see `inputs`) instead of the string.
-            enable_thinking: as `thinking` of `prompt`.
-            max_slice_nums: as `max_slices` of `prompt`.
+            tokenize: return all model inputs (see `inputs`) instead of the string.
+            enable_thinking: `thinking` of `prompt`.
+            max_slice_nums: `max_slices` of `prompt`.
         """
         if not isinstance(conversation, Conversation):
             conversation = conversation_from_dicts(conversation)
@@ -179,14 +179,14 @@ class MiniCPMVProcessor(ProcessorMixin):
         return self.inputs(conversation, thinking=enable_thinking, max_slices=max_slice_nums)
 
     def __call__(self, images: Any = None, text: str = "", **_: Any) -> BatchFeature:
-        """Model inputs for one question about pictures: `processor(images=[…], text="…")`."""
+        """Return the model inputs for one question about pictures: `processor(images=[…], text="…")`."""
         given = [] if images is None else images if isinstance(images, list | tuple) else [images]
         return self.inputs(Conversation().with_message("user", *(open_picture(image) for image in given), text))
 
     def inputs(
         self, conversation: Conversation, *, thinking: bool | None = None, max_slices: int | None = None
     ) -> BatchFeature:
-        """All model inputs of a batch of one; arguments as for `prompt`.
+        """Return all model inputs of a batch of one; arguments as for `prompt`.
 
         Returns:
             input_ids, attention_mask, image_slots, all [1, S]; with pictures also pixel_values and target_sizes, with
@@ -232,7 +232,7 @@ def _groups(view: View) -> list[tuple[int, ...]]:
 
 
 class MiniCPMOProcessor(MiniCPMVProcessor):
-    """Prompts and pixels for a MiniCPM-o; the hub calls the class by this name."""
+    """Prompts and pixels for a MiniCPM-o; the class name matches the one on the hub."""
 
     config_class = MiniCPMOConfig
 
@@ -240,9 +240,9 @@ class MiniCPMOProcessor(MiniCPMVProcessor):
 class OmniLMMProcessor(MiniCPMVProcessor):
     """Prompts and pixels for OmniLMM-12B and RLAIF-V-12B.
 
-    Text is encoded by SentencePiece itself, segment by segment between the control tokens, each with its own space in
-    front: transformers' conversion of this tokenizer treats spaces at the edges and double spaces otherwise (3 of the 6
-    published prompts come out wrong).
+    Text is encoded by SentencePiece itself, segment by segment between the control tokens, each with its own leading
+    space: transformers' conversion of this tokenizer treats spaces at the edges and double spaces differently (3 of the
+    6 published prompts come out wrong).
 
     Args:
         tokenizer: the checkpoint's tokenizer, for control tokens and decoding.

@@ -1,17 +1,17 @@
-"""The resampler: one cross-attention layer that turns any number of patches into a fixed number of features.
+"""The resampler: one cross-attention layer that maps any number of patches to a fixed number of features.
 
 `N` slices · `L` patches of the longest slice · `D_v` vision width · `Q` queries · `D` language width
 
-Learned queries attend to the projected patches. Keys carry two-dimensional positions, values carry none. Source: the
-published weights and `nn.MultiheadAttention`, whose packed `in_proj` they use. The versions differ in positions alone
-(`versions.VERSIONS`):
+Learned queries attend to the projected patches. Keys have two-dimensional positional embeddings, values have none.
+Source: the published weights and `nn.MultiheadAttention`, whose packed `in_proj` they use. The versions differ only in
+their positional embeddings (`versions.VERSIONS`):
 
 | | queries | keys |
 |---|---|---|
-| OmniLMM-12B, MiniCPM-V 1.0 | a stored table | the same table, stretched to the slice's grid (plain bicubic) |
+| OmniLMM-12B, MiniCPM-V 1.0 | a stored table | the same table, interpolated to the slice's grid (plain bicubic) |
 | MiniCPM-V 2.0 | a stored table | sin-cos of the slice's own grid |
 | MiniCPM-V 2.5 and later | none | sin-cos of the slice's own grid |
-| frames of a film in 4.5 | none | the same, and sin-cos of the frame's time; a group of frames is read at once |
+| video frames in 4.5 | none | the same, plus sin-cos of the frame's time; a group of frames is resampled together |
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from torch.nn import functional as F
 
 from omnilmm.versions import Positions
 
-HEAD_WIDTH = 128  # of every published checkpoint: heads = width // 128, whatever the language model has
+HEAD_WIDTH = 128  # in every published checkpoint: heads = width // 128, independent of the language model's heads
 
 
 class Resampler(nn.Module):
     """Patch features -> `queries` features in the language model's width.
 
     Args:
-        queries: how many features; a square number unless `positions` are "computed".
-        width: of the language model.
-        vision_width: of the patches.
-        positions: "computed" (2.5, 2.6), "stored" for the queries alone (2.0), "stretched": stored, and stretched
-            for the keys (1.0, 12B).
+        queries: number of features; a square number unless `positions` is "computed".
+        width: hidden size of the language model.
+        vision_width: hidden size of the vision tower.
+        positions: positional embeddings: "computed" (2.5 and later), "stored" for the queries only (2.0), or
+            "stretched", stored for the queries and interpolated for the keys (1.0, 12B).
     """
 
     def __init__(self, queries: int, width: int, vision_width: int, positions: Positions = "computed") -> None:
@@ -55,19 +55,19 @@ class Resampler(nn.Module):
     def forward(
         self, patches: Tensor, target_sizes: Tensor, temporal_ids: Sequence[Sequence[int]] | None = None
     ) -> Tensor:
-        """Condense patches.
+        """Resample patches to features.
 
         Args:
             patches: [N, L, D_v]; rows past a slice's own patches are ignored.
             target_sizes: [N, 2] (rows, columns) of each slice in patches.
-            temporal_ids: of the N slices in their order, group by group: when each was seen, in tenths of a second;
-                -1 for a still picture. None: each slice is a still picture of its own.
+            temporal_ids: times of the N slices in order, group by group, in tenths of a second; -1 for a still
+                picture. None if each slice is a still picture of its own.
 
         Returns:
-            [N, Q, D], or [G, Q, D] of G groups.
+            [N, Q, D], or [G, Q, D] for G groups.
 
         Raises:
-            ValueError: The groups do not hold as many times as there are slices.
+            ValueError: The number of times in the groups differs from the number of slices.
         """
         values = self.ln_kv(self.kv_proj(patches))
         positions = torch.zeros_like(values)
@@ -91,22 +91,22 @@ class Resampler(nn.Module):
         return self.ln_post(features) @ self.proj
 
     def key_positions(self, rows: int, columns: int) -> Tensor:
-        """What is added to the keys of a slice, [rows·columns, D] in float32."""
+        """Return the positional embeddings for the keys of a slice, [rows·columns, D] in float32."""
         if self.positions != "stretched":
             return sincos_positions(rows, columns, self.query.shape[1])
         side = round(len(self.pos_embed) ** 0.5)
         square = self.pos_embed.float().view(1, side, side, -1).permute(0, 3, 1, 2)
-        # Without antialias: another kernel than the one that stretches the tower's positions.
+        # Without antialias, unlike the interpolation of the vision tower's positional embeddings.
         return F.interpolate(square, size=(rows, columns), mode="bicubic").flatten(2)[0].t()
 
 
 def side_by_side(slices: Tensor, frames: Sequence[int], filling: float) -> Tensor:
-    """[N, L, …] -> [G, F·L, …]: the frames of a group behind one another, shorter groups filled up.
+    """Concatenate the frames of each group and pad shorter groups, [N, L, …] -> [G, F·L, …].
 
     Args:
-        slices: of N frames.
-        frames: how many of them each of the G groups has; F is the most.
-        filling: what stands behind the shorter groups.
+        slices: values of N frames.
+        frames: number of frames of each of the G groups; F is their maximum.
+        filling: padding value.
     """
     length, most = slices.shape[1], max(frames)
     groups = slices.new_full((len(frames), most * length, *slices.shape[2:]), filling)
@@ -116,10 +116,10 @@ def side_by_side(slices: Tensor, frames: Sequence[int], filling: float) -> Tenso
 
 
 def sincos_times(times: Sequence[int], width: int) -> Tensor:
-    """Sin-cos of times over the whole width, [N, width] in float32; zeros for a negative one, a still picture.
+    """Return the sin-cos embeddings of times, [N, width] in float32; zeros for negative times (still pictures).
 
-    numpy's float32 expressions are part of the checkpoint: torch's own power gives rows of late times that differ by
-    4e-3. Source: the resampler of MiniCPM-V 4.5 as read.
+    The checkpoint was trained with these float32 expressions of numpy; torch's power gives rows for late times that
+    differ by 4e-3. Source: the code of MiniCPM-V 4.5's resampler.
     """
     omega = np.arange(width // 2, dtype=np.float32)
     omega /= width / 2.0
@@ -131,7 +131,7 @@ def sincos_times(times: Sequence[int], width: int) -> Tensor:
 
 
 def sincos_positions(rows: int, columns: int, width: int) -> Tensor:
-    """Two-dimensional sin-cos table [rows·columns, width], row-major: first half columns, second half rows."""
+    """Return the 2-D sin-cos embeddings [rows·columns, width], row-major: first half columns, second half rows."""
     frequencies = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
 
     def axis(count: int) -> Tensor:

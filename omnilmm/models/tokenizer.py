@@ -1,7 +1,7 @@
-"""The tokenizer of a checkpoint, from whichever of its forms is there.
+"""Load the tokenizer of a checkpoint from whichever of its file formats is present.
 
-`tokenizer.json` does for every version. Published beside it or alone: `tokenizer.model` (SentencePiece; 1.0, 2.0, 12B),
-and `vocab.json` with `merges.txt` (2.6), for which only transformers' own class of Qwen2 knows how it splits words.
+`tokenizer.json` works for every version. Published beside it or alone: `tokenizer.model` (SentencePiece; 1.0, 2.0,
+12B), and `vocab.json` with `merges.txt` (2.6), whose pre-tokenization is only defined in transformers' Qwen2 tokenizer.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ FORMS: dict[Tokenizer, str | Sentence] = {
 
 
 def load_tokenizer(folder_or_id: str | Path, config: Any, **where: Any) -> Any:
-    """The tokenizer; special tokens are read from `tokenizer_config.json`, or from `added_tokens.json`.
+    """Load the tokenizer; special tokens are read from `tokenizer_config.json` or `added_tokens.json`.
 
     Args:
-        folder_or_id: of the checkpoint.
+        folder_or_id: folder or hub id of the checkpoint.
         config: its configuration.
-        **where: arguments of `from_pretrained` that say where it is.
+        **where: arguments of `from_pretrained` that locate it.
 
     Raises:
-        CheckpointError: None of its forms is there.
+        CheckpointError: The checkpoint has none of the tokenizer files.
     """
     kind = config.row.tokenizer if isinstance(config, MiniCPMVConfig) else "pieces"
 
@@ -50,6 +50,6 @@ def load_tokenizer(folder_or_id: str | Path, config: Any, **where: Any) -> Any:
 
 
 def begins(tokenizer: Any) -> bool:
-    """Whether a tokenizer puts its token for the beginning in front of a text by itself."""
+    """Return whether a tokenizer adds its BOS token by itself."""
     ids = tokenizer("a")["input_ids"]
     return bool(ids) and ids[0] == tokenizer.bos_token_id

@@ -1,15 +1,15 @@
 """The vision tower of MiniCPM-V 2.5 and 2.6: SigLIP-400M over patches of any grid (NaViT).
 
-`N` slices · `L` patches of the longest slice · `P` patch side · `D` width · `S` side of the table of positions
+`N` slices · `L` patches of the longest slice · `P` patch side · `D` width · `S` side of the positional embedding table
 
-Each slice arrives unfolded into a strip of patches [3, P, P·h·w] (row-major), padded with zeros to the longest strip.
-Encoder blocks are transformers' Idefics2 ones, which carry the checkpoint's tensor names; what differs between the
-versions is which position a patch gets and whether padding is seen:
+Each slice is given as a strip of patches [3, P, P·h·w] (row-major), zero-padded to the longest strip. The encoder
+blocks are transformers' Idefics2 ones, which have the checkpoint's tensor names. The versions differ in the positions
+of patches and in the attention mask:
 
 * 2.6: two-dimensional positions from the slice's own grid; padding is masked.
 * 2.5: one-dimensional positions over the *padded* length, so only the first row of the table is used, and padding is
-  *not* masked. Both look like slips of the published code, but the weights were trained with them: features of a slice
-  depend on the longest slice of the prompt, and doing the obviously right thing gives different features.
+  *not* masked. Both look like mistakes in the published code, but the weights were trained with them: the features of a
+  slice depend on the longest slice of the prompt, and correcting either gives different features.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers.models.idefics2.modeling_idefics2 import Idefics2Encoder
 
 
 class PatchEmbeddings(nn.Module):
-    """Patches -> vectors, plus a learned position."""
+    """Patch embedding plus a learned positional embedding."""
 
     def __init__(self, config: Idefics2VisionConfig) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class VisionTower(nn.Module):
 
     Args:
         config: sizes of the tower.
-        strip_positions: MiniCPM-Llama3-V 2.5's positions and missing mask; else 2.6's (see the module's text).
+        strip_positions: use the positions of MiniCPM-Llama3-V 2.5 and no mask; else 2.6's (see the module docstring).
     """
 
     def __init__(self, config: Idefics2VisionConfig, *, strip_positions: bool) -> None:
@@ -52,7 +52,7 @@ class VisionTower(nn.Module):
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, strips: Tensor, target_sizes: Tensor) -> Tensor:
-        """Look at slices.
+        """Encode slices.
 
         Args:
             strips: [N, 3, P, P·L] pixels in -1..1, zeros where a slice is shorter than L patches.
@@ -66,7 +66,7 @@ class VisionTower(nn.Module):
         return self.post_layernorm(self.encoder(inputs_embeds=hidden, attention_mask=mask).last_hidden_state)
 
     def positions(self, target_sizes: Tensor, length: int) -> Tensor:
-        """Rows of the table of positions, [N, L]; padding keeps row 0 in 2.6."""
+        """Return the indices into the positional embedding table, [N, L]; in 2.6, padding has index 0."""
         if self.strip_positions:
             strip = fractional_buckets(length, self.embeddings.table_side)
             return strip.expand(len(target_sizes), -1).to(target_sizes.device)
@@ -80,10 +80,10 @@ class VisionTower(nn.Module):
 
 
 def fractional_buckets(length: int, side: int) -> Tensor:
-    """Where `length` evenly spaced points fall among `side` buckets, [length].
+    """Return the bucket, out of `side`, of each of `length` evenly spaced points, [length].
 
-    The float32 expressions are part of the checkpoint: exact integer arithmetic gives other buckets for 285 of the
-    lengths below 1400.
+    The checkpoint was trained with these float32 expressions: exact integer arithmetic gives other buckets for 285 of
+    the lengths below 1400.
     """
     boundaries = torch.arange(1 / side, 1.0, 1 / side, dtype=torch.float32)
     points = torch.arange(0, 1 - 1e-6, 1 / length, dtype=torch.float32)
@@ -91,7 +91,7 @@ def fractional_buckets(length: int, side: int) -> Tensor:
 
 
 def padding_mask(target_sizes: Tensor, hidden: Tensor) -> Tensor | None:
-    """Additive mask [N, 1, 1, L] that hides padding keys, or None where no slice is padded."""
+    """Return an additive attention mask [N, 1, 1, L] for padding keys, or None if no slice is padded."""
     counts = target_sizes.prod(dim=1)
     length = hidden.shape[1]
     if bool((counts == length).all()):

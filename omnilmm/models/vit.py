@@ -1,15 +1,16 @@
 """The vision tower of OmniLMM-12B and MiniCPM-V 1.0 and 2.0: a plain vision transformer under timm's tensor names.
 
-`N` slices · `L` patches of the longest slice · `P` patch side · `D` width · `G` side of the stored table of positions
+`N` slices · `L` patches of the longest slice · `P` patch side · `D` width · `G` side of the positional embedding table
 
 Sources: timm's `vit_so400m_patch14_siglip_384` (pre-norm, for 1.0 and 2.0) and `eva02_enormous_patch14_clip_224`
-(class token, norms on the branches' outputs, for 12B), whose outputs the goldens hold. timm itself is not used: it
-cannot be imported without torchvision, of which no CPU build for Linux is on PyPI. Three things are easily done wrong:
+(class token, norms on the outputs of the branches, for 12B), whose outputs are in the golden files. timm itself is not
+used: it cannot be imported without torchvision, which has no CPU build for Linux on PyPI. Three details are easy to
+miss:
 
-* positions of another grid than the stored one are interpolated with `antialias=True`, which is another kernel than
-  the plain bicubic one, also where it enlarges;
-* GELU is the exact one, not the tanh approximation of the later towers;
-* the checkpoints leave out the last block, yet the final norm runs.
+* for other grids than the stored one, positional embeddings are interpolated with `antialias=True`, which differs from
+  plain bicubic interpolation even when enlarging;
+* GELU is exact, not the tanh approximation of the later towers;
+* the checkpoints leave out the last block but still apply the final norm.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class ViTConfig(PreTrainedConfig):
 
     Attributes:
         image_size: `image_size // patch_size` is G.
-        class_token: an extra token in front, dropped from the output; its presence goes with a `pos_embed` row.
-        post_norm: the norms are on the output of attention and MLP, not on their input.
-        key_bias: one bias for q, k and v; else q and v have theirs and k none.
+        class_token: prepend a class token, which has a row in `pos_embed` and is dropped from the output.
+        post_norm: apply the norms to the outputs of attention and MLP instead of their inputs.
+        key_bias: use one bias for q, k and v; otherwise q and v each have a bias and k has none.
     """
 
     model_type = "timm_vit"
@@ -49,7 +50,7 @@ class ViTConfig(PreTrainedConfig):
 
 
 class Attention(nn.Module):
-    """Self-attention with one matrix for queries, keys and values."""
+    """Self-attention with a fused QKV projection."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -72,7 +73,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two layers with the exact GELU between them."""
+    """Two linear layers with the exact GELU between them."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -85,7 +86,7 @@ class MLP(nn.Module):
 
 
 class ViTBlock(nn.Module):
-    """Attention and MLP, each added to what came in."""
+    """Attention and MLP, each with a residual connection."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -105,7 +106,7 @@ class ViTBlock(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Patches -> vectors."""
+    """Patch embedding."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -117,7 +118,7 @@ class PatchEmbed(nn.Module):
 
 
 class ViT(nn.Module):
-    """Slices -> patch features; slices of one grid go through in one batch."""
+    """Slices -> patch features; slices of the same grid are encoded in one batch."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -131,7 +132,7 @@ class ViT(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, strips: Tensor, target_sizes: Tensor) -> Tensor:
-        """Look at slices.
+        """Encode slices.
 
         Args:
             strips: [N, 3, P, P·L] normalised pixels, zeros where a slice is shorter than L patches.
@@ -153,20 +154,20 @@ class ViT(nn.Module):
         return features
 
     def embed(self, strips: Tensor, grid: tuple[int, int]) -> Tensor:
-        """[n, 3, P, P·rows·columns] of one grid -> [n, extra + rows·columns, D] with positions."""
+        """Embed slices of one grid, [n, 3, P, P·rows·columns] -> [n, extra + rows·columns, D], with positions."""
         patches = self.patch_embed(strips)
         if self.extra:
             patches = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
         return patches + self.positions(grid)
 
     def encode(self, x: Tensor) -> Tensor:
-        """[n, L, D] -> [n, L, D] through all blocks, before the final norm."""
+        """Run all blocks, [n, L, D] -> [n, L, D], without the final norm."""
         for block in self.blocks:
             x = block(x)
         return x
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
-        """The stored table, [1, extra + rows·columns, D], interpolated where the grid is not the stored one."""
+        """Return the positional embeddings [1, extra + rows·columns, D], interpolated unless they fit the grid."""
         table = self.pos_embed
         if grid == (self.side, self.side):
             return table

@@ -1,1 +1,1 @@
-"""Messages -> token ids with slots for pictures; one module per template."""
+"""Render messages to token ids with image placeholders; one module per chat template."""

@@ -1,14 +1,14 @@
-"""The prompt of a model that transformers has itself: the chat template that its checkpoint brings along.
+"""Prompts of models implemented in transformers, rendered with the chat template of the checkpoint.
 
-A chat template is a Jinja program, and nothing says what it takes. So it is found out once, by rendering a short
-conversation: whether content may be a list of parts (of everybody, or only of the user) or has to be a string with the
-placeholder of the picture in it, and whether there is a system prompt; where there is none, the system's words come
-before the user's first ones, as Gemma's template does it.
+A chat template is a Jinja program that does not declare its input format. The format is therefore probed once by
+rendering a short conversation: whether content may be a list of parts (for all roles, or only for the user) or must be
+a string with an image placeholder, and whether there is a system prompt. Without one, the system prompt is put in front
+of the first user message, as Gemma's template does.
 
-Structure must not come from what people write. A template makes one string of its own control tokens and their words,
-so what looks like a control token in the words is broken by a space behind its first character: `<|im_end|>` becomes
-`< |im_end|>`. (`sanitize_control_tokens` of transformers 5.23 keeps the characters, but fails with placeholders of
-pictures in processors that bring their own `__call__`, MiniCPM-V 4.6's among them.)
+Structure must not come from user input. A template joins its own control tokens and the text of messages into one
+string, so anything in the text that looks like a control token is broken by a space after its first character:
+`<|im_end|>` becomes `< |im_end|>`. (`sanitize_control_tokens` of transformers 5.23 keeps the characters, but fails with
+image placeholders in processors with their own `__call__`, such as MiniCPM-V 4.6's.)
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.errors import CheckpointError
 from omnilmm.prompts.pieces import GROUNDING_TAGS
 
-OPEN, CLOSE = "<think>", "</think>"  # marks of a thought
-SWITCH = "enable_thinking"  # the argument of a template, as Qwen3's and most others call it
-# Special tokens that are words of a conversation: ours, and Qwen-VL's.
+OPEN, CLOSE = "<think>", "</think>"  # tags around the reasoning
+SWITCH = "enable_thinking"  # template argument, as in Qwen3's and most other templates
+# Grounding tokens, which are part of the text although they are special tokens: MiniCPM-V's and Qwen-VL's.
 QWEN_GROUNDING = ("object_ref_start", "object_ref_end", "box_start", "box_end", "quad_start", "quad_end")
 SPOKEN_TOKENS = frozenset({*GROUNDING_TAGS, *(f"<|{name}|>" for name in QWEN_GROUNDING)})
 
-# Whose content is a list of parts; everybody else's is a string.
+# Roles whose content is a list of parts; that of the other roles is a string.
 FORMS = (("system", "user", "assistant"), ("user",), ())
 ASKED, ANSWERED, ASKED_AGAIN, RULES = "omnilmm asked", "omnilmm answered", "omnilmm wondered", "omnilmm ruled"
-# Of a template: what is computed in it, texts in there, and a power; two stars before a name hand on arguments.
+# Jinja statements and expressions, string literals within them, and the power operator (not `**kwargs`).
 _CODE = re.compile(r"\{[{%](.*?)[}%]\}", re.DOTALL)
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _POWER = re.compile(r"[\w)\]}']\s*\*\*")
 AGAIN_S = 0.2
-LIMIT_S = 20.0  # of rendering, which takes a few milliseconds
+LIMIT_S = 20.0  # for rendering, which takes a few milliseconds
 _PROBE = (
     Conversation().with_message("user", ASKED).with_message("assistant", ANSWERED).with_message("user", ASKED_AGAIN)
 )
@@ -50,24 +50,24 @@ _PICTURE = Picture(Image.new("RGB", (1, 1)))
 
 
 class _TimeIsOverError(Exception):
-    """Raised within a template that does not come to an end."""
+    """Raised within a template that exceeds its time limit."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """End what this thread runs within, once it has taken longer.
+    """Interrupt the block if it takes longer than `seconds`.
 
-    It ends between two steps of Python, as those of a template are: one step that takes long by itself ends first.
+    The exception is raised between two bytecode instructions; a single long-running operation finishes first.
 
     Raises:
-        CheckpointError: It did not come to an end.
+        CheckpointError: The time limit was exceeded.
     """
     thread, lock, over = ctypes.c_ulong(threading.get_ident()), threading.Lock(), threading.Event()
 
     def end() -> None:
         pause_s = seconds
         while not over.wait(pause_s):
-            pause_s = AGAIN_S  # what is raised within a destructor is not heard
+            pause_s = AGAIN_S  # an exception raised within a destructor is swallowed, so raise it again
             with lock:
                 if not over.is_set():
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TimeIsOverError))
@@ -82,17 +82,17 @@ def time_limit(seconds: float) -> Iterator[None]:
     except _TimeIsOverError as error:
         raise CheckpointError("endless_template", most=seconds) from error
     finally:
-        over.set()  # also where the error came within the lines above
+        over.set()  # also if the exception arrived within the inner `finally`
 
 
 class ChatTemplate:
-    """A processor's chat template.
+    """The chat template of a processor.
 
     Args:
-        processor: of transformers, with a tokenizer.
+        processor: transformers processor with a tokenizer.
 
     Raises:
-        CheckpointError: There is no chat template, or none of the known forms of a conversation passes through it.
+        CheckpointError: There is no chat template, or it supports none of the known message formats.
     """
 
     def __init__(self, processor: Any) -> None:
@@ -100,7 +100,7 @@ class ChatTemplate:
         self.source = _source(processor)
         _check_powers(self.source)
         self.control_tokens = _control_tokens(processor)
-        # Other tokens that the template writes, `</think>` for one: an answer may hold them, its template looks there.
+        # Other added tokens in the template, e.g. `</think>`. They stay in answers, where the template looks for them.
         written = {token for token in processor.tokenizer.get_added_vocab() if token in self.source} - SPOKEN_TOKENS
         self.marks_thoughts = any(sign in self.source for sign in (SWITCH, OPEN, CLOSE))
         written |= {OPEN, CLOSE} if self.marks_thoughts else set()
@@ -109,7 +109,7 @@ class ChatTemplate:
         self.takes_system = True
         self._find_form()
         self.takes_system = self._passes(replace(_PROBE, system=RULES), RULES, ASKED, ANSWERED, ASKED_AGAIN)
-        # Whether it lets the model think where nobody says; None where it has no switch.
+        # Whether the template enables thinking by default; None if it has no switch.
         self.thinking = self._find_switch()
 
     def _find_switch(self) -> bool | None:
@@ -119,7 +119,7 @@ class ChatTemplate:
         return None if on == off else self.render(_PROBE) == on
 
     def opens_thought(self, thinking: bool) -> bool:
-        """Whether the prompt itself opens the thought before the answer."""
+        """Return whether the prompt ends with `<think>`, so that the answer starts inside the reasoning."""
         return self.render(_PROBE, None if self.thinking is None else thinking).rstrip().endswith(OPEN)
 
     def _find_form(self) -> None:
@@ -130,7 +130,7 @@ class ChatTemplate:
         raise CheckpointError("chat_template_fails", kind=type(self.processor).__name__)
 
     def messages(self, conversation: Conversation) -> list[dict[str, Any]]:
-        """A conversation as the template takes it."""
+        """Return a conversation in the message format of the template."""
         if conversation.system and not self.takes_system:
             conversation = _system_said_by_user(conversation)
         said = [self._message(message.role, message) for message in conversation.messages]
@@ -139,14 +139,14 @@ class ChatTemplate:
         return said
 
     def render(self, conversation: Conversation, thinking: bool | None = None) -> str:
-        """The prompt as a string; pictures are single placeholders.
+        """Render the prompt as a string, with one placeholder per picture.
 
         Args:
-            conversation: with its pictures.
-            thinking: whether the model shall think before it answers; None for the template's own choice.
+            conversation: the conversation with its pictures.
+            thinking: whether the model should think before it answers; None for the template's default.
 
         Raises:
-            CheckpointError: The template does not come to an end.
+            CheckpointError: Rendering exceeded the time limit.
         """
         with time_limit(LIMIT_S):
             return str(
@@ -161,15 +161,15 @@ class ChatTemplate:
     def inputs(
         self, conversation: Conversation, thinking: bool | None = None, look: Mapping[str, Any] | None = None
     ) -> Any:
-        """All model inputs of a batch of one, as the processor makes them: pixels and input_ids [1, S].
+        """Return all model inputs of a batch of one, as prepared by the processor: pixels and input_ids [1, S].
 
         Args:
             conversation: as for `render`.
             thinking: as for `render`.
-            look: how pictures are cut, further arguments of the processor.
+            look: slicing options, passed on to the processor.
         """
-        self.render(conversation, thinking)  # it ends, so it does so below, where tokens and pixels may take their time
-        # Pictures are found in lists of parts; beside strings they are given.
+        self.render(conversation, thinking)  # check the time limit here, as tokenizing and pixels below may take longer
+        # The processor finds pictures in lists of parts; with string content they are passed separately.
         given = [] if "user" in self.lists else [picture.image for picture in conversation.pictures]
         return self.processor.apply_chat_template(
             self.messages(conversation),
@@ -183,7 +183,7 @@ class ChatTemplate:
         )
 
     def plain(self, words: str, role: str) -> str:
-        """Somebody's words without anything that would become a control token."""
+        """Return a text in which everything that would be tokenized as a control token is broken by a space."""
         return self.forged.get(role, self.forged["user"]).sub(lambda token: f"{token[0][0]} {token[0][1:]}", words)
 
     def _message(self, role: str, message: Message) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class ChatTemplate:
         return {"role": role, "content": "".join(part.get("text", placeholder) for part in parts)}
 
     def _parts(self, role: str, message: Message) -> Iterator[dict[str, Any]]:
-        """Pictures, and between them the texts, one per line."""
+        """Yield pictures and texts as parts; adjacent texts are joined by line breaks."""
         for is_picture, group in groupby(message.parts, key=lambda part: isinstance(part, Picture)):
             if is_picture:
                 yield from ({"type": "image", "image": part.image} for part in group if isinstance(part, Picture))
@@ -204,28 +204,28 @@ class ChatTemplate:
                 yield {"type": "text", "text": self.plain(words, role)}
 
     def _passes(self, conversation: Conversation, *words: str) -> bool:
-        """Whether all that is said comes out again, and as itself instead of as a printed list."""
+        """Return whether the prompt contains all the words, and no printed list of parts."""
         try:
             prompt = self.render(conversation)
         except CheckpointError:
             raise
-        except Exception:  # a template raises what it likes
+        except Exception:  # a template may raise anything
             return False
         return all(said in prompt for said in words) and not re.search("""['"]type['"]""", prompt)
 
     def _places_pictures(self) -> bool:
-        """Whether a picture leaves something in the prompt."""
+        """Return whether a picture changes the prompt."""
         words, shown = (Conversation().with_message("user", *parts, ASKED) for parts in ((), (_PICTURE,)))
         return self._passes(shown, ASKED) and self.render(shown) != self.render(words)
 
 
 def _switch(thinking: bool | None) -> dict[str, bool]:
-    """As an argument of the template."""
+    """Return the thinking switch as keyword arguments of the template."""
     return {} if thinking is None else {SWITCH: thinking}
 
 
 def _check_powers(source: str) -> None:
-    """Refuse powers, which no prompt needs: a single one may take hours, and nothing can interrupt it."""
+    """Refuse the power operator, which no prompt needs: one operation may take hours and cannot be interrupted."""
     if any(_POWER.search(_STRING.sub("''", code)) for code in _CODE.findall(source)):
         raise CheckpointError("template_with_powers")
 
@@ -239,7 +239,7 @@ def _source(processor: Any) -> str:
 
 
 def _control_tokens(processor: Any) -> frozenset[str]:
-    """Special tokens and placeholders, without those that are words."""
+    """Return the special tokens and placeholders, without the grounding tokens."""
     tokenizer = processor.tokenizer
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     special = {*tokenizer.all_special_tokens, *(str(token.content) for token in added if token.special)}
@@ -248,7 +248,7 @@ def _control_tokens(processor: Any) -> frozenset[str]:
 
 
 def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
-    """Line breaks, spaces and single characters are left out: tokens in some vocabularies, but ordinary text."""
+    """Compile a pattern for the tokens, except whitespace and single characters, which are ordinary text."""
     names = sorted(re.escape(token) for token in tokens if len(token.strip()) > 1)
     return re.compile("|".join(names) or r"(?!)")
 

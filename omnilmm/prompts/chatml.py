@@ -2,7 +2,7 @@
 
     <|im_start|>system⏎{system}<|im_end|>⏎<|im_start|>user⏎{pictures and text}<|im_end|>⏎<|im_start|>assistant⏎
 
-Source: MiniCPM-V 2.6's processor as read; its chat template is Qwen2's, whose default system line is kept.
+Source: the code of MiniCPM-V 2.6's processor; its chat template is Qwen2's, whose default system prompt is kept.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ SLOT = "<unk>"
 
 
 def render(conversation: Conversation, grids: list[Size | None], *, image_ids: bool = True) -> list[Piece]:
-    """Pieces of a conversation, up to where the model has to go on.
+    """Render a conversation to pieces, including the generation prompt.
 
     Args:
         conversation: messages with pictures in any turn.
-        grids: (columns, rows) of each picture of the conversation, None where it is not cut.
-        image_ids: number the pictures, as `use_image_id` of the checkpoint says.
+        grids: slice grid (columns, rows) of each picture of the conversation, None where it is not sliced.
+        image_ids: number the pictures, the checkpoint's `use_image_id`.
     """
     system = conversation.system or DEFAULT_SYSTEM
     return [*turns(conversation, grids, system=system, image_ids=image_ids), *opened(conversation)]
 
 
 def turns(conversation: Conversation, grids: list[Size | None], *, system: str | None, image_ids: bool) -> list[Piece]:
-    """The system line, if any, and all messages; the other arguments are those of `render`."""
+    """Render the system prompt, if any, and all messages; the arguments are those of `render`."""
     pieces = _turn("system", [Text(system)]) if system else []
     places = (_placeholder(index if image_ids else None, grid) for index, grid in enumerate(grids))
     for message in conversation.messages:
@@ -39,7 +39,7 @@ def turns(conversation: Conversation, grids: list[Size | None], *, system: str |
 
 
 def opened(conversation: Conversation) -> list[Piece]:
-    """The header of the answer; nothing where it is there already."""
+    """Return the generation prompt; empty if the conversation ends with an answer."""
     is_answered = bool(conversation.messages) and conversation.messages[-1].role == "assistant"
     return [] if is_answered else [Control("<|im_start|>"), Text("assistant\n")]
 

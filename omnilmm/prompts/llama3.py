@@ -2,9 +2,8 @@
 
     <|begin_of_text|><|start_header_id|>user<|end_header_id|>⏎⏎{pictures and text}<|eot_id|>…
 
-Source: checked against the prompt strings in `tests/golden/prompts.json`. Not covered by any of them: the real
-`tokenizer.json`, of which no copy could be read. Exactly one `<|begin_of_text|>` is our choice where the published
-versions disagree.
+Source: checked against the prompt strings in `tests/golden/prompts.json`. Not verified: the real `tokenizer.json`, of
+which no copy was available. Published versions disagree on `<|begin_of_text|>`; exactly one is written here.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ SLOT = "<unk>"
 
 
 def render(conversation: Conversation, grids: list[Size | None], *, image_ids: bool = False) -> list[Piece]:
-    """Pieces of a conversation, up to where the model has to go on.
+    """Render a conversation to pieces, including the generation prompt.
 
     Args:
         conversation: messages with pictures in any turn.
-        grids: (columns, rows) of each picture of the conversation, None where it is not cut.
-        image_ids: not a feature of this template; pictures are never numbered.
+        grids: slice grid (columns, rows) of each picture of the conversation, None where it is not sliced.
+        image_ids: ignored; this template does not number pictures.
     """
     pieces: list[Piece] = [Control("<|begin_of_text|>")]
     if conversation.system:
@@ -46,7 +45,7 @@ def _turn(role: str, said: list[Piece]) -> list[Piece]:
 
 
 def _stripped(said: list[Piece]) -> list[Piece]:
-    """The template trims white space around each message's content."""
+    """Strip whitespace around the content of a message, as the template does."""
     pieces = list(said)
     while pieces and isinstance(first := pieces[0], Text):
         if trimmed := first.text.lstrip():

@@ -1,4 +1,4 @@
-"""Messages as scripts write them -> `Conversation`: the forms of transformers and OpenAI, pictures wherever wanted."""
+"""Convert messages in the formats of transformers and OpenAI to a `Conversation`."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _video(item: Mapping[str, Any], videos: Videos) -> Part | None:
 
 
 def _typed(item: Mapping[str, Any]) -> Part | None:
-    """A part that says what it is; None for a form that is not known."""
+    """Convert a part with a "type"; None if its form is not known."""
     if item.get("type") == "text":
         return next((item[key] for key in ("text", "pairs") if isinstance(item.get(key), str)), None)
     if item.get("type") == "image_url":

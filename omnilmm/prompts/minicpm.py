@@ -1,9 +1,9 @@
-"""The prompt of MiniCPM-V 1.0 and 2.0: two markers that are plain text, nothing between the turns.
+"""The prompt of MiniCPM-V 1.0 and 2.0: two role headers in plain text, nothing between the turns.
 
     <s><用户>{picture}⏎{text}<AI>{answer}<用户>{text}<AI>
 
-Source: checked against the prompts and ids in `tests/golden/prompts.json`. The published code puts its one picture into
-the first message alone; here it stands in the turn that showed it. There is no system prompt.
+Source: checked against the prompts and ids in `tests/golden/prompts.json`. The published code always puts the picture
+into the first message; here it stays in the turn in which it was sent. There is no system prompt.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ HEADERS = {"user": "<用户>", "assistant": "<AI>"}
 
 
 def render(conversation: Conversation, grids: list[Size | None], *, image_ids: bool = False) -> list[Piece]:
-    """Pieces of a conversation, up to where the model has to go on.
+    """Render a conversation to pieces, including the generation prompt.
 
     Args:
         conversation: messages with the picture in any turn.
-        grids: (columns, rows) of each picture of the conversation, None where it is not cut.
-        image_ids: not a feature of this template; pictures are never numbered.
+        grids: slice grid (columns, rows) of each picture of the conversation, None where it is not sliced.
+        image_ids: ignored; this template does not number pictures.
     """
     pieces: list[Piece] = [Control(BEGIN)]
     places = (slice_pieces([Control("<image>"), Slots(), Control("</image>")], grid) for grid in grids)
@@ -32,5 +32,5 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
         said = without_headers(message, tuple(HEADERS.values()))
         pieces += [Text(HEADERS[message.role]), *content(said, places)]
     if conversation.messages and conversation.messages[-1].role == "assistant":
-        return [*pieces, Control(END, in_loss=True)]  # only training has such a conversation
+        return [*pieces, Control(END, in_loss=True)]  # training only
     return [*pieces, Text(HEADERS["assistant"])]

@@ -1,9 +1,9 @@
-"""The prompt of MiniCPM-V 4.0: ChatML without a system line of its own; else as `chatml`.
+"""The prompt of MiniCPM-V 4.0: ChatML as in `chatml`, but without a default system prompt.
 
     <|im_start|>user⏎{pictures and text}<|im_end|>⏎<|im_start|>assistant⏎
 
-Source: its makers' own port to transformers as read, and the size of its published template. Whether `<s>` stands in
-front depends on the checkpoint's tokenizer, which is asked (`MAY_BEGIN`).
+Source: the code of its makers' own port to transformers, and the size of its published template. Whether the prompt
+starts with `<s>` depends on the checkpoint's tokenizer, which is checked (`MAY_BEGIN`).
 """
 
 from __future__ import annotations
@@ -20,5 +20,5 @@ STOP_TOKENS = (END, "</s>")
 
 
 def render(conversation: Conversation, grids: list[Size | None], *, image_ids: bool = True) -> list[Piece]:
-    """As `chatml.render`."""
+    """Render a conversation as `chatml.render` does, without a default system prompt."""
     return [*turns(conversation, grids, system=conversation.system, image_ids=image_ids), *opened(conversation)]

@@ -1,11 +1,11 @@
-"""Prompts as lists of pieces, and pieces as token ids.
+"""Prompts as lists of pieces, and the encoding of pieces to token ids.
 
-A template turns a conversation into pieces: `Control` (one structural token, by its text in the tokenizer), plain text,
-and `Slots` (room for the features of one view). Structure therefore never comes from a user's text: what looks like a
-control token there is encoded as the characters it is written with. Grounding tags (`<box>` …) are the exception: they
-are words of the conversation and keep their ids.
+A template turns a conversation into pieces: `Control` (one structural token, by its text in the tokenizer), `Text`, and
+`Slots` (placeholders for the features of one view). Structure therefore never comes from user input: what looks like a
+control token there is encoded as ordinary characters. Grounding tags (`<box>` …) are the exception: they are part of
+the text and keep their ids.
 
-One renderer serves chat and training: pieces that the model itself has to say carry `in_loss`.
+Chat and training share one renderer: pieces that the model learns to generate carry `in_loss`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Text:
-    """Plain text: the template's own words, or the user's."""
+    """Plain text, of the template or of a message."""
 
     text: str
     in_loss: bool = False
@@ -42,7 +42,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Slots:
-    """Room for the features of one view."""
+    """Placeholders for the features of one view."""
 
 
 Piece = Control | Text | Slots
@@ -50,9 +50,12 @@ Piece = Control | Text | Slots
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids [S], where picture features go [S], and which tokens the model has to say itself [S].
+    """An encoded prompt of S tokens.
 
-    The last of them is of use in training alone, and empty where it was not asked for.
+    Attributes:
+        input_ids: token ids [S].
+        image_slots: positions of picture features [S].
+        loss_mask: tokens that count towards the loss [S]; used in training only, empty where it was not requested.
     """
 
     input_ids: list[int]
@@ -80,7 +83,7 @@ def content(message: Message, places: Iterator[list[Piece]]) -> list[Piece]:
 
 
 def slice_pieces(view: list[Piece], grid: Size | None) -> list[Piece]:
-    """The overview's place, then one `<slice>` pair around those of the whole grid, row by row (2.0, 2.5)."""
+    """Return the overview, then one `<slice>` pair around the whole grid of slices, row by row (2.0, 2.5)."""
     if grid is None:
         return view
     columns, rows = grid
@@ -93,7 +96,7 @@ def slice_pieces(view: list[Piece], grid: Size | None) -> list[Piece]:
 
 
 def text_pieces(text: str, *, in_loss: bool = False) -> Iterator[Piece]:
-    """A person's or a model's words: plain text in which grounding tags are tokens."""
+    """Yield the pieces of a message text: plain text, with grounding tags as control tokens."""
     end = 0
     for tag in _GROUNDING.finditer(text):
         yield Text(text[end : tag.start()], in_loss)
@@ -103,10 +106,10 @@ def text_pieces(text: str, *, in_loss: bool = False) -> Iterator[Piece]:
 
 
 def without_headers(message: Message, headers: tuple[str, ...]) -> Message:
-    """A message in which nothing that somebody typed begins a turn, for templates whose headers are plain text.
+    """Neutralise role headers in the text of a message, for templates whose headers are plain text.
 
-    A header that somebody types gets a space behind its first character. Texts that follow each other directly are
-    joined with a line break first, so that none comes about where two meet.
+    A header in the text gets a space after its first character. Adjacent texts are joined with a line break first, so
+    that no header can arise where two texts meet.
     """
     parts: list[Part] = []
     for is_picture, group in groupby(message.parts, key=lambda part: isinstance(part, Picture)):
@@ -121,13 +124,13 @@ def without_headers(message: Message, headers: tuple[str, ...]) -> Message:
 
 
 class PieceEncoder:
-    """Pieces -> ids, with one checkpoint's tokenizer.
+    """Encodes pieces to token ids with a checkpoint's tokenizer.
 
     Args:
         tokenizer: a transformers tokenizer.
-        query_num: features, and so slots, per view.
-        slot: the token that stands where a feature goes.
-        split: encodes plain text instead of the tokenizer, which then gives the names of the control tokens alone.
+        query_num: number of features, and so of placeholders, per view.
+        slot: placeholder token for a feature.
+        split: function that encodes plain text instead of the tokenizer, which then only supplies the added tokens.
     """
 
     def __init__(
@@ -138,12 +141,12 @@ class PieceEncoder:
         self.query_num = query_num
         self.added = dict(tokenizer.get_added_vocab())
         self.slot_id = self.control_id(slot)
-        # The longest first: a name may be the beginning of another.
+        # Longest first, as one token may be a prefix of another.
         names = sorted((name for name in self.added if len(name) > 1), key=len, reverse=True)
         self.forged = re.compile("|".join(map(re.escape, names)) or r"(?!)")
 
     def control_id(self, token: str) -> int:
-        """The id of a structural token.
+        """Return the id of a structural token.
 
         Raises:
             CheckpointError: The tokenizer has no such token.
@@ -153,10 +156,10 @@ class PieceEncoder:
         return self.added[token]
 
     def word_id(self, word: str) -> int:
-        """The id of a text that is one token.
+        """Return the id of a text that is a single token.
 
         Raises:
-            CheckpointError: It is several.
+            CheckpointError: The text is not exactly one token.
         """
         ids = self._plain(word)
         if len(ids) != 1:
@@ -164,15 +167,15 @@ class PieceEncoder:
         return ids[0]
 
     def count(self, text: str) -> int:
-        """Tokens of a text by itself."""
+        """Count the tokens of a text encoded on its own."""
         return len(self._encode_text(text))
 
     def encode(self, pieces: list[Piece], *, is_learnt: bool = True) -> Prompt:
-        """Ids of all pieces; text between two control tokens is encoded at once, whoever says it.
+        """Encode all pieces; adjacent texts are encoded together, whether or not they count towards the loss.
 
         Args:
-            pieces: of a prompt.
-            is_learnt: give the loss mask, too, for which text is encoded once more for every change of speaker.
+            pieces: pieces of a prompt.
+            is_learnt: also compute the loss mask, which takes one more encoding per change of `in_loss` within a text.
         """
         prompt = Prompt([], [], [])
         for kind, group in groupby(pieces, key=type):
@@ -192,7 +195,7 @@ class PieceEncoder:
         return prompt
 
     def _encode_texts(self, texts: list[Text]) -> tuple[list[int], list[bool]]:
-        """Merges are the tokenizer's own across speakers, and SentencePiece puts one space in front of them all."""
+        """Encode texts as one string, so that merges across `in_loss` borders and SentencePiece's space are correct."""
         ids = self._encode_text("".join(piece.text for piece in texts))
         in_loss: list[bool] = []
         said = ""
@@ -209,7 +212,7 @@ class PieceEncoder:
         return [self.control_id(token)]
 
     def _encode_text(self, text: str) -> list[int]:
-        """Ids of plain text; every string that the tokenizer would take for a token of its own is cut in two."""
+        """Encode plain text; every string that the tokenizer would match as an added token is split in two."""
         ids: list[int] = []
         start = 0
         for forged in self.forged.finditer(text):
@@ -226,7 +229,7 @@ def _is_in_loss(piece: Text) -> bool:
 
 
 def _splitter(tokenizer: Any) -> Callable[[str], list[int]]:
-    """Text -> ids, by what works inside a fast tokenizer: calling that itself costs several times as much."""
+    """Return a text encoder that calls the backend of a fast tokenizer directly, several times as fast."""
 
     def split(text: str) -> list[int]:
         ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -235,12 +238,12 @@ def _splitter(tokenizer: Any) -> Callable[[str], list[int]]:
     inside = getattr(tokenizer, "backend_tokenizer", None)
     if inside is None:
         return split
-    split("a")  # switches off what a tokenizer.json may say about cutting and filling up
-    # A batch, since other threads go on meanwhile; without offsets, since those take as long again.
+    split("a")  # switches off truncation and padding settings of tokenizer.json
+    # Batch encoding releases the GIL; skipping offsets halves the time.
     return lambda text: list(inside.encode_batch_fast([text], add_special_tokens=False)[0].ids)
 
 
 def as_text(pieces: list[Piece], query_num: int, slot: str = "<unk>") -> str:
-    """The prompt as one string, as the published code writes it."""
+    """Return the prompt as one string, as the published code writes it."""
     written = {Slots: lambda _: slot * query_num, Control: lambda p: p.token, Text: lambda p: p.text}
     return "".join(written[type(piece)](piece) for piece in pieces)

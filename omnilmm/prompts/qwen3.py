@@ -1,11 +1,10 @@
-"""The prompt of MiniCPM-V 4.5: ChatML without a system line of its own, and a thought before the answer.
+"""The prompt of MiniCPM-V 4.5: ChatML without a default system prompt, with a `<think>` block before the answer.
 
     <|im_start|>user⏎{pictures and text}<|im_end|>⏎<|im_start|>assistant⏎<think>⏎⏎</think>⏎⏎    thinking off
     <|im_start|>user⏎{pictures and text}<|im_end|>⏎<|im_start|>assistant⏎<think>⏎                thinking on
 
-Source: its makers' template as read in their model of speech and pictures of the same generation; that it opens the
-thought itself follows from their program, which puts `<think>⏎` in front of what the model says. What earlier answers
-thought is not told to the model again.
+Source: the template of its makers' MiniCPM-o of the same generation. That the prompt opens the `<think>` block follows
+from their code, which prepends `<think>⏎` to the output. The reasoning of earlier answers is left out of the prompt.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from omnilmm.prompts.pieces import Control, Piece, Text
 
 __all__ = ["SLOT", "STOP_TOKENS", "THINKING", "render"]
 
-THINKING = False  # where nobody says
+THINKING = False  # default
 OPENED: tuple[Piece, ...] = (Control("<think>"), Text("\n"))
 NO_THOUGHT: tuple[Piece, ...] = (Control("<think>"), Text("\n\n"), Control("</think>"), Text("\n\n"))
 
@@ -27,13 +26,13 @@ NO_THOUGHT: tuple[Piece, ...] = (Control("<think>"), Text("\n\n"), Control("</th
 def render(
     conversation: Conversation, grids: list[Size | None], *, image_ids: bool = True, thinking: bool = THINKING
 ) -> list[Piece]:
-    """As `chatml.render`.
+    """Render a conversation to pieces, including the generation prompt.
 
     Args:
         conversation: messages with pictures in any turn.
-        grids: (columns, rows) of each picture, None where it is not cut.
+        grids: slice grid (columns, rows) of each picture, None where it is not sliced.
         image_ids: number the pictures.
-        thinking: open a thought before the answer, instead of closing an empty one.
+        thinking: end with an open `<think>` block instead of an empty closed one.
     """
     said = replace(conversation, messages=tuple(map(_without_thought, conversation.messages)))
     pieces = turns(said, grids, system=said.system, image_ids=image_ids)

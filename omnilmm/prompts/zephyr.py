@@ -1,9 +1,9 @@
-"""The prompt of OmniLMM-12B and RLAIF-V-12B: Zephyr's headers, which are plain text, and one picture.
+"""The prompt of OmniLMM-12B and RLAIF-V-12B: Zephyr's plain-text role headers, and one picture.
 
     <s><|system|>⏎{system}</s>⏎<|user|>⏎{picture}⏎{text}</s>⏎<|assistant|>⏎
 
-Source: checked against the published code's ids with the real tokenizer. The system line is fixed. A picture in front
-of a text is followed by a line break, one in the middle of a text stands there as it is.
+Source: checked against the published code's ids with the real tokenizer. The system prompt is fixed. A picture before
+the text is followed by a line break; one in the middle of the text is not.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ SLOT = "<im_patch>"
 
 
 def render(conversation: Conversation, grids: list[Size | None], *, image_ids: bool = False) -> list[Piece]:
-    """Pieces of a conversation, up to where the model has to go on.
+    """Render a conversation to pieces, including the generation prompt.
 
     Args:
         conversation: messages with the picture in any turn.
-        grids: None for each picture: it is never cut.
-        image_ids: not a feature of this template.
+        grids: None for each picture, as this model does not slice.
+        image_ids: ignored; this template does not number pictures.
     """
     pieces: list[Piece] = [Control(BEGIN), Text(f"<|system|>\n{SYSTEM}"), Control(END), Text("\n")]
     for message in conversation.messages:
         in_loss = message.role == "assistant"
         pieces += [Text(f"<|{message.role}|>\n"), *_content(message, in_loss), Control(END, in_loss), Text("\n")]
     if conversation.messages and conversation.messages[-1].role == "assistant":
-        return pieces[:-1]  # a text to learn from ends here
+        return pieces[:-1]  # a training example ends here
     return [*pieces, Text("<|assistant|>\n")]
 
 

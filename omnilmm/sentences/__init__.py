@@ -1,13 +1,13 @@
-"""What is said to a reader, as a code and parameters: an error, the reason of a choice, a way out.
+"""Messages for users as a code and parameters: errors, reasons for choices, and advice.
 
     Sentence("bitsandbytes_missing", dtype="int4", way=Sentence("use_dtype_auto"))
         ── str() ────────────────> int4 needs the package bitsandbytes: pip install bitsandbytes, or use --dtype auto.
         ── worded("zh", "page") ─> int4 需要 bitsandbytes 包：pip install bitsandbytes，或使用自动选择的数据类型。
 
-The words stand in `en.yaml` and `zh.yaml`, by code, with the parameters in braces. A code is stable, as programs may
-look at it; words may change. A parameter is a number, a text, another sentence, or several of these: `{files}` lists
-them, `{ways:or}` gives a choice of them, as `lists` of the language has it. Where a terminal has flags and a page has
-choices, a code has words for either (`terminal`, `page`); a program's log and `str()` are a terminal's.
+The texts are in `en.yaml` and `zh.yaml`, by code, with the parameters in braces. Codes are stable, as programs may
+check them; texts may change. A parameter is a number, a text, another sentence, or several of these: `{files}` joins
+them as a list, `{ways:or}` as alternatives, with the separators in `lists` of the language. Where the terminal (flags)
+and the pages (controls) need different texts, a code has both (`terminal`, `page`); logs and `str()` use the former.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ import yaml
 
 Language = Literal["en", "zh"]
 Door = Literal["terminal", "page"]
-MOST_TEXT = 500  # characters of a parameter, which may come from somebody else's file
-MOST_BITS = 1000  # of a whole number that is written out; Python itself refuses to write many
+MOST_TEXT = 500  # characters of a parameter, which may come from an untrusted file
+MOST_BITS = 1000  # of an integer that is written out; Python itself refuses to convert very large ones
 _FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True, init=False)
 class Sentence:
-    """A code and its parameters; plain data, so that it can be compared, pickled and sent.
+    """A message as a code and its parameters: plain data that can be compared, pickled and sent.
 
     Args:
-        code: a key of `sentences` in the files of the languages.
-        **parameters: what stands in its gaps. What is neither a number nor a sentence nor several of them becomes text.
+        code: a key of `sentences` in the language files.
+        **parameters: values for the placeholders. Anything but numbers, sentences and sequences is converted to text.
     """
 
     code: str
@@ -48,25 +48,25 @@ class Sentence:
         return self.worded()
 
     def worded(self, language: Language = "en", door: Door = "terminal") -> str:
-        """The words of a language, for who reads them in a terminal or on a page."""
+        """Return the text in a language, worded for the terminal or for the pages."""
         words = words_of(language, door).get(self.code)
-        if words is None:  # a text of somebody else's, who adds errors of their own
+        if words is None:  # custom errors of callers may use a text as their code
             return self.code
         try:
             return _Gaps(language, door).vformat(words, (), cast("dict[str, Any]", self.parameters))
-        except (LookupError, ValueError):  # better said badly than not at all
+        except (LookupError, ValueError):  # a raw message is better than none
             return f"{self.code} ({', '.join(f'{name}={value}' for name, value in self.parameters.items())})"
 
     def to_json(self) -> dict[str, Any]:
-        """As objects of JSON."""
+        """Convert to JSON-serialisable objects."""
         return {"code": self.code, "parameters": {name: _to_json(value) for name, value in self.parameters.items()}}
 
     @classmethod
     def from_json(cls, given: Any) -> Sentence:
-        """From objects of JSON.
+        """Create a sentence from the objects of `to_json`.
 
         Raises:
-            KeyError, TypeError: It is none.
+            KeyError, TypeError: The objects do not describe a sentence.
         """
         code, parameters = given["code"], given["parameters"]
         if not isinstance(code, str) or not isinstance(parameters, dict):
@@ -79,7 +79,7 @@ Parameter: TypeAlias = str | int | float | Sentence | tuple["Parameter", ...] | 
 
 @cache
 def words_of(language: Language, door: Door) -> Mapping[str, str]:
-    """The words of all codes, as a door has them."""
+    """Return the texts of all codes in a language, for the terminal or for the pages."""
     found = _file(language)["sentences"]
     return {code: words if isinstance(words, str) else words[door] for code, words in found.items()}
 
@@ -90,7 +90,7 @@ def _file(language: Language) -> dict[str, Any]:
 
 
 class _Gaps(Formatter):
-    """Fills the gaps of a sentence, whose parameters may be sentences themselves."""
+    """Fills in the parameters of a sentence, which may be sentences themselves."""
 
     def __init__(self, language: Language, door: Door) -> None:
         self._language, self._door = language, door
@@ -115,7 +115,7 @@ def _plain(value: object) -> Parameter:
         return value if value.bit_length() < MOST_BITS else f"~2^{value.bit_length()}"
     if isinstance(value, list | tuple):
         return tuple(_plain(part) for part in value)
-    said = getattr(value, "sentence", None)  # of an error
+    said = getattr(value, "sentence", None)  # an error's sentence
     if isinstance(said, Sentence):
         return said
     text = str(value)
