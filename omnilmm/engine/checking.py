@@ -1,6 +1,6 @@
 """Checks a model on the user's own machine: loads it, reports its figures, and asks one question about a picture.
 
-The published weights were not available where this program is developed and tested, so users can verify them with this.
+This program was not tested with the published weights; whoever has them can verify them with this check.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ class Generation:
             is_over: returns whether no further step will run; then this stops waiting.
 
         Raises:
-            HardwareError: No further step will run, and the answer is not complete; or memory ran out.
+            HardwareError: No further step will run but the answer is not complete, or memory ran out. Any other error
+                of a step is raised here as well.
         """
         while True:
             was_over = is_over()

@@ -186,7 +186,7 @@ class AnswerStream:
         return self._marks is not None and token in self._marks
 
     def _mark(self, token: int) -> list[Delta]:
-        """Handle a mark token, which is ordinary text, or suppressed, where it opens or closes nothing."""
+        """Handle a mark token; one that opens or closes nothing is ordinary text, or suppressed."""
         if self._splitter is None or self._marks is None or self._splitter.place in ("after", "answer"):
             return self._word(token)
         before = self._flushed()
