@@ -2,9 +2,9 @@
 
 Python: `OmniLMMChat().stream([{"role": "user", "content": [Path("a.png"), "What is in this picture?"]}])`, or the
 published form `OmniLMMChat().chat({"image": img2base64("a.png"), "question": json.dumps(messages)})`.
-Terminal: `python chat.py --image a.png "What is in this picture?"`; without a question it is a chat, and
+Terminal: `python chat.py --image a.png "What is in this picture?"`; without a question it starts a chat, and
 `echo "What is in this picture?" | python chat.py --image a.png` answers what is piped in.
-`--list-models` says what there is and what fits this machine, `--check` proves that a model works here.
+`--list-models` lists the models and what fits this machine, `--check` proves that a model works here.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ OPTIONS: dict[str, tuple[type[int] | type[float], str]] = {
     "beams": (int, "beam search: how many"),
     "length_penalty": (float, "beam search: above 0 favours longer answers"),
 }
-ABILITIES = ("thinking", "max_slices", "finer_detail")  # what not every model has a choice of
-TYPED_PICTURE = "<image>"  # marks the picture's place in the published message form
+ABILITIES = ("thinking", "max_slices", "finer_detail")  # options that only some models have
+TYPED_PICTURE = "<image>"  # marks where the picture goes in the published message form
 
 
 def img2base64(file_name: str | Path) -> str:
-    """The content of a picture file as base64 text."""
+    """Return the content of a picture file as base64 text."""
     return base64.b64encode(Path(file_name).read_bytes()).decode("utf-8")
 
 
@@ -93,7 +93,7 @@ class OmniLMMChat:
     def stream(
         self, messages: Sequence[Mapping[str, Any]] | Conversation, mode: Mode = "sampling", **options: Any
     ) -> Iterator[str]:
-        """Answer piece by piece; leaving the loop stops the model.
+        """Stream an answer; leaving the loop stops the model.
 
         Args:
             messages: `{"role": …, "content": …}`, content being text, a picture (PIL image, numpy array of uint8,
@@ -102,12 +102,12 @@ class OmniLMMChat:
                 them; or a `Conversation`. Nothing is fetched.
             mode: "sampling" (streams), or "beam" (one piece, when the search is over).
             **options: temperature, top_p, top_k, repetition_penalty, seed, max_new_tokens; with "beam": beams,
-                repetition_penalty, length_penalty, max_new_tokens. With both: thinking, whether the model shall think
-                before it answers, where it has a switch for it; its thought is not part of what is yielded here (see
-                `events`); max_slices, of a picture; finer_detail (4.6, 4.7). The model's defaults where left out.
+                repetition_penalty, length_penalty, max_new_tokens. With both: thinking, whether the model should
+                think before it answers, where it has a switch for it (the thought is not yielded here, see
+                `events`); max_slices, per picture; finer_detail (4.6, 4.7). The model's defaults where left out.
 
         Raises:
-            InputError, ImageError, OptionsError, ContextLengthError: What was expected, and what came.
+            InputError, ImageError, OptionsError, ContextLengthError: Says what was expected, and what was given.
         """
         from omnilmm.engine.events import Finished, TextDelta
 
@@ -122,7 +122,7 @@ class OmniLMMChat:
     def events(
         self, messages: Sequence[Mapping[str, Any]] | Conversation, mode: Mode = "sampling", **options: Any
     ) -> Iterator[Event]:
-        """As `stream`, but everything the engine says: progress, thoughts, previews, and figures at the end."""
+        """Like `stream`, but yields all events of the engine: progress, thoughts, previews, and figures at the end."""
         from omnilmm.conversation import Conversation
         from omnilmm.prompts.messages import conversation_from_dicts
 
@@ -142,11 +142,11 @@ class MiniCPMVChat(OmniLMMChat):
     """`OmniLMMChat` under the name that the makers' later examples give it.
 
     Args:
-        model_path: as `model`.
-        device: as there.
-        dtype: as there.
-        multi_gpus: spread the model over all GPUs, `device="balanced"`.
-        **loading: as there.
+        model_path: as `model` of `OmniLMMChat`.
+        device: as in `OmniLMMChat`.
+        dtype: as in `OmniLMMChat`.
+        multi_gpus: whether to spread the model over all GPUs, `device="balanced"`.
+        **loading: as in `OmniLMMChat`.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ def _published_conversation(
 
 
 def _published_picture(image: Any) -> Picture:
-    """Text is base64 or a data URI here, never a path."""
+    """Open the picture of the published form, where text is base64 or a data URI, never a path."""
     from omnilmm.images.pixels import open_picture
     from omnilmm.images.sources import decoded, picture_from
 
@@ -194,9 +194,9 @@ def _published_picture(image: Any) -> Picture:
 
 
 def _with_picture(conversation: Conversation, picture: Picture | Video) -> Conversation:
-    """The picture stands where the first message says `<image>`, else before its text.
+    """Put the picture where the first message says `<image>`, else before its text.
 
-    Every template puts a line break between a picture in front and its text: one that was typed there is not doubled.
+    Every template puts a line break between a leading picture and its text; one that was typed there is not doubled.
     """
     if not conversation.messages:
         return conversation
@@ -213,7 +213,7 @@ def _with_picture(conversation: Conversation, picture: Picture | Video) -> Conve
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; importing nothing heavy, so that --help answers at once."""
+    """Return the parser of the command line; imports nothing heavy, so that --help responds at once."""
     top = Parser(description="Talk about pictures in the terminal.")
     top.add_argument(
         "question",
@@ -254,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        0 answered, 1 an error or a stopped answer, 2 flags that cannot be used.
+        0 for an answer, 1 for an error or a stopped answer, 2 for invalid flags.
     """
     configure_streams()
     args = parser().parse_args(arguments)
@@ -272,7 +272,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             print(f"Error: {one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, OptionsError | ModelNotFoundError | HardwareError) else 1
-    except BrokenPipeError:  # who read the answer, such as `head`, has gone; nothing more may be flushed there
+    except BrokenPipeError:  # the reader, such as `head`, has gone; nothing more may be flushed there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -280,16 +280,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _print_json(document: Mapping[str, Any]) -> None:
-    """One line, of ASCII alone where the output could not show the rest."""
+    """Print JSON in one line, in ASCII alone if the output cannot encode the rest."""
     line = json.dumps(document, ensure_ascii=False)
     print(line if can_encode(line, sys.stdout) else json.dumps(document))
 
 
 def _question(args: argparse.Namespace) -> str | None:
-    """What to ask: the argument, or what is piped in; None for a chat.
+    """Return what to ask: the argument, or the piped input; None for a chat.
 
     Raises:
-        InputError: It is empty, or no text.
+        InputError: It is empty, or not text.
     """
     from omnilmm.errors import InputError
 
@@ -313,10 +313,10 @@ def _run(args: argparse.Namespace) -> int:
 
     if args.list_models:
         return _list_models(args)
-    # Everything that can be wrong is found before the model is loaded.
+    # Everything that can be wrong is checked before the model is loaded.
     given = {name: getattr(args, name) for name in (*OPTIONS, *ABILITIES)}
     card = find(args.model)
-    # Of a model outside the catalog it is known only once it is loaded what it has a choice of.
+    # Which of them a model outside the catalog has is known only once it is loaded.
     options_for(card, args.mode, **given if card.name in cards() else given | dict.fromkeys(ABILITIES))
     question = _question(args)
     videos = [name for name in (*args.video, *args.image) if name in args.video or is_video_file(name)]
@@ -350,7 +350,7 @@ def _check(engine: LocalEngine, pictures: list[Picture], question: str | None) -
     """Prove that a model works on this machine.
 
     Returns:
-        0 if all is well; else it raises.
+        0 if all is well; raises otherwise.
     """
     from omnilmm.engine.checking import QUESTION, check
     from omnilmm.images.pixels import open_picture

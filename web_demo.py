@@ -3,8 +3,8 @@
     python web_demo.py [--model NAME] [--device auto] [--dtype auto] [--host 127.0.0.1] [--port 7860] [--share] [--open]
                        [--auth user:password] [--root-path /chat] [--max-file-size 50] [--queue-size 100] [--api]
 
-The page is served while the model is still being fetched and loaded, and shows how far that is. Its widgets and
-handlers are in `omnilmm.ui.gradio_page`; here are the flags.
+The page is served while the model is still being downloaded and loaded, and shows the progress. Its widgets and
+handlers are in `omnilmm.ui.gradio_page`; this file has the flags.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from omnilmm.ui.texts import ENGLISH
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Return the parser of the flags."""
     flags = Parser(description="Talk about pictures in the browser.")
     add_loading_flags(flags)
     add_page_flags(flags, port=7860)
@@ -59,18 +59,18 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _leave(*_: object) -> None:
-    """End in the usual way, so that what is registered for the exit runs; once."""
+    """Exit normally, so that exit handlers run; only once."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0)
 
 
 def say(line: str) -> None:
-    """Print a line at once, also into a pipe."""
+    """Print a line and flush it, so that a pipe receives it at once."""
     print(line, flush=True)
 
 
 def api_of(provider: ModelProvider, flags: argparse.Namespace, key: str | None) -> Any:
-    """The API as an ASGI application."""
+    """Return the API as an ASGI application."""
     from omnilmm.api.app import application
     from omnilmm.api.fetching import fetch
 
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _leave)
     try:
         flags = parser().parse_args([*flags_of_environment(), *(sys.argv[1:] if arguments is None else arguments)])
-        port = find_port(flags.host, flags.port)  # what can fail at once does not wait for torch
+        port = find_port(flags.host, flags.port)  # fail early, before torch is imported
         login = accounts(flags.auth)
         key = os.environ.get(KEY)
         if flags.api:
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_requested(flags)
         prepare_proxies()  # Gradio's own client reads them
         say(texts.loading(find(flags.model)))
-        from omnilmm.ui.gradio_page.page import Page  # Gradio takes seconds, `--help` does without it
+        from omnilmm.ui.gradio_page.page import Page  # importing Gradio takes seconds, which `--help` avoids
         from omnilmm.ui.gradio_page.serving import launch
         from omnilmm.ui.offer import Offer
 
@@ -134,15 +134,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except OmniLMMError as error:
                 if is_fixed or not page.visitors.had_visitors:
                     raise
-                sys.stderr.write(f"Error: {one_line(error)}\n")  # another one can be chosen on the page
+                sys.stderr.write(f"Error: {one_line(error)}\n")  # another model can be chosen on the page
             finally:
-                provider.stop()  # of no effect once the model is there
+                provider.stop()  # no effect once the model is loaded
     except KeyboardInterrupt:
         return 1
     except (OmniLMMError, OSError) as error:
         sys.stderr.write(f"Error: {one_line(error)}\n")
         return 2
-    with suppress(KeyboardInterrupt):  # the ordinary end
+    with suppress(KeyboardInterrupt):  # the usual way to stop
         if provider.is_ready:
             say(ENGLISH.model_line(provider))
         page.demo.block_thread()

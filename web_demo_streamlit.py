@@ -3,9 +3,9 @@
     python web_demo_streamlit.py [--model NAME] [--device auto] [--dtype auto] [--host 127.0.0.1] [--port 8501] [--open]
     streamlit run web_demo_streamlit.py -- [--model NAME] [--device auto] [--dtype auto]
 
-The flags, the server, and the wiring of the page; its parts are in `omnilmm.ui.streamlit_page`. This file is also the
-script that Streamlit runs for every visitor and every click. No answer is given in that script: each has a thread of
-its own (`omnilmm.ui.answering`), at which the page looks.
+This file has the flags, the server, and the wiring of the page; its parts are in `omnilmm.ui.streamlit_page`. It is
+also the script that Streamlit runs for every visitor and every click. No answer is generated in that script: each has
+its own thread (`omnilmm.ui.answering`), which the page polls.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ STARTED_S = time.monotonic()
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Return the parser of the flags."""
     flags = Parser(description="Talk about pictures in the browser.")
     add_loading_flags(flags)
     add_page_flags(flags, port=8501)
@@ -64,7 +64,7 @@ def _maker(flags: argparse.Namespace, bar: DownloadBar) -> Make:
 
 
 def build(make: Make, flags: argparse.Namespace) -> Any:
-    """The page as an ASGI application, `streamlit.starlette.App`, that begins to load the model when it is served."""
+    """Return the page as an ASGI application, `streamlit.starlette.App`, which loads the model once it is served."""
     from starlette.middleware import Middleware
     from streamlit.starlette import App
 
@@ -94,14 +94,14 @@ def build(make: Make, flags: argparse.Namespace) -> Any:
     hosts = Middleware(Hosts, known=known)
     guards = [Middleware(Guard, accounts=accounts(flags.auth))] if flags.auth else []
     guards += [Middleware(Gate), Middleware(serving.Policy)]
-    # `streamlit run` finds this line by the name and the class in it, and then asks this module for `app`.
+    # `streamlit run` finds this line by the name and the class in it, and then reads `app` of this module.
     app = App(Path(__file__).resolve(), lifespan=lifespan, middleware=[hosts, *guards])
     sessions.own_runtime(app)
     return app
 
 
 def __getattr__(name: str) -> Any:
-    """The `app` for `streamlit run web_demo_streamlit.py`."""
+    """Return the `app` for `streamlit run web_demo_streamlit.py`."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     flags = parser().parse_args([*flags_of_environment(), *sys.argv[1:]])
@@ -109,7 +109,7 @@ def __getattr__(name: str) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve the page, load the model meanwhile, until Ctrl-C."""
+    """Serve the page and load the model meanwhile, until Ctrl-C."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     configure_streams()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_loaded = threading.Event()
     try:
         flags = parser().parse_args([*flags_of_environment(), *given])
-        port = find_port(flags.host, flags.port)  # what can fail at once does not wait for the libraries
+        port = find_port(flags.host, flags.port)  # fail early, before the libraries are imported
         accounts(flags.auth)
         require("streamlit", extra="streamlit")
         check_requested(flags)
@@ -140,9 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _watched(make: Make, is_fixed: bool, failures: list[Exception], is_loaded: threading.Event) -> Make:
-    """`make`, telling the terminal what came of the first model.
+    """Wrap `make` to report the outcome of the first model in the terminal.
 
-    Without it there is no program, unless somebody looks at the page already, where another one can be chosen.
+    If it fails, the program ends, unless a visitor has the page open, where another model can be chosen.
     """
     from omnilmm.ui.streamlit_page import server_state
 
@@ -168,7 +168,7 @@ def _watched(make: Make, is_fixed: bool, failures: list[Exception], is_loaded: t
 
 
 def _draws() -> bool:
-    """Whether Streamlit runs this file as the script of a page."""
+    """Return whether Streamlit runs this file as the script of a page."""
     if "streamlit" not in sys.modules:
         return False
     from streamlit.runtime.scriptrunner import get_script_run_ctx

@@ -1,1 +1,1 @@
-"""What both pages share: texts and control specs."""
+"""The two web pages and the terminal chat, with the sessions, texts and controls that they share."""

@@ -1,8 +1,8 @@
-"""Who may use a page: the accounts of `--auth`, and a guard before every route of an ASGI application.
+"""Access control: the accounts of `--auth`, and an ASGI middleware that guards every route.
 
-The guard asks for a name and a password (HTTP Basic) and then gives a cookie, since not every browser sends a password
-along when it opens a websocket. What it does not let through, no route behind it ever sees: neither pages nor uploads,
-pictures or websockets.
+The guard asks for a name and a password (HTTP Basic) and then sets a cookie, because not every browser sends
+credentials when it opens a websocket. A rejected request never reaches the application, whether it is for a page, an
+upload, a picture or a websocket.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def accounts(values: Sequence[str]) -> Accounts:
-    """Names and passwords.
+    """Parse accounts into passwords by name.
 
     Args:
-        values: each a `user:password`, or the path of a file with one per line (empty lines and lines that begin with
-            `#` are left out).
+        values: each either `user:password` or the path of a file with one account per line (empty lines and lines that
+            begin with `#` are ignored).
 
     Raises:
-        OptionsError: A value is neither, or a name comes twice. The message repeats no password.
+        OptionsError: A value is neither, or a name occurs twice. The message contains no password.
     """
     found: Accounts = {}
     for value in values:
@@ -52,7 +52,7 @@ def accounts(values: Sequence[str]) -> Accounts:
 
 
 def _lines(value: str) -> Iterable[tuple[str, Sentence]]:
-    """Each account with where it stands."""
+    """Return each account line with the place where it was given, for error messages."""
     if ":" in value and not Path(value).is_file():
         return [(value, Sentence("one_value"))]
     try:
@@ -71,7 +71,7 @@ def _lines(value: str) -> Iterable[tuple[str, Sentence]]:
 
 
 def account_in(cookie: str | None) -> str:
-    """The name in a cookie that `Guard` has let through; empty where nobody has to sign in."""
+    """Return the account name in a cookie that `Guard` has accepted; empty where no login is required."""
     try:
         return bytes.fromhex((cookie or "").partition(".")[0]).decode()
     except ValueError:
@@ -79,12 +79,12 @@ def account_in(cookie: str | None) -> str:
 
 
 def address_of(scope: Scope) -> str:
-    """Where a request came from, as far as the server knows."""
+    """Return the client address of a request, as far as the server knows it."""
     return str((scope.get("client") or ("",))[0])
 
 
 def _given(authorization: str) -> tuple[str, str] | None:
-    """Name and password of an Authorization header; None where it has none."""
+    """Decode the name and the password of an Authorization header; None if it has no Basic credentials."""
     kind, _, encoded = authorization.partition(" ")
     if kind.lower() != "basic":
         return None
@@ -96,21 +96,21 @@ def _given(authorization: str) -> tuple[str, str] | None:
 
 
 class Guard:
-    """An ASGI application that lets only people with an account reach another one.
+    """ASGI middleware that lets only people with an account reach the application.
 
     Args:
-        application: what is behind it.
-        accounts: names and passwords.
+        application: the ASGI application to protect.
+        accounts: passwords by name.
     """
 
     def __init__(self, application: Application, accounts: Accounts) -> None:
         self.application, self.accounts = application, accounts
         self._attempts = Attempts()
-        self._key = secrets.token_bytes()  # of this process: after a restart everybody is asked again
+        self._key = secrets.token_bytes()  # per process: after a restart everybody has to sign in again
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
-        if scope["type"] not in ("http", "websocket"):  # start and end of the server
+        """Handle one ASGI connection."""
+        if scope["type"] not in ("http", "websocket"):  # lifespan events
             await self.application(scope, receive, send)
             return
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -121,7 +121,7 @@ class Guard:
         elif name := self._who(headers.get(b"authorization", ""), scope):
             await self.application(scope, receive, self._with_cookie(name, scope, send))
         elif scope["type"] == "websocket":
-            await receive()  # the connection has to be offered before it can be refused
+            await receive()  # `websocket.connect` has to be received before the connection can be refused
             await send({"type": "websocket.close", "code": 1008})
         else:
             await self._ask(send)
@@ -140,13 +140,13 @@ class Guard:
         await send({"type": "http.response.body", "body": f"{said}\n".encode()})
 
     def _who(self, authorization: str, scope: Scope) -> str | None:
-        """The name in an Authorization header, if its password is right."""
+        """Return the account name in an Authorization header if its password is right, else None."""
         given = _given(authorization)
         if given is None:
             return None
         name, password = given
         known = self.accounts.get(name)
-        is_right = hmac.compare_digest((known or "").encode(), password.encode())  # as slow for a name nobody has
+        is_right = hmac.compare_digest((known or "").encode(), password.encode())  # takes as long for an unknown name
         if known is None or not is_right:
             self._attempts.failed(address_of(scope), name)
             return None

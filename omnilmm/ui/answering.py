@@ -1,7 +1,7 @@
-"""One question being answered on a thread of its own, so that no redrawing of a page can end or repeat it.
+"""Answering a question on its own thread, so that a redraw of the page can neither end nor repeat it.
 
-Answering(…) ── thread: Draft, Draft, … ──> `draft`; the page looks at it whenever it likes
-                  └── at the end: `outcome`, and `notice` if nothing came of it
+Answering(…) ── thread: Draft, Draft, … ──> `draft`, which the page polls
+                                    └── at the end: `outcome`, and `notice` if there is no answer
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from omnilmm.ui.session import Draft, Session, State
 
 log = logging.getLogger("omnilmm.page")
 
-FINALIZE_S = 10.0  # the longest that a stopped answer needs to end
+FINALIZE_S = 10.0  # longest time that a stopped answer takes to end
 
 Outcome = State | Literal["failed"]
 
 
 def queue_refusal(session: Session, sessions: Iterable[Session], max_answers: int | None) -> str:
-    """Why a session cannot ask now, in the visitor's language, where as many are answered as may be; else empty.
+    """Return the refusal, in the visitor's language, if the limit of concurrent answers is reached; else empty.
 
     Args:
-        session: whose question; it may ask while it is answered, which stops that answer.
-        sessions: all of the page.
-        max_answers: how many may be answered or wait at once; None for as many as come.
+        session: the session that asks; it may ask while its own answer is running, which stops that answer.
+        sessions: all sessions of the page.
+        max_answers: how many answers may run or wait at once; None for no limit.
     """
     is_full = max_answers is not None and sum(other.busy for other in sessions) >= max_answers
     return session.texts.many_waiting.format(count=max_answers) if is_full and not session.busy else ""
 
 
 class Answering:
-    """A turn of a session while it is answered, and what came of it.
+    """A turn of a session that is being answered, and its outcome.
 
     Args:
-        session: whose turn.
-        drafts: gives the drafts: `Session.ask` or another of its kind, with its arguments.
-        is_watched: whether anybody still looks; when nobody does, the answer is stopped. Called on the thread.
-        restores_question: the question comes back into the box if nothing comes of it; that of a sample does not.
+        session: the session of the turn.
+        drafts: returns the iterator of drafts: `Session.ask` or a similar method with its arguments.
+        is_watched: whether the visitor is still there; if not, the answer is stopped. Called on the answering thread.
+        restores_question: whether the question returns to the question box if there is no answer; a sample's does not.
 
     Attributes:
-        draft: the newest one; None before the first.
+        draft: the newest draft; None before the first.
         outcome: "generating", then the state of the last draft, or "failed".
-        notice: why there is no answer, in the visitor's language; empty where there is one.
-        done: set once the outcome is there.
+        notice: why there is no answer, in the visitor's language; empty if there is one.
+        done: set once the outcome is final.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Guessing of passwords is slowed: after a few wrong ones a name waits, longer each time, where they came from.
+"""Rate limit for logins: after several wrong passwords a name has to wait, longer each time, at that client address.
 
-Somebody elsewhere signs in under that name meanwhile. Behind a proxy on this machine the address is the visitor's, as
-the proxy says it; behind one elsewhere it is the proxy's (uvicorn's FORWARDED_ALLOW_IPS names proxies to believe).
+The same name can still sign in from another address. Behind a proxy on this machine the address is the visitor's, as
+reported by the proxy; behind a proxy elsewhere it is the proxy's (uvicorn's FORWARDED_ALLOW_IPS names trusted proxies).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from omnilmm.ui.texts import texts_for
 
-FREE = 5  # wrong passwords before anybody waits
+FREE = 5  # wrong passwords before the first wait
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 900.0
 MOST_KNOWN = 10_000
 
@@ -24,22 +24,22 @@ class Attempts:
     """Counts wrong passwords by address and name.
 
     Args:
-        now: tells the time in seconds.
+        now: returns the time in seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._wrong: OrderedDict[Key, tuple[int, float]] = OrderedDict()  # how many, and until when to wait
+        self._wrong: OrderedDict[Key, tuple[int, float]] = OrderedDict()  # how many, and when the wait ends
         self._lock = threading.Lock()
 
     def wait_s(self, address: str, name: str) -> float:
-        """How long to wait before a password is looked at; 0 for not at all."""
+        """Return how long to wait before the next password is checked; 0 for no wait."""
         with self._lock:
             _, until = self._wrong.get((address, name), (0, 0.0))
             return max(0.0, until - self._now())
 
     def failed(self, address: str, name: str) -> None:
-        """A password was wrong."""
+        """Record a wrong password."""
         with self._lock:
             count = self._wrong.pop((address, name), (0, 0.0))[0] + 1
             wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(count - FREE, 30)) if count >= FREE else 0.0
@@ -48,11 +48,11 @@ class Attempts:
                 self._wrong.popitem(last=False)
 
     def succeeded(self, address: str, name: str) -> None:
-        """It was right: what was wrong before is forgotten."""
+        """Record a correct password, which resets the count."""
         with self._lock:
             self._wrong.pop((address, name), None)
 
 
 def told(wait_s: float, languages: str | None) -> str:
-    """One line for who has to wait, in the language that the browser asks for (its Accept-Language)."""
+    """Return the line for a visitor who has to wait, in the language of the Accept-Language header."""
     return texts_for(languages).locked_out.format(seconds=int(wait_s) + 1)

@@ -1,7 +1,7 @@
-"""What an answer marks in a picture: `<ref>name</ref><box>x1 y1 x2 y2</box>`, quads and points; `drawing` draws them.
+"""Regions that an answer marks: `<ref>name</ref><box>x1 y1 x2 y2</box>`, quads and points; `drawing` draws them.
 
-Positions are numbers of 0 to 1000 across and down the picture, as the published models give them. A tag is replaced by
-what it marks and by nothing else: text between two of them stays, and what does not read as a mark stays as it is.
+Coordinates run from 0 to 1000 across and down the picture, as in the published models. Only the tags are replaced by
+the region: text between two of them stays, and anything that does not parse as a region is left unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ GRID = 1000
 Kind = Literal["box", "quad", "point"]
 Point = tuple[float, float]
 
-# Told apart also by people who see few colours (after Okabe and Ito), and dark enough for white letters on them.
+# Distinguishable with colour blindness (after Okabe and Ito), and dark enough for white letters.
 COLOURS = ("#b34e00", "#0072b2", "#00704f", "#9b4577", "#8a5d00", "#1f6f9f")
 
 
@@ -33,12 +33,12 @@ _COUNTS: dict[Kind, int] = {"box": 4, "quad": 8, "point": 2}
 
 @dataclass(frozen=True)
 class Region:
-    """Something marked.
+    """A marked region of a picture.
 
     Attributes:
         kind: a box, a polygon of four corners, or a point.
-        label: what it was called; empty if it was not.
-        points: across and down, 0 to 1: two corners of a box, four of a quad, or one.
+        label: its name; empty if it has none.
+        points: (x, y) from 0 to 1: two corners of a box, four of a quad, or one point.
     """
 
     kind: Kind
@@ -47,11 +47,11 @@ class Region:
 
 
 def parts(answer: str, *, is_growing: bool = False) -> list[str | Region]:
-    """Text and regions of an answer, in order.
+    """Split an answer into text and regions, in order.
 
     Args:
-        answer: as the model gave it.
-        is_growing: more will come: a tag that has only begun is left out until it is whole.
+        answer: the output of the model.
+        is_growing: the answer is incomplete: an unfinished tag at its end is left out.
     """
     if is_growing:
         answer = _without_begun(answer)
@@ -61,7 +61,7 @@ def parts(answer: str, *, is_growing: bool = False) -> list[str | Region]:
         between = answer[end : match.start()]
         if between:
             found.append(between)
-        if _LISTED.fullmatch(between) is None:  # several boxes in a row share the name before the first
+        if _LISTED.fullmatch(between) is None:  # consecutive boxes share the preceding name
             label = ""
         end = match.end()
         if match["alone"] is not None:
@@ -82,7 +82,7 @@ def _without_begun(answer: str) -> str:
 
 
 def _region(kind: str, label: str, numbers: str) -> Region | None:
-    """None where it is no region: a wrong number of numbers, or one outside the grid."""
+    """Return the region; None if it is malformed: a wrong number of coordinates, or one outside the grid."""
     values = [float(number) for number in _NUMBER.findall(numbers)]
     wanted = next(k for k in get_args(Kind) if k == kind)
     is_plain = _SEPARATORS.fullmatch(_NUMBER.sub("", numbers)) is not None
@@ -96,27 +96,27 @@ def _region(kind: str, label: str, numbers: str) -> Region | None:
 
 
 def regions(answer: str) -> list[Region]:
-    """All regions of an answer."""
+    """Return all regions of an answer."""
     return [part for part in parts(answer) if isinstance(part, Region)]
 
 
 def names(marked: Sequence[Region]) -> list[str]:
-    """What regions are called on the picture and in the text: their labels, or their numbers."""
+    """Return the names of regions on the picture and in the text: their labels, or else their numbers."""
     return [region.label or str(number) for number, region in enumerate(marked, 1)]
 
 
 def colours(marked: Sequence[Region]) -> list[int]:
-    """Numbers of their colours in COLOURS; what is called the same has the same one."""
+    """Return the index of each region's colour in COLOURS; regions with the same name share a colour."""
     distinct = list(dict.fromkeys(names(marked)))
     return [distinct.index(name) % len(COLOURS) for name in names(marked)]
 
 
 def with_chips(answer: str, chip: Callable[[str, int], str], *, is_growing: bool = False) -> str:
-    """The answer with a chip in place of each region, one for several that follow each other under one name.
+    """Replace each region of an answer by a chip; consecutive regions under one name share a chip.
 
     Args:
-        answer: as the model gave it.
-        chip: gives the markup for a name and the number of its colour in COLOURS.
+        answer: the output of the model.
+        chip: returns the markup for a name and the index of its colour in COLOURS.
         is_growing: see `parts`.
     """
     found = parts(answer, is_growing=is_growing)

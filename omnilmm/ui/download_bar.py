@@ -1,4 +1,4 @@
-"""The progress bar of a download, in the terminal from which a page or the chat is started."""
+"""A download progress bar for the terminal from which a page or the chat is started."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class DownloadBar:
-    """A progress bar on stderr while a model is downloaded; nothing where it is on the disk already."""
+    """A progress bar on stderr while a model is downloaded; prints nothing if it is already on the disk."""
 
     def __init__(self) -> None:
         self.bar: Any = None
@@ -16,10 +16,10 @@ class DownloadBar:
         return self
 
     def report(self, done: int, total: int) -> None:
-        """Take bytes done, and bytes in all."""
+        """Update the bar with the bytes downloaded so far and the total."""
         from huggingface_hub.utils import tqdm
 
-        if self.bar is not None and (done >= total or total != self.bar.total):  # whole, or another model's
+        if self.bar is not None and (done >= total or total != self.bar.total):  # complete, or another model's download
             self.bar.update(min(done, self.bar.total) - self.bar.n)
             self.bar.close()
             self.bar = None

@@ -1,4 +1,4 @@
-"""Copies of pictures with something drawn on them: the slices that a model sees, or the regions of an answer."""
+"""Copies of pictures with overlays: the slices that a model sees, or the regions of an answer."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from omnilmm.engine.events import PictureSlice
 from omnilmm.ui.boxes import COLOURS, Kind, Point, Region, colours, names
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-# Pillow's own font has Latin letters alone; these come with Linux, macOS and Windows.
+# Pillow's own font has Latin letters only; these come with Linux, macOS and Windows.
 FONTS = ("NotoSansCJK-Regular.ttc", "NotoSerifCJK-Bold.ttc", "wqy-microhei.ttc", "PingFang.ttc", "msyh.ttc")
-_LONGER_SIDE = 720  # of a picture with slices, in pixels
+_LONGER_SIDE = 720  # longer side in pixels of a picture drawn with slices
 _LINE, _FILL = (255, 255, 255), (0, 0, 0, 150)
 
 
 def with_slices(picture: Picture, slices: tuple[PictureSlice, ...] | None) -> Image.Image:
-    """A copy of the picture, the slices framed and numbered in the order in which the model sees them.
+    """Return a copy of the picture with its slices framed and numbered in the order in which the model sees them.
 
     Args:
-        picture: of a message.
-        slices: as from `Engine.slices`, overview first; nothing is drawn where that is None.
+        picture: a picture of a message.
+        slices: from `Engine.slices`, overview first; None draws nothing.
     """
     image = picture.image.convert("RGB")
     image.thumbnail((_LONGER_SIDE, _LONGER_SIDE))
@@ -45,7 +45,7 @@ def _tag(pen: ImageDraw.ImageDraw, text: str, x: float, y: float, font_pixels: f
 
 
 def with_regions(image: Image.Image, marked: Sequence[Region]) -> Image.Image:
-    """A copy of the picture with the regions drawn on it, each in its colour with its name."""
+    """Return a copy of the picture with the regions drawn on it, each with its colour and name."""
     image = image.convert("RGB")
     pen = ImageDraw.Draw(image)
     unit = (image.width * image.height) ** 0.5
@@ -59,7 +59,7 @@ def with_regions(image: Image.Image, marked: Sequence[Region]) -> Image.Image:
 
 
 def _legible(name: str, number: str, size: float) -> tuple[str, Font]:
-    """The name with a font that has its letters; where this machine has none, the number."""
+    """Return the name and a font that has its letters; if this machine has none, the number instead of the name."""
     plain = ImageFont.load_default(size)
     if name.isascii():
         return name, plain
@@ -72,7 +72,7 @@ def _legible(name: str, number: str, size: float) -> tuple[str, Font]:
 
 
 def _outline(pen: ImageDraw.ImageDraw, kind: Kind, points: list[Point], colour: str, line: int) -> None:
-    """The line in its colour, with a thin white one around it that shows on any background."""
+    """Draw the outline in its colour, with a thin white border that is visible on any background."""
     for wide, ink in ((line + 2, "white"), (line, colour)):
         if kind == "point":
             reach = 2 * line + wide
@@ -93,7 +93,7 @@ def _name(
     font: Font,
     size: tuple[int, int],
 ) -> None:
-    """A tag above the point, moved to where it is inside the picture."""
+    """Draw a name tag above the point, moved so that it lies inside the picture."""
     left, top, right, bottom = pen.textbbox((0, 0), name, font)
     wide, high = right - left + 8, bottom - top + 6
     x = min(max(at[0], 0), max(size[0] - wide, 0))

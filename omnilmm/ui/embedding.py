@@ -1,6 +1,6 @@
-"""Pictures as they are shown: JPEG files in memory, and `data:` addresses, which are part of a page or a text.
+"""Pictures as the pages display them: JPEG files in memory, and `data:` URIs, which are part of a page or a text.
 
-A picture in a `data:` address has no address of its own that another visitor could ask for, and lies on no disk.
+A picture in a `data:` URI has no address that another visitor could request, and is not written to disk.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import io
 
 from PIL import Image
 
-FULL_PIXELS = 4096  # longer side of a picture at full size
+FULL_PIXELS = 4096  # longer side in pixels of a picture at full size
 
 
 def jpeg(image: Image.Image, pixels: int = FULL_PIXELS) -> bytes:
-    """A picture as a JPEG file, its longer side at most so many pixels."""
+    """Encode a picture as JPEG, its longer side at most `pixels`."""
     if max(image.size) > pixels:
         image = image.copy()
         image.thumbnail((pixels, pixels))
@@ -24,5 +24,5 @@ def jpeg(image: Image.Image, pixels: int = FULL_PIXELS) -> bytes:
 
 
 def data_address(image: Image.Image, pixels: int = FULL_PIXELS) -> str:
-    """The same as a `data:` address."""
+    """Return the same JPEG as a `data:` URI."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg(image, pixels)).decode()}"

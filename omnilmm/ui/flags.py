@@ -1,4 +1,4 @@
-"""The flags that programs share: which model, from where, on what; and those of both pages."""
+"""Command-line flags shared by the programs: the model, its source and device; and those of both pages."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ LOADING = (
     "feature_cache_mib",
     "prefix_cache_mib",
 )
-# What `omnilmm.engine.loading.load_engine` takes where it is not told; importing it would load torch.
+# Defaults of `omnilmm.engine.loading.load_engine`, repeated here because importing it would load torch.
 FEATURE_CACHE_MIB, PREFIX_CACHE_MIB = 256, 1024
-# How a page is started where nobody gives it flags: on a Hugging Face Space, in a container.
+# Holds the flags where a page is started without a command line: on a Hugging Face Space, in a container.
 VARIABLE = "OMNILMM_FLAGS"
-# A container of its own: its address is reached through the service alone.
+# A Space is a container of its own, whose address can be reached through the service alone.
 SERVING = ("--host", "0.0.0.0", "--port", "7860")  # noqa: S104
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says in one line what cannot be read."""
+    """An argument parser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Leave with exit code 2."""
+        """Exit with code 2."""
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (--help lists the flags)\n")
 
 
@@ -79,11 +79,11 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
-    """Add what both pages take: where they are served, and for whom.
+    """Add the flags that both pages take: where they are served, and to whom.
 
     Args:
-        parser: of the program.
-        port: that is tried first.
+        parser: the parser of the program.
+        port: the default port, which is tried first.
     """
     page = parser.add_argument_group("the page")
     page.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
@@ -124,7 +124,7 @@ def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
 
 
 def add_api_flags(parser: argparse.ArgumentParser) -> None:
-    """Add what the API beside a page takes."""
+    """Add the flags of the API that is served beside a page."""
     api = parser.add_argument_group("for programs")
     api.add_argument(
         "--api", action="store_true", help="also answer programs, under /v1 as OpenAI's API does; see docs/api.md"
@@ -133,12 +133,12 @@ def add_api_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """What the flags say, as arguments of `load_engine` and `OmniLMMChat`."""
+    """Return the flags as arguments of `load_engine` and `OmniLMMChat`."""
     return {name: getattr(args, name) for name in LOADING}
 
 
 def flags_of_environment() -> list[str]:
-    """Flags of the variable, on a Space after those it needs; flags that are given come after these and win.
+    """Return the flags in the environment variable, on a Space after those it needs; command-line flags follow and win.
 
     Raises:
         OptionsError: The variable cannot be read.
@@ -151,23 +151,23 @@ def flags_of_environment() -> list[str]:
 
 
 def require(package: str, extra: str) -> None:
-    """Check that a package is there which only some of the programs need.
+    """Check that an optional package is installed.
 
     Raises:
-        MissingPackageError: With the command that installs it.
+        MissingPackageError: It is not; the message has the command that installs it.
     """
     if find_spec(package) is None:
         raise MissingPackageError("page_package_missing", package=package, extra=extra)
 
 
 def check_requested(args: argparse.Namespace) -> None:
-    """Check what was asked for by name before a page is said to be there; `auto` takes what there is.
+    """Check what was requested explicitly before the page is announced; `auto` takes what is available.
 
     Raises:
         ModelNotFoundError: There is no such model.
         HardwareError: There is no such device here, or it cannot compute with that dtype.
     """
-    if args.max_file_size > limits().file_mb:  # what may be uploaded may be opened
+    if args.max_file_size > limits().file_mb:  # whatever may be uploaded may also be decoded
         os.environ[f"{PREFIX}FILE_MB"] = str(args.max_file_size)
     card = find(args.model)
     if args.device in ("auto", "cpu") and args.dtype == "auto":

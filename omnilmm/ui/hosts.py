@@ -1,7 +1,7 @@
-"""Under which names a page is served: a request that names another host is refused, on both pages.
+"""Host names under which a page is served: both pages refuse requests for any other host.
 
-Without that, any web site could speak to a page on this machine: its name leads to its own server first, and a moment
-later to 127.0.0.1 (DNS rebinding). An address in numbers cannot be turned so, nor can a name that nobody registers.
+Otherwise any web site could use a page on this machine by DNS rebinding: its name resolves first to its own server, and
+a moment later to 127.0.0.1. That works neither with an IP address nor with a name that nobody can register.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _OF_A_NETWORK = (".local", ".home.arpa", ".internal")  # nobody can register a n
 
 
 class KnownHosts:
-    """The hosts of a page.
+    """The host names of a page.
 
     Args:
-        bound: the address that the server listens on; may be known only once it does.
-        named: besides: names, also with `*.` before them, or `*` for any; empty ones are left out.
+        bound: the address that the server listens on, or a function that returns it once it is known.
+        named: further names, also with a leading `*.`, or `*` for any; empty ones are ignored.
     """
 
     def __init__(self, bound: str | Callable[[], str], named: Iterable[str] = ()) -> None:
@@ -33,16 +33,16 @@ class KnownHosts:
         self._named = {_plain(name) for name in (*named, *os.environ.get("SPACE_HOST", "").split(",")) if name}
 
     def add(self, address: str) -> None:
-        """Also the host of this address."""
+        """Add the host of this address."""
         self._named.add(urlsplit(address).hostname or "")
 
     def is_named(self, name: str) -> bool:
-        """Whether somebody said that this is a name of the page."""
+        """Return whether this name was configured for the page."""
         parents = {f"*{name[place:]}" for place, sign in enumerate(name) if sign == "."}
         return not self._named.isdisjoint({name, ANY, *parents})
 
     def has(self, name: str) -> bool:
-        """Whether the page is served under this name."""
+        """Return whether the page is served under this name."""
         bound = _plain(self._bound() if callable(self._bound) else self._bound)
         if self.is_named(name) or name == bound or _is_address(name) or name in _own_names():
             return True
@@ -51,29 +51,29 @@ class KnownHosts:
 
 
 class Hosts:
-    """Refuses what is asked of another host, or by a page of another one.
+    """ASGI middleware that refuses requests for another host, or from a page of another host.
 
     Args:
-        app: what is served.
-        known: its hosts.
+        app: the application to protect.
+        known: the host names of the page.
     """
 
     def __init__(self, app: ASGIApp, known: KnownHosts) -> None:
         self.app, self.known = app, known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Handle one ASGI connection."""
         refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else ""
         if not refusal:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
-            await receive()  # the connection has to be offered before it can be refused
+            await receive()  # `websocket.connect` has to be received before the connection can be refused
             await send({"type": "websocket.close", "code": 1008})
         else:
             await PlainTextResponse(f"{refusal}\n", 403)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> str:
-        """Why not; empty where nothing is wrong."""
+        """Return why a request is refused; empty if it is not."""
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
         host = _host_of(f"//{hosts[0]}") if len(hosts) == 1 else ""
@@ -86,7 +86,7 @@ class Hosts:
 
 
 def hosts_of(allowed: Iterable[str], root_path: str | None) -> list[str]:
-    """What was said about the names of a page: those of `--allowed-host`, and that of `--root-path`."""
+    """Return the configured host names of a page: those of `--allowed-host`, and that of `--root-path`."""
     return [*allowed, urlsplit(root_path or "").hostname or ""]
 
 
@@ -121,5 +121,5 @@ def _own_names() -> frozenset[str]:
 
 @lru_cache
 def _full_name() -> str:
-    """With the domain; asked for only when somebody comes by a name that is not known: it can take seconds."""
+    """Return the fully qualified name; looked up only for an unknown host, since that can take seconds."""
     return _plain(socket.getfqdn())

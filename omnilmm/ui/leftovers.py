@@ -1,7 +1,7 @@
-"""A private folder for uploads that goes with the program; after a kill, with the next start of it.
+"""A private folder for uploads, deleted when the program ends; after a kill, the next start deletes it.
 
-Each folder holds a lock that its program has for as long as it runs, so that nobody clears away what is in use: not
-even where two containers share a folder for temporary files, and number their processes alike.
+Each program holds a lock in its folder for as long as it runs, so that no folder in use is deleted, not even where two
+containers share a folder for temporary files and have equal process ids.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ JUST_MADE_S = 60.0  # until then its program may not have locked it yet
 
 
 def own_folder() -> Path:
-    """A new private folder; those of programs that ended without clearing up are deleted."""
+    """Create a private folder, and delete those of programs that ended without cleaning up."""
     parent = Path(tempfile.gettempdir())
     for left in parent.glob(f"{PREFIX}*"):
         _clear(left)
@@ -38,10 +38,10 @@ def own_folder() -> Path:
 
 
 def _clear(folder: Path) -> None:
-    """Delete a folder that nobody holds."""
+    """Delete a folder that no running program holds."""
     with suppress(OSError, Timeout):
         if folder.is_symlink() or not (folder / LOCK).is_file():
-            return  # somebody else's
+            return  # not one of ours
         if time.time() - folder.stat().st_mtime < JUST_MADE_S:
             return
         with FileLock(folder / LOCK, blocking=False):

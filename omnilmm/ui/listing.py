@@ -1,4 +1,4 @@
-"""The known models as a table for the terminal: what they need, what they can, whether they fit and are here."""
+"""The known models as a table for the terminal: requirements, abilities, whether they fit and are on the disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LANGUAGES_SHOWN = 3
 
 
 def write_listing(models: Sequence[ListedModel], free_gib: float | None, device: str, out: TextIO) -> None:
-    """Write the table, then the licences and what the makers say about generated content."""
+    """Write the table, then the licences and the makers' statements about generated content."""
     from rich.console import Console
     from rich.table import Table
 
@@ -58,7 +58,7 @@ def _row(model: ListedModel) -> tuple[str, ...]:
 
 
 def memory(card: ModelCard) -> str:
-    """What it takes in each dtype, those that take the same together."""
+    """Return the memory that a model takes in each dtype, grouping dtypes that take the same."""
     by_size: dict[float, list[str]] = {}
     for dtype, gib in card.memory_gib.items():
         by_size.setdefault(gib, []).append(dtype)
@@ -66,7 +66,7 @@ def memory(card: ModelCard) -> str:
 
 
 def abilities(card: ModelCard) -> list[str]:
-    """What a model can do, in words."""
+    """Return what a model can do, in words."""
     pictures = "several pictures" if card.several_pictures else "one picture"
     named = {pictures: True, "system prompt": card.system_prompt, "boxes": card.boxes}
     return [name for name, can in named.items() if can]

@@ -13,7 +13,7 @@ _PREVIEW_PIXELS = 640  # longer side of a picture
 
 
 def to_markdown(conversation: Conversation, texts: Texts) -> str:
-    """A conversation for reading: one file, its pictures small and inside it."""
+    """Return a conversation for reading as one Markdown file with small embedded pictures."""
     names = {"user": texts.you, "assistant": texts.assistant}
     blocks = [f"> {line}" for line in (conversation.system or "").splitlines()]
     for message in conversation.messages:

@@ -1,4 +1,4 @@
-"""Messages as HTML and Markdown that a page can show: pictures as thumbnails, a user's text as it was typed."""
+"""Messages as HTML and Markdown for the pages: pictures as thumbnails, a user's text exactly as typed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from omnilmm.ui.texts import Texts
 
 THUMBNAIL_PIXELS = 480  # of the longer side
 
-MARKED_PIXELS = 720  # of a picture on which an answer marks something
-SENT_PIXELS = 2048  # of a picture that goes to the browser with every page
+MARKED_PIXELS = 720  # of a picture on which an answer marks regions
+SENT_PIXELS = 2048  # of a picture that is sent to the browser with every page
 
 _marked_pictures: WeakKeyDictionary[Picture, dict[str, str]] = WeakKeyDictionary()
-_thumbnails: WeakKeyDictionary[Picture, str] = WeakKeyDictionary()  # a thumbnail goes when its picture goes
+_thumbnails: WeakKeyDictionary[Picture, str] = WeakKeyDictionary()  # a thumbnail is deleted with its picture
 _sheets: WeakKeyDictionary[Video, str] = WeakKeyDictionary()
 _encoded: WeakKeyDictionary[Picture, bytes] = WeakKeyDictionary()
 
@@ -37,23 +37,23 @@ _INLINE = re.compile(r"\\\((.+?)\\\)", re.DOTALL)
 _DISPLAY = re.compile(r"\\\[(.+?)\\\]|\$\$(.+?)\$\$", re.DOTALL)
 
 
-Shown = dict[str, Any]  # one bubble: "role" and "content", the form of every chat widget; "metadata" of a thought
+Shown = dict[str, Any]  # one bubble: "role" and "content", as every chat widget takes them; "metadata" of a thought
 
 
 def chat_messages(session: Session, draft: Draft | None = None, offer: str = "") -> list[Shown]:
-    """A conversation as bubbles: pictures, then text, each answer followed by its note.
+    """Return a conversation as bubbles: pictures, then text, each answer followed by its note.
 
     Args:
-        session: whose conversation.
-        draft: the turn that is being answered, shown in place of what follows its history.
-        offer: what the button says with which another model is chosen for photos; empty for none.
+        session: the session with the conversation.
+        draft: the turn being answered, shown in place of what follows its history.
+        offer: label of the button that chooses another model for photos; empty for no button.
     """
     return list(_bubbles(session, draft, offer))
 
 
 def _bubbles(session: Session, draft: Draft | None, offer: str) -> Iterator[Shown]:
     messages = draft.history.messages if draft else session.conversation.messages
-    shown: Picture | None = None  # the newest picture, which marks in an answer are about
+    shown: Picture | None = None  # the newest picture, which regions in an answer refer to
     for number, message in enumerate(messages):
         shown = message.pictures[-1] if message.pictures else shown
         note = session.notes[number // 2]
@@ -95,7 +95,7 @@ def _of_message(
 
 
 def _fold(thought: Thought, texts: Texts, *, is_growing: bool) -> Shown:
-    """A thought as Gradio shows one: open while it grows, closed with the answer unless a reader opened it."""
+    """Return a thought as Gradio's collapsible message: open while streamed, then closed unless a reader opened it."""
     is_open = is_growing and not thought.is_closed
     title = texts.thought_line(thought, is_growing=is_growing)
     metadata = {"title": title, "status": "pending" if is_open else "done"}
@@ -107,7 +107,7 @@ def _shown(role: str, content: str) -> Shown:
 
 
 def _marked(picture: Picture, answer: str) -> str:
-    """The picture with what an answer marks in it, as a `data:` address."""
+    """Return the picture with the regions of an answer drawn on it, as a `data:` URI."""
     kept = _marked_pictures.setdefault(picture, {})
     if answer not in kept:
         small = picture.image.copy()
@@ -117,26 +117,26 @@ def _marked(picture: Picture, answer: str) -> str:
 
 
 def thumbnail(picture: Picture) -> str:
-    """A small copy of a picture as a `data:` address, as the model sees it: upright and RGB."""
+    """Return a small copy of a picture as a `data:` URI, as the model sees it: upright and RGB."""
     if picture not in _thumbnails:
         _thumbnails[picture] = data_address(picture.image, THUMBNAIL_PIXELS)
     return _thumbnails[picture]
 
 
 def encoded(picture: Picture) -> bytes:
-    """A picture as a JPEG file, made once: a page is drawn again and again while an answer grows."""
+    """Return a picture as JPEG, encoded only once: a page is redrawn many times while an answer is streamed."""
     if picture not in _encoded:
         _encoded[picture] = jpeg(picture.image, SENT_PIXELS)
     return _encoded[picture]
 
 
 def chip(name: str, colour: int) -> str:
-    """What stands in an answer for a region that it marks."""
+    """Return the markup of a region in an answer."""
     return f'<mark class="chip chip-{colour}">{html.escape(name)}</mark>'
 
 
 def picture_html(picture: Picture, texts: Texts) -> str:
-    """A picture of a message."""
+    """Return the markup of a picture in a message."""
     width, height = picture.image.size
     return f'<img class="picture" src="{thumbnail(picture)}" alt="{texts.picture_name(width, height)}">'
 
@@ -150,22 +150,22 @@ def video_html(video: Video, texts: Texts) -> str:
 
 
 def photo_html(texts: Texts, offer: str = "") -> str:
-    """The line above an answer about a photo by a model that knows drawings only, with a button for another model."""
+    """Return the line above an answer about a photo if the model knows drawings only, with a button for another one."""
     button = f'<button class="offer">{html.escape(offer)}</button>' if offer else ""
     return f'<div class="photo-line"><span>{html.escape(texts.looks_like_photo)}</span>{button}</div>'
 
 
 def plain_markdown(text: str) -> str:
-    """Markdown that shows a text as it is: nothing in it is markup."""
+    """Return Markdown that displays a text literally: nothing in it is markup."""
     text = _EVERYWHERE.sub(lambda found: _entity(found[0]), text)
     text = _AT_LINE_START.sub(lambda found: found[1] + found[2][:-1] + _entity(found[2][-1]), text)
     return re.sub(r"^[ \t]+", lambda found: "&nbsp;" * len(found[0].expandtabs(4)), text, flags=re.MULTILINE)
 
 
 def with_dollars(answer: str) -> str:
-    r"""An answer with formulas as Streamlit reads them: those in `\(…\)` and `\[…\]` between dollars.
+    r"""Convert the formulas of an answer to Streamlit's syntax: `\(…\)` and `\[…\]` become dollar delimiters.
 
-    A single dollar is a price more often than a formula; code stays as it is.
+    A single dollar is a price more often than a formula; code is left unchanged.
     """
     told = []
     for number, part in enumerate(_CODE.split(answer)):
@@ -178,24 +178,24 @@ def with_dollars(answer: str) -> str:
 
 
 def header_html(title: str, model_line: str, change_line: str = "") -> str:
-    """The title of the page, which model answers, and what becomes of another one that was chosen."""
+    """Return the title of the page, the line about the model, and the line about a change of models."""
     change = f'<p class="change">{html.escape(change_line)}</p>' if change_line else ""
     return f"<h1>{html.escape(title)}</h1><p>{html.escape(model_line)}</p>{change}"
 
 
 def notice_html(notice: str, *, stays: bool = False) -> str:
-    """The line above the question box that says why a question was not answered; empty for no notice.
+    """Return the line above the question box that says why a question was not answered; empty for no notice.
 
     Args:
-        notice: what to say.
-        stays: also when something is typed or attached, which is what most of them ask for.
+        notice: its text.
+        stays: whether it stays when the visitor types or attaches something, which most notices ask for.
     """
     kind = "notice stays" if stays else "notice"
     return f'<p class="{kind}" role="alert">{html.escape(notice)}</p>' if notice else ""
 
 
 def past_chats(texts: Texts) -> str:
-    """The place that `assets/past_chats.js` fills, with what it says there."""
+    """Return the container that `assets/past_chats.js` fills, with its texts."""
     said = html.escape(json.dumps(texts.past | {"language": texts.code}, ensure_ascii=False))
     return f'<div id="past-chats" data-texts="{said}"></div>'
 

@@ -1,4 +1,4 @@
-"""A model in a few words, for a picker and an offer: what it takes, whether it is here, how fast it is."""
+"""Short descriptions of a model for a picker and an offer: memory, availability and speed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from omnilmm.catalog import ModelCard
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.ui.texts import Texts
 
-# Of a token, in the tokenizers of these models: English words of prose, Chinese characters.
+# Per token of these models' tokenizers: English words of prose, Chinese characters.
 WORDS_PER_TOKEN = {"en": 0.75, "zh": 1.5}
 
 
 def title(entry: ListedModel, texts: Texts) -> str:
-    """The first line in a picker: its name and size."""
+    """Return the first line in a picker: the name and the size."""
     short = size(entry.card)
     return f"{entry.card.title} · {short}" if short else entry.card.title
 
 
 def facts(entry: ListedModel, texts: Texts) -> str:
-    """The second line: whether and how it fits, what is to download, how fast it is; short enough for a phone."""
+    """Return the second line in a picker: whether and how it fits, download, speed; short enough for a phone."""
     needs = min(entry.card.memory_gib.values(), default=None)
     if entry.fits:
         parts = [texts.fits_in.format(dtype=entry.fits)]
@@ -30,7 +30,7 @@ def facts(entry: ListedModel, texts: Texts) -> str:
 
 
 def reason(entry: ListedModel, texts: Texts) -> str:
-    """Why a model is offered: "1.3 B, 2.4 GiB to download, about 9 words a second here"."""
+    """Return why a model is offered: "1.3 B, 2.4 GiB to download, about 9 words a second here"."""
     card = entry.card
     download = texts.download_size.format(size=f"{card.download_gib:g}")
     parts = [size(card), texts.here if entry.is_here else download]
@@ -40,13 +40,13 @@ def reason(entry: ListedModel, texts: Texts) -> str:
 
 
 def words_per_s(tokens_per_s: float, texts: Texts) -> str:
-    """For the reader: "9", or "0.4" where it is slow."""
+    """Format a speed in words per second: "9", or "0.4" if it is slow."""
     words = tokens_per_s * WORDS_PER_TOKEN[texts.code]
     return f"{words:.0f}" if words >= 2 else f"{words:.1f}"
 
 
 def size(card: ModelCard) -> str:
-    """The number of its parameters, short; empty where that is not known."""
+    """Return the number of parameters in short form; empty if it is unknown."""
     if card.parameters is None:
         return ""
     return f"{card.parameters / 1e9:.1f} B" if card.parameters >= 1e9 else f"{card.parameters / 1e6:.1f} M"

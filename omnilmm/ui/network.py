@@ -1,4 +1,4 @@
-"""Where a page is served, and what a browser may load for it: the same for both pages."""
+"""Network settings of both pages: the address, the port, and what a browser may load."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from omnilmm.ui import texts
 
 HOST = "127.0.0.1"
 ICON = ROOT / "assets" / "icon.png"
-# A picture that an answer names by its address would tell that server who reads the answer.
+# A picture that an answer references by URL would tell that server who reads the answer.
 POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self'; font-src 'self' data:"
 
 
 def find_port(host: str, port: int | None) -> int | None:
-    """The port to listen on, None for Gradio's own choice.
+    """Return the port to listen on, None for Gradio's own choice.
 
     Raises:
-        OSError: It is taken, or this machine has no such address.
+        OSError: The port is taken, or this machine has no such address.
     """
     if port is None:
         return None

@@ -1,4 +1,4 @@
-"""What is to be said in the small line under an answer, in no language; `texts.Texts.note` says it."""
+"""The content of the small line under an answer, in no language; `texts.Texts.note` words it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from omnilmm.engine.events import Finished, Preview, Progress, TextDelta, Though
 
 @dataclass(frozen=True)
 class Note:
-    """How an answer came about, or what is going on before it.
+    """How an answer came about, or what is happening before it begins.
 
     Attributes:
-        event: the engine's last word about it; None before the first.
-        stopped: the visitor wanted no more of it.
+        event: the engine's latest event; None before the first.
+        stopped: the visitor stopped the answer.
         set_aside: the pictures of earlier turns were left out, since the model takes one picture.
-        waited_s: before the first word, whole seconds since the question.
-        tokens_per_s: while the answer grows, its speed since the first word; 0 where that is not known.
+        waited_s: whole seconds since the question, before the first word.
+        tokens_per_s: speed since the first word while the answer is streamed; 0 if unknown.
         is_photo: the newest picture is a photo, and the model that answered knows drawings only.
     """
 
@@ -29,5 +29,5 @@ class Note:
 
     @property
     def can_continue(self) -> bool:
-        """Whether the answer was cut off, by the length limit, by the visitor, or by a change of models."""
+        """Whether the answer was cut off by the length limit, by the visitor, or by a change of models."""
         return self.stopped or (isinstance(self.event, Finished) and self.event.reason != "end")

@@ -10,17 +10,17 @@ from omnilmm.catalog import ModelCard, cards
 from omnilmm.engine.choosing import ListedModel, best
 from omnilmm.engine.provider import ModelProvider
 
-LOOKED_UP_S = 30.0  # what is free, and what is on the disk, changes
+LOOKED_UP_S = 30.0  # free memory and the models on the disk change
 
 
 class Offer:
-    """Looks at this machine once in a while, for all visitors together.
+    """Inspects this machine at intervals, for all visitors together.
 
     Args:
-        listed: gives all models with what is known about this machine; is told how many bytes the model of now takes,
-            which would be free.
-        dtypes: gives the dtypes that are possible here.
-        can_be_here: whether a model is on this disk, or can be fetched as far as is known.
+        listed: returns all models with what is known about them on this machine; its argument is the number of bytes
+            that the current model takes, which would be free.
+        dtypes: returns the dtypes that are possible here.
+        can_be_here: whether a model is on this disk, or can be downloaded as far as is known.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class Offer:
         self._found: tuple[ListedModel, ...] = ()
         self._possible: tuple[str, ...] = ()
         self._best: ListedModel | None = None
-        self._at: tuple[int, float] = (-1, 0.0)  # which model answered then, and when
+        self._at: tuple[int, float] = (-1, 0.0)  # version of the model at the last inspection, and its time
 
     def models(self, provider: ModelProvider) -> tuple[ListedModel, ...]:
-        """All of them; none while one is loaded, since looking at the machine takes long then and says little."""
+        """Return all models; none while one is loaded, when an inspection takes long and says little."""
         if not provider.is_ready and provider.is_changing:
             return ()
         with self._lock:
@@ -50,29 +50,29 @@ class Offer:
             return self._found
 
     def dtypes(self, provider: ModelProvider) -> tuple[str, ...]:
-        """What can be chosen, beginning with "auto"."""
+        """Return the dtypes that can be chosen, beginning with "auto"."""
         return self._possible if self.models(provider) else ("auto",)
 
     def best(self, provider: ModelProvider) -> ListedModel | None:
-        """What one click chooses: the best that fits and that nothing known stands in the way of."""
+        """Return the model that one click chooses: the best that fits and has no known obstacle."""
         return self._best if self.models(provider) else None
 
     def better(self, provider: ModelProvider) -> ListedModel | None:
-        """The best, where it is another one than the model of now; None where there is nothing to offer in its place.
+        """Return the best model if it is not the current one; None if there is nothing to offer in its place.
 
-        Of a folder nobody knows how good it is, and a model that knows drawings only takes no other one's place.
+        The quality of a model from a folder is unknown, and a model that knows drawings only is never offered.
         """
         found, now = self.best(provider), provider.card.name
         is_offered = found is not None and not found.card.drawings_only and now != found.card.name and now in cards()
         return found if is_offered else None
 
     def fits(self, provider: ModelProvider, model: object) -> str | None:
-        """The dtype in which a model is offered."""
+        """Return the dtype in which a model is offered."""
         return next((entry.fits for entry in self.models(provider) if entry.card.name == model), None)
 
 
 def choosable(listed: Sequence[ListedModel], now: ModelCard) -> dict[str, ListedModel | ModelCard]:
-    """What a picker holds by name, so that it is never empty: a folder, which is in no list, too."""
+    """Return the entries of a picker by name; a folder, which is in no list, is included, so that it is never empty."""
     known: dict[str, ListedModel | ModelCard] = {entry.card.name: entry for entry in listed}
     known = known or dict(cards().items())
     return known if now.name in known else {now.name: now, **known}

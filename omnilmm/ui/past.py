@@ -1,8 +1,8 @@
-"""Past chats: what a browser keeps of its conversations, if its owner wishes, and how one of them comes back.
+"""Past chats: what a browser stores of its conversations, if its owner wishes, and how one of them is reopened.
 
-The server stores nothing of it. After a turn the browser says which pictures of this conversation it has; it is sent a
+The server stores none of it. After a turn the browser says which pictures of this conversation it has, and receives a
 `chat_record`: the export (`archive.to_json`) with a name in place of each picture, and the pictures that it lacks.
-To continue a chat the browser puts the pictures in their places again and sends the whole, which is validated as
+To continue a chat the browser puts the pictures back in their places and sends the whole, which is validated as
 strictly as an imported file. See `assets/history.js`.
 """
 
@@ -22,12 +22,12 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import InputError
 from omnilmm.ui.embedding import data_address
 
-LOSSLESS_PIXELS = 1_500_000  # up to here a picture is kept as PNG; a photo of 12 megapixels would take 20 MB
+LOSSLESS_PIXELS = 1_500_000  # up to this size a picture is stored as PNG; a photo of 12 megapixels would take 20 MB
 _JPEG_QUALITY = 95
-_JPEG_SIDE = 65_500  # a JPEG cannot be longer
+_JPEG_SIDE = 65_500  # longest side of a JPEG
 _THUMBNAIL_PIXELS = 96
 _MAX_NAMES = 100_000
-MAX_BYTES = 100_000_000  # of the pictures of one chat, encoded; `assets/history.js` keeps no more either
+MAX_BYTES = 100_000_000  # of the pictures of one chat, encoded; `assets/history.js` stores no more either
 
 
 def _new_id() -> str:
@@ -36,14 +36,14 @@ def _new_id() -> str:
 
 @dataclass(frozen=True)
 class Chat:
-    """Which of its chats a browser should take a conversation for.
+    """Identifies the chat of a browser to which a conversation belongs.
 
     Attributes:
-        id: of no meaning but in that browser.
-        names: content hash of a picture -> the name under which the browser has it, where that is another one: a JPEG
-            that was read again is not equal to what it was made of.
-        text_of: the chat of which this is the text alone, until a turn is added: the server lost its pictures. Such a
-            one is not kept, so that it cannot take the place of the whole.
+        id: meaningful only in that browser.
+        names: content hash of a picture -> the browser's name for it, where that differs: a decoded JPEG is not equal
+            to the picture that it was made from.
+        text_of: the chat of which this is only the text, until a turn is added, because the server lost its pictures.
+            It is not stored, so that it cannot replace the complete chat.
     """
 
     id: str = field(default_factory=_new_id)
@@ -51,17 +51,17 @@ class Chat:
     text_of: str = ""
 
     def name(self, picture: Picture) -> str:
-        """The name of a picture in the browser."""
+        """Return the browser's name for a picture."""
         return self.names.get(picture.digest, picture.digest)
 
 
 def chat_record(chat: Chat, conversation: Conversation, has: Collection[str] = ()) -> dict[str, Any]:
-    """What a browser keeps of a conversation; without its "document" if that is too large, empty if it is to keep none.
+    """Return what a browser stores of a conversation; without "document" if that is too large, empty to store nothing.
 
     Args:
-        chat: which one of its chats it is.
-        conversation: with pictures.
-        has: names of the pictures of this chat that the browser has already.
+        chat: identifies it among the browser's chats.
+        conversation: with its pictures.
+        has: names of the pictures of this chat that the browser already has.
     """
     if chat.text_of:
         return {}
@@ -99,9 +99,9 @@ class Opened:
     """A chat that a browser sent back.
 
     Attributes:
-        chat: which one.
+        chat: identifies it.
         conversation: with its pictures.
-        has: names of the pictures that the browser has of the chat *before*, which is to be kept first.
+        has: names of the pictures that the browser has of the *previous* chat, which is to be stored first.
     """
 
     chat: Chat
@@ -110,10 +110,10 @@ class Opened:
 
 
 def read_opened(given: object) -> Opened:
-    """A chat as `assets/history.js` sends it back.
+    """Validate a chat that `assets/history.js` sends back.
 
     Raises:
-        InputError: It is none; says where and what was expected.
+        InputError: It is invalid; says where, and what was expected.
     """
     try:
         opened = _Opened.model_validate(given)
@@ -125,5 +125,5 @@ def read_opened(given: object) -> Opened:
 
 
 def names_in(given: object) -> frozenset[str]:
-    """Names of pictures, as a browser says them; none where they are not."""
+    """Return the names of pictures that a browser sent; empty if they are not a list."""
     return frozenset(name for name in given if isinstance(name, str)) if isinstance(given, list) else frozenset()

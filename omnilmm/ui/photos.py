@@ -1,4 +1,4 @@
-"""Photos and a model that knows drawings only: whether a conversation is about one, and which model is offered then."""
+"""Photos and models that know drawings only: whether a conversation is about a photo, and which model to offer then."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from omnilmm.images.photos import looks_like_photo
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.texts import Texts
 
-_looked_at: WeakKeyDictionary[Picture, bool] = WeakKeyDictionary()  # once for each picture, not for each turn
+_looked_at: WeakKeyDictionary[Picture, bool] = WeakKeyDictionary()  # checked once per picture, not per turn
 
 
 def is_about_a_photo(conversation: Conversation) -> bool:
-    """Whether one of the newest pictures of a conversation, those that came together, looks like a photo."""
+    """Return whether one of the newest pictures of a conversation, those sent together, looks like a photo."""
     newest = next((message.pictures for message in reversed(conversation.messages) if message.pictures), ())
     return any(_is_photo(picture) for picture in newest)
 
@@ -27,11 +27,11 @@ def _is_photo(picture: Picture) -> bool:
 
 
 def offered_for_photos(offer: Offer | None, provider: ModelProvider) -> ModelCard | None:
-    """What one click chooses for photos; None where the model of now knows them, or nothing can be chosen now.
+    """Return the model that one click chooses for photos; None if the current one knows them, or none can be chosen.
 
     Args:
-        offer: what visitors can choose from; None where they cannot choose.
-        provider: of the model that answers now.
+        offer: the models that visitors can choose from; None if they cannot choose.
+        provider: provides the current model.
     """
     if offer is None or provider.is_changing or not provider.card.drawings_only:
         return None
@@ -40,5 +40,5 @@ def offered_for_photos(offer: Offer | None, provider: ModelProvider) -> ModelCar
 
 
 def offer_label(offer: ModelCard, texts: Texts) -> str:
-    """What the button of an offer says."""
+    """Return the label of the button of an offer."""
     return f"{texts.best_model.format(model=offer.title)} ({offer.download_gib:g} GiB)"

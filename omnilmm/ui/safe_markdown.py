@@ -1,8 +1,8 @@
-"""Answers as Markdown in which no markup of a page is left: a few tags without attributes, no pictures, plain links.
+"""Sanitises answers: Markdown with a few HTML tags without attributes, no images, and plain links.
 
-A model says what a picture tells it to say, and a page would show a login that stands in an answer, or fetch what a
-picture of it names. Code stays as it is where every reader of Markdown takes it for code; where that is not certain,
-it is text, whose `<` are written as entities.
+A picture can make a model say anything, and a page would render a login form in an answer, or fetch an image that it
+references. Code is left unchanged where every Markdown parser takes it for code; where that is uncertain, it is text,
+whose `<` are written as entities.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _BEGINS_TAG = re.compile(r"<(?=[a-z/!?])", re.IGNORECASE)
 _MATH = re.compile(r"\$\$.+?\$\$|\\\[.+?\\\]|\\\(.+?\\\)", re.DOTALL)
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
 _CHIP = re.compile("\ue000([0-9]+)\ue001")
-_APART = "&#8203;"  # also before a tag that would begin a block, in which code is no code
+_APART = "&#8203;"  # also before a tag that would begin an HTML block, in which code is not parsed as code
 
 
 def safe_with_chips(answer: str, chip: Callable[[str, int], str], *, is_growing: bool = False) -> str:
-    """An answer without markup of its own, a chip in place of each region that it marks; see `boxes.with_chips`."""
+    """Return a sanitised answer with a chip in place of each region that it marks; see `boxes.with_chips`."""
     chips: list[str] = []
 
     def placed(name: str, colour: int) -> str:
@@ -43,25 +43,25 @@ def safe_with_chips(answer: str, chip: Callable[[str, int], str], *, is_growing:
 
 
 def safe_markdown(answer: str) -> str:
-    """An answer with nothing but the tags named in TAGS, without attributes; no pictures, no links but to addresses."""
+    """Sanitise an answer: only the tags in TAGS, without attributes; no images, and links to web addresses only."""
     lines = _Lines()
     return "\n".join(lines.safe(line) for line in spaced_math(answer).replace("\r", "").split("\n"))
 
 
 def spaced_math(answer: str) -> str:
-    """An answer in whose formulas no `<` can be read as the beginning of a tag."""
+    """Return an answer in whose formulas no `<` can be parsed as the beginning of a tag."""
     parts = _CODE.split(answer)
     parts[::2] = [_MATH.sub(lambda found: _BEGINS_TAG.sub("< ", found[0]), part) for part in parts[::2]]
     return "".join(parts)
 
 
 class _Lines:
-    """Goes through an answer line by line."""
+    """Sanitises an answer line by line."""
 
     def __init__(self) -> None:
-        self._fence, self._indent = "", 0  # of the code that it is in
-        self._open: set[int] = set()  # lengths of runs of backticks that were not closed in this paragraph
-        self._is_doubtful = False  # readers may differ about where code is from here on
+        self._fence, self._indent = "", 0  # of the current code block
+        self._open: set[int] = set()  # lengths of backtick runs that are still open in this paragraph
+        self._is_doubtful = False  # parsers may disagree from here on about what is code
 
     def safe(self, line: str) -> str:
         fence = _FENCE.match(line)
@@ -78,7 +78,7 @@ class _Lines:
 
     def _in_code(self, line: str, fence: re.Match[str] | None) -> str:
         if line.strip() and len(line) - len(line.lstrip(" ")) < self._indent:
-            self._fence, self._is_doubtful = "", True  # of a list that ends here, or not of one
+            self._fence, self._is_doubtful = "", True  # a block in a list ends here, any other does not
             return self._in_text(line)
         if fence and fence[2].startswith(self._fence) and not line[fence.end() :].strip():
             self._fence = ""
@@ -93,10 +93,10 @@ class _Lines:
         return done + line[place:]
 
     def _token(self, sign: str, line: str, at: int, before: str) -> tuple[str, int]:
-        """What stands in place of it, and where to go on."""
+        """Return the replacement of a token, and where to continue."""
         if sign.startswith("`"):
             return self._backticks(sign, line, at)
-        if sign == "!":  # a picture becomes a link
+        if sign == "!":  # an image becomes a link
             apart = _APART if before.endswith("!") else ""
             return apart + ("[…" if line.startswith("![]", at) else "["), at + 2
         if sign == "]":
@@ -125,7 +125,7 @@ def _escaped(line: str) -> str:
 
 
 def _is_address(destination: str) -> bool:
-    """Whether a link leads to an address of the web; also to a place on this page."""
+    """Return whether a link leads to a web address, or to a place on this page."""
     plain = "".join(html.unescape(html.unescape(destination)).replace("\\", "").split())
     plain = "".join(letter for letter in plain if letter.isprintable())
     scheme = _SCHEME.match(plain)

@@ -29,13 +29,13 @@ class Sample:
     answer_zh: str
 
     def asked_in(self, code: str) -> str:
-        """The question in a language."""
+        """Return the question in a language."""
         return self.question_zh if code == "zh" else self.question
 
 
 @lru_cache
 def samples() -> tuple[Sample, ...]:
-    """All samples in the order in which to show them; none where the repository's `assets/` is not at hand."""
+    """Return all samples in display order; none if the repository's `assets/` is not available."""
     path = FOLDER / "samples.yaml"
     if not path.is_file():
         return ()
@@ -49,7 +49,7 @@ def _picture(sample: Sample) -> Picture:
 
 
 def is_sample(question: Message) -> bool:
-    """Whether it is the question of a sample about its picture, in any language."""
+    """Return whether a message is the question of a sample about its picture, in any language."""
     return any(
         question.text in (sample.question, sample.question_zh) and question.pictures == (_picture(sample),)
         for sample in samples()
@@ -57,6 +57,6 @@ def is_sample(question: Message) -> bool:
 
 
 def is_untouched(conversation: Conversation) -> bool:
-    """Whether there is nothing of the visitor's own in it: it is empty, or one sample with its answer."""
+    """Return whether a conversation has nothing of the visitor's own: it is empty, or one sample with its answer."""
     questions = [message for message in conversation.messages if message.role == "user"]
     return not questions or (len(questions) == 1 and is_sample(questions[0]))

@@ -1,10 +1,10 @@
-"""One visitor's chat: the conversation, and the answer that is being given. Free of any page framework.
+"""One visitor's chat: the conversation, and the running answer. Independent of any page framework.
 
     ask() / regenerate() / edit() ── Draft, Draft, … ──> the page shows them
-          └── at the end the turn joins the conversation, also a stopped answer; a failed turn leaves no trace
+                └── at the end the turn joins the conversation, also a stopped answer; a failed turn leaves no trace
 
-Stopping is a flag that the loop looks at after every event of the engine, which comes at least every third of a second.
-Nobody closes the engine's iterator from another thread: a generator that is running cannot be closed from outside.
+Stopping sets a flag that the loop checks after every event of the engine, which comes at least every third of a second.
+No other thread closes the engine's iterator: a generator that is running cannot be closed from outside.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from omnilmm.ui.session_store import SavedSession
 from omnilmm.ui.texts import ENGLISH, Texts
 
 REFRESH_S = 0.05  # a page is rendered at most this often: a fast model would outrun the browser
-SPEED_AFTER_S = 0.5  # of an answer: before that its speed is a guess
+SPEED_AFTER_S = 0.5  # the measured speed of an answer is unreliable before that
 
 THINKING = Note()
 
@@ -41,16 +41,16 @@ class Draft:
 
     Attributes:
         history: the conversation before it.
-        question: what was asked.
+        question: the message being answered.
         text: the answer so far.
-        thought: before it, of a model that thinks.
-        note: for the small line under it.
-        state: "generating", and at the end: "completed" and part of the conversation, "cancelled" where it was stopped
-            before the first word, that of a thought included, or "discarded" with the whole conversation.
-        asked_s: when it was asked, on the monotonic clock.
-        first: when the first words came, and of how many tokens they were.
+        thought: the thought before it, of a model that thinks.
+        note: the small line under it.
+        state: "generating", and at the end "completed" (part of the conversation), "cancelled" (stopped before the
+            first word, that of a thought included), or "discarded" (the session was cleared or closed).
+        asked_s: time of the question, on the monotonic clock.
+        first: time of the first words, and their number of tokens.
         is_photo: the newest picture is a photo, and the model that answers knows drawings only.
-        starts_new_chat: it begins a new chat, and there is an earlier one.
+        starts_new_chat: whether it begins a new chat after an earlier one.
     """
 
     history: Conversation
@@ -65,11 +65,11 @@ class Draft:
     thought: Thought | None = None
 
     def after(self, event: Event, now_s: float | None = None) -> Draft:
-        """The draft after one more event of the engine.
+        """Return the draft after one more event of the engine.
 
         Args:
-            event: what it said.
-            now_s: when, on the monotonic clock; now if left out.
+            event: the event.
+            now_s: its time on the monotonic clock; now if left out.
         """
         now_s = time.monotonic() if now_s is None else now_s
         match event:
@@ -92,26 +92,26 @@ class Draft:
                 return replace(self, text=event.text, thought=thought, note=Note(event), state="completed")
 
     def _thought(self, event: TextDelta | Preview) -> Thought | None:
-        """Of beam search the best one so far; when sampling it is over with the first word of the answer."""
+        """Return the thought: of beam search the best so far; when sampling, it ends with the answer's first word."""
         if isinstance(event, Preview):
             return event.thought
         return replace(self.thought, is_closed=True) if self.thought else None
 
     def stopped(self) -> Draft:
-        """The draft as it is when the visitor does not want more of it."""
+        """Return the draft in its state after the visitor stopped it."""
         note = Note(stopped=True)
         has_begun = self.text or self.thought
         return replace(self, note=note, state="completed") if has_begun else replace(self, state="cancelled")
 
 
 def _speed(first: tuple[float, int], event: TextDelta | ThoughtDelta | Preview, now_s: float) -> float:
-    """Tokens per second since the first words; 0 as long as that would be a guess."""
+    """Return tokens per second since the first words; 0 while the estimate is unreliable."""
     seconds, tokens = now_s - first[0], event.new_tokens - first[1]
     return tokens / seconds if seconds >= SPEED_AFTER_S and tokens > 0 else 0.0
 
 
 class _Running:
-    """The answer being given, as others see it: they can ask it to stop, or to be forgotten."""
+    """Flags by which other threads stop or discard the running answer."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
@@ -119,15 +119,15 @@ class _Running:
 
 
 class Session:
-    """One visitor's conversation; its turns follow each other, whoever asks for them.
+    """One visitor's conversation; its turns run one after the other, whichever thread requests them.
 
     Attributes:
         conversation: the completed turns.
         notes: for the small line under each answer of it.
         chat: which of the visitor's past chats it is, or will be.
-        earlier: the chat that `undo` opens again in place of this one's first question, where there is one.
+        earlier: the chat that `undo` reopens in place of this one's first turn; None if there is none.
         texts: the visitor's language.
-        closed: the visitor is gone.
+        closed: whether the visitor has left.
     """
 
     def __init__(self, texts: Texts = ENGLISH) -> None:
@@ -137,20 +137,20 @@ class Session:
         self.earlier: SavedSession | None = None
         self.texts = texts
         self._turn = threading.Lock()
-        self._changing = threading.Lock()  # a chat is never seen with the conversation of another one
+        self._changing = threading.Lock()  # a chat is never read with the conversation of another one
         self._running: _Running | None = None
-        self._asking: set[object] = set()  # answers that are given, or wait for the one before them
+        self._asking: set[object] = set()  # answers that are running, or queued behind another one
         self.closed = False
-        self._owner = object()  # under this key the engine keeps what makes the next turn faster
+        self._owner = object()  # key under which the engine caches what speeds up the next turn
         self._engine: Engine | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is being given, or one is about to be."""
+        """Whether an answer is running or queued."""
         return bool(self._asking)
 
     def ask(self, engine: Engine, question: tuple[Part, ...], options: Options) -> Iterator[Draft]:
-        """Answer a new question; the running answer is stopped and put away first.
+        """Answer a new question; the running answer is stopped and finalized first.
 
         Raises:
             OmniLMMError: The question cannot be answered; the conversation is as it was.
@@ -159,7 +159,7 @@ class Session:
             yield from self._answer(engine, self.conversation, Message("user", question), options)
 
     def ask_in_new_chat(self, engine: Engine, question: tuple[Part, ...], options: Options) -> Iterator[Draft]:
-        """Answer a question in a chat of its own; `undo` brings back the one before it.
+        """Answer a question in a new chat; `undo` reopens the previous one.
 
         Raises:
             OmniLMMError: The question cannot be answered; the conversation is as it was.
@@ -169,7 +169,7 @@ class Session:
             yield from self._answer(engine, empty, Message("user", question), options, starts_new_chat=True)
 
     def regenerate(self, engine: Engine, options: Options) -> Iterator[Draft]:
-        """Answer the last question anew; the old answer stays until there is a new one.
+        """Regenerate the last answer; the old answer stays until there is a new one.
 
         Raises:
             OmniLMMError: Nothing was asked yet, or the question cannot be answered; the conversation is as it was.
@@ -181,13 +181,13 @@ class Session:
             yield from self._answer(engine, self.conversation.without_last(2), question, options)
 
     def edit(self, engine: Engine, number: int, question: tuple[Part, ...], options: Options) -> Iterator[Draft]:
-        """Answer another question in place of an earlier one; what followed goes only when there is a new answer.
+        """Answer another question in place of an earlier one; later turns are removed only when there is a new answer.
 
         Args:
-            engine: answers.
-            number: of the message to replace, the first one being 0.
-            question: what to ask instead.
-            options: of the answer.
+            engine: generates the answer.
+            number: index of the message to replace, counted from 0.
+            question: the new question.
+            options: for the answer.
 
         Raises:
             OmniLMMError: There is no such question, or it cannot be answered; the conversation is as it was.
@@ -200,12 +200,12 @@ class Session:
             yield from self._answer(engine, before, Message("user", question), options)
 
     def undo(self) -> Message:
-        """Take back the last question with its answer; the running answer is stopped and put away first.
+        """Undo the last turn; the running answer is stopped and finalized first.
 
-        Of the first question of a chat before which there was an `earlier` one, that one is opened again.
+        If it is the first turn of a chat with an `earlier` one, that one is reopened.
 
         Returns:
-            The question.
+            The question of that turn.
 
         Raises:
             InputError: Nothing was asked yet.
@@ -223,7 +223,7 @@ class Session:
 
     @property
     def reopens(self) -> bool:
-        """Whether `undo` opens the earlier chat again."""
+        """Whether `undo` reopens the earlier chat."""
         return self.earlier is not None and len(self.conversation.messages) == 2
 
     def load(
@@ -233,24 +233,24 @@ class Session:
         chat: Chat | None = None,
         earlier: SavedSession | None = None,
     ) -> None:
-        """Go on with another conversation, e.g. an imported one; the running answer is stopped first."""
+        """Continue with another conversation, e.g. an imported one; the running answer is stopped first."""
         with self._next_turn():
             self._become(conversation, notes or (None,) * (len(conversation.messages) // 2), chat or Chat(), earlier)
 
     def set_system(self, system: str) -> None:
-        """What the model should keep in mind from the next question on."""
+        """Set the system prompt, from the next question on."""
         self.conversation = replace(self.conversation, system=system.strip() or None)
 
     @property
     def can_continue(self) -> bool:
-        """Whether the last answer was cut off; of a thought that was, a model could not know where it stopped."""
+        """Whether the last answer was cut off and can be continued; a model could not resume within a thought."""
         is_cut_off = bool(self.notes and self.notes[-1] and self.notes[-1].can_continue)
         last = self.conversation.messages[-1:]
         return is_cut_off and not any(message.thought and not message.text for message in last)
 
     @property
     def snapshot(self) -> SavedSession:
-        """What to store for a visitor who comes back."""
+        """The state to store for a visitor who may come back."""
         with self._changing:
             return SavedSession(self.conversation, self.notes, self.chat, self.earlier)
 
@@ -265,21 +265,21 @@ class Session:
             self.conversation, self.notes, self.chat, self.earlier = conversation, notes, chat, earlier
 
     def stop(self) -> None:
-        """Stop the running answer, if there is one, and keep what it has said."""
+        """Stop the running answer, if there is one, and keep its text."""
         if running := self._running:
             running.stop.set()
 
     def clear(self) -> None:
-        """Stop the running answer and forget everything; returns when the model is free."""
+        """Stop the running answer and clear the conversation; returns once the model is free."""
         if running := self._running:
             running.forget = True
-        self._forget()  # at once, so that the running answer cannot render it once more
+        self._forget()  # at once, so that the running answer is not rendered again
         self.stop()
         with self._turn:
             self._forget()
 
     def close(self) -> None:
-        """The visitor is gone: stop the running answer and start no other."""
+        """Handle a visitor who has left: stop the running answer and start no other."""
         self.closed = True
         self.stop()
         self._leave_engine()
@@ -322,7 +322,7 @@ class Session:
         if engine is not self._engine:
             self._leave_engine()
         self._engine = engine
-        options = without_disabilities(engine.card, options)  # they may be meant for a model that answered before
+        options = without_disabilities(engine.card, options)  # they may be meant for the previous model
         is_photo = engine.card.drawings_only and is_about_a_photo(asked)
         draft = Draft(
             history,
@@ -338,7 +338,7 @@ class Session:
                     draft = draft.after(event)
                     if draft.state == "completed" or running.stop.is_set():
                         break
-                    if time.monotonic() - shown_s >= REFRESH_S:  # also where nothing is new: is anybody there?
+                    if time.monotonic() - shown_s >= REFRESH_S:  # also without news: the caller checks for the visitor
                         yield draft
                         shown_s = time.monotonic()
         finally:
@@ -357,14 +357,14 @@ class Session:
             chat = self.chat
             if starts_new_chat and self.conversation.messages:
                 chat = Chat()
-            elif chat.text_of:  # from here on it is one of its own
+            elif chat.text_of:  # from now on it is a chat of its own
                 chat = replace(chat, text_of="")
             self._become(Conversation((*history.messages, question, answer), system), notes, chat, earlier)
         yield draft
 
 
 def _about_one_picture(messages: tuple[Message, ...], question: Message) -> tuple[Message, ...]:
-    """What a model that takes one picture sees of a conversation: the turns since the newest picture first came."""
+    """Return what a one-picture model sees of a conversation: the turns since the newest picture first appeared."""
     pictures = [*Conversation(messages).pictures, *question.pictures]
     if not pictures:
         return messages

@@ -1,4 +1,4 @@
-"""Conversations that survive a reload: held in memory for a while, under a token that only that browser knows."""
+"""Sessions that survive a reload: held in memory for a while, under a token that only that browser knows."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from omnilmm.ui.past import Chat
 
 LIFETIME_S = 30 * 60
 MAX_BYTES = 2**30
-_MAX_LOST = 20  # pictures of one message that are mentioned
-_MESSAGE_BYTES = 1000  # besides text and pixels
+_MAX_LOST = 20  # pictures of one message that are replaced by a text
+_MESSAGE_BYTES = 1000  # estimate, besides text and pixels
 
 
 @dataclass(frozen=True)
 class SavedSession:
-    """A conversation with the notes under its answers, which of its browser's chats it is, and the one before it."""
+    """A conversation with its notes, the browser's chat that it belongs to, and the chat before it."""
 
     conversation: Conversation
     notes: tuple[Note | None, ...]
     chat: Chat = field(default_factory=Chat)
-    earlier: SavedSession | None = None  # that `Session.undo` can restore
+    earlier: SavedSession | None = None  # that `Session.undo` can reopen
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes with all before it: pixels, text, and a little per message."""
+        """The approximate size in bytes with all earlier chats: pixels, text, and a constant per message."""
         return sum(_size(conversation) for conversation in self._all())
 
     def _all(self) -> Iterator[Conversation]:
@@ -58,9 +58,9 @@ class SessionStore:
     """Stores the sessions of visitors who may come back.
 
     Args:
-        lifetime_s: how long each is held after it was last saved.
-        max_bytes: of all together; the least recently saved are evicted first.
-        now: tells the time in seconds.
+        lifetime_s: how long a session is held after it was last saved.
+        max_bytes: limit for all together; the least recently saved are evicted first.
+        now: returns the time in seconds.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class SessionStore:
 
     @staticmethod
     def new_token() -> str:
-        """A token that nobody can guess."""
+        """Return an unguessable token."""
         return secrets.token_urlsafe(24)
 
     def save(self, token: str, saved: SavedSession) -> None:
-        """Store a session under a token, in place of what there was; an empty conversation is not stored."""
+        """Store a session under a token, in place of the previous one; an empty conversation is not stored."""
         with self._lock:
             self._saved.pop(token, None)
             if saved.conversation.messages and saved.size <= self.max_bytes:
@@ -87,7 +87,7 @@ class SessionStore:
             self._evict()
 
     def get(self, token: str) -> SavedSession | None:
-        """The session of a token; None where there is none (any more)."""
+        """Return the session of a token; None if there is none (any more)."""
         with self._lock:
             self._evict()
             _, saved = self._saved.get(token, (0.0, None))
@@ -106,13 +106,13 @@ class BrowserState(BaseModel):
     """What a browser stores of its page, as JSON: enough to restore it, and the text in case the server was restarted.
 
     Attributes:
-        token: of the conversation in the `SessionStore`.
-        language: that the visitor chose; empty for the browser's own.
+        token: key of the session in the `SessionStore`.
+        language: the language that the visitor chose; empty for the browser's own.
         messages: role, text and number of pictures of each message.
-        thoughts: of the same messages; none at all where nothing was thought.
+        thoughts: the thought of each message; empty if there are none.
         chat: which of the browser's past chats it is.
         restore: the past chat to open if the browser has it: the server lost its pictures.
-        account: the name of the visitor; empty where nobody has one.
+        account: the visitor's account; empty where no login is required.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -129,7 +129,7 @@ class BrowserState(BaseModel):
     def of(
         cls, token: str, language: str, conversation: Conversation, chat: Chat | None = None, account: str = ""
     ) -> BrowserState:
-        """The state for a conversation."""
+        """Return the state for a conversation."""
         messages = tuple((message.role, message.text, len(message.pictures)) for message in conversation.messages)
         thoughts = tuple(message.thought for message in conversation.messages)
         ids = {"chat": chat.id, "restore": chat.text_of} if chat else {}
@@ -144,7 +144,7 @@ class BrowserState(BaseModel):
 
     @classmethod
     def read(cls, stored: str) -> BrowserState:
-        """From the browser's storage; an empty state where it is not valid."""
+        """Parse what the browser stored; returns an empty state if it is invalid."""
         try:
             state = cls.model_validate_json(stored or "{}")
         except ValidationError:
@@ -154,11 +154,11 @@ class BrowserState(BaseModel):
 
     @property
     def text_only_chat(self) -> Chat:
-        """For the text of a conversation whose pictures the server no longer has."""
+        """Return the chat for the text of a conversation whose pictures the server has lost."""
         return Chat(text_of=self.restore or self.chat)
 
     def conversation(self, lost: str) -> Conversation:
-        """The text, with `lost` in place of each picture."""
+        """Return the text as a conversation, with `lost` in place of each picture."""
         messages = (
             Message(role, (*[lost] * min(pictures, _MAX_LOST), text))
             if role == "user"

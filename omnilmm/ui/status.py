@@ -1,4 +1,4 @@
-"""What everybody is told about the model: which one answers, and what becomes of another one that was chosen."""
+"""The status of the model for all visitors: which one answers, and the progress of a change to another one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from omnilmm.ui.texts import Texts, sizes
 
 
 def status(provider: ModelProvider, texts: Texts) -> tuple[str, str]:
-    """The line about the model of now, and the line about a change of models; one of them may be empty."""
+    """Return the line about the current model, and the line about a change of models; one of them may be empty."""
     change = provider.news
     if provider.is_ready:
         return texts.model_line(provider), change_line(change, texts)
@@ -18,7 +18,7 @@ def status(provider: ModelProvider, texts: Texts) -> tuple[str, str]:
 
 
 def change_line(change: Change | None, texts: Texts) -> str:
-    """How far a change of models is, or how it ended; empty for none, and for the first model of all."""
+    """Return the progress or the outcome of a change of models; empty for none, and for the very first model."""
     if change is None or change.before is None:
         return ""
     done, total = change.progress

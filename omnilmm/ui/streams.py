@@ -1,7 +1,7 @@
-"""A program's standard streams, wherever they lead: a terminal, a pipe, a file in an old encoding.
+"""A program's standard streams, whatever they are connected to: a terminal, a pipe, a file in an old encoding.
 
-What is written never fails for a character that the output's encoding does not have, and what is read never fails for
-bytes that are no text: the first is written as an escape, the second is refused in one line.
+Output never fails for a character that its encoding lacks, which is written as an escape. Input never fails for bytes
+that are not text, which are refused in one line.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TextIO
 from omnilmm.errors import InputError
 from omnilmm.sentences import Sentence
 
-MAX_BYTES = 16 * 2**20  # of a question that is piped in
-# So Python hands over a byte that is no text in the encoding of the terminal (PEP 383).
+MAX_BYTES = 16 * 2**20  # limit of a piped question
+# Python represents a byte that cannot be decoded in the terminal's encoding this way (PEP 383).
 _UNDECODED = range(0xDC80, 0xDD00)
 
 
 def configure_streams() -> None:
-    """From here on what an encoding cannot show is written as an escape, where the output is in cp1252, say."""
+    """From now on write characters that the output's encoding (cp1252, say) lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -30,7 +30,7 @@ def configure_streams() -> None:
 
 
 def can_encode(text: str, stream: TextIO) -> bool:
-    """Whether a stream's encoding has every character of a text."""
+    """Return whether a stream's encoding has every character of a text."""
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
@@ -39,10 +39,10 @@ def can_encode(text: str, stream: TextIO) -> bool:
 
 
 def require_text(text: str, what: Sentence) -> str:
-    """The text of an argument or a typed line, if it is text at all.
+    """Return the text of an argument or a typed line, if it is text at all.
 
     Raises:
-        InputError: It has bytes that are none in the encoding of the terminal.
+        InputError: It has bytes that are invalid in the encoding of the terminal.
     """
     byte = next((ord(sign) - 0xDC00 for sign in text if ord(sign) in _UNDECODED), None)
     if byte is not None:
@@ -52,7 +52,7 @@ def require_text(text: str, what: Sentence) -> str:
 
 
 def read_line(prompt: str) -> str:
-    """A typed line, as `input` reads it; the prompt never stands in a file that takes the answers."""
+    """Read a line as `input` does; the prompt is never written to a file that receives the answers."""
     with suppress(ImportError):  # not on Windows, whose console edits lines itself
         import readline  # noqa: F401, imported, it gives `input` editing and a history of this chat
     if not sys.stdout.isatty():
@@ -63,15 +63,15 @@ def read_line(prompt: str) -> str:
 
 
 def is_piped() -> bool:
-    """Whether standard input is no terminal: a pipe, a file, or closed."""
+    """Return whether standard input is not a terminal: a pipe, a file, or closed."""
     return sys.stdin is None or not sys.stdin.isatty()
 
 
 def read_piped() -> str:
-    """All of standard input, without the blanks around it.
+    """Return all of standard input, stripped of whitespace.
 
     Raises:
-        InputError: It is empty, too long, or no text.
+        InputError: It is empty, too long, or not text.
     """
     content = b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -83,7 +83,7 @@ def read_piped() -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, also where a path in it has line breaks."""
+    """Return the message of an error in one line, even if a path in it has line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -46,16 +46,16 @@ DIM, NORMAL = "\033[2m", "\033[0m"
 
 @dataclass
 class Terminal:
-    """One conversation at a prompt.
+    """An interactive conversation at a prompt.
 
     Args:
-        engine: answers.
-        options: of every answer.
-        conversation: to begin with.
+        engine: generates the answers.
+        options: for every answer.
+        conversation: the one to start with.
         pending: pictures and videos for the next question.
-        out: where answers go.
-        notes: where everything else goes.
-        warnings: where it goes that an answer cannot be trusted.
+        out: receives the answers.
+        notes: receives everything else.
+        warnings: receives warnings that an answer cannot be trusted.
     """
 
     engine: Engine
@@ -66,7 +66,7 @@ class Terminal:
     notes: TextIO = field(default_factory=lambda: sys.stderr)
     warnings: TextIO = field(default_factory=lambda: sys.stderr)
     _thinks: bool = field(default=False, init=False)  # a thought is being written
-    _line: int = field(default=0, init=False)  # characters of the line that says what is waited for
+    _line: int = field(default=0, init=False)  # length of the line with the progress
 
     def run(self, read: Callable[[str], str] = input) -> None:
         """Read lines until the end of the input or /quit."""
@@ -86,12 +86,12 @@ class Terminal:
             except OmniLMMError as error:
                 self.note(f"Error: {one_line(error)}")
             except BrokenPipeError:
-                raise  # nobody is there any more
+                raise  # the reader is gone
             except OSError as error:
                 self.note(f"Error: {error.strerror}: {error.filename}")
 
     def handle(self, line: str) -> None:
-        """Do what one line says.
+        """Execute one line of input.
 
         Raises:
             OmniLMMError: It cannot be done; the conversation is as before.
@@ -134,7 +134,7 @@ class Terminal:
         self.note(f"The next question comes with {len(self.pending)} picture(s) or video(s).")
 
     def ask(self, question: str) -> Finished | None:
-        """Ask with the pending pictures; the answer becomes part of the conversation, also if it was stopped.
+        """Ask with the pending pictures; the answer joins the conversation, also if it was stopped.
 
         Returns:
             The finished answer, or None if Ctrl-C stopped it.
@@ -144,11 +144,11 @@ class Terminal:
         return finished
 
     def note(self, text: str) -> None:
-        """Tell something that is no answer."""
+        """Write a line that is not part of an answer."""
         print(text, file=self.notes, flush=True)
 
     def _turn(self, asked: Conversation) -> Finished | None:
-        """Stream an answer; only a turn that gave at least some text changes the conversation."""
+        """Stream an answer; only a turn with at least some text changes the conversation."""
         shown, thought, finished, asked_s = "", None, None, time.monotonic()
         if self.engine.card.drawings_only and is_about_a_photo(asked):
             print(PHOTO.format(model=self.engine.card.title), file=self.warnings, flush=True)
@@ -191,7 +191,7 @@ class Terminal:
         return finished
 
     def _think(self, text: str) -> None:
-        """More of a thought, dimmed on a terminal."""
+        """Write more of a thought, dimmed on a terminal."""
         if not self._thinks:
             self.notes.write(DIM if self.notes.isatty() else "")
             self._thinks = True
@@ -205,7 +205,7 @@ class Terminal:
             self._thinks = False
 
     def _waiting(self, event: Progress, waited_s: int) -> None:
-        """What is done before the first word: on a terminal a line that goes, in a file no more than who is ahead."""
+        """Show the progress before the first word: on a terminal in a temporary line, in a file only the queue."""
         if self.notes.isatty():
             line = f"({ENGLISH.note(Note(event, waited_s=waited_s))})"
             self.notes.write(f"\r{line:<{self._line}}")
@@ -255,7 +255,7 @@ class Terminal:
 
 
 def figures(finished: Finished) -> str:
-    """One line about an answer: speed, tokens, and what a reader should know."""
+    """Return one line about an answer: speed, tokens, and what a reader should know."""
     usage, timings = finished.usage, finished.timings
     parts = [
         f"{timings.first_token_s:.2f} s to first word",

@@ -1,6 +1,6 @@
-"""Everything the pages say, in English and Chinese; the words themselves stand in `languages/*.yaml`.
+"""All texts of the pages, in English and Chinese; the words themselves are in `languages/*.yaml`.
 
-A visitor's language is the browser's until they choose another one. What a program prints in the terminal is English.
+A visitor's language is the browser's until they choose another one. Terminal output is English.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FOLDER = Path(__file__).parent / "languages"
 
 
 class Texts(BaseModel):
-    """One language: its words, and the sentences that need more than filling a gap."""
+    """One language: its words, and the sentences that need more than filling in a placeholder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -162,17 +162,17 @@ class Texts(BaseModel):
     streamlit: dict[str, str]
 
     def translate(self, said: Sentence | Exception) -> str:
-        """What the engine says, in this language and with what a page has; another's error as it is."""
+        """Translate a message of the engine into this language, as worded for a page; other errors stay as they are."""
         said = said.sentence if isinstance(said, OmniLMMError) else said
         return said.worded(self.code, "page") if isinstance(said, Sentence) else str(said)
 
     def of_streamlit(self) -> list[tuple[str, str]]:
-        """What Streamlit draws of its own, and what it is in this language; nothing where that is the same."""
+        """Return Streamlit's own texts with their translations; none for texts that are the same in this language."""
         here = self.streamlit
         return [(said, here[key]) for key, said in texts_in("en").streamlit.items() if said != here[key]]
 
     def model_line(self, engine: Engine) -> str:
-        """Which model answers, on what, with which numbers, and why; what it really takes."""
+        """Return which model answers, on which device, in which dtype and why, and the memory that it takes."""
         device, dtype = engine.device, engine.dtype
         memory = self.of_memory.format(size=_size(engine.memory_bytes)) if engine.memory_bytes else ""
         why = self.translate(dtype.reason)
@@ -186,7 +186,7 @@ class Texts(BaseModel):
         )
 
     def starting_line(self, card: ModelCard, progress: Progress, failure: Exception | None) -> str:
-        """In place of `model_line` while the model is not there yet."""
+        """Return the line that replaces `model_line` until the model is loaded."""
         if failure is not None:
             return self.not_loaded.format(model=card.title, reason=self.translate(failure))
         if progress.stage == "downloading" and progress.total:
@@ -194,7 +194,7 @@ class Texts(BaseModel):
         return self.loading_line.format(model=card.title)
 
     def about(self, card: ModelCard) -> str:
-        """What a user should know about the model, as Markdown."""
+        """Return what a user should know about the model, as Markdown."""
         size = [self.parameters.format(count=self._count(card.parameters))] if card.parameters else []
         licence = f"[{card.licence}]({card.licence_url})" if card.licence_url else card.licence
         facts = [*size, self.context_tokens.format(count=card.context), licence]
@@ -202,15 +202,15 @@ class Texts(BaseModel):
         return "\n\n".join(part for part in said if part)
 
     def first_screen(self, card: ModelCard) -> str:
-        """What stands where nothing was asked yet, as Markdown; with what the model knows, where that is little."""
+        """Return the text of an empty chat, as Markdown; with what the model knows, if that is little."""
         return f"{self.empty_chat}\n\n{self.drawings_only}" if card.drawings_only else self.empty_chat
 
     def picture_name(self, width: int, height: int) -> str:
-        """What a picture is called where it cannot be seen."""
+        """Return the alternative text of a picture."""
         return self.picture.format(width=width, height=height)
 
     def note(self, note: Note | None) -> str:
-        """The small line under an answer; empty for none."""
+        """Return the small line under an answer; empty for none."""
         if note is None:
             return ""
         parts = [self.stopped] if note.stopped else self._note_parts(note)
@@ -227,7 +227,7 @@ class Texts(BaseModel):
         return [self._progress(note.event), *self._waited(note.waited_s)]
 
     def thought_line(self, thought: Thought, *, is_growing: bool = False) -> str:
-        """What stands on the fold with a thought: for how long, and how many tokens."""
+        """Return the title of a collapsed thought: how long it took, and how many tokens."""
         if is_growing and not thought.is_closed:
             return self.thinking_now
         if not thought.is_closed:
@@ -242,7 +242,7 @@ class Texts(BaseModel):
         return self.comma.join([said, self.thought_tokens.format(count=thought.tokens)] if thought.tokens else [said])
 
     def _progress(self, event: Progress | None) -> str:
-        """What is going on before the first word."""
+        """Return the progress before the first word."""
         if event is None:
             return self.thinking
         if event.stage == "waiting":
@@ -272,18 +272,18 @@ class Texts(BaseModel):
         return line.format(number=number, count=count)
 
     def _waited(self, seconds: int) -> list[str]:
-        """So that one sees that something goes on; nothing in the first second."""
+        """Return the time waited, as a sign of progress; nothing in the first second."""
         if seconds < 60:
             return [self.seconds.format(seconds=seconds)] if seconds else []
         return [self.minutes.format(minutes=seconds // 60, seconds=seconds % 60)]
 
     def _growing(self, event: TextDelta | ThoughtDelta | Preview, tokens_per_s: float) -> list[str]:
-        """How long an answer is so far, and how fast it grows."""
+        """Return how long an answer is so far, and its speed."""
         parts = [self.grown.format(count=event.new_tokens)] if event.new_tokens else []
         return [*parts, self.speed.format(tokens=_figures(tokens_per_s))] if tokens_per_s else parts
 
     def _finished(self, event: Finished) -> str:
-        """What an answer took, and what went differently than wished."""
+        """Return what an answer took, and what deviated from the request."""
         if event.reason == "switched":
             return self.switched_off
         usage, timings = event.usage, event.timings
@@ -303,7 +303,7 @@ class Texts(BaseModel):
         return " · ".join(parts)
 
     def seen_line(self, views: tuple[PictureSlice, ...] | None) -> str:
-        """How a picture is looked at, in numbers."""
+        """Return how a picture is seen, in numbers."""
         if views is None:
             return self.seen_unknown
         if not views:
@@ -324,14 +324,14 @@ class Texts(BaseModel):
 
 @cache
 def texts_in(code: Language) -> Texts:
-    """The texts of a language."""
+    """Return the texts of a language."""
     return Texts.model_validate(yaml.safe_load((_FOLDER / f"{code}.yaml").read_text(encoding="utf-8")))
 
 
 def texts_for(wanted: str | None) -> Texts:
-    """The texts for a language code or a browser's Accept-Language, English where it names none of ours.
+    """Return the texts for a language code or an Accept-Language header, English if it names none of ours.
 
-    The order counts, as browsers give it: "zh-CN,zh;q=0.9,en;q=0.8" is Chinese.
+    The first match counts, since browsers list the preferred language first: "zh-CN,zh;q=0.9,en;q=0.8" is Chinese.
     """
     for entry in (wanted or "").lower().split(","):
         code = entry.split(";")[0].strip().split("-")[0].split("_")[0]
@@ -345,32 +345,32 @@ ENGLISH = texts_in("en")
 
 
 def loading(card: ModelCard) -> str:
-    """The line printed while the model is being loaded."""
+    """Return the line printed while the model is being loaded."""
     return f"Loading {card.title} …"
 
 
 def cannot_listen(host: str, port: int, reason: str) -> str:
-    """Why no page can be served there."""
+    """Return why no page can be served at this address."""
     return f"Cannot listen on {host}, port {port}: {reason}. Choose another --port, or none for the next free one."
 
 
 def served(address: str, seconds: float) -> str:
-    """The line printed once the page can be opened."""
+    """Return the line printed once the page can be opened."""
     return f"Open {address} (ready after {seconds:.0f} s; Ctrl-C stops)"
 
 
 def api_served(address: str) -> str:
-    """The line printed once programs can ask."""
+    """Return the line printed once the API can be used."""
     return f"Programs ask {address}v1 (OpenAI's API; Ctrl-C stops)"
 
 
 def shared(address: str) -> str:
-    """The line printed for a public link."""
+    """Return the line printed for a public link."""
     return f"Public link, for anybody who knows it: {address}"
 
 
 def sizes(done: int, total: int) -> dict[str, str]:
-    """Bytes of a download for a sentence: "done", "total", their "unit", and the "share" that is here."""
+    """Format the bytes of a download for a sentence: "done", "total", their "unit", and the "share" that is done."""
     scale, unit = (2**30, "GiB") if total >= 2**29 else (2**20, "MiB")
     share = f"{done / total:.0%}" if total else ""
     return {"done": f"{done / scale:.1f}", "total": f"{total / scale:.1f}", "unit": unit, "share": share}
@@ -381,7 +381,7 @@ def _size(count: int) -> str:
 
 
 def _figures(speed: float) -> str:
-    """Two figures where there are not more before the point: a word in three seconds is not none."""
+    """Format a speed with at least two significant digits, so that a slow one is not shown as 0."""
     return f"{speed:.0f}" if speed >= 10 else f"{speed:.2g}"
 
 

@@ -1,4 +1,4 @@
-"""Pictures and videos that visitors upload, opened with their name in the message where that fails."""
+"""Opens pictures and videos that visitors upload, with the name of the file in the error message."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from omnilmm.images.formats import is_video
 from omnilmm.images.pixels import open_picture
 from omnilmm.images.videos import HEAD_BYTES, is_video_file, open_video
 
-QUOTA_MIB = 512  # of one visitor's uploads together that were not sent yet; another one by `--upload-quota`
+QUOTA_MIB = 512  # default limit for one visitor's uploads together that were not sent yet; set by `--upload-quota`
 
 
 def open_upload(name: str, source: Path | bytes, card: ModelCard | None = None) -> Picture | Video:
-    """A picture that was uploaded, or a video.
+    """Open an uploaded picture or video.
 
     Args:
-        name: of the file, for the message.
-        source: where it is, or its content.
-        card: of the model that is asked about a video; without one none is taken.
+        name: the name of the file, for the error message.
+        source: its path, or its content.
+        card: the card of the model that is asked about a video; without one, videos are not accepted.
 
     Raises:
-        ImageError: Why it cannot be used, with its name.
-        InputError: It is a video, and the model cannot look at videos.
-        MissingPackageError: It is one, and PyAV is not installed.
+        ImageError: It cannot be used; the message has its name and the reason.
+        InputError: It is a video, and the model does not support videos.
+        MissingPackageError: It is a video, and PyAV is not installed.
     """
     is_one = is_video(source[:HEAD_BYTES]) if isinstance(source, bytes) else is_video_file(source)
     try:

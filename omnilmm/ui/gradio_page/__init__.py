@@ -2,4 +2,4 @@
 
 from omnilmm.ui.gradio_page.serving import load_gradio
 
-load_gradio()  # Gradio reads some settings when it is imported, so they have to be in place before any part is
+load_gradio()  # Gradio reads some settings at import time, so they have to be set before any part is imported

@@ -1,7 +1,7 @@
-"""Questions and answers on the Gradio page.
+"""Event handlers for questions and answers on the Gradio page.
 
-Each answer is given on a thread of its own, at which a handler looks: a page that is closed or loaded anew ends the
-handler, and the answer is finalized all the same.
+Each answer is generated on its own thread, which a handler polls: closing or reloading the page ends the handler, and
+the answer is still finalized.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from omnilmm.ui.gradio_page.visitors import Question, Visitor
 from omnilmm.ui.samples import Sample
 from omnilmm.ui.session import Draft
 
-POLL_S = 0.05  # how often a handler looks at the answer that it shows
+POLL_S = 0.05  # how often a handler polls the answer that it shows
 
 Parts = tuple[str | Picture | Video, ...]
 
 
 class Answers:
-    """Handlers; see their wiring in `page.Page`."""
+    """Event handlers; `page.Page` wires them."""
 
     def __init__(self, context: PageContext) -> None:
         self.context = context
@@ -35,7 +35,7 @@ class Answers:
     def ask(
         self, request: gr.Request, question: Question, editing: int, shown: int, browser_state: str, *settings: Any
     ) -> Iterator[Updates]:
-        """Answer what is in the box, in place of an earlier question if one is edited."""
+        """Answer the question in the box, in place of an earlier question if one is being edited."""
         visitor = self.context.visitor(request)
 
         def drafts() -> Iterator[Draft]:
@@ -49,7 +49,7 @@ class Answers:
         yield from self._turn(visitor, (shown, browser_state), drafts, question, editing)
 
     def ask_sample(self, sample: Sample) -> Callable[..., Iterator[Updates]]:
-        """A handler that asks about a sample picture in a new chat; what is in the box stays there."""
+        """Return a handler that asks about a sample picture in a new chat; the question box keeps its content."""
 
         def handler(request: gr.Request, shown: int, browser_state: str, *settings: Any) -> Iterator[Updates]:
             visitor = self.context.visitor(request)
@@ -63,7 +63,7 @@ class Answers:
         return handler
 
     def regenerate(self, request: gr.Request, shown: int, browser_state: str, *settings: Any) -> Iterator[Updates]:
-        """Answer the last question anew."""
+        """Regenerate the last answer."""
         visitor = self.context.visitor(request)
         yield from self._turn(
             visitor,
@@ -72,7 +72,7 @@ class Answers:
         )
 
     def continue_(self, request: gr.Request, shown: int, browser_state: str, *settings: Any) -> Iterator[Updates]:
-        """Ask the model to go on where its answer was cut off."""
+        """Ask the model to continue an answer that was cut off."""
         visitor = self.context.visitor(request)
         parts: Parts = (visitor.session.texts.continue_question,)
 
@@ -93,9 +93,9 @@ class Answers:
         question: Question | None = None,
         editing: int = NOT_EDITING,
     ) -> Iterator[Updates]:
-        """Render a turn while it is answered; `question` leaves the box, and comes back if nothing comes of it."""
+        """Render a turn while it is answered; `question` leaves the box, and returns to it if there is no answer."""
         session = visitor.session
-        if not on_page[0]:  # who is fast asks before the page is back; a page that shows a conversation is
+        if not on_page[0]:  # the page may still be restoring its conversation; if it shows one, it is done
             visitor.is_restored.wait(FINALIZE_S)
         back: dict[str, Any] = {} if question is None else {"question": question, "editing": editing}
         if refusal := self._refusal(visitor, *on_page):
@@ -104,7 +104,7 @@ class Answers:
         answering = visitor.answering = Answering(
             session, drafts, lambda: not session.closed, restores_question=question is not None
         )
-        # What was in the box before an earlier question came into it to be edited is in it again.
+        # Restore the content that the box had before an earlier question was put into it for editing.
         left = visitor.stashed if editing >= 0 and visitor.stashed else EMPTY
         emptied: dict[str, Any] = {} if question is None else {"question": left, "editing": NOT_EDITING}
         shown_draft: Draft | None = None
@@ -112,11 +112,11 @@ class Answers:
             draft = answering.draft
             if draft is not None and draft != shown_draft and draft.state == "generating":
                 yield self.context.render(visitor, draft, **emptied)
-                shown_draft, emptied = draft, {}  # emptied once: by now there may be a new question in it
+                shown_draft, emptied = draft, {}  # emptied once: by now the box may hold a new question
         if session.closed:
             return
         if answering.outcome == "completed":
-            for file in question["files"] if question else ():  # they live on in the conversation alone
+            for file in question["files"] if question else ():  # from now on only the conversation keeps them
                 self.context.uploads.discard(visitor.owner, file)
             self.context.visitors.save(visitor)
         if answering.outcome in ("completed", "discarded") or session.busy:  # busy: the next question has taken over
@@ -126,7 +126,7 @@ class Answers:
             yield self.context.render(visitor, notice=answering.notice, **back)
 
     def _refusal(self, visitor: Visitor, shown: int, browser_state: str) -> str:
-        """Why nothing can be asked now; restores what the page shows if the server no longer has it."""
+        """Return why nothing can be asked now; restores the conversation on the page if the server has lost it."""
         session = visitor.session
         if shown and not session.conversation.messages and not session.busy:
             notice = self.context.visitors.restore(visitor, browser_state)
@@ -136,7 +136,7 @@ class Answers:
 
     def _options(self, visitor: Visitor, settings: Sequence[Any]) -> Options:
         system, mode, thinking, finer_detail, *values = settings
-        if visitor.card and visitor.card.name != self.context.provider.card.name:  # not on its page yet
+        if visitor.card and visitor.card.name != self.context.provider.card.name:  # not on the page yet
             return options_for(self.context.provider.card, mode)
         if self.context.provider.card.system_prompt:
             visitor.session.set_system(system or "")

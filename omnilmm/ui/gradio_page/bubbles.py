@@ -1,4 +1,4 @@
-"""The conversation as bubbles of Gradio's chat, a pencil on each question."""
+"""The conversation as bubbles of Gradio's chat, with an edit button (a pencil) on each question."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from omnilmm.ui.texts import Texts
 
 
 def bubbles(session: Session, draft: Draft | None = None, offer: str = "") -> list[Shown]:
-    """See `markup.chat_messages`; the n-th pencil, from 0 on, is that of message 2n."""
+    """Return the bubbles of `markup.chat_messages`; the n-th pencil, counted from 0, belongs to message 2n."""
     flat = chat_messages(session, draft, offer)
     roles = [*(bubble["role"] for bubble in flat[1:]), ""][: len(flat)]
     return [

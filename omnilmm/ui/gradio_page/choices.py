@@ -1,4 +1,4 @@
-"""Which model answers, and how: the picker, what there is to set, and the line about the model."""
+"""Event handlers for the choice of the model and its settings, and for the line about the model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from omnilmm.ui.gradio_page.visitors import Visitor
 
 
 class Choices:
-    """Handlers; see their wiring in `page.Page`."""
+    """Event handlers; `page.Page` wires them."""
 
     def __init__(self, context: PageContext) -> None:
         self.context = context
 
     def switch(self, request: gr.Request, name: Any, dtype: Any) -> Updates:
-        """Another model shall answer, for everybody: begins it, `show_model` tells how it goes."""
+        """Start a change of the model, for all visitors; `show_model` reports its progress."""
         visitor, notice = self.context.visitor(request), ""
         provider, offer = self.context.provider, self.context.offer
         if offer is not None:
@@ -30,21 +30,21 @@ class Choices:
         return self.context.render(visitor, notice=notice)
 
     def switch_to_best(self, request: gr.Request) -> Updates:
-        """The best model that fits shall answer."""
+        """Switch to the best model that fits."""
         offer = self.context.offer
         best = offer.best(self.context.provider) if offer is not None else None
         return self.switch(request, best.card.name if best else None, "auto")
 
     def cancel(self, request: gr.Request) -> Updates:
-        """The model of now stays."""
+        """Cancel a change of the model; the current one stays."""
         if self.context.offer is not None:
             self.context.provider.cancel()
         return self.context.model(self.context.visitor(request))
 
     def show_model(self, request: gr.Request) -> Updates:
-        """Whatever there is to say about the model; after a change, whoever began it, also what the new one can.
+        """Render the status of the model; after a change, whoever started it, also the settings of the new model.
 
-        Rendered again each time: what another handler renders may reach the browser after what is newer.
+        Everything is rendered each time: an update of another handler may reach the browser after a newer one.
         """
         visitor = self.context.visitor(request)
         before = visitor.model
@@ -54,31 +54,31 @@ class Choices:
         return merged(updates, self.settings(visitor), self.context.conversation_update(visitor))
 
     def reset(self) -> Updates:
-        """Every setting as the makers of the model chose it."""
+        """Reset every setting to the default of the model's makers."""
         return self.context.widgets.defaults(self.context.provider.card)
 
     def show_controls(self, mode: Mode) -> list[Any]:
-        """Show the controls of a mode alone."""
+        """Show only the controls of one mode."""
         return [gr.Column(visible=mode == shown) for shown in MODES]
 
     def picker(self, visitor: Visitor) -> Updates:
-        """What can be chosen."""
+        """Render the choice of models and dtypes."""
         provider, offer = self.context.provider, self.context.offer
         if offer is None:
             return {}
         w, texts, request = self.context.widgets, visitor.session.texts, provider.requested
-        shown = request.model if request else provider.card.name  # what was chosen last, also while it is on its way
+        shown = request.model if request else provider.card.name  # the last choice, also while it is being loaded
         picker = w.choices(offer.models(provider), provider.card, shown, offer.better(provider), texts)
         return picker | w.dtypes(offer.dtypes(provider), request.dtype if request else "auto", texts)
 
     def settings(self, visitor: Visitor) -> Updates:
-        """What depends on which model answers; the settings at its defaults, unless they are its own already."""
+        """Render what depends on the model; resets the settings to its defaults if they belong to another model."""
         w, card = self.context.widgets, self.context.provider.card
         visitor.model = self.context.state()
         system = gr.update(visible=card.system_prompt, value=visitor.session.conversation.system or "")
-        known = card.model_copy(update={"parameters": None})  # of a folder they are counted when it is loaded
+        known = card.model_copy(update={"parameters": None})  # those of a folder are counted when it is loaded
         before, visitor.card = visitor.card, known
-        late = {"thinking": card.thinking, "max_slices": card.max_slices}  # known once it is loaded
+        late = {"thinking": card.thinking, "max_slices": card.max_slices}  # known only after loading
         if before is None or before.model_copy(update=late) != known:
             defaults = w.defaults(card)
         else:

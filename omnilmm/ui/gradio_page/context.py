@@ -1,4 +1,4 @@
-"""What the handlers of the Gradio page share: the engine, the visitors, the widgets, and how a session is rendered."""
+"""Shared context of the Gradio page's handlers: the model, visitors and widgets, and the rendering of a session."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from omnilmm.ui.video_figure import video_figure
 EMPTY: Question = {"text": "", "files": []}
 NOT_EDITING = -1
 
-Updates = dict[Any, Any]  # widget -> what it shows now
+Updates = dict[Any, Any]  # widget -> its new value
 
 
 @dataclass
 class PageContext:
-    """See above.
+    """Shared context of the handlers.
 
     Attributes:
-        provider: answers the questions, with whichever model.
-        offer: what visitors can choose from; None where they cannot choose.
-        max_answers: how many may be given and waited for at once; None for as many as come.
-        visitors: who is there.
-        widgets: of the page.
-        uploads: of all visitors.
+        provider: provides the model that answers.
+        offer: the models that visitors can choose from; None if they cannot choose.
+        max_answers: how many answers may run or wait at once; None for no limit.
+        visitors: the open tabs.
+        widgets: the widgets of the page.
+        uploads: the uploads of all visitors.
     """
 
     provider: ModelProvider
@@ -53,22 +53,22 @@ class PageContext:
     uploads: Uploads
 
     def state(self) -> tuple[int, bool]:
-        """Of the model: what depends on it is rendered again when this changes."""
+        """Return the state of the model; whatever depends on it is rendered again when it changes."""
         return self.provider.version, self.provider.is_changing
 
     def visitor(self, request: gr.Request) -> Visitor:
-        """Whose request it is."""
+        """Return the visitor who sent a request."""
         visitor = self.visitors.get(str(request.session_hash))
         visitor.user = request.username or ""
         visitor.owner = owner_of(request.headers) or visitor.owner
         return visitor
 
     def open_upload(self, visitor: Visitor, file: str) -> Picture | Video:
-        """A picture or a video that this visitor uploaded; a video is decoded once, when it comes into the box.
+        """Open a picture or a video that this visitor uploaded; a video is decoded once, when it comes into the box.
 
         Raises:
-            InputError: It is none of theirs, or a video and the model cannot look at videos.
-            ImageError: Why it cannot be used, with its name.
+            InputError: It is not an upload of this visitor, or a video that the model does not support.
+            ImageError: It cannot be used; the message has its name and the reason.
         """
         path, card = self.uploads.file(visitor.owner, file), self.provider.card
         if not is_video_file(path):
@@ -91,7 +91,7 @@ class PageContext:
         question: Question | None = None,
         editing: int | None = None,
     ) -> Updates:
-        """The whole state of a session; the question box keeps its content unless there is a new one."""
+        """Render the whole state of a session; the question box keeps its content unless `question` is given."""
         w, session = self.widgets, visitor.session
         is_busy = session.busy
         starts_new_chat = draft.starts_new_chat if draft else session.reopens
@@ -105,16 +105,16 @@ class PageContext:
         }
         if editing is not None:
             updates |= {w.editing: editing, w.cancel: gr.update(visible=editing >= 0)}
-        if draft is None:  # what does not change while an answer grows
+        if draft is None:  # unchanged while an answer is streamed
             updates |= {w.browser_state: visitor.browser_state(), w.seen: self.seen(visitor)} | self.model(visitor)
         return updates
 
     def system(self, visitor: Visitor) -> Updates:
-        """The system prompt of a conversation that was loaded."""
+        """Render the system prompt of a loaded conversation."""
         return {self.widgets.system: gr.update(value=visitor.session.conversation.system or "")}
 
     def conversation_update(self, visitor: Visitor) -> Updates:
-        """The conversation after a change of models, with what can be offered now; nothing while an answer grows."""
+        """Render the conversation after a change of models, with the current offer; nothing during an answer."""
         return {} if visitor.session.busy else {self.widgets.chat: self._chat(visitor.session)}
 
     def _chat(self, session: Session, draft: Draft | None = None) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class PageContext:
         )
 
     def model(self, visitor: Visitor) -> Updates:
-        """What is said about the model, and how soon to ask for it again."""
+        """Render the status of the model, and set how soon it is polled again."""
         w, texts, provider = self.widgets, visitor.session.texts, self.provider
         can_cancel = self.offer is not None and provider.change is not None and provider.change.can_be_cancelled
         return {
@@ -135,7 +135,7 @@ class PageContext:
         }
 
     def seen(self, visitor: Visitor, pictures: Sequence[Picture | Video] = ()) -> str:
-        """How the model sees these pictures and videos, or else the newest one of the conversation."""
+        """Render how the model sees these pictures and videos, or else the newest one of the conversation."""
         texts = visitor.session.texts
         messages = visitor.session.conversation.messages
         shown = pictures or next((message.shown[-1:] for message in reversed(messages) if message.shown), ())
@@ -158,7 +158,7 @@ class PageContext:
 
 
 def merged(*updates: Updates) -> Updates:
-    """Several updates as one; what two of them say about one widget is merged, too."""
+    """Merge several updates into one; updates of the same widget are merged, too."""
     whole: Updates = {}
     for update in updates:
         for widget, value in update.items():

@@ -1,4 +1,4 @@
-"""What a visitor does with the whole conversation: start over, take back, edit, export, import."""
+"""Event handlers for the whole conversation: clear, undo, edit, export, import."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from omnilmm.ui.samples import is_sample
 
 
 class Conversations:
-    """Handlers; see their wiring in `page.Page`."""
+    """Event handlers; `page.Page` wires them."""
 
     def __init__(self, context: PageContext) -> None:
         self.context = context
 
     def forget(self, request: gr.Request) -> Updates:
-        """Start over."""
+        """Clear the conversation."""
         visitor = self.context.visitor(request)
         visitor.session.clear()
         self.context.visitors.save(visitor)
         return self.context.render(visitor, editing=NOT_EDITING)
 
     def undo(self, request: gr.Request, box: Question) -> Updates:
-        """Take back the last question; it comes into the box unless there is another one in it.
+        """Undo the last turn; its question returns to the question box unless that holds another one.
 
-        That of a sample does not, where a chat before it is opened again.
+        The question of a sample does not return if the chat before it is reopened.
         """
         visitor = self.context.visitor(request)
         reopens = visitor.session.reopens
@@ -45,7 +45,7 @@ class Conversations:
         )
 
     def edit(self, request: gr.Request, number: int, box: Question) -> Updates:
-        """An earlier question comes into the box."""
+        """Put an earlier question into the question box for editing."""
         visitor, w = self.context.visitor(request), self.context.widgets
         messages = visitor.session.conversation.messages
         if not 0 <= 2 * number < len(messages):
@@ -60,7 +60,7 @@ class Conversations:
         }
 
     def cancel(self, request: gr.Request) -> Updates:
-        """No earlier question is edited."""
+        """Cancel the editing of an earlier question."""
         visitor, w = self.context.visitor(request), self.context.widgets
         question, visitor.stashed = visitor.stashed or EMPTY, None
         return {
@@ -71,7 +71,7 @@ class Conversations:
         }
 
     def load(self, request: gr.Request, path: str) -> Updates:
-        """Go on with a conversation from a file."""
+        """Continue a conversation from a file."""
         visitor = self.context.visitor(request)
         try:
             visitor.session.load(read_conversation_file(self.context.uploads.file(visitor.owner, path)))
@@ -84,19 +84,19 @@ class Conversations:
         return self.context.render(visitor, notice=notice) | self.context.system(visitor)
 
     def export_json(self, request: gr.Request) -> Updates:
-        """The conversation with its pictures."""
+        """Export the conversation with its pictures as JSON."""
         conversation = self.context.visitor(request).session.conversation
         content = {"name": "conversation.json", "type": "application/json", "content": to_json(conversation)}
         return {self.context.widgets.file: content}
 
     def export_markdown(self, request: gr.Request) -> Updates:
-        """The conversation for reading."""
+        """Export the conversation as Markdown, for reading."""
         session = self.context.visitor(request).session
         markdown = to_markdown(session.conversation, session.texts)
         return {self.context.widgets.file: {"name": "conversation.md", "type": "text/markdown", "content": markdown}}
 
     def _boxed(self, visitor: Visitor, message: Message) -> Question:
-        """A question as it was in the box: its pictures are files again, among the visitor's uploads."""
+        """Return a question as content of the question box; its pictures become the visitor's uploads again."""
         files = []
         for number, part in enumerate(message.shown, 1):
             if isinstance(

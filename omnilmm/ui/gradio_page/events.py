@@ -1,7 +1,7 @@
-"""What the events of the Gradio page may bring along, checked before anything happens.
+"""Validation of the events of the Gradio page, before any handler runs.
 
-Whoever speaks to the server without the page can send anything; each argument is of the kind that its widget gives, a
-file is one of the visitor's own uploads, and text is text.
+A client other than the page can send anything. Each argument must have the type that its widget gives, and a file must
+be one of the visitor's own uploads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 from omnilmm.errors import InputError
 from omnilmm.ui.gradio_page.uploads import Uploads
 
-MOST_CHARACTERS = 4_000_000  # of a text: the browser state of a long conversation is one
+MOST_CHARACTERS = 4_000_000  # limit of a text; the browser state of a long conversation is one
 MOST_MESSAGES = 100_000
 
 Text = Annotated[str, StringConstraints(strict=True, max_length=MOST_CHARACTERS)]
@@ -37,7 +37,7 @@ class File(BaseModel):
 
 
 class Box(BaseModel):
-    """What is in the question box."""
+    """The content of the question box."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -46,7 +46,7 @@ class Box(BaseModel):
 
 
 class Event(BaseModel):
-    """A request for a handler; what else it says is left out."""
+    """A request for an event handler; its other fields are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -56,7 +56,7 @@ class Event(BaseModel):
     data: Annotated[list[Any], Field(max_length=100)]
 
 
-Kind = Any  # a type that pydantic knows
+Kind = Any  # a type that pydantic can validate
 KINDS: Mapping[type, Kind] = {
     gr.MultimodalTextbox: Box | None,
     gr.UploadButton: File,
@@ -72,12 +72,12 @@ KINDS: Mapping[type, Kind] = {
 
 
 class Events:
-    """The events of a page.
+    """Validates the events of a page.
 
     Args:
         demo: the page.
-        uploads: where the files of visitors are.
-        kinds: of widgets that do not give what others of their class give.
+        uploads: the uploads of all visitors.
+        kinds: types of the widgets whose values differ from others of their class.
     """
 
     def __init__(self, demo: gr.Blocks, uploads: Uploads, kinds: Mapping[Any, Kind]) -> None:
@@ -89,14 +89,14 @@ class Events:
         }
 
     def check(self, body: bytes, owner: str) -> dict[str, Any]:
-        """An event as it may go on to its handler.
+        """Validate an event and return it as it is passed on to its handler.
 
         Args:
-            body: of the request, JSON.
-            owner: whose uploads it may name.
+            body: the request body, JSON.
+            owner: whose uploads the event may name.
 
         Raises:
-            InputError: What cannot be used, and what was expected.
+            InputError: An argument is invalid; says which, and what was expected.
         """
         try:
             event = Event.model_validate_json(body)
@@ -133,7 +133,7 @@ def _name(widget: Any) -> str:
 
 
 def _told(name: str, error: ValidationError) -> InputError:
-    """The first thing that is wrong, without what came: it may be long."""
+    """Return the first validation error, without the received value, which may be long."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, (name, *first["loc"])))
     return InputError("argument_unusable", place=place, reason=first["msg"])

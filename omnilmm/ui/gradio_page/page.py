@@ -1,7 +1,7 @@
-"""The Gradio page: which handler is called by what. What a turn is stands in `omnilmm.ui.session`.
+"""The Gradio page: which handler each event calls. Turns are defined in `omnilmm.ui.session`.
 
-Every handler renders the whole state of its session, so it does not matter in which order the answers of two handlers
-reach the browser. Waiting and fairness are the engine's: no handler has a limit of its own.
+Every handler renders the whole state of its session, so the order in which the updates of two handlers reach the
+browser does not matter. Queueing and fairness are left to the engine: no handler has a limit of its own.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Page:
     """The page, its handlers, and its visitors.
 
     Args:
-        provider: answers the questions.
-        offer: what visitors can choose from; nothing without.
-        max_answers: how many may be given and waited for at once; None for as many as come.
+        provider: provides the model that answers.
+        offer: the models that visitors can choose from; None if they cannot choose.
+        max_answers: how many answers may run or wait at once; None for no limit.
     """
 
     def __init__(self, provider: ModelProvider, offer: Offer | None = None, max_answers: int | None = None) -> None:
@@ -71,7 +71,7 @@ class Page:
         ]
         turn += [w.cancel_change]
         remember = {"fn": None, "inputs": w.browser_state, "js": "omnilmm.remember"} | quiet
-        # A question sent while another is answered stops that one, so no click is swallowed.
+        # A question sent during another answer stops that answer, so no click is lost.
         answers = at_once | {"trigger_mode": "multiple", "outputs": turn}
         given = [w.shown, w.browser_state, *settings]
         for event, handler, inputs in (
@@ -110,7 +110,7 @@ class Page:
         w.newest.click(None, js="omnilmm.toNewest", **quiet)
         w.stop_anywhere.click(None, js="omnilmm.stop", **quiet)
         w.camera.click(self.pictures.show_camera, outputs=w.camera_panel, queue=False, **quiet)
-        # Not read by Gradio, which would decode the photo.
+        # Without Gradio's preprocessing, which would decode the photo.
         as_sent = at_once | {"preprocess": False}
         w.photo.input(self.pictures.attach, [w.photo, w.box], [w.box, w.photo, w.camera_panel], **as_sent)
         w.mode.change(self.choices.show_controls, w.mode, w.columns, queue=False, **quiet)
@@ -131,7 +131,7 @@ class Page:
         self.demo.unload(self.on_unload)
 
     def _wire_models(self, turn: list[Any], model: list[Any], at_once: Any, quiet: Any) -> None:
-        """Choosing another model, and hearing how that goes."""
+        """Wire the choice of another model, and the display of its progress."""
         w = self.widgets
         w.switch.click(self.choices.switch, [w.picker, w.dtype], model, **at_once)
         for button in (w.best, w.take_offer):
@@ -140,7 +140,7 @@ class Page:
         w.timer.tick(self.choices.show_model, outputs=model, queue=False, **quiet)
 
     def _wire_past(self, rendered: list[Any], at_once: Any, quiet: Any, remember: Any) -> None:
-        """The chats that the browser keeps: emptied here once it has them, since Gradio would keep them, too."""
+        """Wire past chats; hidden widgets are emptied once the browser has their content, or Gradio would retain it."""
         w = self.widgets
         empty = quiet | {"fn": lambda: None, "queue": False}
         w.keep.click(self.past.send, w.has, w.record, js="() => omnilmm.has()", **at_once).then(
@@ -153,16 +153,16 @@ class Page:
         ).then(**remember)
 
     def on_load(self, request: gr.Request, browser_state: str, language: str) -> Updates:
-        """The page was opened, or loaded anew: in the visitor's language, with what they had before."""
+        """Render a page that was opened or reloaded: in the visitor's language, with the restored conversation."""
         visitor = self.context.visitor(request)
         visitor.session.texts = texts_for(language or request.headers.get("accept-language"))
         notice = self.visitors.restore(visitor, browser_state)
         return merged(self._localized(visitor, notice), self.choices.settings(visitor))
 
     async def on_unload(self, request: gr.Request) -> None:
-        """The tab was closed or loaded anew: its answer stops, and its conversation is kept for a while."""
+        """Handle a closed or reloaded tab: stop its answer, and keep its conversation for a while."""
         key = str(request.session_hash)
-        self.demo.state_holder.session_data.pop(key, None)  # Gradio's own copy of all that the widgets showed
+        self.demo.state_holder.session_data.pop(key, None)  # Gradio's own copy of the values of all widgets
         await asyncio.to_thread(self._let_go, key, self.context.visitor(request).owner)
 
     def _let_go(self, key: str, owner: str) -> None:
@@ -171,12 +171,12 @@ class Page:
             self.context.uploads.forget(owner)
 
     def set_language(self, request: gr.Request, language: str) -> Updates:
-        """Say everything in another language."""
+        """Switch the page to another language."""
         visitor = self.context.visitor(request)
         visitor.session.texts = texts_for(language)
         return merged(self._localized(visitor), self.choices.picker(visitor))
 
     def _localized(self, visitor: Visitor, notice: str = "") -> Updates:
-        """The whole page in the visitor's language."""
+        """Render the whole page in the visitor's language."""
         localized = self.widgets.localize(visitor.session.texts, self.context.provider.card)
         return merged(localized, self.context.render(visitor, notice=notice))

@@ -1,4 +1,4 @@
-"""Past chats on the Gradio page: what the browser is given to keep, and what it brings back. See `omnilmm.ui.past`."""
+"""Event handlers for past chats on the Gradio page: what the browser stores and sends back. See `omnilmm.ui.past`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from omnilmm.ui.past import chat_record, names_in, read_opened
 
 
 class Past:
-    """Handlers; see their wiring in `page.Page`."""
+    """Event handlers; `page.Page` wires them."""
 
     def __init__(self, context: PageContext) -> None:
         self.context = context
 
     def send(self, request: gr.Request, has: Any) -> Updates:
-        """The conversation for the browser to keep, without the pictures that it has."""
+        """Send the conversation to the browser for storage, without the pictures that it already has."""
         saved = self.context.visitor(request).session.snapshot
         return {self.context.widgets.record: chat_record(saved.chat, saved.conversation, names_in(has))}
 
     def open(self, request: gr.Request, given: Any) -> Updates:
-        """Go on with a past chat; the one before is given to the browser first, as far as it is."""
+        """Continue a past chat; the current one, as far as it is answered, is sent to the browser for storage."""
         visitor, w = self.context.visitor(request), self.context.widgets
         session = visitor.session
         try:

@@ -1,4 +1,4 @@
-"""Pictures on the Gradio page: at full size, as the model sees them, and from the camera."""
+"""Event handlers for pictures on the Gradio page: at full size, as the model sees them, and from the camera."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from omnilmm.ui.film_strip import strip
 from omnilmm.ui.gradio_page.context import EMPTY, PageContext, Updates
 from omnilmm.ui.gradio_page.visitors import Question
 
-Uploaded = dict[str, Any]  # a file, as the browser names it; its "path" is the visitor's own
+Uploaded = dict[str, Any]  # a file as the browser names it; its "path" is an upload of the visitor
 
 
 class Pictures:
-    """Handlers; see their wiring in `page.Page`."""
+    """Event handlers; `page.Page` wires them."""
 
     def __init__(self, context: PageContext) -> None:
         self.context = context
 
     def open(self, request: gr.Request, number: int) -> str:
-        """A picture of the conversation at full size, by its number."""
+        """Return a picture of the conversation at full size, by its number."""
         visitor = self.context.visitor(request)
         messages = visitor.session.conversation.messages
         if visitor.session.busy and visitor.answering and (draft := visitor.answering.draft):
@@ -38,9 +38,9 @@ class Pictures:
         return data_address(strip(part, range(len(part.frames))) if isinstance(part, Video) else part.image)
 
     def look(self, request: gr.Request, box: Question, max_slices: float | None = None) -> Updates:
-        """How the model sees what is in the box, or else the newest picture of the conversation.
+        """Render how the model sees the pictures in the question box, or else the newest picture of the conversation.
 
-        What cannot be used is said at once, and taken out by the page's script, which knows what was typed meanwhile.
+        Unusable files are reported at once and removed by the page's script, which knows what was typed meanwhile.
         """
         visitor, w = self.context.visitor(request), self.context.widgets
         limit = LIMITS["max_slices"]
@@ -58,7 +58,7 @@ class Pictures:
         return {w.seen: self.context.seen(visitor, pictures), w.notice: notice, w.bad: {"of": len(files), "bad": bad}}
 
     def refuse(self, request: gr.Request, names: list[str]) -> str:
-        """Say that these files, which were dropped, pasted or chosen, are no pictures; they never came here."""
+        """Report that dropped, pasted or chosen files are not pictures; they were never uploaded."""
         refusal = Sentence("of_file", name=names, reason=Sentence("no_picture"))
         return markup.notice_html(self.context.visitor(request).session.texts.translate(refusal))
 
@@ -69,7 +69,7 @@ class Pictures:
         return gr.update(visible=visitor.camera)
 
     def attach(self, request: gr.Request, photo: Uploaded | None, box: dict[str, Any] | None) -> Updates:
-        """A photo comes into the question box; both are as the browser gives them."""
+        """Put a photo into the question box; both arguments are as the browser sends them."""
         w = self.context.widgets
         if photo is None:
             return {w.photo: gr.skip()}

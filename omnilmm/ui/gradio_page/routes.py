@@ -1,6 +1,7 @@
-"""What the server of the Gradio page answers: which routes there are, what each needs, and those of our own.
+"""Routes of the Gradio page's server: what each requires, and our own in place of some of Gradio's.
 
-A route that is not in the table is closed, so that a new version of Gradio opens none by itself; `tests/pages` compare.
+A route that is not in the table is closed, so that a new version of Gradio opens none by itself; `tests/pages` checks
+it.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from omnilmm.ui.samples import samples
 from omnilmm.ui.texts import texts_for
 
 API = "/gradio_api"
-MOST_FILES = 100  # of one upload
+MOST_FILES = 100  # limit per upload request
 MOST_LOGIN_BYTES = 2**16
-MOST_EVENT_BYTES = 256 * 2**20  # a past chat comes back with all its pictures
+MOST_EVENT_BYTES = 256 * 2**20  # a past chat is sent back with all its pictures
 
 
 class Need(Enum):
-    """What a request has to bring along."""
+    """What a request requires."""
 
     NOTHING = "nothing: it is needed to show the page where one signs in"
     ACCOUNT = "a login, where the page asks for one"
@@ -60,7 +61,7 @@ ROUTES: Mapping[str, Need] = {
             "/static/{path:path}",
             "/assets/{path:path}",
             "/svelte/{path:path}",
-            f"{API}/startup-events",  # asked by Gradio itself when it starts
+            f"{API}/startup-events",  # requested by Gradio itself at startup
         ),
         Need.NOTHING,
     ),
@@ -143,18 +144,18 @@ _HEARTBEAT = re.compile(r"/heartbeat/([^/]+)$")
 
 
 def need_of(path: str) -> Need:
-    """What a request for this path needs."""
+    """Return what a request for this path requires."""
     return next((need for pattern, need in _OPEN if pattern.match(path)), Need.CLOSED)
 
 
 class Servable(Protocol):
-    """What is served: `page.Page`.
+    """The page that is served: `page.Page`.
 
     Attributes:
         demo: its widgets, a `gradio.Blocks`.
-        events: checks what comes for its handlers.
-        context: has its uploads.
-        visitors: who is there.
+        events: validates the events for its handlers.
+        context: holds its uploads.
+        visitors: the open tabs.
     """
 
     demo: Any
@@ -164,21 +165,21 @@ class Servable(Protocol):
 
 
 class Gate:
-    """Lets through to Gradio what the table names, and of events those alone whose arguments were checked.
+    """ASGI middleware that passes only the routes of the table to Gradio, and only events with validated arguments.
 
     Args:
-        app: Gradio's.
-        page: whose events are checked, and whose visitors come and go with their heartbeats.
+        app: Gradio's application.
+        page: validates the events; its visitors are present while their heartbeats are connected.
     """
 
     def __init__(self, app: ASGIApp, page: Servable) -> None:
         self.app, self.page, self.attempts = app, page, Attempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-        elif scope["type"] != "http":  # Gradio has no websocket
+        elif scope["type"] != "http":  # Gradio uses no websocket
             await receive()
             await send({"type": "websocket.close", "code": 1008})
         elif response := await self._refusal(scope, receive):
@@ -214,7 +215,7 @@ class Gate:
         return None
 
     async def _sign_in(self, scope: Scope, receive: Receive) -> Response | None:
-        """Why no password is looked at now; Gradio compares it otherwise, and what came of it is counted."""
+        """Refuse a rate-limited login attempt; any other is left to Gradio to check, and its outcome is counted."""
         body = await _body(Request(scope, receive), MOST_LOGIN_BYTES)
         _replace_body(scope, receive, body)
         pieces: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -225,7 +226,7 @@ class Gate:
         try:
             async with Request(dict(scope), again).form() as form:
                 name, password = str(form.get("username", "")).strip(), str(form.get("password", ""))
-        except Exception:  # no form: Gradio says so
+        except Exception:  # not a form: Gradio reports that
             return None
         accounts = scope["app"].auth
         address = address_of(scope)
@@ -248,7 +249,7 @@ async def _body(request: Request, most_bytes: int = MOST_EVENT_BYTES) -> bytes:
 
 
 def _replace_body(scope: Scope, receive: Receive, body: bytes) -> None:
-    """Let the application behind read this body in place of the one that came."""
+    """Make the application read this body in place of the received one."""
     kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")]
     scope["headers"] = [*kept, (b"content-length", str(len(body)).encode())]
     pieces: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -260,7 +261,7 @@ def _replace_body(scope: Scope, receive: Receive, body: bytes) -> None:
 
 
 def _is_signed_in(scope: Scope) -> bool:
-    """Whether Gradio's own login let this browser in; everybody, where there is none."""
+    """Return whether Gradio's own login accepted this browser; true if there is no login."""
     app = scope["app"]
     cookies = Request(scope).cookies
     names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
@@ -271,11 +272,11 @@ def _is_signed_in(scope: Scope) -> bool:
 
 
 def own_routes(uploads: Uploads, most_bytes: int) -> list[Route]:
-    """The routes for uploads and their files.
+    """Return the routes for uploads and their files.
 
     Args:
-        uploads: where they lie.
-        most_bytes: of one file.
+        uploads: the uploads of all visitors.
+        most_bytes: limit for one file.
     """
 
     async def upload(request: Request) -> Response:
@@ -291,7 +292,7 @@ def own_routes(uploads: Uploads, most_bytes: int) -> list[Route]:
 
 
 def _file(given: str, owner: str, uploads: Uploads) -> Response:
-    """A sample picture, or an upload of the visitor's own."""
+    """Serve a sample picture, or one of the visitor's own uploads."""
     shown = {str(sample.picture) for sample in samples()}
     try:
         path = given if given in shown else str(uploads.file(owner, given))
@@ -305,12 +306,12 @@ def _file(given: str, owner: str, uploads: Uploads) -> Response:
 
 
 class _Bounded(MultiPartParser):
-    """Reads a form with files, none of which is too large.
+    """Parses a form with files and limits their size.
 
     Attributes:
-        most_bytes: of one file.
-        room: bytes that all files together may have.
-        full: what is said when they have more.
+        most_bytes: limit for one file.
+        room: limit in bytes for all files together.
+        full: the error message if they exceed it.
     """
 
     most_bytes = room = 0
@@ -354,7 +355,7 @@ async def _upload(request: Request, uploads: Uploads, most_bytes: int) -> Respon
         said = f"There is no room for this file on the server ({error.strerror or error}).\n"
         return PlainTextResponse(said, status_code=507)
     finally:
-        for temporary in parser._files_to_close_on_error:  # all files of the form, whatever became of it
+        for temporary in parser._files_to_close_on_error:  # all files of the form, whatever happened to them
             temporary.close()
     request.app.get_blocks().upload_file_set.update(map(str, saved))  # deleted after a while if they are never sent
     return JSONResponse([str(path) for path in saved])

@@ -1,6 +1,6 @@
-"""Serves a Gradio page privately: on this machine alone, telling nobody, keeping nothing, loading nothing from afar.
+"""Serves a Gradio page privately: on this machine by default, without telemetry, retention or resources from elsewhere.
 
-Gradio is imported only when a page is built, with its settings in place: it reads some of them when it is imported.
+Gradio is imported only when a page is built, after its settings are in place: it reads some of them at import time.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
 SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js"))
 LOGIN_SCRIPT = ROOT / "assets" / "login.js"
-# Uploads that were attached but never sent; what was sent is deleted when its turn is saved.
+# Retention of uploads that were attached but never sent; those that were sent are deleted when their turn is saved.
 UPLOADS_CHECKED_S, UPLOADS_KEPT_S = 600, 3600
 
 
 def load_gradio() -> ModuleType:
-    """Import gradio: without its telemetry, and with a private folder for uploads that goes with the program."""
+    """Import gradio without its telemetry, and with a private upload folder that is deleted when the program ends."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     if "GRADIO_TEMP_DIR" not in os.environ:
         os.environ["GRADIO_TEMP_DIR"] = str(own_folder())
@@ -44,7 +44,7 @@ def load_gradio() -> ModuleType:
 
 
 def _run_in_thread(server: Any) -> None:
-    """Gradio's own gives up after five seconds, however busy the machine is, and waits as long for pages to close."""
+    """Start the server without Gradio's five-second timeout, for busy machines; at its end, wait for pages 1 s only."""
     server.config.timeout_graceful_shutdown = 1
     server.thread = threading.Thread(target=server.run, name="serving", daemon=True)
     server.thread.start()
@@ -57,7 +57,7 @@ def _run_in_thread(server: Any) -> None:
 
 
 def upload_folder() -> Path:
-    """Where uploads lie while the program runs."""
+    """Return the folder of the uploads of this program."""
     load_gradio()
     return Path(os.environ["GRADIO_TEMP_DIR"])
 
@@ -78,16 +78,16 @@ def launch(
     """Serve a page in the background.
 
     Args:
-        page: which one.
+        page: the page to serve.
         host: address to listen on.
         port: None for 7860 or the next free one, 0 for any free one.
-        share: also make a public link through Gradio's servers, `page.demo.share_url`.
-        login: names and passwords; nobody is asked for one if there are none.
-        root_path: where a proxy in front of it serves the page.
-        max_file_mib: of an upload; None for what a picture file may have.
-        allowed_hosts: names under which it is opened, besides those of this machine.
-        api: what answers under `/v1` and `/health`, with a check of its own for who may.
-        upload_quota_mib: of one visitor's uploads together that were not sent yet.
+        share: also create a public link through Gradio's servers, `page.demo.share_url`.
+        login: passwords by name; no login is required if empty.
+        root_path: the path or address under which a proxy serves the page.
+        max_file_mib: limit for one upload; None for the limit of a picture file.
+        allowed_hosts: further host names under which the page may be opened.
+        api: the application that answers under `/v1` and `/health`, with an access check of its own.
+        upload_quota_mib: limit for one visitor's uploads together that were not sent yet.
 
     Returns:
         The local address.
@@ -103,7 +103,7 @@ def launch(
     known = KnownHosts(host, hosts_of(allowed_hosts, root_path))
     demo, most_bytes = page.demo, (max_file_mib or limits().file_mb) * 2**20
     page.context.uploads.most_bytes = upload_quota_mib * 2**20
-    demo.queue(max_size=None)  # who waits is the engine's
+    demo.queue(max_size=None)  # the engine has the queue
     _, address, _ = demo.launch(
         server_name=host,
         server_port=find_port(host, port),
@@ -115,14 +115,14 @@ def launch(
         head=_head(),
         favicon_path=ICON,
         footer_links=[],
-        run_history=False,  # it would keep questions and answers in the browser's storage
+        run_history=False,  # it would store questions and answers in the browser
         enable_monitoring=False,
         ssr_mode=False,
         auth=list(login.items()) if login else None,
         auth_message=_login_lines() if login else None,
         root_path=root_path,
         max_file_size=most_bytes,
-        state_session_capacity=256,  # what Gradio itself keeps of each visitor's widgets
+        state_session_capacity=256,  # visitors whose widget state Gradio itself keeps
         app_kwargs={
             "middleware": [
                 Middleware(Hosts, known=known),
@@ -131,7 +131,7 @@ def launch(
             ],
             "routes": own_routes(page.context.uploads, most_bytes),
         },
-        _frontend=False,  # it does not ask itself whether it is there: a busy machine takes more than 3 s
+        _frontend=False,  # skip Gradio's request to itself, which times out on a busy machine (over 3 s)
     )
     if demo.share_url:
         known.add(demo.share_url)
@@ -139,25 +139,25 @@ def launch(
 
 
 class Beside:
-    """Leads requests to the API past the page, and its login.
+    """ASGI middleware that routes requests for the API past the page and its login.
 
     Args:
         app: the page.
-        api: the other one.
+        api: the API.
     """
 
     def __init__(self, app: ASGIApp, api: ASGIApp) -> None:
         self.app, self.api = app, api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Handle one ASGI connection."""
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         is_for_api = scope["type"] == "http" and (path.startswith("/v1/") or path == "/health")
         await (self.api if is_for_api else self.app)(scope, receive, send)
 
 
 def _login_lines() -> str:
-    """What stands where one signs in; the only way for a script onto that page is an image that fails."""
+    """Return the text of the login page; a script can run there only as the error handler of an image."""
     script = html.escape(LOGIN_SCRIPT.read_text(encoding="utf-8"))
     lines = "<br>".join(texts_in(code).guessing_waits for code in CODES)
     return f'{lines}<img hidden alt="" src="data:," onerror="{script}">'
@@ -169,7 +169,7 @@ def _head() -> str:
 
 
 def theme() -> Any:
-    """Calm colours for light and dark, fonts of the system; `assets/page.css` does the rest."""
+    """Return the theme: muted colours for light and dark, and system fonts; `assets/page.css` does the rest."""
     themes = load_gradio().themes
     return themes.Base(
         primary_hue=themes.colors.teal,
@@ -191,7 +191,7 @@ def theme() -> Any:
 
 
 def _bypass_proxy(*hosts: str) -> None:
-    """Gradio asks its own server whether it is up, and would ask the proxy of a company for it."""
+    """Exclude hosts from the proxy, through which Gradio would otherwise check whether its own server is up."""
     known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     names = dict.fromkeys([*filter(None, known.split(",")), *hosts])
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(names)

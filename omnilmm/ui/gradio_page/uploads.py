@@ -1,7 +1,7 @@
-"""Files that visitors upload to the Gradio page: each visitor's in a folder of their own, which nobody else reaches.
+"""Files that visitors upload to the Gradio page: each visitor's are in their own folder, which nobody else can access.
 
-Gradio itself puts what is uploaded where its content and name say, so that one visitor's file is another one's, too,
-and takes any path that it can reach for an upload.
+Gradio itself derives the path of an upload from its content and name, so that two visitors can share one file, and
+accepts any path that it can access as an upload.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _NAME_LENGTH = 100
 
 
 def owner_of(headers: Mapping[str, str]) -> str:
-    """The folder of whoever sends a request; empty for those who do not say who they are.
+    """Return the upload folder of the sender of a request; empty if the request does not identify its browser.
 
-    The name that a browser made up for itself is told to nobody, neither is it in a path.
+    The name that a browser generated for itself is never disclosed and is not part of any path.
     """
     name = headers.get(HEADER) or ""
     if not name:
@@ -44,18 +44,18 @@ class Uploads:
     """The uploads of all visitors.
 
     Args:
-        folder: of all of them.
-        most_bytes: of one visitor's together.
+        folder: the parent of all visitors' folders.
+        most_bytes: limit for one visitor's uploads together.
     """
 
     def __init__(self, folder: Path, most_bytes: int = QUOTA_MIB * 2**20) -> None:
         self.folder, self.most_bytes = folder, most_bytes
 
     def file(self, owner: str, given: str) -> Path:
-        """A visitor's own upload.
+        """Return the path of a visitor's own upload.
 
         Raises:
-            InputError: It is none; says the same whether there is such a file or not.
+            InputError: It is not one; the message is the same whether there is such a file or not.
         """
         path = Path(os.path.realpath(given)) if owner and "\0" not in given else None
         if path is None or not path.is_relative_to(os.path.realpath(self.folder / owner)) or not path.is_file():
@@ -63,7 +63,7 @@ class Uploads:
         return path
 
     def place(self, owner: str, name: str) -> Path:
-        """A path for a new file of a visitor's, in a folder that nobody can guess."""
+        """Return a path for a new file of a visitor, in a folder with an unguessable name."""
         folder = self.folder / owner / secrets.token_hex(16)
         folder.mkdir(parents=True, mode=0o700)
         plain = _NOT_IN_NAMES.sub("", Path(name.replace("\\", "/")).name).strip(" .")
@@ -71,10 +71,10 @@ class Uploads:
         return folder / f"{stem[:_NAME_LENGTH] or 'file'}{suffix[:20]}"
 
     def save(self, owner: str, name: str, content: BinaryIO) -> Path:
-        """Keep a file for a visitor.
+        """Save a file for a visitor.
 
         Raises:
-            OSError: There is no room for it; no piece of it is left.
+            OSError: There is no room for it; no partial file is left.
         """
         path = self.place(owner, name)
         try:
@@ -86,7 +86,7 @@ class Uploads:
         return path
 
     def discard(self, owner: str, given: str) -> None:
-        """Delete an upload of a visitor's, and nothing else, whatever the path."""
+        """Delete an upload of this visitor; any other path is ignored."""
         with suppress(InputError, OSError):
             path = self.file(owner, given)
             path.unlink()
@@ -98,9 +98,9 @@ class Uploads:
             shutil.rmtree(self.folder / owner, ignore_errors=True)
 
     def room(self, owner: str) -> int:
-        """How many bytes a visitor may still upload."""
+        """Return how many bytes a visitor may still upload."""
         used = 0
         for path in (self.folder / owner).glob("*/*"):
-            with suppress(OSError):  # it may go meanwhile
+            with suppress(OSError):  # it may be deleted meanwhile
                 used += path.stat().st_size
         return self.most_bytes - used

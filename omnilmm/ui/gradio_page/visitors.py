@@ -1,7 +1,7 @@
-"""Who is in front of the page: each open tab with its session, and what is stored for those who reload it.
+"""Visitors of the Gradio page: each open tab with its session, and what is stored for a reload.
 
-tab --(a random token in its sessionStorage)--> SessionStore: the conversation, for half an hour after it was last seen
-    --(the text, in its sessionStorage too)---> back after a restart of the server, without pictures
+tab --(random token in its sessionStorage)--> SessionStore: the conversation, for half an hour after it was last seen
+    --(text, also in its sessionStorage)----> restored after a restart of the server, without pictures
 """
 
 from __future__ import annotations
@@ -62,16 +62,16 @@ class Visitor:
 
     Attributes:
         session: its conversation.
-        user: who signed in; empty where nobody has to.
-        token: that its browser stores.
-        owner: whose uploads are its own; of nobody's until the browser says who it is.
+        user: the signed-in account; empty where no login is required.
+        token: key of the stored session, kept by the browser.
+        owner: identifies its uploads; it has none until the browser identifies itself.
         answering: the newest turn.
-        stashed: what was in the question box when an earlier question came into it to be edited.
-        camera: whether it is open.
-        model, card: what it was last shown of the model: its state, and its card.
-        max_slices: of a picture, as it is set on the page; None for the model's own.
-        is_restored: set once what it had before a reload is restored.
-        videos: of its uploads in the question box.
+        stashed: content of the question box before an earlier question was put into it for editing.
+        camera: whether the camera is open.
+        model, card: the state and the card of the model that were last rendered.
+        max_slices: limit per picture as set on the page; None for the model's default.
+        is_restored: set once its state from before a reload is restored.
+        videos: those among its uploads in the question box.
     """
 
     session: Session = field(default_factory=Session)
@@ -89,11 +89,11 @@ class Visitor:
 
     @property
     def key(self) -> str:
-        """Under which its session is stored: of no use to anybody who signed in under another name."""
+        """The key of its stored session: useless to anybody who is signed in under another name."""
         return f"{self.user}/{self.token}"
 
     def browser_state(self) -> str:
-        """What its browser should store: the token, and the conversation without pictures."""
+        """Return what the browser should store: the token, and the conversation without pictures."""
         saved = self.session.snapshot
         return BrowserState.of(self.token, "", saved.conversation, saved.chat, self.user).model_dump_json()
 
@@ -105,15 +105,15 @@ def _closed() -> Session:
 
 
 class Visitors:
-    """The open tabs by Gradio's key for them, and the conversations of those that may come back."""
+    """The open tabs by Gradio's session hash, and the stored sessions of visitors who may come back."""
 
     def __init__(self, store: SessionStore) -> None:
         self.store = store
-        self.had_visitors = False  # whether anybody ever came
+        self.had_visitors = False  # whether anybody ever opened the page
         self._visitors: dict[str, Visitor] = {}
         self._lock = threading.Lock()
-        self._present: Counter[str] = Counter()  # heartbeats by tab
-        self._gone: OrderedDict[str, None] = OrderedDict()  # tabs that were closed last
+        self._present: Counter[str] = Counter()  # heartbeat connections per tab
+        self._gone: OrderedDict[str, None] = OrderedDict()  # recently closed tabs
 
     def __len__(self) -> int:
         return len(self._visitors)
@@ -122,9 +122,9 @@ class Visitors:
         return iter(list(self._visitors.values()))
 
     def get(self, key: str) -> Visitor:
-        """The visitor in a tab, a new one at first.
+        """Return the visitor in a tab, creating one at first.
 
-        What a closed tab asked for last may be answered only when it has gone: nobody comes back by that.
+        The last request of a closed tab may be handled only after it has gone; that does not bring the visitor back.
         """
         self.had_visitors = True
         with self._lock:
@@ -134,12 +134,12 @@ class Visitors:
 
     @property
     def sessions(self) -> list[Session]:
-        """Of all open tabs."""
+        """Return the sessions of all open tabs."""
         return [visitor.session for visitor in self]
 
     @contextmanager
     def present(self, key: str) -> Iterator[None]:
-        """While a tab holds its connection; it may open a new one before the old one is missed."""
+        """Mark a tab as present while connected; it may reconnect before the old connection is noticed as lost."""
         with self._lock:
             self._gone.pop(key, None)
             self._present[key] += 1
@@ -148,18 +148,18 @@ class Visitors:
         finally:
             with self._lock:
                 self._present[key] -= 1
-                self._present += Counter()  # those that are 0 go
+                self._present += Counter()  # removes counts of 0
 
     def save(self, visitor: Visitor) -> None:
         """Store the session of a visitor as it is now."""
         self.store.save(visitor.key, visitor.session.snapshot)
 
     def close(self, key: str) -> None:
-        """The tab was closed, or reloaded: its answer is stopped and what there is of it saved."""
+        """Handle a closed or reloaded tab: stop its answer and save what there is of it."""
         if self._present[key] > 1:
-            return  # it has a new connection
+            return  # it has reconnected
         if visitor := self._visitors.get(key):
-            self._finalize(visitor)  # only then it is gone: the reloaded page waits for it
+            self._finalize(visitor)  # removed only afterwards: the reloaded page waits for it
         with self._lock:
             self._visitors.pop(key, None)
             self._gone[key] = None
@@ -167,11 +167,11 @@ class Visitors:
                 self._gone.popitem(last=False)
 
     def has(self, owner: str) -> bool:
-        """Whether somebody with these uploads is still there."""
+        """Return whether a visitor with these uploads is still present."""
         return any(visitor.owner == owner for visitor in self)
 
     def restore(self, visitor: Visitor, browser_state: str) -> str:
-        """Restore what the browser of a visitor has stored; a notice where that is not all there was."""
+        """Restore what the visitor's browser has stored; returns a notice if something is missing."""
         try:
             return self._restore(visitor, browser_state)
         finally:
@@ -182,7 +182,7 @@ class Visitors:
             return ""
         remembered = BrowserState.read(browser_state)
         visitor.token = remembered.token or visitor.token
-        for other in self:  # the server may not have noticed yet that the page was reloaded
+        for other in self:  # the server may not have noticed the reload yet
             if other is not visitor and other.key == visitor.key:
                 self._finalize(other, closes=False)
         if saved := self.store.get(visitor.key):

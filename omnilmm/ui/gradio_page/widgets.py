@@ -1,4 +1,4 @@
-"""The widgets of the Gradio page. Each comes with a function that gives its words in a language: `localize`."""
+"""The widgets of the Gradio page, each with a function that returns its texts in a language: `localize`."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from omnilmm.ui.offer import choosable
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.texts import CODES, ENGLISH, Texts, texts_in
 
-CHANGING_POLL_S, IDLE_POLL_S = 0.5, 3.0  # how often a page asks for news of the model: while it changes, and else
+CHANGING_POLL_S, IDLE_POLL_S = 0.5, 3.0  # polling interval for the model's status: during a change, and otherwise
 LATEX = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
-]  # no single $: prices are more frequent in answers than formulas between two of them
+]  # no single $: in answers it is a price more often than a formula
 
 Localize = Callable[[Texts], dict[str, Any]]
 
 
 class Widgets:
-    """All widgets, built inside of a `gr.Blocks`.
+    """All widgets of the page, created inside a `gr.Blocks`.
 
     Args:
-        card: of the model that answers at first.
-        switches: whether another model can be chosen.
+        card: the model that answers at first.
+        switches: whether visitors can choose another model.
     """
 
     def __init__(self, card: ModelCard, *, switches: bool) -> None:
-        # Served from where they are: a copy among the uploads would go with somebody's upload of the same picture.
+        # Served from where they are: a copy among the uploads would be deleted with an upload of the same picture.
         gr.set_static_paths([sample.picture for sample in samples()])
         self.localized: list[tuple[Any, Localize]] = []
         with gr.Row(elem_id="top"):
@@ -56,7 +56,7 @@ class Widgets:
                 show_label=False,
                 container=False,
             )
-        self.timer = gr.Timer(CHANGING_POLL_S)  # everybody's page, since anybody may choose another model
+        self.timer = gr.Timer(CHANGING_POLL_S)  # on every page, since any visitor may choose another model
         with gr.Row(elem_id="page"):
             with gr.Column(scale=3, min_width=340, elem_id="talk"):
                 self._talk()
@@ -80,9 +80,9 @@ class Widgets:
             latex_delimiters=LATEX,
             layout="bubble",
             height=None,
-            autoscroll=False,  # the page's script does it: Gradio's pulls a reader down who is close to the end
+            autoscroll=False,  # the page's script does it: Gradio's pulls down a reader who is near the end
         )
-        self.newest = self._button("newest")  # both are shown by the page's script to whom has scrolled away
+        self.newest = self._button("newest")  # the page's script shows both when the visitor has scrolled away
         self.stop_anywhere = self._add(
             gr.Button, lambda texts: {"value": texts.stop}, size="sm", elem_id="stop-anywhere"
         )
@@ -94,7 +94,7 @@ class Widgets:
             file_count="multiple",
             file_types=[*UPLOADS, *VIDEO_UPLOADS],
             show_label=False,
-            max_plain_text_length=1_000_000,  # a long question stays a question
+            max_plain_text_length=1_000_000,  # a long question stays text
             autofocus=True,
         )
         with gr.Row(elem_id="actions"):
@@ -195,22 +195,22 @@ class Widgets:
         self.reset = self._button("reset")
 
     def _hidden(self) -> None:
-        """What goes between the page's script and the handlers; see `assets/page.js`."""
+        """Create the widgets that exchange data between the page's script and the handlers; see `assets/page.js`."""
         self.shown = gr.Number(0, visible=False)  # messages on the page: the server may have lost them
-        self.editing = gr.Number(-1, visible=False, precision=0)  # message that the next question takes the place of
-        self.browser_state = gr.Textbox(visible=False)  # what the browser keeps
+        self.editing = gr.Number(-1, visible=False, precision=0)  # message that the next question replaces
+        self.browser_state = gr.Textbox(visible=False)  # what the browser stores
         self.chosen_language = gr.Textbox(visible=False)
-        self.number = gr.Number(0, visible=False, precision=0)  # of the picture or pencil that was clicked
-        self.file = gr.JSON(visible=False)  # on its way to the visitor's disk
+        self.number = gr.Number(0, visible=False, precision=0)  # of the clicked picture or pencil
+        self.file = gr.JSON(visible=False)  # an export, to be saved by the browser
         self.full = gr.Textbox(visible=False)  # a picture at full size
-        self.refused = gr.JSON(visible=False)  # names of files that are no pictures
-        self.bad = gr.JSON(visible=False)  # which files in the question box cannot be used
+        self.refused = gr.JSON(visible=False)  # names of files that are not pictures
+        self.bad = gr.JSON(visible=False)  # files in the question box that cannot be used
         self.record, self.previous_record = (
             gr.JSON(visible=False),
             gr.JSON(visible=False),
-        )  # chats for the browser to keep
-        self.has = gr.JSON(visible=False)  # which pictures of it the browser has
-        self.opened = gr.JSON(visible=False)  # a chat that it kept
+        )  # chats for the browser to store
+        self.has = gr.JSON(visible=False)  # names of its pictures that the browser has
+        self.opened = gr.JSON(visible=False)  # a stored chat
         self.keep = gr.Button(visible="hidden", elem_id="do-keep")
         self.open_past = gr.Button(visible="hidden", elem_id="do-open-past")
         self.edit = gr.Button(visible="hidden", elem_id="do-edit")
@@ -222,26 +222,26 @@ class Widgets:
 
     @property
     def kinds(self) -> dict[Any, Any]:
-        """What the hidden widgets give, where that is not what others of their class give; see `events.KINDS`."""
+        """Return the types of widgets whose values differ from others of their class; see `events.KINDS`."""
         names = Annotated[list[Name], Field(max_length=10_000)] | None
         return {self.refused: names, self.has: names, self.language: Literal[CODES]}
 
-    # --- said anew ----------------------------------------------------------------------------------------------------
+    # --- updates ------------------------------------------------------------------------------------------------------
 
     def localize(self, texts: Texts, card: ModelCard) -> dict[Any, Any]:
-        """Every widget in another language; values stay."""
+        """Return updates that put every widget into another language; values stay."""
         updates = {widget: gr.update(**localize(texts)) for widget, localize in self.localized}
         for control, widget in self._controls(card, texts):
             updates[widget] = gr.update(label=control.label, info=control.help, **_placeholder(control, texts))
         return updates | {self.about: texts.about(card)}
 
     def defaults(self, card: ModelCard) -> dict[Any, Any]:
-        """Every setting at what the model's makers chose, within what can work for it."""
+        """Return updates that set every control to the makers' default, within the valid range of the model."""
         ranges = {widget: gr.update(**_range(control)) for control, widget in self._controls(card, ENGLISH)}
         return ranges | self.switches(card)
 
     def switches(self, card: ModelCard) -> dict[Any, Any]:
-        """What not every model has a choice of, as its makers chose; of some it is known once they are loaded."""
+        """Return updates of the switches that only some models have, at their defaults; some need a loaded model."""
         return {
             self.thinking: gr.update(**_switched(card)),
             self.finer_detail: gr.update(value=False, visible=card.finer_detail),
@@ -250,13 +250,13 @@ class Widgets:
 
     @property
     def settings(self) -> list[Any]:
-        """All that `defaults` sets."""
+        """Return all widgets that `defaults` sets."""
         return [self.thinking, self.finer_detail, *(widget for _, _, widget in self.controls)]
 
     def choices(
         self, listed: Sequence[ListedModel], card: ModelCard, shown: str, better: ListedModel | None, texts: Texts
     ) -> dict[Any, Any]:
-        """The picker, and what is offered in place of the model of now."""
+        """Return updates of the picker, and of the model offered in place of the current one."""
         known = choosable(listed, card)
         named = [
             (_lines(entry, texts) if isinstance(entry, ListedModel) else entry.title, name)
@@ -273,7 +273,7 @@ class Widgets:
         return {self.picker: gr.update(choices=named, value=shown)} | offer
 
     def dtypes(self, dtypes: Sequence[str], wished: str, texts: Texts) -> dict[Any, Any]:
-        """In which dtype it can be loaded."""
+        """Return the update of the choice of dtypes."""
         named = [(texts.automatic if dtype == "auto" else dtype, dtype) for dtype in dict.fromkeys((*dtypes, wished))]
         return {self.dtype: gr.update(choices=named, value=wished)}
 
@@ -291,7 +291,7 @@ def _switched(card: ModelCard) -> dict[str, bool]:
 
 
 def _control(control: Control, *, visible: bool = True) -> Any:
-    """A slider; a text field for what may stay empty (a number field sends 0 when it is)."""
+    """Create a slider, or a text field for a value that may stay empty (an empty number field sends 0)."""
     common = {"label": control.label, "info": control.help, "elem_id": control.name}
     if control.default is None:
         return gr.Textbox(max_lines=1, **_placeholder(control, ENGLISH), **common)
@@ -310,5 +310,5 @@ def _range(control: Control) -> dict[str, Any]:
 
 
 def _lines(entry: ListedModel, texts: Texts) -> str:
-    """Two of them; `assets/page.css` lets them be two."""
+    """Return the two lines of an entry; `assets/page.css` displays them as two."""
     return f"{model_lines.title(entry, texts)} \n{model_lines.facts(entry, texts)}"

@@ -1,4 +1,4 @@
-"""What only the browser can do: its clipboard, what it remembers, where it is scrolled to, files and keys."""
+"""Features of the browser: clipboard, stored state, scroll position, files and keys."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _copy = st.components.v2.component("omnilmm_copy", html=_COPY_HTML, css=_COPY_CS
 
 
 def copy_button(text: str, label: str, key: str) -> None:
-    """A button that puts a text on the clipboard.
+    """Show a button that copies a text to the clipboard.
 
     Args:
-        text: what to copy.
-        label: what the button says.
-        key: of the widget.
+        text: the text to copy.
+        label: the label of the button.
+        key: the key of the widget.
     """
     _copy(key=key, data={"text": text, "label": label}, width="content", height="content")
 
 
-# Of a tab, not of the browser: two tabs are two conversations, and what is in one survives F5.
+# Per tab, not per browser: two tabs are two conversations, and each survives a reload.
 _STATE_JS = """
 export default function ({ data, setTriggerValue }) {
   const place = "omnilmm-chat"
@@ -66,11 +66,11 @@ _state = st.components.v2.component("omnilmm_memory", js=_STATE_JS)
 
 
 def sync_browser_state(remembered: BrowserState, on_return: Callable[[BrowserState], None]) -> None:
-    """Let the browser remember something for this tab, or ask it what it remembers.
+    """Store a state in the browser for this tab, or read the stored one.
 
     Args:
-        remembered: what to remember; without a token, the browser is asked.
-        on_return: called with what it remembers, perhaps nothing.
+        remembered: the state to store; without a token, the stored one is read instead.
+        on_return: called with the stored state, which may be empty.
     """
 
     def returned() -> None:
@@ -99,14 +99,14 @@ _script = st.components.v2.component(
 
 
 def script(texts: Texts, *, turn: int, looked: int, refused: int, on_large: Callable[[list[str], int], None]) -> None:
-    """Let the browser do its part (`assets/streamlit.js`); where this stands, there is the button to the newest turn.
+    """Run `assets/streamlit.js` in the browser; the button that scrolls to the newest turn is placed here.
 
     Args:
-        texts: of the page's language, in which Streamlit's own words are put too.
-        turn: grows with every turn that should come into view.
-        looked: how many uploads were looked at.
-        refused: how many of them were no picture.
-        on_large: called with the names of files that were not even uploaded, and how many MiB one may have.
+        texts: of the page's language, into which Streamlit's own texts are translated, too.
+        turn: increases with every turn that should scroll into view.
+        looked: how many uploads were processed.
+        refused: how many of them were not pictures.
+        on_large: called with the names of files that are too large to upload, and the limit in MiB.
     """
     most_mib = int(config.get_option("server.maxUploadSize"))
     data = {"turn": turn, "looked": looked, "refused": refused, "newest": f"↓ {texts.newest}"}

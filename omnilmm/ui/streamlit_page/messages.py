@@ -1,4 +1,4 @@
-"""The conversation: bubbles, the answer that grows, and what can be done with each."""
+"""The conversation: bubbles, the running answer, and the actions on each."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from omnilmm.ui.streamlit_page.browser import copy_button
 from omnilmm.ui.streamlit_page.visitor import Visitor
 from omnilmm.ui.video_figure import seen_frames, video_line
 
-POLL_S = 0.15  # how often the page looks at a growing answer
+POLL_S = 0.15  # how often the page polls a running answer
 PICTURE_PIXELS, MARKED_PIXELS = 240, 420
 AVATARS = {"user": ":material/person:", "assistant": ":material/visibility:"}
-CHIPS = ("orange", "blue", "green", "violet", "yellow", "primary")  # near to boxes.COLOURS
+CHIPS = ("orange", "blue", "green", "violet", "yellow", "primary")  # close to boxes.COLOURS
 
 
 def draw(me: Visitor, engine: Engine) -> None:
-    """The whole conversation, the answer that is being given, and what can be done with them."""
+    """Draw the whole conversation, the running answer, and the actions on them."""
     history = me.history
     for number, message in enumerate(history.messages):
         if me.editing == number:
@@ -47,15 +47,15 @@ def draw(me: Visitor, engine: Engine) -> None:
 
 
 def _growing(me: Visitor, engine: Engine, number: int) -> None:
-    """The newest turn; drawn by itself again and again until its answer has ended."""
+    """Draw the newest turn: a fragment that is rerun until the answer has ended."""
     running = me.answering
     if running is None:
         return
     if running.done.is_set():
-        st.rerun()  # the whole page, once: the turn is history now
+        st.rerun()  # the whole page, once: the turn is part of the history now
     if draft := running.draft:
         if len(draft.history.messages) != number:
-            st.rerun()  # an earlier question is answered anew: what followed it goes from the page
+            st.rerun()  # an earlier question is answered again: the turns after it leave the page
         _question(me, engine, draft.question, number, is_growing=True)
         if draft.is_photo:
             _photo_line(me, number + 1)
@@ -71,7 +71,7 @@ def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_
                     show_picture(picture, me, PICTURE_PIXELS)
         st.markdown(plain_markdown(message.text))
         with st.container(horizontal=True, gap="small", key=f"tools-{number}"):
-            if is_growing:  # in the place of what can be done later, so that nothing moves when the answer is there
+            if is_growing:  # takes the place of later actions, so that nothing moves when the answer is there
                 st.button(me.texts.edit, key="edit-later", type="tertiary", disabled=True)
                 return
             st.button(me.texts.edit, key=f"edit-{number}", type="tertiary", on_click=me.start_edit, args=(number,))
@@ -100,7 +100,7 @@ def _answer(
 
 
 def _fold(me: Visitor, thought: Thought, number: int, *, is_growing: bool) -> None:
-    """A thought: open while it grows, closed with the answer."""
+    """Draw a thought: open while it is streamed, then closed."""
     is_open = is_growing and not thought.is_closed
     with st.container(key=f"thought-{number}"):
         label = plain_markdown(me.texts.thought_line(thought, is_growing=is_growing))
@@ -109,7 +109,7 @@ def _fold(me: Visitor, thought: Thought, number: int, *, is_growing: bool) -> No
 
 
 def _photo_line(me: Visitor, number: int, offer: ModelCard | None = None) -> None:
-    """Above an answer about a photo by a model that knows drawings only."""
+    """Draw the line above an answer about a photo by a model that knows drawings only."""
     with st.container(key=f"photo-line-{number}", gap="small"):
         st.warning(me.texts.looks_like_photo, icon=":material/photo_camera:")
         if offer:
@@ -154,7 +154,7 @@ def _actions(me: Visitor) -> None:
 
 
 def show_picture(picture: Picture | Video, me: Visitor, pixels: int) -> None:
-    """A thumbnail; its button shows the picture at full size. Of a video a few frames with their times."""
+    """Draw a thumbnail, whose button shows the picture at full size; of a video, a few frames with their times."""
     if isinstance(picture, Video):
         with st.container(width=2 * pixels):
             name = me.texts.video_name(picture)
@@ -162,12 +162,12 @@ def show_picture(picture: Picture | Video, me: Visitor, pixels: int) -> None:
         return
     width, height = picture.image.size
     shown = min(pixels, width, max(1, pixels * width // height))
-    with st.container(width=shown):  # an image with a width of its own would stay as small at full size
+    with st.container(width=shown):  # an image with its own width would stay that small at full size
         st.image(encoded(picture), width="stretch", alt=me.texts.picture_name(width, height))
 
 
 def seen_button(picture: Picture | Video, me: Visitor, engine: Engine, key: str) -> None:
-    """A button that shows how the model looks at a picture."""
+    """Draw a button that shows how the model sees a picture."""
     if st.button(me.texts.seen, key=key, type="tertiary", icon=":material/grid_on:"):
         _show_seen(picture, me, engine)
 

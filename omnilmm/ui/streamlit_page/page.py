@@ -1,4 +1,4 @@
-"""The page as a whole, drawn for one visitor at every click."""
+"""The page as a whole, drawn for one visitor at every rerun."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from omnilmm.ui.streamlit_page.browser import script, sync_browser_state
 from omnilmm.ui.streamlit_page.visitor import FILES, QUESTION, Visitor, reports_errors, visitor
 
 STYLE = ROOT / "assets" / "streamlit.css"
-CHANGING_POLL_S, IDLE_POLL_S = 0.5, 3.0  # how often the page looks for news of the model: while it changes, and else
+CHANGING_POLL_S, IDLE_POLL_S = 0.5, 3.0  # polling interval for the model's status: during a change, and otherwise
 
 
 def draw() -> None:
-    """Draw the page for whoever looks at it."""
-    state = server_state.state()  # before anything is drawn: what changes meanwhile is drawn anew
+    """Draw the page for the current visitor."""
+    state = server_state.state()  # read before anything is drawn, so that a change meanwhile causes a rerun
     me, engine = visitor(), server_state.provider()
     server_state.SERVER.had_visitors = True
     st.set_page_config(page_title=me.texts.title, page_icon=ICON, layout="centered")
@@ -47,7 +47,7 @@ def draw() -> None:
 
 
 def _bottom(me: Visitor, engine: Engine) -> None:
-    """What stays in view: what the visitor should know, what goes with the next question, Stop, the question box."""
+    """Draw what stays in view: notices, the pictures for the next question, Stop, the question box."""
     script(
         me.texts,
         turn=me.turns,
@@ -57,12 +57,12 @@ def _bottom(me: Visitor, engine: Engine) -> None:
     )
     notice = me.notice or (me.texts.began_anew if me.starts_new_chat else "")
     for said in filter(None, (notice, me.options_error, me.refused)):
-        st.warning(plain_markdown(said), icon=":material/info:")  # it may repeat the name of an upload
-    # Files from anywhere on the page come here at once, `assets/streamlit.js` brings them; the question box would give
-    # them only with the question.
+        st.warning(plain_markdown(said), icon=":material/info:")  # it may contain the name of an upload
+    # Files dropped anywhere on the page arrive here at once, through `assets/streamlit.js`; the question box would
+    # deliver them only with the question.
     st.file_uploader(me.texts.upload, key=FILES, accept_multiple_files=True)
     _pending(me, engine)
-    # Placed here by name: where Streamlit itself puts it at the bottom, the page jumps to its end when it is opened.
+    # Placed explicitly: if Streamlit itself puts it at the bottom, the page jumps to its end when it is opened.
     st.chat_input(
         me.texts.question_placeholder,
         key=QUESTION,
@@ -73,15 +73,15 @@ def _bottom(me: Visitor, engine: Engine) -> None:
 
 
 def _model_line(me: Visitor, drawn: tuple[int, bool]) -> None:
-    """Which model answers, and what becomes of another one that somebody chose; drawn by itself again and again.
+    """Draw the model that answers and the progress of a change of models; a fragment that is rerun by a timer.
 
     Args:
-        me: who looks.
-        drawn: for which state of the model the rest of the page was drawn.
+        me: the visitor.
+        drawn: the state of the model for which the rest of the page was drawn.
     """
     provider = server_state.provider()
     if server_state.state() != drawn:
-        st.rerun()  # the whole page, once: what can be set, and how often to look, is another now
+        st.rerun()  # the whole page, once: the settings and the polling interval have changed
     with st.container(gap="xsmall"):
         for line in filter(None, status(provider, me.texts)):
             st.caption(plain_markdown(line))
@@ -90,7 +90,7 @@ def _model_line(me: Visitor, drawn: tuple[int, bool]) -> None:
 
 
 def _announce_change(me: Visitor) -> None:
-    """How a change of models ended, wherever on the page one is."""
+    """Announce how a change of models ended, wherever the page is scrolled to."""
     news = server_state.provider().news
     is_new = news is not None and news.is_over and news is not me.news and me.is_drawn
     if is_new and (line := change_line(news, me.texts)):
@@ -103,7 +103,7 @@ def _cancel() -> None:
 
 
 def _samples(me: Visitor) -> None:
-    """Pictures with questions to begin with."""
+    """Draw sample pictures with questions to begin with."""
     with st.container(key="samples", horizontal=True):
         for number, sample in enumerate(samples()):
             with st.container(key=f"sample-{number}", gap="xsmall"):
@@ -118,7 +118,7 @@ def _ask(me: Visitor, sample: Sample) -> None:
 
 
 def _pending(me: Visitor, engine: Engine) -> None:
-    """A photo from the camera, the pictures that go with the next question, and Stop."""
+    """Draw a photo from the camera, the pictures for the next question, and Stop."""
     with st.container(key="pending", horizontal=True, gap="small", vertical_alignment="bottom"):
         for number, picture in enumerate(me.pending):
             with st.container(width="content", gap=None):

@@ -1,4 +1,4 @@
-"""Past chats on the Streamlit page: what the browser is given to keep, and what it brings back; see `ui.past`."""
+"""Past chats on the Streamlit page: what the browser stores and sends back; see `ui.past`."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ _list = st.components.v2.component(
 
 
 def show_list(texts: Texts) -> None:
-    """The switch and the list of past chats."""
+    """Draw the switch and the list of past chats."""
     _list(key="past-chats", data=texts.past | {"language": texts.code})
 
 
 @st.fragment
 def keep() -> None:
-    """Let the browser keep the conversation as it is now, if it wants to; and take up what it brings back."""
+    """Let the browser store the current conversation, if its owner wishes, and open a chat that it sends back."""
     me = visitor()
     if me.is_replaced:
         me.is_replaced = False
-        st.rerun()  # the whole page shows another chat now
+        st.rerun()  # the whole page, which shows another chat now
     with st.container(key="past-place"):
         _keep(key=_KEEP, data=_data(me), on_asked_change=_asked, on_opened_change=_opened, height="content")
 
 
 def _data(me: Visitor) -> dict[str, Any]:
-    saved, record, me.record = me.session.snapshot, me.record, None  # given once
+    saved, record, me.record = me.session.snapshot, me.record, None  # sent once
     messages = saved.conversation.messages
     return {
         "account": account_in(st.context.cookies.get(COOKIE)),

@@ -1,7 +1,7 @@
-"""What the server of the Streamlit page answers: which routes there are, and what each needs.
+"""Routes of the Streamlit page's server, and what each requires.
 
 A route that is not in the table is closed, so that a new version of Streamlit opens none by itself;
-`tests/streamlit_pages` compare. With `--auth`, `access.Guard` stands before all of them.
+`tests/streamlit_pages` checks it. With `--auth`, `access.Guard` protects all of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from omnilmm.ui.texts import texts_for
 
 
 class Need(Enum):
-    """What a request has to bring along, besides a login where the page asks for one."""
+    """What a request requires, besides a login where one is configured."""
 
     NOTHING = "nothing more: it tells nothing of anybody"
     SESSION = "nothing more; what it asks for reaches its own session alone"
@@ -54,13 +54,13 @@ ROUTES: Mapping[str, Need] = {
         (
             "/_stcore/metrics",
             "/_stcore/script-health-check",
-            "/_stcore/bidi-components/{path:path}",  # of components with files of their own: ours have none
+            "/_stcore/bidi-components/{path:path}",  # for components with files of their own: ours have none
             "/_stcore/agent/interact",
             "/_stcore/agent/openapi.json",
             "/_stcore/agent/mcp",
             "/component/{path:path}",
             "/app/static/{path:path}",
-            "/auth/login",  # of Streamlit's own login, through a provider
+            "/auth/login",  # Streamlit's own login, through an identity provider
             "/auth/logout",
             "/oauth2callback",
         ),
@@ -71,7 +71,7 @@ _OPEN = [(compile_path(path)[0], need) for path, need in ROUTES.items() if need 
 
 
 def need_of(path: str) -> tuple[Need, dict[str, str]]:
-    """What a request for this path needs, and what the path names."""
+    """Return what a request for this path requires, and the parameters in the path."""
     for pattern, need in _OPEN:
         if found := pattern.match(path):
             return need, found.groupdict()
@@ -79,17 +79,17 @@ def need_of(path: str) -> tuple[Need, dict[str, str]]:
 
 
 class Gate:
-    """Lets through to Streamlit what the table names, and gives each browser a name for what is its own.
+    """ASGI middleware that passes only the routes of the table to Streamlit, and gives each browser a cookie.
 
     Args:
-        app: Streamlit's.
+        app: Streamlit's application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Handle one ASGI connection."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -108,7 +108,7 @@ class Gate:
             await self.app(scope, receive, send if browser or path != "/" else _with_cookie(send))
 
     async def _put(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An upload, which Streamlit keeps in a temporary file at first if it is large."""
+        """Handle an upload; Streamlit writes a large one to a temporary file, for which the disk may be full."""
         try:
             await self.app(scope, receive, send)
         except ClientDisconnect:
@@ -146,12 +146,12 @@ class Gate:
 
 
 async def _close(scope: Scope, receive: Receive, send: Send) -> None:
-    await receive()  # the connection has to be offered before it can be refused
+    await receive()  # `websocket.connect` has to be received before the connection can be refused
     await send({"type": "websocket.close", "code": 1008})
 
 
 def _with_cookie(send: Send) -> Send:
-    """Name a browser that has no name yet; an embedded page may not be given one, and does without."""
+    """Set the cookie of a browser that has none; an embedded page may not accept it, and does without."""
     cookie = f"{COOKIE}={secrets.token_urlsafe(24)}; Path=/; HttpOnly; SameSite=Lax"
 
     async def send_with_cookie(message: Message) -> None:

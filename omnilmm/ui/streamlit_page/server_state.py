@@ -1,4 +1,4 @@
-"""What the server was started with, and all visitors share: the model, what they can choose from, how many may ask."""
+"""State of the server that all visitors share: the model, the models on offer, and the limits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from omnilmm.ui.upload import QUOTA_MIB
 
 @dataclass
 class ServerState:
-    """See above.
+    """State shared by all visitors.
 
     Attributes:
-        provider: answers the questions, with whichever model.
-        offer: what visitors can choose from; None where they cannot choose.
-        max_answers: how many may be given and waited for at once; None for as many as come.
+        provider: provides the model that answers.
+        offer: the models that visitors can choose from; None if they cannot choose.
+        max_answers: how many answers may run or wait at once; None for no limit.
         had_visitors: whether anybody ever opened the page.
-        quota_bytes: of one visitor's uploads together that were not sent yet.
+        quota_bytes: limit for one visitor's uploads together that were not sent yet.
     """
 
     provider: ModelProvider | None = None
@@ -32,23 +32,23 @@ SERVER = ServerState()
 
 
 def serve(provider: ModelProvider, offer: Offer | None = None, max_answers: int | None = None) -> None:
-    """Say which model answers from now on, and what can be chosen instead."""
+    """Set which model answers from now on, and what can be chosen instead."""
     SERVER.provider, SERVER.offer, SERVER.max_answers = provider, offer, max_answers
 
 
 def provider() -> ModelProvider:
-    """Of the model that answers."""
+    """Return the provider of the model that answers."""
     if SERVER.provider is None:
         raise RuntimeError("No server has said which model answers.")
     return SERVER.provider
 
 
 def state() -> tuple[int, bool]:
-    """Of the model: the page is drawn anew when this is another one than before."""
+    """Return the state of the model; the page is redrawn when it changes."""
     return provider().version, provider().is_changing
 
 
 def stop() -> None:
-    """The server ends: a download that is under way stops."""
+    """Stop a running download when the server ends."""
     if SERVER.provider is not None:
         SERVER.provider.stop()

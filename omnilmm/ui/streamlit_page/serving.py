@@ -1,4 +1,4 @@
-"""Serving the Streamlit page privately: its settings, its policy for the browser, and its address."""
+"""Settings of the private Streamlit server, its content security policy, and its address."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from streamlit import config
 from omnilmm.catalog import ROOT
 from omnilmm.ui.network import POLICY as IMAGES_POLICY
 
-# What Streamlit itself needs besides: its socket, and components that stand in the page.
+# Streamlit itself also needs its websocket, and components embedded in the page.
 POLICY = IMAGES_POLICY.replace("connect-src 'self'", "connect-src 'self' ws: wss: blob: data:")
 
 
 class Policy:
-    """Tells the browser with every response to fetch nothing from anywhere else.
+    """ASGI middleware whose response header makes the browser load nothing from other hosts.
 
     Args:
-        app: what is served.
+        app: the application to serve.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Handle one ASGI connection."""
 
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -41,13 +41,13 @@ class Policy:
 def settings(
     host: str, port: int | None, *, root_path: str | None = None, max_file_mib: int | None = None
 ) -> dict[str, Any]:
-    """Streamlit's settings: those of `.streamlit/config.toml`, wherever the program is started, and of the flags.
+    """Return Streamlit's settings: those of `.streamlit/config.toml`, whatever the current folder, and of the flags.
 
     Args:
         host: address to listen on.
         port: None for 8501 or the next free one.
-        root_path: where a proxy shows the page.
-        max_file_mib: of one picture; None for what the file says.
+        root_path: the path or address under which a proxy serves the page.
+        max_file_mib: limit for one picture; None for the limit in that file.
     """
     wished = {
         "server.address": host,
@@ -64,7 +64,7 @@ def settings(
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Tables within tables as dotted names."""
+    """Flatten nested tables into dotted names."""
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
@@ -73,12 +73,12 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def bound() -> str:
-    """The address that the server listens on; all, where none is set."""
+    """Return the address that the server listens on; all interfaces if none is set."""
     return config.get_option("server.address") or "0.0.0.0"  # noqa: S104
 
 
 def address() -> str:
-    """Where the page is; once the server has chosen its port."""
+    """Return the URL of the page, once the server has chosen its port."""
     host, port = config.get_option("server.address") or "localhost", config.get_option("server.port")
     path = config.get_option("server.baseUrlPath").strip("/")
     return f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}/{path}"  # noqa: S104

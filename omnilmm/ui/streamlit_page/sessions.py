@@ -1,8 +1,8 @@
-"""Whose a session of Streamlit is, and that everything in it belongs to its visitor alone.
+"""Ownership of Streamlit's sessions: everything in a session belongs to its visitor alone.
 
-Streamlit itself takes the id of a session, which stands in the path of every upload, for proof enough, serves a picture
-to anybody who knows its address, and does for any browser whatever its protocol has. Here a session belongs to the
-browser that opened it, told by a cookie.
+Streamlit itself accepts the id of a session, which is in the path of every upload, as sufficient proof, serves a
+picture to anybody who knows its address, and executes any message of its protocol for any browser. Here a session
+belongs to the browser that opened it, identified by a cookie.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.web.cache_storage_manager_config import create_default_cache_storage_manager
 
 COOKIE = "omnilmm_browser"
-# What a browser may ask for; the rest of the protocol would write files, or change what all visitors share.
+# Messages that a browser may send; the rest of the protocol would write files, or change what all visitors share.
 MESSAGES = frozenset({"rerun_script", "stop_script", "file_urls_request", "app_heartbeat", "backend_operation_request"})
 
-# Kinds of values that are read at once; texts of components may be long, and files are looked up.
+# Kinds of values that are deserialised as a check; texts of components may be long, and files are looked up.
 _PLAIN = frozenset(
     {"bool_value", "double_value", "int_value", "string_value", "double_array_value", "string_array_value"}
 )
@@ -46,7 +46,7 @@ _acting: ContextVar[str] = ContextVar("session that asks for a file", default=""
 
 
 def browser_in(cookies: str) -> str:
-    """Which browser a Cookie header is of; empty where it does not say."""
+    """Return the browser that a Cookie header identifies; empty if it identifies none."""
     try:
         cookie = SimpleCookie(cookies).get(COOKIE)
     except CookieError:
@@ -55,27 +55,27 @@ def browser_in(cookies: str) -> str:
 
 
 class OrderedSession(AppSession):
-    """Streamlit's session, in which the timer of a fragment never discards what a click has drawn.
+    """Streamlit's session, in which the timer of a fragment never discards the output of a click.
 
-    Streamlit (1.67) ignores events of a run as soon as another run has its place. The run of a click draws the whole
-    page; if it ends while the server is busy and a fragment's timer comes next, its drawing still waits to be sent and
-    is discarded: the click seems to have done nothing. Here the timer lets what waits be sent first.
+    Streamlit (1.67) ignores events of a script run as soon as another run has replaced it. The run of a click draws the
+    whole page; if it ends while the server is busy and a fragment's timer comes next, its pending output is discarded:
+    the click seems to have done nothing. Here pending output is sent before the run of the timer starts.
 
     Attributes:
-        browser: which one opened it.
+        browser: the browser that opened it.
     """
 
     browser = ""
 
     def handle_backmsg(self, msg: BackMsg) -> None:
-        """Do what the visitor's browser asks for, if the page has a use for it."""
+        """Handle a message of the visitor's browser, if the page has a use for it."""
         if _is_allowed(msg, self.id) and self._is_sound(msg.rerun_script.widget_states):
             context = copy_context()
             context.run(_acting.set, self.id)
             context.run(super().handle_backmsg, msg)
 
     def _is_sound(self, given: WidgetStates) -> bool:
-        """Whether every widget has a value of its kind: one of another kind would fail every later run of the page."""
+        """Return whether every widget has a value of its type; any other would fail every later run of the page."""
         known = self._session_state._new_widget_state.widget_metadata
         for state in given.widgets:
             widget, kind = known.get(state.id), state.WhichOneof("value")
@@ -95,7 +95,7 @@ class OrderedSession(AppSession):
         ended = self._scriptrunner
         if ended is None or not initial_rerun_data.fragment_id:
             super()._create_scriptrunner(initial_rerun_data)
-        else:  # all that the ended run says is in the loop's queue already
+        else:  # all output of the ended run is in the loop's queue already
             self._event_loop.call_soon(self._create_after, ended, initial_rerun_data)
 
     def _create_after(self, ended: Any, rerun_data: RerunData) -> None:
@@ -118,7 +118,7 @@ def _is_allowed(message: BackMsg, session_id: str) -> bool:
 
 
 class Sessions(WebsocketSessionManager):
-    """Streamlit's sessions, each of which only the browser that opened it goes on with."""
+    """Streamlit's sessions, each of which can be resumed only by the browser that opened it."""
 
     def connect_session(self, client: Any, *arguments: Any, **more: Any) -> str:
         """See `WebsocketSessionManager`."""
@@ -131,19 +131,19 @@ class Sessions(WebsocketSessionManager):
         return session_id
 
     def is_of(self, session_id: str, browser: str) -> bool:
-        """Whether this browser opened the session, which may have lost its connection."""
+        """Return whether this browser opened the session, which may have lost its connection."""
         info = self.get_active_session_info(session_id) or self._session_storage.get(session_id)
         return info is not None and getattr(info.session, "browser", None) == browser
 
 
 class Broken(SessionStorage):
-    """Sessions whose line is broken: after a while they end, with all that is in them.
+    """Sessions that lost their connection: after a while they end, with everything in them.
 
-    Streamlit (1.67) lets one go when somebody else comes or goes, and deletes its uploads and pictures when Python
-    happens to collect it: those of the last visitor stay.
+    Streamlit (1.67) drops such a session only when another visitor connects or leaves, and deletes its uploads and
+    pictures only when Python happens to collect it: those of the last visitor stay.
 
     Args:
-        kept_s: how long the browser may come back.
+        kept_s: how long the browser may reconnect.
     """
 
     MOST = 128
@@ -157,7 +157,7 @@ class Broken(SessionStorage):
         return self._held.get(session_id)
 
     def save(self, session_info: SessionInfo) -> None:
-        """Keep a session for a while; the oldest end at once where there are too many."""
+        """Keep a session for a while; the oldest end at once if there are too many."""
         self._held[session_info.session.id] = session_info
         asyncio.get_running_loop().call_later(self.kept_s, self._end, session_info)
         while len(self._held) > self.MOST:
@@ -173,14 +173,14 @@ class Broken(SessionStorage):
 
     def _end(self, info: SessionInfo) -> None:
         session = info.session
-        if self._held.get(session.id) is info:  # it has not come back
+        if self._held.get(session.id) is info:  # it has not reconnected
             del self._held[session.id]
             session.shutdown()
             session._session_state.clear()
 
 
 class Media(MemoryMediaFileStorage):
-    """What pages show and offer to save: each file belongs to one session.
+    """Files that pages display or offer for download: each belongs to one session.
 
     Attributes:
         session_of: the session of each file.
@@ -193,7 +193,7 @@ class Media(MemoryMediaFileStorage):
     def load_and_get_id(
         self, path_or_data: str | bytes, mimetype: str, kind: MediaFileKind, filename: str | None = None
     ) -> str:
-        """Keep a file for the session that shows it; see `MemoryMediaFileStorage`."""
+        """Store a file for the session that shows it; see `MemoryMediaFileStorage`."""
         context = get_script_run_ctx(suppress_warning=True)
         session_id = context.session_id if context else _acting.get()
         data = self._read_file(path_or_data) if isinstance(path_or_data, str) else path_or_data
@@ -204,22 +204,22 @@ class Media(MemoryMediaFileStorage):
         return file_id
 
     def delete_file(self, file_id: str) -> None:
-        """It is shown no more."""
+        """Delete a file that is no longer shown."""
         super().delete_file(file_id)
         self.session_of.pop(file_id, None)
 
 
 class Uploads(MemoryUploadedFileManager):
-    """Files that were uploaded, until the page has looked at them; what a session's take together is bounded."""
+    """Uploaded files, until the page has processed them; a session's total is bounded."""
 
     def held_bytes(self, session_id: str) -> int:
-        """How much of a session's lies here."""
+        """Return how many bytes of a session are held here."""
         with self._lock:
             return sum(len(file.data) for file in self.file_storage.get(session_id, {}).values())
 
 
 def own_runtime(app: Any) -> None:
-    """Let a `streamlit.starlette.App` have sessions, pictures and uploads of these kinds: it has no setting."""
+    """Make a `streamlit.starlette.App` use these classes for sessions, media and uploads: it has no such setting."""
 
     def create() -> Runtime:
         return Runtime(

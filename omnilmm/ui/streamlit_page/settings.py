@@ -1,6 +1,6 @@
-"""The settings beside the conversation: each mode with its own controls, at the model's defaults to begin with.
+"""The settings beside the conversation: the controls of each mode, initially at the model's defaults.
 
-They are a fragment: moving one redraws the settings alone, never the conversation or an answer.
+They are a fragment: changing one redraws the settings alone, never the conversation or an answer.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from omnilmm.engine.options import MODES, Mode, Options
 from omnilmm.ui.controls import Control, length_control, mode_controls, options_from_controls, slices_control, switched
 from omnilmm.ui.texts import ENGLISH, Texts
 
-MODE = "mode"  # key of the choice between the modes
+MODE = "mode"  # key of the mode selector
 
 
 @st.fragment
 def draw_settings(card: ModelCard, texts: Texts, is_corrected: Callable[[], bool]) -> None:
-    """The controls of the chosen mode, and a way back to the defaults.
+    """Draw the controls of the chosen mode, and a button that resets them.
 
     Args:
-        card: of the model.
+        card: the card of the model.
         texts: in the visitor's language.
-        is_corrected: whether what the page says about a wrong setting is no longer true.
+        is_corrected: whether an invalid setting that the page reports has been corrected.
     """
     st.session_state.setdefault(MODE, MODES[0])
     st.radio(
@@ -52,10 +52,10 @@ def draw_settings(card: ModelCard, texts: Texts, is_corrected: Callable[[], bool
 
 
 def options(card: ModelCard) -> Options:
-    """What is chosen.
+    """Return the chosen options.
 
     Raises:
-        OptionsError: A value that can only fail.
+        OptionsError: A value is invalid.
     """
     mode: Mode = st.session_state.get(MODE, MODES[0])
     chosen: dict[str, Any] = {
@@ -67,7 +67,7 @@ def options(card: ModelCard) -> Options:
 
 
 def reset(card: ModelCard) -> None:
-    """Set every control back to the model's default."""
+    """Reset every control to the model's default."""
     st.session_state[_thinking_key(card)], st.session_state[_finer_key(card)] = bool(card.thinking), False
     for mode in MODES:
         for key, control in _controls(card, mode, ENGLISH):
@@ -75,7 +75,7 @@ def reset(card: ModelCard) -> None:
 
 
 def _controls(card: ModelCard, mode: Mode, texts: Texts) -> Iterator[tuple[str, Control]]:
-    """The controls of a mode by their keys; the length limit is one for both, another model has its own."""
+    """Yield the controls of a mode by their keys; both modes share the length limit, each model has its own keys."""
     for control in mode_controls(card, mode, texts):
         yield f"{mode}-{control.name}-{card.name}", control
     length = length_control(card, texts)
@@ -108,5 +108,5 @@ def _default(control: Control) -> Any:
 
 
 def _number(control: Control) -> type[int] | type[float]:
-    """Streamlit wants all numbers of one slider to be of one type."""
+    """Return the type of a control's numbers: Streamlit requires a single one for each slider."""
     return int if control.limit.whole else float

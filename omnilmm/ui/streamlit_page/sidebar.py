@@ -1,4 +1,4 @@
-"""The column beside the conversation: language, settings, system prompt, files, and what to know about the model."""
+"""The sidebar: language, settings, system prompt, files, and facts about the model."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from omnilmm.ui.streamlit_page import past, server_state, settings
 from omnilmm.ui.streamlit_page.visitor import LANGUAGE, SYSTEM, Visitor
 from omnilmm.ui.texts import CODES, texts_in
 
-IMPORT, MODEL, DTYPE, SHOWN = "import", "model", "dtype", "shown-model"  # keys
+IMPORT, MODEL, DTYPE, SHOWN = "import", "model", "dtype", "shown-model"  # keys of widgets
 
 
 def draw(me: Visitor, engine: Engine) -> None:
-    """Draw all of it."""
+    """Draw the whole sidebar."""
     st.session_state.setdefault(LANGUAGE, me.texts.code)
     with st.expander(me.texts.settings, expanded=True):
         settings.draw_settings(engine.card, me.texts, partial(me.is_corrected, engine))
@@ -46,13 +46,13 @@ def draw(me: Visitor, engine: Engine) -> None:
 
 
 def _models(me: Visitor, engine: Engine) -> None:
-    """Another model, where visitors may choose one; the best that fits in one click."""
+    """Draw the choice of another model, if visitors may choose one, and a button for the best that fits."""
     provider, offer = server_state.provider(), server_state.SERVER.offer
     if offer is None:
         return
     listed, current = offer.models(provider), engine.card.name
     known = choosable(listed, engine.card)
-    if st.session_state.get(SHOWN) != (state := server_state.state()):  # whoever chose it, the picker stands on it
+    if st.session_state.get(SHOWN) != (state := server_state.state()):  # the picker shows the choice, whoever made it
         request = provider.requested or ModelRequest(current)
         st.session_state[SHOWN], st.session_state[MODEL], st.session_state[DTYPE] = state, request.model, request.dtype
     name = st.selectbox(me.texts.model, [*known], format_func=lambda name: _title(known[name]), key=MODEL)
@@ -78,7 +78,7 @@ def _title(entry: ListedModel | ModelCard) -> str:
 
 
 def switch(me: Visitor, name: str, dtype: str) -> None:
-    """Begin a change of models; the line about the model tells everybody how it goes."""
+    """Start a change of models; the line about the model shows its progress to everybody."""
     provider, offer = server_state.provider(), server_state.SERVER.offer
     if offer is None:
         return
@@ -90,11 +90,11 @@ def switch(me: Visitor, name: str, dtype: str) -> None:
 
 
 def _files(me: Visitor) -> None:
-    """The conversation as a file, and from one."""
+    """Draw the export of the conversation, and the import from a file."""
     conversation, is_empty = me.session.conversation, not me.session.conversation.messages
     st.download_button(
         me.texts.export_json,
-        lambda: to_json(conversation),  # made when it is asked for
+        lambda: to_json(conversation),  # created on request
         "conversation.json",
         "application/json",
         key="export-json",

@@ -1,7 +1,7 @@
-"""One visitor of the Streamlit page: the conversation, the answer that is being given, what waits to be sent.
+"""One visitor of the Streamlit page: the session, the running answer, and the pictures for the next question.
 
-It lives in Streamlit's session state and is changed by callbacks, which run once for each click; a page that is drawn
-again, for whatever reason, only looks.
+It lives in Streamlit's session state and is changed only by callbacks, which run once for each click; a rerun of the
+page, for whatever reason, only reads it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from omnilmm.ui.texts import Texts, texts_for
 from omnilmm.ui.upload import open_upload
 
 QUESTION = "question"  # key of the question box
-FILES = "uploads"  # key of what takes files
-LANGUAGE = "language"  # key of the choice of the language
+FILES = "uploads"  # key of the file uploader
+LANGUAGE = "language"  # key of the language selector
 SYSTEM = "system"  # key of the system prompt
 
 SESSION_STORE = SessionStore()
@@ -47,7 +47,7 @@ P = ParamSpec("P")
 
 
 def reports_errors(act: Callable[Concatenate[Visitor, P], None]) -> Callable[Concatenate[Visitor, P], None]:
-    """A click with which anything may go wrong: the visitor gets a line, and back what was in the question box."""
+    """Wrap a callback that may fail: the visitor gets a notice, and the question returns to the question box."""
 
     @wraps(act)
     def wrapped(me: Visitor, /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -63,21 +63,21 @@ class Visitor:
     """The state of one open page.
 
     Attributes:
-        session: the conversation.
-        answering: the newest turn; None once the page has taken over what came of it.
-        pending: pictures that go with the next question.
-        editing: number of the question that is being edited, None for none.
-        notice: what the visitor should know of the last turn.
-        refused: of which files he should know that they are no pictures; goes with the next file or question.
-        options_error: why nothing can be asked with what is set; goes when that is put right.
-        turns: how many began here or came back, each of which should come into view.
-        looked: ids of the uploads that were looked at.
-        refusals: how many of them were no picture.
-        news: of the model, that the visitor was told last.
+        session: the visitor's session.
+        answering: the newest turn; None once the page has taken over its outcome.
+        pending: pictures for the next question.
+        editing: number of the question that is being edited; None for none.
+        notice: what the visitor should know about the last turn.
+        refused: which files were refused, for the visitor; cleared by the next file or question.
+        options_error: why the settings are invalid; cleared when they are corrected.
+        turns: number of turns begun or restored here, each of which should scroll into view.
+        looked: ids of the uploads that were processed.
+        refusals: how many of them were not pictures.
+        news: the change of models that was last announced to the visitor.
         is_drawn: whether the page was drawn before.
-        record: what the browser is to keep of a conversation, once; see `past.chat_record`.
-        is_replaced: the conversation became another one, and the page has to be drawn anew.
-        token: under which the conversation is kept; empty until the browser has answered.
+        record: the record for the browser to store, sent once; see `past.chat_record`.
+        is_replaced: whether the conversation was replaced, so that the page has to be redrawn.
+        token: key of the stored session; empty until the browser has answered.
     """
 
     def __init__(self) -> None:
@@ -93,39 +93,39 @@ class Visitor:
         self.record: dict[str, Any] | None = None
         self.is_replaced = False
         self.token = ""
-        self.page = ""  # which open page shows it
+        self.page = ""  # the open page that shows it
         self._sizes: WeakKeyDictionary[Picture | Video, int] = (
             WeakKeyDictionary()
-        )  # bytes of the files of those that wait
-        self._asked: tuple[Part, ...] = ()  # comes back into the box if nothing comes of it
+        )  # file sizes of the pending pictures and videos
+        self._asked: tuple[Part, ...] = ()  # returns to the question box if there is no answer
 
     @property
     def texts(self) -> Texts:
-        """What to say, in the visitor's language."""
+        """The texts in the visitor's language."""
         return self.session.texts
 
     @property
     def history(self) -> Conversation:
-        """The turns to show above the one that is being answered."""
+        """The turns to show above the running answer."""
         draft = self.draft
         return draft.history if draft else self.session.conversation
 
     @property
     def draft(self) -> Draft | None:
-        """The turn that is being answered."""
+        """The draft of the running answer; None if there is none."""
         running = self.answering
         return running.draft if running and running.outcome == "generating" else None
 
     @property
     def starts_new_chat(self) -> bool:
-        """Whether the visitor should know that a new chat has begun."""
+        """Whether the visitor should be told that a new chat has begun."""
         return self.draft.starts_new_chat if self.draft else self.session.reopens
 
-    # --- what a click does --------------------------------------------------------------------------------------------
+    # --- callbacks ----------------------------------------------------------------------------------------------------
 
     @reports_errors
     def ask(self) -> None:
-        """Answer what is in the question box, with the pictures that wait."""
+        """Answer the question in the box, with the pending pictures."""
         given, engine = st.session_state[QUESTION], server_state.provider()
         self._asked = (given.text,)
         are_pictures = self.take_uploads() and (not given.files or self.add(*given.files))
@@ -139,7 +139,7 @@ class Visitor:
 
     @reports_errors
     def ask_this(self, *parts: Part) -> None:
-        """Answer a question that is not from the box; what is in the box stays there."""
+        """Answer a question that is not from the question box, which keeps its content."""
         self._answer(lambda engine, options: self.session.ask(engine, parts, options))
 
     @reports_errors
@@ -149,27 +149,27 @@ class Visitor:
 
     @reports_errors
     def regenerate(self) -> None:
-        """Answer the last question anew."""
+        """Regenerate the last answer."""
         self._answer(self.session.regenerate)
 
     @reports_errors
     def edit(self, number: int, text: str) -> None:
-        """Answer another text in place of a question, about the same pictures."""
+        """Replace the text of a question and answer it, about the same pictures."""
         pictures = self.session.conversation.messages[number].shown
         self._answer(lambda engine, options: self.session.edit(engine, number, (*pictures, text), options))
 
     @reports_errors
     def continue_(self) -> None:
-        """Ask for the rest of an answer that was cut off."""
+        """Ask the model to continue an answer that was cut off."""
         self.ask_this(self.texts.continue_question)
 
     def start_edit(self, number: int | None) -> None:
-        """Show a question as a text field, or none."""
+        """Show a question as an editable text field; None for no question."""
         self.editing = number
 
     @reports_errors
     def undo(self) -> None:
-        """Take back the last question; it returns into the box, but not a sample's, if a chat before it is opened."""
+        """Undo the last turn; its question returns to the box, but not a sample's if the chat before it is reopened."""
         reopens = self.session.reopens
         try:
             question = self.session.undo()
@@ -179,18 +179,18 @@ class Visitor:
         self._restore_question()
 
     def stop(self) -> None:
-        """Stop the running answer and keep what it has said."""
+        """Stop the running answer and keep its text."""
         self.session.stop()
 
     @reports_errors
     def clear(self) -> None:
-        """Start over."""
+        """Clear the conversation."""
         self.session.clear()
         self.pending, self.editing, self.answering, self._asked = [], None, None, ()
         self.notice = self.refused = ""
 
     def take_uploads(self) -> bool:
-        """Let the pictures that were uploaded wait for the next question.
+        """Add the uploaded pictures to the pending ones.
 
         Returns:
             Whether all of them are pictures.
@@ -203,7 +203,7 @@ class Visitor:
         return are_pictures
 
     def add(self, *files: Any) -> bool:
-        """Let pictures wait for the next question, none twice; a file that is none is named.
+        """Add pending pictures, skipping duplicates; a file that is not a picture is reported by name.
 
         Returns:
             Whether all of them are pictures.
@@ -225,7 +225,7 @@ class Visitor:
         return not refused
 
     def fail(self, error: Exception) -> None:
-        """Say what went wrong with a click, and give back what was asked with it."""
+        """Report the error of a callback, and restore the question."""
         self.notice = self._line(error)
         self._restore_question()
 
@@ -236,18 +236,18 @@ class Visitor:
         return about + self.texts.unexpected
 
     def refuse_large(self, names: list[str], most_mib: int) -> None:
-        """Say of files that they are too large to be uploaded."""
+        """Report that files are too large to be uploaded."""
         self.refused = "\n\n".join(
             self.texts.translate(Sentence("of_file", name=name, reason=too_large(most_mib))) for name in names
         )
 
     def drop(self, picture: Picture | Video) -> None:
-        """Do not send a picture that waits."""
+        """Remove a pending picture."""
         self.pending, self.refused = [other for other in self.pending if other != picture], ""
 
     @reports_errors
     def load(self, file: Any) -> None:
-        """Go on with a conversation from a file."""
+        """Continue a conversation from a file."""
         try:
             self.session.load(read_conversation(file.getvalue()))
         except OmniLMMError as error:
@@ -256,13 +256,13 @@ class Visitor:
             self.notice, self.editing, self.turns = self.texts.imported, None, self.turns + 1
 
     def send_record(self, has: object) -> None:
-        """Give the browser the conversation to keep, without the pictures that it has."""
+        """Send the conversation to the browser for storage, without the pictures that it already has."""
         saved = self.session.snapshot
         self.record = chat_record(saved.chat, saved.conversation, names_in(has))
 
     @reports_errors
     def open_past(self, given: object) -> None:
-        """Go on with a past chat; the one before is given to the browser first, as far as it is."""
+        """Continue a past chat; the current one, as far as it is answered, is first sent to the browser for storage."""
         self.is_replaced, self.notice, self.editing = True, "", None
         try:
             opened = read_opened(given)
@@ -279,10 +279,10 @@ class Visitor:
         st.session_state[SYSTEM] = opened.conversation.system or ""
 
     def restore(self, remembered: BrowserState) -> None:
-        """Go on where this browser left off.
+        """Restore the session of this browser.
 
         Args:
-            remembered: by the browser, for this tab.
+            remembered: what the browser stored for this tab.
         """
         if self.token:
             return
@@ -294,9 +294,9 @@ class Visitor:
             st.session_state[LANGUAGE] = remembered.language
         current = self
         if self.session.conversation.messages or self.answering:
-            pass  # already talking about something else
+            pass  # it already has another conversation
         elif before is not None and not is_elsewhere:
-            before.page, current = self.page, before  # with what it was doing when the page went away
+            before.page, current = self.page, before  # with its state when the page was closed
             before.stop()
             self.turns += 1
         elif saved := SESSION_STORE.get(token):
@@ -308,10 +308,10 @@ class Visitor:
             self.notice = self.texts.restored_text
         st.session_state.visitor = _VISITORS[current.token] = current
 
-    # --- what the page does before it is drawn ------------------------------------------------------------------------
+    # --- before the page is drawn -------------------------------------------------------------------------------------
 
     def finalize_turn(self) -> None:
-        """Take over what came of the last turn, once it has ended."""
+        """Take over the outcome of the last turn, once it has ended."""
         ended = self.answering
         if ended is None or not ended.done.is_set():
             return
@@ -321,22 +321,22 @@ class Visitor:
         self._asked = ()
 
     def save(self) -> None:
-        """Store the session for when the page is reloaded."""
+        """Store the session, so that a reload can restore it."""
         if self.token:
             SESSION_STORE.save(self.token, self.session.snapshot)
 
     @property
     def browser_state(self) -> BrowserState:
-        """What the browser should remember of it."""
+        """The state that the browser should store."""
         saved = self.session.snapshot
         return BrowserState.of(self.token, st.session_state.get(LANGUAGE) or "", saved.conversation, saved.chat)
 
     def is_corrected(self, engine: Engine) -> bool:
-        """Whether what was set wrongly no longer is; then nothing more is said about it."""
+        """Return whether invalid settings have been corrected; if so, the error is cleared."""
         return bool(self.options_error) and self._options(engine) is not None
 
     def is_watched(self) -> bool:
-        """Whether the page that shows it is open; from any thread."""
+        """Return whether the page that shows it is open; callable from any thread."""
         return Runtime.exists() and Runtime.instance().is_active_session(self.page)
 
     def _answer(self, drafts: Callable[[Engine, Options], Iterator[Draft]]) -> None:
@@ -345,7 +345,7 @@ class Visitor:
             self._start(lambda: drafts(engine, options))
 
     def _options(self, engine: Engine) -> Options | None:
-        """What is set beside the conversation; None where it can only fail, which is said."""
+        """Return the chosen options; None if they are invalid, which is reported."""
         try:
             options = settings.options(engine.card)
         except OmniLMMError as error:
@@ -355,14 +355,14 @@ class Visitor:
         return options
 
     def chosen(self, engine: Engine) -> Options | None:
-        """What is set beside the conversation; None where it can only fail."""
+        """Return the chosen options; None if they are invalid."""
         try:
             return settings.options(engine.card)
         except OmniLMMError:
             return None
 
     def _start(self, drafts: Callable[[], Iterator[Draft]], asked: tuple[Part, ...] = ()) -> None:
-        """Begin a turn; `asked` comes back into the box if nothing comes of it."""
+        """Begin a turn; `asked` returns to the question box if there is no answer."""
         self._asked = asked
         sessions = [other.session for other in _VISITORS.values()]
         if refusal := queue_refusal(self.session, sessions, server_state.SERVER.max_answers):
@@ -384,7 +384,7 @@ _VISITORS: WeakValueDictionary[str, Visitor] = WeakValueDictionary()
 
 
 def visitor() -> Visitor:
-    """The visitor whose page is being drawn, spoken to in the language of their browser or choice."""
+    """Return the visitor whose page is being drawn, with texts in the language of their choice or browser."""
     if "visitor" not in st.session_state:
         st.session_state.visitor = Visitor()
     me: Visitor = st.session_state.visitor
@@ -395,7 +395,7 @@ def visitor() -> Visitor:
 
 
 def _let_go(file: Any) -> None:
-    """The bytes of an upload are not needed any more once it was looked at."""
+    """Release the bytes of an upload that was processed."""
     context = get_script_run_ctx()
     if context and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
         context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
