@@ -1,20 +1,20 @@
-/* Past chats, kept in this browser alone: IndexedDB, one database for each account. Both pages use it.
+/* Past chats, stored in this browser alone: IndexedDB, one database for each account. Both pages use it.
 
    turn kept --changed()--> page.ask(names of the pictures that are here) --server--> received(the export, the pictures
    that are missing); open(id) --> page.open(the whole export) --server--> the page shows it.
 
-   Nothing is asked for, sent or written unless the switch is on. See omnilmm/ui/past.py. */
+   Nothing is requested, sent or written unless the switch is on. See omnilmm/ui/past.py. */
 
 window.omnilmmHistory ??= (() => {
-  const MOST = 200e6, MOST_OF_ONE = 100e6;  // bytes of all chats of an account, the oldest go first; and of one
+  const MOST = 200e6, MOST_OF_ONE = 100e6;  // bytes: of all chats of an account, the oldest are evicted; of one
   const TITLE = 60, MOST_DELETED = 200;
   const REPLY_MS = 150, LOST_MS = 20000;
-  const me = Math.random().toString(36).slice(2);  // this page, until it is loaded anew
+  const me = Math.random().toString(36).slice(2);  // identifies this page until it is reloaded
   let page = null;  // { account, chat, ask(names), open(opened) }
   let asking = 0, again = false, restored = false;
   const tooLarge = new Set(), databases = {}, watchers = new Set();
 
-  /* --- what is small: in localStorage; an id that another tab writes to, in sessionStorage ------------------------- */
+  /* --- small values: in localStorage; an id that another tab writes to, in sessionStorage -------------------------- */
 
   const read = (storage, key, otherwise) => {
     try { return JSON.parse(window[storage].getItem(`omnilmm-${key}`)) ?? otherwise; } catch { return otherwise; }
@@ -45,14 +45,14 @@ window.omnilmmHistory ??= (() => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
   });
-  /* All of `work` is written, or nothing. */
+  /* Run `work` in one transaction: all of it is written, or nothing. */
   const within = async (mode, work) => {
     const transaction = (await database()).transaction(["chats", "pictures"], mode, { durability: "strict" });
     const done = new Promise((resolve, reject) => {
       transaction.oncomplete = resolve;
       transaction.onabort = () => reject(transaction.error ?? new Error("aborted"));
     });
-    done.catch(() => {});  // told below
+    done.catch(() => {});  // reported below
     try {
       const value = await work(transaction.objectStore("chats"), transaction.objectStore("pictures"));
       await done;
@@ -73,7 +73,7 @@ window.omnilmmHistory ??= (() => {
     return letters.length > TITLE ? `${letters.slice(0, TITLE - 1).join("")}…` : letters.join("");
   };
 
-  /* Write a chat as it is now; how many old ones went for it. `from`: it begins as a copy of that one. */
+  /* Write the current state of a chat; returns how many old ones were evicted. `from`: the chat that it is a copy of. */
   const put = (sent, id, from) => within("readwrite", async (chats, pictures) => {
     const content = sent.document, before = await result(chats.get(id)), source = await result(chats.get(from));
     if (!content.messages.length) { drop(chats, pictures, id); return 0; }  // undone
@@ -122,7 +122,7 @@ window.omnilmmHistory ??= (() => {
     await new Promise((resolve) => setTimeout(resolve, REPLY_MS));
     return replies.size > 0;
   };
-  /* What has changed, and what to say about it: a key of the texts, with its gaps; `null` leaves what is said. */
+  /* Notify about a change, with a message: a key of the texts and its parameters; `null` leaves the current message. */
   const tell = (said, elsewhere = true) => {
     if (elsewhere) tabs?.postMessage({ tells: true });
     watchers.forEach((watcher) => watcher(said));
@@ -133,29 +133,29 @@ window.omnilmmHistory ??= (() => {
     tell({ key: known[error.name] ?? known[error.message] ?? "no_store" });
   };
 
-  /* --- what the pages call ----------------------------------------------------------------------------------------- */
+  /* --- called by the pages ----------------------------------------------------------------------------------------- */
 
-  const wasEverOn = () => read("localStorage", own("history"), null) !== null;  // else not even an empty database is made
+  const wasEverOn = () => read("localStorage", own("history"), null) !== null;  // otherwise not even an empty database is created
   const list = async () => !wasEverOn() ? [] : within("readonly", async (chats) =>
     (await result(chats.getAll())).sort((one, other) => other.time - one.time));
   const has = () => within("readonly", async (chats) => Object.keys((await result(chats.get(current())))?.sizes ?? {}));
 
-  /* The conversation of the page may be another one: have it sent. One at a time, and once more if it changed meanwhile. */
+  /* The conversation may have changed: request it. One request at a time, and one more if it changed meanwhile. */
   const changed = async () => {
     if (!page?.chat || !isOn() || isDeleted() || tooLarge.has(current())) return tell(null, false);
     if (asking) { again = true; return; }
     const since = asking = Date.now();
-    setTimeout(() => { if (asking === since) kept(); }, LOST_MS);  // the answer was lost; the next change asks anew
+    setTimeout(() => { if (asking === since) kept(); }, LOST_MS);  // the reply was lost; the next change requests again
     try { page.ask(await has()); } catch (error) { asking = 0; explain(error); }
   };
   const kept = () => {
     asking = 0;
     if (again) { again = false; changed(); }
   };
-  /* A chat came from the server. */
+  /* Store a chat received from the server. */
   const store = async (given) => {
     if (!given?.chat || !isOn() || deleted().includes(actual(given.chat))) return;
-    const sent = JSON.parse(JSON.stringify(given));  // plain objects alone can be stored, and no proxies
+    const sent = JSON.parse(JSON.stringify(given));  // only plain objects can be stored, not proxies
     const from = actual(sent.chat);
     let id = from;
     try {
@@ -166,7 +166,7 @@ window.omnilmmHistory ??= (() => {
       const gone = await put(sent, id, from);
       tell(gone ? { key: "dropped", count: gone } : { key: "" });
     } catch (error) {
-      if (error.message === "incomplete") again = true;  // another tab made room meanwhile
+      if (error.message === "incomplete") again = true;  // another tab evicted chats meanwhile
       if (error.message === "too large") tooLarge.add(id);
       if (error.message !== "incomplete") explain(error);
     }
@@ -187,7 +187,7 @@ window.omnilmmHistory ??= (() => {
       page.open({ chat: id, document: JSON.stringify({ ...chat.content, messages }), names, has: before });
     } catch (error) { explain(error); }
   };
-  /* The page, at every change: whose it is, which chat it shows, and how its server is asked. */
+  /* Called by the page at every change: its account, the chat that it shows, and how to send requests to its server. */
   const connect = (given) => {
     const isOther = page?.chat !== given.chat || page?.account !== given.account;
     page = given;
@@ -203,7 +203,7 @@ window.omnilmmHistory ??= (() => {
     if (chat && title.trim()) chats.put({ ...chat, title: title.trim().slice(0, 200), named: true });
   }).then(() => tell({ key: "" }), explain);
   const remove = (ids) => {
-    write("localStorage", own("deleted"), [...deleted(), ...ids].slice(-MOST_DELETED));  // no tab brings them back
+    write("localStorage", own("deleted"), [...deleted(), ...ids].slice(-MOST_DELETED));  // so that no other tab restores them
     return within("readwrite", async (chats, pictures) => ids.forEach((id) => drop(chats, pictures, id)))
       .then(() => tell({ key: "" }), explain);
   };

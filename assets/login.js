@@ -1,4 +1,4 @@
-/* Gradio's page where one signs in, which has no scripts of ours, says nothing to somebody who has to wait. */
+/* Gradio's login page has no scripts of ours and does not show a rate-limited visitor how long to wait; this does. */
 (() => {
   const tell = async (answer) => {
     document.getElementById("locked-out")?.remove();

@@ -1,11 +1,11 @@
-/* What web_demo.py needs in the browser: a memory that outlives a reload, pictures at full size, files to the disk. */
+/* Browser side of web_demo.py: state that survives a reload, pictures at full size, saving of files. */
 
 window.omnilmm = (() => {
   const MEMORY = "omnilmm-chat", LANGUAGE = "omnilmm-language";
   let clicked = 0;  // number of the picture or pencil
 
-  /* Whose uploads are whose: a name that this browser made up. In a cookie, for pictures; and beside each request, where
-     a page in another site's frame is given no cookies. */
+  /* Identifies the owner of uploads by a name that this browser generated. It is sent in a cookie, for pictures, and
+     with each request, because a page in another site's frame gets no cookies. */
   const NAME = "omnilmm_visitor";
   const visitor = (() => {
     const known = document.cookie.match(new RegExp(`(?:^|; )${NAME}=([\\w-]+)`));
@@ -32,7 +32,7 @@ window.omnilmm = (() => {
   const read = (storage, key) => { try { return storage.getItem(key) || ""; } catch { return ""; } };
   const write = (storage, key, value) => { try { storage.setItem(key, value); } catch { storage.removeItem(key); } };
 
-  /* In sessionStorage: each tab has a conversation of its own, and it goes with the tab. */
+  /* In sessionStorage: each tab has its own conversation, which is deleted with the tab. */
   const remembered = () => [read(sessionStorage, MEMORY), read(localStorage, LANGUAGE)];
   const remember = (memory) => {
     sent.text = null;
@@ -54,7 +54,7 @@ window.omnilmm = (() => {
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   };
 
-  /* A picture over the page; a click or Escape closes it. */
+  /* Show a picture over the page; a click or Escape closes it. */
   const show = (source, name) => {
     let dialog = document.getElementById("full-size");
     if (!dialog) {
@@ -75,14 +75,14 @@ window.omnilmm = (() => {
     if (source && dialog && dialog.open) dialog.firstChild.src = source;
   };
 
-  /* What a button's handler is given; it is taken once. */
+  /* The argument of a button's handler, taken once. */
   const given = {};
   const give = (name, value) => { given[name] = value; press(`do-${name}`); };
   const take = (name) => { const value = given[name]; delete given[name]; return [value ?? null]; };
   const press = (id) => document.getElementById(id)?.click();
 
-  /* The end of the conversation is followed until the reader scrolls up; a question that is sent brings it back. */
-  const NEAR = 40;  // pixels from the end that still count as there
+  /* The end of the conversation is followed until the reader scrolls up, and again once a question is sent. */
+  const NEAR = 40;  // distance in pixels that still counts as the end
   const scroll = { follows: true, last: 0, area: null, inside: null };
   const mark = (id, isAway) => document.getElementById(id)?.toggleAttribute("data-away", isAway);
   const away = (area) => area.scrollHeight - area.clientHeight - area.scrollTop >= NEAR;
@@ -116,7 +116,7 @@ window.omnilmm = (() => {
     return given;
   };
 
-  /* Stop is in the question box; where that is out of sight, another one is not. */
+  /* Stop is in the question box; a second button is shown while that is out of view. */
   let stopping = null;
   const stopButton = () => document.querySelector("#question .stop-button");
   const inSight = new IntersectionObserver((entries) => mark("stop-anywhere", !entries.at(-1).isIntersecting));
@@ -127,7 +127,7 @@ window.omnilmm = (() => {
     stopping ? inSight.observe(stopping) : mark("stop-anywhere", false);
   };
 
-  /* Sent once, however often Enter or the button is hit before the box is empty; half a character is none. */
+  /* Send once, however often Enter or the button is hit before the box is empty; never send half a character. */
   const sent = { text: null, at: 0, went: false };
   const PATIENCE_MS = 3000;
   const typed = () => document.querySelector("#question textarea");
@@ -136,7 +136,7 @@ window.omnilmm = (() => {
   };
   const isSentAlready = () =>
     sent.went && sent.text !== null && typed()?.value === sent.text && performance.now() - sent.at < PATIENCE_MS;
-  /* Safari ends a composition before the Enter that ended it is pressed: its number 229 alone tells. */
+  /* Safari ends a composition before the keydown of its Enter: only key code 229 identifies that. */
   const guard = (event) => {
     const isKey = event.type === "keydown";
     if (isKey ? event.key !== "Enter" || event.target !== typed() : !event.target.closest?.("#question .submit-button, #question .stop-button")) return;
@@ -148,21 +148,21 @@ window.omnilmm = (() => {
     event.preventDefault();
     event.stopImmediatePropagation();
   };
-  /* Gradio takes the Enter at the keypress after it, and says so; of a key that it did not take nothing was sent. */
+  /* Gradio handles Enter at the following keypress and prevents its default; otherwise nothing was sent. */
   document.addEventListener("keypress", (event) => {
     if (event.key === "Enter" && event.target === typed() && event.defaultPrevented) sent.went = true;
   });
   document.addEventListener("keydown", guard, true);
   document.addEventListener("click", guard, true);
 
-  /* What was said about the last question goes when the next one is begun. */
+  /* The notice about the last question is dismissed when the next one is begun. */
   const dismiss = () => { if (document.querySelector("#notice .notice:not(.stays)")) press("do-dismiss"); };
   document.addEventListener("input", (event) => { if (event.target === typed()) dismiss(); });
   document.addEventListener("click", (event) => {
     if (event.isTrusted && event.target.closest?.("#question .delete-button")) dismiss();
   }, true);
 
-  /* Pictures dropped or pasted anywhere come into the question box, as if they were chosen there. */
+  /* Pictures dropped or pasted anywhere are put into the question box, as if they were chosen there. */
   let refused = [];
   const PICKER = "#question input[type=file]";
   const isPicture = (file) => document.querySelector(PICKER).accept.split(",").map((kind) => kind.trim()).some((kind) =>
@@ -186,7 +186,7 @@ window.omnilmm = (() => {
     if (event.type !== "drop") return;
     event.stopImmediatePropagation();
     const left = new DragEvent("dragleave", { bubbles: true, clientX: -1, clientY: -1 });
-    document.querySelector("#question .full-container")?.dispatchEvent(left);  // Gradio's own mark goes
+    document.querySelector("#question .full-container")?.dispatchEvent(left);  // removes Gradio's own drag highlight
     attach([...event.dataTransfer.files]);
   };
   for (const type of ["dragover", "dragleave", "drop"]) document.addEventListener(type, drag, true);
@@ -201,7 +201,7 @@ window.omnilmm = (() => {
     event.stopImmediatePropagation();
     attach(files);
   }, true);
-  /* Files that cannot be used, by their places in the box; unless others are there by now. */
+  /* Remove unusable files by their positions in the box, unless other files are there by now. */
   const remove = ({ of, bad } = {}) => {
     const buttons = [...document.querySelectorAll("#question .thumbnail-item .delete-button")];
     if (buttons.length === of) for (const number of [...bad].reverse()) buttons[number].click();
@@ -215,7 +215,7 @@ window.omnilmm = (() => {
     } else if (element.matches("#chat .offer")) {
       press("do-take-offer");
     } else if (element.matches("#chat .picture, #seen img")) {
-      show(element.src, element.alt);  // at once what is there, then the whole
+      show(element.src, element.alt);  // shows the thumbnail at once, then the full picture
       if (!element.matches("#chat .user .picture")) return;
       clicked = numberOf("#chat .user .picture", element);
       press("do-open");
@@ -229,7 +229,7 @@ window.omnilmm = (() => {
     }
   });
 
-  /* What the browser cannot draw itself (HEIC) has its kind in place of a small picture. */
+  /* A picture that the browser cannot decode (HEIC) shows its format in place of a thumbnail. */
   const drawn = (event) => {
     if (!event.target.matches?.("#question .thumbnail-image")) return;
     const item = event.target.closest(".thumbnail-item");
@@ -239,7 +239,7 @@ window.omnilmm = (() => {
   document.addEventListener("error", drawn, true);
   document.addEventListener("load", drawn, true);
 
-  /* Pictures, and code, are reached by Tab; what is in the question box is shown as the model sees it. */
+  /* Make pictures and code reachable by Tab; pictures in the question box are shown as the model sees them. */
   let looked = "";
   const tend = () => {
     watch();
@@ -250,7 +250,7 @@ window.omnilmm = (() => {
     for (const image of document.querySelectorAll("#chat .picture, #seen img")) {
       if (image.tabIndex < 0) { image.tabIndex = 0; image.setAttribute("role", "button"); }
     }
-    for (const code of document.querySelectorAll("#chat pre")) if (code.tabIndex < 0) code.tabIndex = 0;  // may scroll
+    for (const code of document.querySelectorAll("#chat pre")) if (code.tabIndex < 0) code.tabIndex = 0;  // it may scroll
     const attached = [...document.querySelectorAll("#question .thumbnail-item")]
       .map((item) => item.querySelector("img")?.src ?? "file").join();
     if (attached !== looked) { looked = attached; press("do-look"); }

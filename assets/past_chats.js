@@ -1,6 +1,6 @@
-/* The list of past chats: the switch, a row for each chat, and what can be done with it. Both pages show it.
+/* The list of past chats: the switch, a row for each chat, and its actions. Both pages show it.
 
-   omnilmmPastChats(root, texts): fills `root`; `texts` are those of a language, with `language`, its code. */
+   omnilmmPastChats(root, texts): fills `root`; `texts` are those of a language, with its code as `language`. */
 
 window.omnilmmPastChats ??= (() => {
   const element = (name, attributes = {}, ...children) => {
@@ -34,7 +34,7 @@ window.omnilmmPastChats ??= (() => {
     const focus = (place) => (place ?? parts.switch).focus();
     const row = (id) => [...parts.list.children].find((one) => one.dataset.chat === id);
     const settle = () => { parts.question.replaceChildren(); parts.question.hidden = true; };
-    /* Ask something in the panel; the first choice has the focus, the last one does nothing. */
+    /* Ask a question in the panel; the first choice has the focus, the last one does nothing. */
     const ask = (text, ...choices) => {
       const line = element("p", {}, text);
       const buttons = choices.map(([label, act]) => button(label, () => { settle(); act?.(); focus(); }));
@@ -92,7 +92,7 @@ window.omnilmmPastChats ??= (() => {
       const turn = drawing += 1;
       parts.switch.checked = history.isOn();
       const found = await history.list().catch(() => []);
-      if (turn !== drawing) return;  // a later look was faster
+      if (turn !== drawing) return;  // a later rendering has finished first
       chats = found;
       const at = whereFocusIs();
       parts.list.replaceChildren(...chats.map((chat) => {

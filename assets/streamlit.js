@@ -1,9 +1,9 @@
-/* What web_demo_streamlit.py needs in the browser: where the page is scrolled to, files from anywhere, and the keyboard.
+/* Browser side of web_demo_streamlit.py: the scroll position, files from anywhere on the page, and the keyboard.
 
-   Streamlit runs it once for every look at the page; what listens is set up once (`start`), and told the rest. */
+   Streamlit runs it at every rerun of the page; listeners are registered once (`start`) and receive the new data. */
 
-const NEAR = 80  // pixels from the end that count as the end
-const GIVE_UP_MS = 10_000  // after so long without a word from the server about an upload, Enter is the visitor's again
+const NEAR = 80  // distance in pixels that still counts as the end
+const GIVE_UP_MS = 10_000  // without news from the server about an upload for this long, Enter works normally again
 
 export default function ({ parentElement, data, setTriggerValue }) {
   window.omnilmm ??= start()
@@ -14,14 +14,14 @@ function start() {
   const find = (selector) => document.querySelector(selector)
   let told = { turn: 0, looked: 0, refused: 0 }, newest = null, report = () => {}
 
-  /* --- Scrolling: at the end it stays there, elsewhere it stays where the reader is, a new turn comes into view. --- */
+  /* --- Scrolling: at the end it follows, elsewhere it stays where the reader is, a new turn scrolls into view. --- */
 
   let main = null, follows = false, top = 0, height = 0
   const toEnd = () => { main.scrollTop = main.scrollHeight }
   const isFar = () => main.scrollHeight - main.scrollTop - main.clientHeight > NEAR
   const showNewest = () => { if (newest) newest.hidden = !(told.turn && isFar()) }
   const onScroll = () => {
-    if (main.scrollHeight >= height) {  // else the page has become shorter, and the reader did nothing
+    if (main.scrollHeight >= height) {  // otherwise the page became shorter, and the reader did not scroll
       if (main.scrollTop < top - 2) follows = false
       else if (!isFar()) follows = true
       top = main.scrollTop
@@ -31,7 +31,7 @@ function start() {
   const onGrown = () => {
     height = main.scrollHeight
     if (follows) toEnd()
-    else if (main.scrollTop < top) main.scrollTop = top  // what was drawn anew was shorter for a moment
+    else if (main.scrollTop < top) main.scrollTop = top  // the page was shorter for a moment while it was redrawn
     if (follows) top = main.scrollTop
     showNewest()
   }
@@ -45,14 +45,14 @@ function start() {
   }
   const follow = () => { follows = true; if (main) toEnd() }
 
-  /* --- Files: from the button, the clipboard or a hand, on any place, to the one uploader whose files are looked at. --- */
+  /* --- Files: chosen, pasted or dropped anywhere, they go to the one uploader whose files are processed. --- */
 
   const chips = () => [...document.querySelectorAll(".st-key-uploads [data-testid=stFileChip]")]
   const failed = (chip) => chip.getAttribute("aria-invalid") === "true"
-  let sent = null  // the uploads that the server has not looked at: since when, and what it had looked at before
+  let sent = null  // the uploads that the server has not processed: since when, and its counts before
   const upload = (given) => {
     const input = find(".st-key-uploads input[type=file]")
-    if (!input || !given.length) return false  // then Streamlit's own way
+    if (!input || !given.length) return false  // leave it to Streamlit
     const files = given.filter((file) => file.size <= told.max_bytes)
     if (files.length < given.length) report("large", given.filter((file) => !files.includes(file)).map((file) => file.name))
     if (!files.length) return true
@@ -85,10 +85,10 @@ function start() {
     const files = [...(event.dataTransfer?.files ?? [])]
     if (event.target.closest?.("[data-testid=stFileUploaderDropzone]") || !upload(files)) return
     handled(event)
-    window.dispatchEvent(new DragEvent("drop", { cancelable: true }))  // Streamlit puts its sign for dragging away
+    window.dispatchEvent(new DragEvent("drop", { cancelable: true }))  // ends Streamlit's drag indicator
   }, true)
 
-  /* --- The keyboard: Enter that ends a composition sends nothing; Enter during an upload sends when it is there. --- */
+  /* --- The keyboard: Enter that ends a composition sends nothing; Enter during an upload sends once it is finished. --- */
 
   let waits = false
   const send = () => find("[data-testid=stChatInputSubmitButton]")?.click()
@@ -99,7 +99,7 @@ function start() {
   }
   window.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !event.target.matches?.("textarea, input")) return
-    // Safari ends the composition first and only then tells of the key, as number 229.
+    // Safari ends the composition first and reports the key only then, with key code 229.
     if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation()
     else if (inChat(event.target) && !event.shiftKey && !event.ctrlKey && !event.metaKey) hold(event)
   }, true)
@@ -107,21 +107,21 @@ function start() {
     if (event.target.closest?.("[data-testid=stChatInputSubmitButton]")) hold(event)
   }, true)
 
-  /* Half a character cannot be sent at all: the whole message would be lost without a word. */
+  /* Half a character (a lone surrogate) cannot be sent: the whole message would be lost silently. */
   window.addEventListener("input", ({ target }) => {
     if (!target.matches?.("textarea, input[type=text], input:not([type])") || target.value.isWellFormed?.() !== false) return
     const kind = target instanceof HTMLTextAreaElement ? HTMLTextAreaElement : HTMLInputElement
-    const { set } = Object.getOwnPropertyDescriptor(kind.prototype, "value")  // past React, which then sees the change
+    const { set } = Object.getOwnPropertyDescriptor(kind.prototype, "value")  // bypasses React's own, so that it notices the change
     const at = target.selectionStart
     set.call(target, target.value.toWellFormed())
     target.setSelectionRange(at, at)
   }, true)
 
-  /* --- Streamlit's own words, which are English: in the page's language, everywhere but in what people and models said. --- */
+  /* --- Streamlit's own texts, which are English, are translated, everywhere but in what users and models wrote. --- */
 
   const NAMES = ["aria-label", "title", "placeholder"]
   const SAID = "[class*=st-key-message-], [data-testid=stMarkdown], [data-testid=stCaptionContainer], style, script, textarea"
-  const drawn = new WeakMap()  // of a text or an element: what Streamlit said there, and what was put in its place
+  const drawn = new WeakMap()  // by text node or element: Streamlit's text, and its replacement
   let language = "", whole = new Map(), gapped = []
   const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")
   const learn = (data) => {
@@ -178,7 +178,7 @@ function start() {
     }
   }).observe(document.body, changes)
 
-  /* --- What the server says with every look at the page. --- */
+  /* --- Data from the server at every rerun. --- */
 
   const tell = (data, button, setTriggerValue) => {
     const isNew = data.turn > told.turn
