@@ -1,4 +1,4 @@
-"""A video as one picture: some or all of its frames side by side, each with its time."""
+"""A video as one picture: some or all of its frames in rows, each with its time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from omnilmm.conversation import Video
 from omnilmm.images.video_sampling import spread
 
-MOST_FRAMES = 6  # of a sheet
+MOST_FRAMES = 6  # frames of a sheet
 _WIDTH, _LINE, _GAP = 118, 16, 2  # of a frame, of the line with its time, and between frames, in pixels
 _COLUMNS = 6
 
@@ -18,7 +18,7 @@ _sheets: WeakKeyDictionary[Video, Image.Image] = WeakKeyDictionary()
 
 
 def sheet(video: Video) -> Image.Image:
-    """A few frames of a video, evenly chosen; made once."""
+    """Return a picture of a few evenly spaced frames of a video; it is cached."""
     if video not in _sheets:
         count = len(video.frames)
         _sheets[video] = strip(video, spread(count, min(count, MOST_FRAMES)))
@@ -26,11 +26,11 @@ def sheet(video: Video) -> Image.Image:
 
 
 def strip(video: Video, places: Sequence[int]) -> Image.Image:
-    """Frames of a video in rows, with their times.
+    """Draw frames of a video in rows, with their times.
 
     Args:
-        video: whose frames.
-        places: which of them, in `Video.frames`.
+        video: the video.
+        places: indices of the frames in `Video.frames`.
     """
     width, height = video.frames[0].image.size
     high = max(min(round(_WIDTH * height / width), 2 * _WIDTH), 1)
@@ -47,7 +47,7 @@ def strip(video: Video, places: Sequence[int]) -> Image.Image:
 
 
 def clock(time_s: float) -> str:
-    """Minutes, seconds and tenths; of a long video hours, minutes and seconds."""
+    """Format a time in minutes, seconds and tenths, from an hour on in hours, minutes and seconds."""
     minutes, seconds = divmod(time_s, 60)
     if minutes < 60:
         return f"{int(minutes)}:{seconds:04.1f}"

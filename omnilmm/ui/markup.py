@@ -142,7 +142,7 @@ def picture_html(picture: Picture, texts: Texts) -> str:
 
 
 def video_html(video: Video, texts: Texts) -> str:
-    """A video of a message: a few of its frames with their times."""
+    """Return the markup of a video in a message: a few of its frames with their times."""
     if video not in _sheets:
         _sheets[video] = data_address(sheet(video))
     name = html.escape(texts.video_name(video))

@@ -74,7 +74,7 @@ def chat_record(chat: Chat, conversation: Conversation, has: Collection[str] = (
 
 
 def _kept(picture: Picture, is_frame: bool) -> dict[str, str]:
-    """A frame of a video was compressed before, so that it is not kept lossless."""
+    """Encode a picture for the record; a video frame is never stored losslessly, since it was compressed before."""
     file = io.BytesIO()
     is_small = not is_frame and picture.image.width * picture.image.height <= LOSSLESS_PIXELS
     if is_small or max(picture.image.size) > _JPEG_SIDE:

@@ -257,11 +257,11 @@ class Texts(BaseModel):
         return lines.get(event.stage, self.loading_model).format(share=share)
 
     def video_name(self, video: Video) -> str:
-        """What stands for a video where its frames are not seen."""
+        """Return the alternative text of a video."""
         return self.video.format(length=clock(video.duration_s), frames=len(video.frames))
 
     def video_line(self, frames: int, tokens: int, context: int, first_s: float, last_s: float) -> str:
-        """How a model sees a video."""
+        """Return how a model sees a video, in numbers."""
         times = {"first": clock(first_s), "last": clock(last_s)}
         return self.video_seen.format(frames=frames, tokens=f"{tokens:,}", context=f"{context:,}", **times)
 

@@ -99,9 +99,7 @@ class Conversations:
         """Return a question as content of the question box; its pictures become the visitor's uploads again."""
         files = []
         for number, part in enumerate(message.shown, 1):
-            if isinstance(
-                part, Video
-            ):  # of its file nothing is left: the frames are held under the name of an empty one
+            if isinstance(part, Video):  # its file is deleted: a placeholder file stands for the cached frames
                 path = self.context.uploads.place(visitor.owner, f"video-{number}.mp4")
                 path.write_bytes(EMPTY_VIDEO)
                 visitor.videos.put(str(path), None, part)

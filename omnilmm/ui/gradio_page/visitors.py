@@ -22,16 +22,16 @@ from omnilmm.ui.session_store import BrowserState, SessionStore
 from omnilmm.versions import VideoSampling
 
 MOST_GONE = 10_000  # closed tabs that are remembered
-MOST_VIDEOS = 4  # of a visitor's uploads whose frames are kept
+MOST_VIDEOS = 4  # uploads per visitor whose frames are cached
 
 Question = dict[str, Any]  # the value of the question box: "text" and "files"
 
 
 class OpenedVideos:
-    """Frames of the newest uploads that are videos, so that asking about one does not decode it again.
+    """Cache of the frames of the newest uploaded videos, so that a question about one does not decode it again.
 
     Attributes:
-        lock: held while one is decoded; who asks meanwhile waits for it.
+        lock: held while a video is decoded, so that other requests for it wait.
     """
 
     def __init__(self) -> None:
@@ -39,17 +39,17 @@ class OpenedVideos:
         self._videos: OrderedDict[str, tuple[VideoSampling | None, Video]] = OrderedDict()
 
     def get(self, path: str, sampling: VideoSampling) -> Video | None:
-        """The video of a file, if it was opened for such a model, or comes from the conversation."""
+        """Return the video of a file, if it was opened with this sampling or comes from the conversation."""
         of, video = self._videos.get(path, (sampling, None))
         return video if of in (sampling, None) else None
 
     def put(self, path: str, sampling: VideoSampling | None, video: Video) -> None:
-        """Keep one.
+        """Cache a video.
 
         Args:
-            path: of its file.
-            sampling: for which it was opened; None for a video of the conversation, of whose file nothing is left.
-            video: its frames.
+            path: the path of its file.
+            sampling: the sampling it was opened with; None for a video of the conversation, whose file is deleted.
+            video: the video with its frames.
         """
         self._videos[path] = sampling, video
         while len(self._videos) > MOST_VIDEOS:
@@ -71,7 +71,7 @@ class Visitor:
         model, card: the state and the card of the model that were last rendered.
         max_slices: limit per picture as set on the page; None for the model's default.
         is_restored: set once its state from before a reload is restored.
-        videos: those among its uploads in the question box.
+        videos: cache of its uploaded videos in the question box.
     """
 
     session: Session = field(default_factory=Session)
