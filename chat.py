@@ -316,7 +316,7 @@ def _run(args: argparse.Namespace) -> int:
     # Everything that can be wrong is checked before the model is loaded.
     given = {name: getattr(args, name) for name in (*OPTIONS, *ABILITIES)}
     card = find(args.model)
-    # Which of them a model outside the catalog has is known only once it is loaded.
+    # The options that a model outside the catalog has are known only once it is loaded.
     options_for(card, args.mode, **given if card.name in cards() else given | dict.fromkeys(ABILITIES))
     question = _question(args)
     videos = [name for name in (*args.video, *args.image) if name in args.video or is_video_file(name)]

@@ -20,7 +20,7 @@ window.omnilmmHistory ??= (() => {
     try { return JSON.parse(window[storage].getItem(`omnilmm-${key}`)) ?? otherwise; } catch { return otherwise; }
   };
   const write = (storage, key, value) => {
-    try { window[storage].setItem(`omnilmm-${key}`, JSON.stringify(value)); } catch { /* for this page only, then */ }
+    try { window[storage].setItem(`omnilmm-${key}`, JSON.stringify(value)); } catch { /* not stored: it applies to this page only */ }
   };
   const own = (name) => `${name}/${page?.account ?? ""}`;
   const isOn = () => read("localStorage", own("history"), false) === true;
@@ -58,7 +58,7 @@ window.omnilmmHistory ??= (() => {
       await done;
       return value;
     } catch (error) {
-      try { transaction.abort(); } catch { /* it is over already */ }
+      try { transaction.abort(); } catch { /* already finished */ }
       throw error;
     }
   };

@@ -14,7 +14,7 @@ class Note:
     Attributes:
         event: the engine's latest event; None before the first.
         stopped: the visitor stopped the answer.
-        set_aside: the pictures of earlier turns were left out, since the model takes one picture.
+        set_aside: the earlier turns were left out, since the model takes one picture.
         waited_s: whole seconds since the question, before the first word.
         tokens_per_s: speed since the first word while the answer is streamed; 0 if unknown.
         is_photo: the newest picture is a photo, and the model that answered knows drawings only.

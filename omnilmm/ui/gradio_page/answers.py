@@ -95,7 +95,7 @@ class Answers:
     ) -> Iterator[Updates]:
         """Render a turn while it is answered; `question` leaves the box, and returns to it if there is no answer."""
         session = visitor.session
-        if not on_page[0]:  # the page may still be restoring its conversation; if it shows one, it is done
+        if not on_page[0]:  # the conversation may still be restored; if the page shows one, it is done
             visitor.is_restored.wait(FINALIZE_S)
         back: dict[str, Any] = {} if question is None else {"question": question, "editing": editing}
         if refusal := self._refusal(visitor, *on_page):
