@@ -1,1 +1,1 @@
-"""The built-in model: synthetic pictures with true questions and answers, training, measured abilities."""
+"""The built-in model: synthetic pictures with questions and ground-truth answers, training and evaluation."""

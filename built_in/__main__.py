@@ -1,7 +1,7 @@
-"""Train and measure the built-in model.
+"""Train and evaluate the built-in model.
 
-`train --run FOLDER` starts, or goes on where it was stopped; `export --run FOLDER` writes the weights (bf16) into
-assets/built-in; `evaluate` prints the table of abilities.
+`train --run FOLDER` starts or resumes a run; `export --run FOLDER` writes the weights (bf16) to assets/built-in;
+`evaluate` prints the table of abilities.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from omnilmm.catalog import ROOT
 BUILT_IN = ROOT / "assets" / "built-in"
 RECIPE = Path(__file__).parent / "recipe.yaml"
 CORPUS_LESSONS = 20_000
-LARGEST_FILE = "14MB"  # what is kept in the repository comes in files of at most so much
+LARGEST_FILE = "14MB"  # maximum size of a shard in the repository
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command-line parser."""
     top = argparse.ArgumentParser(prog="python -m built_in", description=__doc__.splitlines()[0])
     top.add_argument("--model", type=Path, default=BUILT_IN, help="checkpoint folder (default: %(default)s)")
     commands = top.add_subparsers(dest="command", required=True)
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Start a run or go on with it."""
+    """Start or resume a run."""
     import torch
 
     from built_in.auxiliary import AuxiliaryHeads
@@ -70,7 +70,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def _trained(run: Path, model):  # type: ignore[no-untyped-def]  # heavy types are imported inside
-    """The model with the weights of a run's last state."""
+    """Load the weights of a run's last saved state into the model."""
     from safetensors.torch import load_file
     from transformers.trainer_utils import get_last_checkpoint
 
@@ -83,7 +83,7 @@ def _trained(run: Path, model):  # type: ignore[no-untyped-def]  # heavy types a
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write a run's weights as the checkpoint folder's safetensors."""
+    """Write the weights of a run to the checkpoint folder as safetensors."""
     import torch
 
     model, processor = _fresh(args.model)
@@ -119,7 +119,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def _fresh(folder: Path):  # type: ignore[no-untyped-def]  # heavy types are imported inside
-    """An untrained model of the folder's config.json, and its processor; a missing tokenizer is trained and saved."""
+    """Build an untrained model and its processor from a folder; train and save the tokenizer if it is missing."""
     from built_in.lessons import corpus
     from built_in.tokenizer import train_tokenizer
     from omnilmm.models.config import MiniCPMVConfig

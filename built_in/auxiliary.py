@@ -1,10 +1,10 @@
-"""Extra losses that help a small model to see: what every patch shows, and what every resampler query looks at.
+"""Auxiliary losses for training a small model: contents of every patch and of every resampler query.
 
-Answers alone leave the tower for a long time on the plateau where it guesses from the question. Since we draw the
-pictures we know what lies in every patch, so the tower and the resampler can be told directly. A second plateau lies
-behind: the language model has to find out which direction of a feature means "red" or "star". So features are also
-drawn towards the embeddings of the words that they stand for; then looking something up in a picture is the same as
-looking it up in a text. The heads exist during training only.
+With the answer loss alone, training stays for long on a plateau where the model guesses from the question. Since the
+pictures are generated, the content of every patch is known, so the vision tower and the resampler are supervised
+directly. On a second plateau, the language model has to learn which direction of a feature means "red" or "star";
+features are therefore also pulled towards the embeddings of the matching words, so that retrieving something from a
+picture works like retrieving it from text. The heads exist during training only.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ CLASSES = {
     **dict.fromkeys(EDGES, EDGE_CLASSES + 1),
     **dict.fromkeys(PATCH_PRINT, _PRINTED),
 }
-# What is said of a patch several times over, by many numbers, weighs about as much as what is said once.
+# Properties of a patch with several labels get about the same total weight as those with one label.
 _WEIGHTS = dict.fromkeys(EDGES, 1 / 4) | dict.fromkeys(PATCH_PRINT, 1 / len(PATCH_PRINT))
 
 
 class AuxiliaryHeads(nn.Module):
-    """Linear readouts of the tower's patches and of the resampler's queries.
+    """Linear heads on the vision tower's patches and on the resampler's outputs.
 
     Args:
-        vision_width: of the tower's patch outputs.
-        width: of the resampler's outputs.
-        word_ids: the token of each of `cells.WORDS`.
+        vision_width: width of the tower's patch outputs.
+        width: width of the resampler's outputs.
+        word_ids: token id of each of `cells.WORDS`.
     """
 
     word_ids: Tensor
@@ -57,18 +57,18 @@ class AuxiliaryHeads(nn.Module):
         self.print = nn.Linear(width, CELL_PRINT * (len(CHARACTERS) + 1))
         self.boxes = nn.Linear(width, len(EDGES) * EDGE_CLASSES)
         self.rows, self.columns = nn.Linear(width, LAST_ROW + 1), nn.Linear(width, LAST_COLUMN + 1)
-        self.likeness = nn.Parameter(torch.tensor([15.0, -5.0]))  # scale and offset of the cosine to a word
+        self.likeness = nn.Parameter(torch.tensor([15.0, -5.0]))  # scale and offset of the cosine similarity to a word
         self.register_buffer("word_ids", torch.tensor(word_ids), persistent=False)
 
     def forward(
         self, patches: Tensor, features: Tensor, embeddings: Tensor, batch: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Losses by name.
+        """Compute the losses by name.
 
         Args:
             patches: [N, L, D_v] tower outputs.
             features: [N, Q, D] resampler outputs, Q = number of cells.
-            embeddings: [V, D] of the language model's tokens.
+            embeddings: [V, D] token embeddings of the language model.
             batch: see `data.collate`.
         """
         losses = {
@@ -95,7 +95,7 @@ class AuxiliaryHeads(nn.Module):
 
 
 def _balanced(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy in which the few patches that show something weigh as much as the many that show nothing."""
+    """Cross entropy with equal total weight for the few non-empty and the many empty patches."""
     each = _each(logits, labels)
     return (_mean(each, labels > 0) + _mean(each, labels == 0)) / 2
 
@@ -105,5 +105,5 @@ def _each(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _mean(losses: Tensor, which: Tensor) -> Tensor:
-    """Of these losses; zero where there are none."""
+    """Return the mean of the selected losses; zero if none is selected."""
     return losses[which].sum() / which.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""What lies in every cell of a view: the cells are a grid coarser than the patches, one per resampler query.
+"""Labels for every cell of a view: a grid coarser than the patches, with one cell per resampler query.
 
 A view is the whole picture (overview) or a slice of it; all functions take the scene as the view shows it
 (`labels.seen_through`).
@@ -30,12 +30,12 @@ from built_in.scenes import SIZES, Scene, Shape
 PAIRS = len(KINDS) * len(COLOURS)
 CELL_LABELS = PAIRS + len(CHARACTERS) + len(KINDS)  # K
 CELL_PATCHES, CELLS = 3, 6  # a cell is 3×3 patches; 6×6 cells cover the usual views
-CELL_PRINT = 6  # characters in a row of which a cell tells the order
+CELL_PRINT = 6  # maximum number of characters in a cell whose order is labelled
 PLACE_WORDS = ("top", "bottom", "left", "right", "middle")
-_CHINESE_PLACES = {"top": "上", "bottom": "下", "left": "左", "right": "右"}  # the middle's 中 is the medium size's
+_CHINESE_PLACES = {"top": "上", "bottom": "下", "left": "左", "right": "右"}  # "middle" shares 中 with the medium size
 _CHINESE_SIZES = dict(zip(SIZES, "小中大", strict=True))
-# The words for what a cell shows, English and Chinese: characters are spelled without a space in front, English words
-# with one, and of a Chinese word the first character tells it from the others.
+# The words for the content of a cell, English and Chinese: printed characters have no leading space, English words have
+# one, and Chinese words are represented by their first character, which is distinctive.
 _CHINESE = (*"圆正三星十心", *"红橙黄绿蓝紫粉黑白")
 WORDS = (
     *(f" {word}" for word in (*KINDS, *COLOURS)),
@@ -48,7 +48,7 @@ WORDS = (
 
 
 def about_cells(scene: Scene, rows: int, columns: int, *, is_overview: bool) -> dict[str, NDArray[Any]]:
-    """All that is known of the cells of a view of rows x columns patches: labels, words, boxes and print."""
+    """Return all labels of the cells of a view of rows x columns patches: labels, words, boxes, print and grid."""
     return {
         "labels": cell_labels(scene, rows, columns),
         "words": cell_words(scene, rows, columns, is_overview=is_overview),
@@ -59,7 +59,7 @@ def about_cells(scene: Scene, rows: int, columns: int, *, is_overview: bool) -> 
 
 
 def nothing_in_cells() -> dict[str, NDArray[Any]]:
-    """The same of a view in which there is nothing to know."""
+    """Return the same labels for a view without content."""
     return {
         "labels": np.zeros((CELLS**2, CELL_LABELS), np.float32),
         "words": np.zeros((CELLS**2, len(WORDS)), np.float32),
@@ -70,15 +70,15 @@ def nothing_in_cells() -> dict[str, NDArray[Any]]:
 
 
 def cell_labels(scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:
-    """Says which things lie in each of CELLS x CELLS cells over rows x columns patches.
+    """Label the things in each of CELLS x CELLS cells over rows x columns patches.
 
-    Cell (r, c) covers the patch rows from CELL_PATCHES*r on, CELL_PATCHES of them, and the columns likewise; the last
-    row and column of cells cover all that remains. Cells past the end of a smaller grid of patches hold nothing.
+    Cell (r, c) covers CELL_PATCHES patch rows from CELL_PATCHES*r on, and columns likewise; the last row and column of
+    cells cover the remaining patches. Cells beyond a smaller grid of patches are empty.
 
     Returns:
-        Zeros and ones [CELLS*CELLS, K]. First PAIRS entries: a shape of this kind and colour is in the cell (number of
-        the kind times len(COLOURS) plus number of the colour); then one per character: printed there, with its middle
-        or 30 % of it; then one per kind: the centre of such a shape lies there, which is what to count.
+        Zeros and ones [CELLS*CELLS, K]. First PAIRS entries: a shape of this kind and colour is in the cell (index of
+        the kind times len(COLOURS) plus index of the colour); then one per character: its centre or 30 % of it is in
+        the cell; then one per kind: the centre of such a shape is in the cell, for counting.
     """
     found = np.zeros((CELLS * CELLS, CELL_LABELS), np.float32)
     row_cells, column_cells = _cells_of(np.arange(rows)), _cells_of(np.arange(columns))
@@ -106,16 +106,15 @@ def cell_labels(scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:
 
 
 def cell_words(scene: Scene, rows: int, columns: int, *, is_overview: bool = True) -> NDArray[np.float32]:
-    """Says which of WORDS an answer about what lies in each cell would use.
+    """Label which of WORDS an answer about each cell would use.
 
-    A cell speaks of one thing: with the colour of one and the shape of another it would be of no use.
+    Each cell describes a single thing, so that colour and shape belong together.
 
     Args:
-        scene: what the view shows.
-        rows: of patches.
-        columns: of patches.
-        is_overview: whether the view is the whole picture: only there it is plain where in it a thing is, and how
-            large.
+        scene: scene as the view shows it.
+        rows: rows of patches.
+        columns: columns of patches.
+        is_overview: whether the view is the whole picture; only there the place and size of a thing are known.
 
     Returns:
         Zeros and ones [CELLS*CELLS, len(WORDS)].
@@ -139,15 +138,15 @@ def cell_words(scene: Scene, rows: int, columns: int, *, is_overview: bool = Tru
 
 
 def cell_boxes(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
-    """Says where the thing that lies in a cell begins and ends.
+    """Label the box of the thing in each cell.
 
     Args:
-        scene: what the overview shows; a slice does not show where in the picture it is.
-        rows: of patches.
-        columns: of patches.
+        scene: scene as the overview shows it; the position of a slice in the picture is not visible.
+        rows: rows of patches.
+        columns: columns of patches.
 
     Returns:
-        Steps of BOX_STEP [Q, 4]: left, top, right and bottom; IGNORED where there is nothing.
+        Steps of BOX_STEP [Q, 4]: left, top, right and bottom; IGNORED for empty cells.
     """
     boxes = np.full((CELLS * CELLS, 4), IGNORED)
     for cell, number in _things_of_cells(scene, rows, columns).items():
@@ -156,10 +155,10 @@ def cell_boxes(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
 
 
 def cell_grid(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
-    """Says at which row and column of a text, table or chart the print is that a cell speaks of.
+    """Label the row and column, within a text, table or chart, of the printed line in each cell.
 
     Returns:
-        Numbers [Q, 2], 0 where there is no such print.
+        Numbers [Q, 2], 0 without a printed line.
     """
     grid, places = np.zeros((CELLS * CELLS, 2), np.int64), grid_places(scene)
     for cell, number in _things_of_cells(scene, rows, columns).items():
@@ -168,10 +167,10 @@ def cell_grid(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
 
 
 def cell_print(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
-    """Says which characters have their middle in a cell, in reading order.
+    """Label the characters whose centre is in each cell, in reading order.
 
     Returns:
-        Numbers in CHARACTERS plus one [Q, CELL_PRINT], 0 after the last; IGNORED where there are more.
+        Indices into CHARACTERS plus one [Q, CELL_PRINT], 0 after the last; IGNORED if there are more.
     """
     printed = np.zeros((CELLS * CELLS, CELL_PRINT), np.int64)
     for cell, characters in _characters_of_cells(scene, rows, columns).items():
@@ -183,7 +182,7 @@ def cell_print(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
 
 
 def _characters_of_cells(scene: Scene, rows: int, columns: int) -> dict[int, list[int]]:
-    """Numbers in CHARACTERS of those that have their middle in a cell, in reading order: each is in one cell alone."""
+    """Map cells to the indices into CHARACTERS of the characters centred in them, in reading order."""
     found = defaultdict(list)
     for label in scene.labels:
         for character, (left, top, right, bottom) in zip(label.text, label.boxes, strict=True):
@@ -194,10 +193,10 @@ def _characters_of_cells(scene: Scene, rows: int, columns: int) -> dict[int, lis
 
 
 def _things_of_cells(scene: Scene, rows: int, columns: int) -> dict[int, int]:
-    """Which of `scene.things` each cell speaks of.
+    """Map each cell to the index into `scene.things` of the thing it describes.
 
-    It is the one in most of its patches; a thing that is that nowhere gets the cell with most of it, from one that
-    has others.
+    This is the thing in most of its patches. A thing without a cell then takes the one that contains most of it, from a
+    thing that has several.
     """
     things, cells = things_in_patches(scene, rows, columns), cells_of_patches(rows, columns)
     patches = Counter((cell, thing - 1) for cell, thing in zip(cells.tolist(), things.tolist(), strict=True) if thing)
@@ -211,16 +210,16 @@ def _things_of_cells(scene: Scene, rows: int, columns: int) -> dict[int, int]:
 
 
 def cells_of_patches(rows: int, columns: int) -> NDArray[np.int64]:
-    """Number of the cell that each patch [R*C] lies in."""
+    """Return the index of the cell of each patch, [R*C]."""
     return (_cells_of(np.arange(rows))[:, None] * CELLS + _cells_of(np.arange(columns))).ravel()
 
 
 def _cells_of(patches: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Row or column of cells that rows or columns of patches belong to."""
+    """Return the cell rows (or columns) of patch rows (or columns)."""
     return np.minimum(patches // CELL_PATCHES, CELLS - 1)
 
 
 def _cell_at(scene: Scene, x: float, y: float, rows: int, columns: int) -> int:
-    """Number of the cell that a point of the view lies in."""
+    """Return the index of the cell that contains a point of the view."""
     row, column = int(y / scene.height * rows), int(x / scene.width * columns)
     return min(row // CELL_PATCHES, CELLS - 1) * CELLS + min(column // CELL_PATCHES, CELLS - 1)

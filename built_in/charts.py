@@ -1,6 +1,6 @@
-"""Bar charts, pies and tables: scenes of panels and printed words, with the numbers behind them.
+"""Bar charts, pie charts and tables: scenes of panels and printed words, with the underlying values.
 
-Units as in `scenes.py`. A bar stands on the base line, so that its height is its value.
+Units as in `scenes.py`. Bars start at the base line, so their height is proportional to their value.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from built_in.printing import (
 from built_in.scenes import Panel, Scene, random_size, worn
 
 _LETTER = (0.062, 0.085)  # height of capital letters as a fraction of the unit
-_LEAST_STEP = 0.09  # of the highest bar or the whole pie, by which two bars or parts differ at least
+_LEAST_STEP = 0.09  # minimum difference of two values, as a fraction of the highest
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One bar or part of a pie: what is printed for it, its value, its colour."""
+    """One bar or pie slice: its printed name, value and colour."""
 
     text: str
     value: int
@@ -40,11 +40,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Chart:
-    """A bar chart or a pie.
+    """A bar chart or a pie chart.
 
     Attributes:
-        scene: what it looks like.
-        kind: which of the two.
+        scene: scene to draw.
+        kind: "bar" or "pie".
         entries: from left to right, or clockwise from the top.
         has_values: whether the values are printed.
         of_months: whether the entries are months.
@@ -67,7 +67,7 @@ class Table:
 
 
 def random_chart(rng: random.Random, *, held_out: bool = False, small: float = 0.6) -> Chart:
-    """A bar chart or a pie that fits its picture; `held_out` as in `printable_text`, `small` as in `random_size`."""
+    """Generate a bar or pie chart; `held_out` as in `printable_text`, `small` as in `random_size`."""
     while True:
         background, ink = _paper(rng)
         scene = Scene(*_size(rng, small), background)
@@ -78,7 +78,7 @@ def random_chart(rng: random.Random, *, held_out: bool = False, small: float = 0
 
 
 def random_table(rng: random.Random, *, held_out: bool = False, small: float = 0.6) -> Table:
-    """A table of 2 or 3 columns and 2 to 4 rows that fits its picture."""
+    """Generate a table of 2 or 3 columns and 2 to 4 rows; arguments as for `random_chart`."""
     while True:
         background, ink = _paper(rng)
         table = _table(Scene(*_size(rng, small), background), rng, ink, held_out)
@@ -94,7 +94,7 @@ def _size(rng: random.Random, small: float) -> tuple[int, int]:
 
 
 def _paper(rng: random.Random) -> tuple[Background, tuple[str, RGB]]:
-    """A calm background, and the colour of the print on it."""
+    """Choose a calm background and a readable colour of print."""
     while True:
         background = random_background(rng, 100)
         background = replace(background, kind="plain") if rng.random() < 0.85 else background
@@ -105,7 +105,7 @@ def _paper(rng: random.Random) -> tuple[Background, tuple[str, RGB]]:
 
 
 def _short_texts(rng: random.Random, count: int, held_out: bool, most: int = 4) -> tuple[list[str], bool]:
-    """Different texts for bars or parts, and whether they are months."""
+    """Choose distinct names for bars or pie slices; also return whether they are months."""
     manner = rng.random()
     if manner < 0.3:
         start = rng.randrange(len(MONTHS))
@@ -121,7 +121,7 @@ def _short_texts(rng: random.Random, count: int, held_out: bool, most: int = 4) 
 
 
 def _values(rng: random.Random, count: int, most: int) -> list[int]:
-    """Different values, in any order, the highest and the lowest plainly so."""
+    """Choose values in random order that differ clearly from each other."""
     while True:
         values = [rng.randint(max(1, most // 8), most) for _ in range(count)]
         ranked = sorted(values)
@@ -161,7 +161,7 @@ def _bar_chart(scene: Scene, rng: random.Random, ink: tuple[str, RGB], held_out:
 
 
 def _rank(value: int, values: list[int]) -> int:
-    """1 for the highest, LAST_ROW for the lowest, whatever their number."""
+    """Return the rank of a value: 1 for the highest, always LAST_ROW for the lowest."""
     return LAST_ROW if value == min(values) else 1 + sum(other > value for other in values)
 
 
@@ -175,7 +175,7 @@ def _pie(scene: Scene, rng: random.Random, ink: tuple[str, RGB], held_out: bool)
     legend = letter * 1.9
     labels = [
         printed_at(text, font, letter, 0, 0, *ink) for text in texts
-    ]  # to know how wide the legend is; placed below
+    ]  # to measure the width of the legend; placed below
     wide = max(label.box[2] - label.box[0] for label in labels) + 1.6 * letter
     radius = min(scene.height - 2 * edge, scene.width - 3 * edge - wide) / 2
     if radius < 0.2 * scene.unit or count * legend > scene.height - 2 * edge:
@@ -203,7 +203,7 @@ def _pie(scene: Scene, rng: random.Random, ink: tuple[str, RGB], held_out: bool)
 
 
 def _shares(rng: random.Random, count: int) -> list[int]:
-    """Of a hundred; the largest and the smallest plainly so, and none too thin to see."""
+    """Choose shares that sum to 100, with a clear largest and smallest one and none too thin to see."""
     while True:
         cuts = sorted(rng.randint(1, 99) for _ in range(count - 1))
         shares = [high - low for low, high in zip([0, *cuts], [*cuts, 100], strict=True)]
@@ -241,7 +241,7 @@ def _table(scene: Scene, rng: random.Random, ink: tuple[str, RGB], held_out: boo
 
 
 def _cells(rng: random.Random, count: int, held_out: bool) -> list[str]:
-    """Different texts of one column: numbers or words."""
+    """Choose distinct texts for one column, either numbers or words."""
     numbers = rng.random() < 0.6
     texts: list[str] = []
     while len(texts) < count:
@@ -256,6 +256,6 @@ def _rectangle(left: float, top: float, right: float, bottom: float, rgb: RGB, c
 
 
 def _centred(text: str, font: str, letter: float, middle: float, top: float, ink: tuple[str, RGB]) -> Label:
-    """Print whose ink is centred under or over a bar; what lies below the base line does not move it."""
+    """Return a label whose ink is centred horizontally at `middle`, its ink starting at `top`."""
     width = (box := around(printed_at(text, font, letter, 0, 0, *ink).boxes))[2] - box[0]
     return printed_at(text, font, letter, middle - width / 2, top, *ink)

@@ -1,11 +1,10 @@
-"""From an index to a training sample, and from samples to a batch.
+"""Dataset of training samples, and their collation to batches.
 
 `B` conversations · `N` views (overviews and slices) of all their pictures · `L` patches of the longest view · `S`
 tokens of the longest conversation
 
-Sample `i` of a seed is always the same lesson, wherever and whenever it is made: training can stop and go on at any
-step with exactly the data it would have seen. The prompt is the product's own renderer, the views are cut by its own
-rules.
+Sample `i` of a seed is always the same lesson, so a run can be resumed at any step with exactly the same data. Prompts
+and slices come from the same renderer and slicing rules as in inference.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ from omnilmm.images.slicing import SlicePlan, SlicingRules, plan_slices
 from omnilmm.prompts import chatml
 from omnilmm.prompts.pieces import PieceEncoder, Prompt
 
-# Beside what lies in a patch itself: what is printed in its cell, so that the resampler need only collect it.
+# Patches are also labelled with the text printed in their cell, so that the resampler only has to collect it.
 PATCH_PRINT = tuple(f"print_{number}" for number in range(CELL_PRINT))
 BOX_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
 class View:
-    """One look at a picture and everything the auxiliary losses know about it.
+    """One view of a picture with the labels for the auxiliary losses.
 
-    `grid` is its rows and columns of patches. Shapes: strip [3, P, P·n] for rows · columns = n patches, each of
-    `patches` [n, …], each of `cells` [Q, …].
+    `grid` is its rows and columns of patches. Shapes: strip [3, P, P·n] for rows · columns = n patches, each array of
+    `patches` [n, …], each array of `cells` [Q, …].
     """
 
     strip: Floats
@@ -51,7 +50,7 @@ class View:
 
 @dataclass(frozen=True)
 class Sample:
-    """One lesson as the model takes it; `weights` say how much each token counts where it is to be learnt."""
+    """One lesson as model inputs; `weights` are the loss weights of the tokens."""
 
     views: tuple[View, ...]
     prompt: Prompt
@@ -59,7 +58,7 @@ class Sample:
 
 
 def spoken(lesson: Lesson) -> Conversation:
-    """The lesson as a conversation, true answers included."""
+    """Convert a lesson to a conversation with the true answers."""
     conversation, pictures = Conversation(), (Picture(drawn.image) for drawn in lesson.pictures)
     for turn, given in zip(lesson.turns, lesson.given, strict=True):
         parts: list[Part] = [*(next(pictures) for _ in range(given)), turn.question]
@@ -68,14 +67,14 @@ def spoken(lesson: Lesson) -> Conversation:
 
 
 class Lessons(Dataset[Sample]):
-    """Endless lessons: `self[i]` depends on the seed and `i` alone.
+    """An endless dataset of lessons: `self[i]` depends only on the seed and `i`.
 
     Args:
-        seed: of the whole stream.
-        encoder: of the checkpoint in training.
+        seed: seed of the whole stream.
+        encoder: encoder of the checkpoint in training.
         rules: its slicing rules.
-        count: how many there are, as far as a sampler asks.
-        group: so many in a row are of one sort, and of about equal length.
+        count: reported length, for samplers.
+        group: number of consecutive lessons of the same sort, which have about the same length.
     """
 
     def __init__(
@@ -84,11 +83,11 @@ class Lessons(Dataset[Sample]):
         self.seed, self.encoder, self.rules, self.count, self.group = seed, encoder, rules, count, group
 
     def __len__(self) -> int:
-        """How many a sampler may take."""
+        """Return the length for samplers."""
         return self.count
 
     def __getitem__(self, index: int) -> Sample:
-        """Lesson number `index`; negative ones are never trained on."""
+        """Return the lesson with this index; negative indices are never used for training."""
         sort = random_sort(random.Random(f"{self.seed}/group {index // self.group}"))
         lesson = random_lesson(random.Random(f"{self.seed}/{index}"), sort)
         plans = [plan_slices(drawn.image.size, self.rules) for drawn in lesson.pictures]
@@ -97,7 +96,7 @@ class Lessons(Dataset[Sample]):
         return Sample(tuple(views), prompt, self._weights(prompt))
 
     def _weights(self, prompt: Prompt) -> tuple[float, ...]:
-        """Less in a box: its many digits are never quite certain, and would outweigh all else."""
+        """Return the token weights, lower within boxes, whose many uncertain digits would dominate the loss."""
         weights, weight = [], 1.0
         begin, end = (self.encoder.control_id(token) for token in ("<box>", "</box>"))
         for token in prompt.input_ids:
@@ -117,7 +116,7 @@ class Lessons(Dataset[Sample]):
 
 
 def regions(drawn: Drawn, plan: SlicePlan) -> list[Box]:
-    """Which part of the picture each view shows, in pixels."""
+    """Return the region of the picture that each view shows, in pixels."""
     width, height = drawn.image.size
     whole: list[Box] = [(0.0, 0.0, float(width), float(height))]
     if plan.refined is None:
@@ -141,13 +140,13 @@ def _nothing_in(strip: Floats, rows: int, columns: int) -> View:
 
 
 def _positions(rows: int, columns: int) -> Floats:
-    """Where each patch is in its view, down and across, -1 to 1, [R*C, 2]."""
+    """Return the (vertical, horizontal) position of each patch in its view, -1 to 1, [R*C, 2]."""
     numbers = np.indices((rows, columns)).reshape(2, -1).T
     return np.asarray(((numbers + 0.5) / (rows, columns) * 2 - 1).astype(np.float32))
 
 
 def collate(samples: list[Sample]) -> dict[str, Tensor]:
-    """A batch: model inputs, `labels` and their `weights`, and `patch_*`, `cell_*` for the auxiliary losses."""
+    """Collate samples to a batch: model inputs, `labels`, `weights`, and `patch_*`, `cell_*` for auxiliary losses."""
     width = max(len(sample.prompt) for sample in samples)
     ids = torch.zeros(len(samples), width, dtype=torch.long)
     labels = torch.full_like(ids, IGNORED)

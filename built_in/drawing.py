@@ -1,6 +1,4 @@
-"""A scene's pixels: background, smooth panels and shapes, printed text, then what cameras and the web add.
-
-That is blur, noise and JPEG.
+"""Render a scene: background, antialiased panels and shapes, printed text, then blur, noise and JPEG compression.
 
 Shape legend: H height · W width.
 """
@@ -17,12 +15,12 @@ from built_in.palette import RGB
 from built_in.printing import print_label
 from built_in.scenes import Scene
 
-_FINER = 3  # masks of shapes are drawn this many times as large and reduced, for smooth edges
-_NOISE = np.random.default_rng(0).standard_normal(1 << 22, dtype=np.float32)  # drawing fresh noise would be slow
+_FINER = 3  # supersampling factor of the shape masks, for antialiasing
+_NOISE = np.random.default_rng(0).standard_normal(1 << 22, dtype=np.float32)  # reused, as fresh noise is slow
 
 
 def draw(scene: Scene) -> Image.Image:
-    """Draws a scene, the same pixels each time.
+    """Draw a scene, deterministically.
 
     Returns:
         An RGB picture of `scene.width` x `scene.height` pixels, edges smoothed.
@@ -46,7 +44,7 @@ def draw(scene: Scene) -> Image.Image:
 
 
 def _mixture(scene: Scene) -> NDArray[np.float32] | None:
-    """Share [H, W, 1] of the second background colour at each pixel; None where the background is plain."""
+    """Return the share [H, W, 1] of the second background colour per pixel; None for a plain background."""
     background = scene.background
     if background.kind == "plain":
         return None
@@ -76,7 +74,7 @@ def _draw_background(scene: Scene) -> Image.Image:
 
 
 def _fill(image: Image.Image, corners: NDArray[np.float64], rgb: RGB) -> None:
-    """Fills a polygon, its edges smoothed."""
+    """Fill an antialiased polygon."""
     left, top = (math.floor(value) - 1 for value in corners.min(axis=0))
     right, bottom = (math.ceil(value) + 2 for value in corners.max(axis=0))
     mask = Image.new("L", ((right - left) * _FINER, (bottom - top) * _FINER))

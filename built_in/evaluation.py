@@ -1,10 +1,10 @@
-"""What the built-in model can do, measured: greedy answers about pictures it has never seen.
+"""Evaluate the built-in model with greedy answers about unseen pictures.
 
-Each row of the table is one ability, half of it in English and half in Chinese. A lesson is one conversation in which
-the model's own answers stand as history, as on the page; its pictures come from a seed of their own, and the words and
-long numbers printed on them from a set that training never draws; months, days, titles of columns and short numbers are
-the same ones. An answer counts when it is equal to the true one to the letter;
-boxes count from an overlap of one half, and descriptions are also measured by the things they name.
+Each row of the table is one ability, half in English and half in Chinese. A lesson is one conversation with the model's
+own answers as history, as on the page. Its pictures come from a separate seed, and the words and long numbers printed
+on them from a set that is never used in training; months, days, column titles and short numbers are shared. An answer
+counts as right if it equals the true one exactly; boxes need an overlap of one half, and descriptions are also
+evaluated by the things they name.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from omnilmm.prompts.pieces import Prompt
 
 HELD_OUT_SEED = 20_260_101
 MAX_ANSWER_TOKENS = 140
-BATCH = 32  # lessons side by side, at most
-SHORT = 8  # characters: printed text up to this long has a goal of its own
+BATCH = 32  # maximum number of lessons per batch
+SHORT = 8  # characters; the accuracy for printed text up to this length is reported separately
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Row:
     """One line of the table.
 
     Attributes:
-        name: of the ability.
-        kind: of the lessons that ask for it.
-        only: in scenes, the questions to ask; of pictures, whether they come "together" or "in turn".
-        abilities: of the turns that count.
-        slices: whether the model may use them.
+        name: name of the ability.
+        kind: kind of the lessons that test it.
+        only: for scenes, the questions to ask; for several pictures, whether they come "together" or "in turn".
+        abilities: abilities of the turns that count.
+        slices: whether pictures are sliced.
     """
 
     name: str
@@ -69,7 +69,7 @@ ROWS: tuple[Row, ...] = (
 
 @dataclass(frozen=True)
 class Answered:
-    """One question with the true answer and the model's."""
+    """One question with the true answer and the model's answer."""
 
     row: Row
     lesson: Lesson
@@ -78,24 +78,24 @@ class Answered:
 
     @property
     def turn(self) -> Turn:
-        """The question."""
+        """The turn with the question and the true answer."""
         return self.lesson.turns[self.number]
 
     @property
     def is_right(self) -> bool:
-        """See `scoring.is_right`."""
+        """Whether the answer is right; see `scoring.is_right`."""
         return is_right(self.turn.answer, self.answer)
 
     @property
     def is_chinese(self) -> bool:
-        """Whether it is asked in Chinese."""
+        """Whether the question is in Chinese."""
         return any("\u4e00" <= character <= "\u9fff" for character in self.turn.question)
 
 
 def examine(
     model: MiniCPMV, processor: MiniCPMVProcessor, *, questions: int = 500, only: Sequence[str] | None = None
 ) -> Iterator[tuple[Row, list[Answered]]]:
-    """Ask so many questions of each row, or of some rows only."""
+    """Ask `questions` questions for each row, or only for the rows named in `only`."""
     for row in ROWS:
         if only is None or row.name in only:
             yield row, _examine_row(model, processor, row, questions)
@@ -105,19 +105,19 @@ def _examine_row(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, questi
     answered: list[Answered] = []
     numbers = iter(range(10**9))
     while (missing := questions - len(answered)) > 0:
-        # Most lessons have about four questions that count: more at once would be asked for nothing.
+        # Most lessons have about four questions that count; larger batches would be wasted at the end.
         lessons = [held_out(row, next(numbers)) for _ in range(min(BATCH, max(missing // 4, 4)))]
         answered += ask(model, processor, row, lessons)
     return answered[:questions]
 
 
 def held_out(row: Row, index: int) -> Lesson:
-    """The lesson number `index` of a row."""
+    """Return the held-out lesson `index` of a row."""
     return lesson_of(row.kind, random.Random(f"{HELD_OUT_SEED}/{row.kind}/{row.only}/{index}"), only=row.only)
 
 
 def table_line(row: Row, answered: Sequence[Answered]) -> str:
-    """A line of the Markdown table: name, questions, share right, the same by language."""
+    """Return a line of the Markdown table: name, number of questions, accuracy, and accuracy by language."""
 
     def share(items: Sequence[Answered]) -> str:
         return f"{sum(item.is_right for item in items) / len(items):.3f}" if items else "–"
@@ -128,7 +128,7 @@ def table_line(row: Row, answered: Sequence[Answered]) -> str:
 
 
 def details(answered: Sequence[Answered]) -> dict[str, float]:
-    """What is told beside the table: descriptions by the things they name, reading by its characters."""
+    """Return metrics beside the table: precision and recall of descriptions, character error rate of reading."""
     told: dict[str, float] = {}
     described = [(item.turn.answer, item.answer) for item in answered if item.row.name == "description"]
     if described:
@@ -145,7 +145,7 @@ def details(answered: Sequence[Answered]) -> dict[str, float]:
 
 @torch.inference_mode()
 def ask(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, lessons: Sequence[Lesson]) -> list[Answered]:
-    """All questions of some lessons, side by side; those that count, lesson by lesson."""
+    """Ask all questions of some lessons as a batch; return those that count, lesson by lesson."""
     rules = processor.config.slicing_rules
     if not row.slices:
         rules = replace(rules, max_slices=1)
@@ -181,7 +181,7 @@ def _counts(row: Row, lesson: Lesson, number: int) -> bool:
 
 
 def _look(model: MiniCPMV, lesson: Lesson, plans: Sequence[SlicePlan], side: int) -> list[Tensor]:
-    """Features [N, Q, D] of each picture of a lesson."""
+    """Return the features [N, Q, D] of each picture of a lesson."""
     views = [cut(drawn.image, plan) for drawn, plan in zip(lesson.pictures, plans, strict=True)]
     every = [view for of_picture in views for view in of_picture]
     if not every:
@@ -195,7 +195,7 @@ def _look(model: MiniCPMV, lesson: Lesson, plans: Sequence[SlicePlan], side: int
 def _answers(
     model: MiniCPMV, processor: MiniCPMVProcessor, prompts: Sequence[Prompt], seen: Sequence[Tensor]
 ) -> list[str]:
-    """Greedy answers to prompts of different lengths, padded on the left; `seen` in the order of their slots."""
+    """Answer a left-padded batch of prompts greedily; `seen` has the features in the order of their placeholders."""
     width = max(map(len, prompts))
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
     slots, mask = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids)

@@ -1,8 +1,8 @@
-"""What is true of a scene, as far as questions go: what there is of each sort, what to call a thing, where it is.
+"""Facts about a scene for questions: counts of things, unambiguous names, and places.
 
 Shapes are counted and named among shapes only; a single printed line is "the word" or "the number". A thing close to a
-border of the 3 x 3 grid of places is at none of them for certain, and of two things one is left of, right of, above or
-below the other only where that is plain.
+border of the 3 x 3 grid of places has no definite place, and two things are left of, right of, above or below each
+other only where that is clear.
 """
 
 import math
@@ -17,25 +17,25 @@ PLACES = (
     ("bottom left", "bottom", "bottom right"),
 )
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
-_BORDER = 0.035  # of the side: closer to a border between two places, a thing is at neither
+_BORDER = 0.035  # fraction of the side; a thing closer than this to a border between two places is at neither
 BOX_GRID = 1000  # boxes are numbers of 0 to 1000 across and down the picture, as in the family's published models
-BOX_STEP = 50  # rounded to this: finer edges are hard to learn, and half of an overlap is kept by coarser ones, too
-_APART = 0.08  # of the unit, between two centres, from which on one is beside the other
+BOX_STEP = 50  # rounding step: finer edges are hard to learn, and coarser ones still give an overlap of half
+_APART = 0.08  # minimum distance of two centres, as a fraction of the unit, for one to be beside the other
 
 
 def _parts(scene: Scene, thing: Thing) -> tuple[float, float]:
-    """How far across and down the picture the centre of a thing is, from 0 to 1."""
+    """Return the relative position (across, down) of the centre of a thing, from 0 to 1."""
     return thing.x / scene.width, thing.y / scene.height
 
 
 def place_of(scene: Scene, thing: Thing) -> str:
-    """Which of PLACES the centre of a thing is at."""
+    """Return the one of PLACES that contains the centre of a thing."""
     across, down = _parts(scene, thing)
     return PLACES[int(down * 3)][int(across * 3)]
 
 
 def box_of(scene: Scene, thing: Thing) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of 0 to BOX_GRID, rounded to BOX_STEP; what is thinner is rounded outwards."""
+    """Return left, top, right, bottom from 0 to BOX_GRID, rounded to BOX_STEP; thin boxes are rounded outwards."""
     left, top, right, bottom = thing.box
     from_left, to_right = _on_grid(left / scene.width, right / scene.width)
     from_top, to_bottom = _on_grid(top / scene.height, bottom / scene.height)
@@ -52,14 +52,14 @@ def _on_grid(begin: float, end: float) -> tuple[int, int]:
 
 
 def reading_order(scene: Scene) -> list[Thing]:
-    """Things by top, middle and bottom third, each from left to right; printed lines from top to bottom."""
+    """Sort things by top, middle and bottom third, each from left to right; printed lines stay together."""
 
     def order(thing: Thing) -> tuple[int, float]:
         across, down = _parts(scene, thing)
         return int(down * 3), across
 
     ordered: list[Thing] = sorted(scene.shapes, key=order)
-    if scene.labels:  # the text stands together, where its first line is
+    if scene.labels:  # all lines of text go to the position of the first one
         first = order(scene.labels[0])
         at = sum(order(shape) < first for shape in ordered)
         ordered[at:at] = scene.labels
@@ -67,14 +67,14 @@ def reading_order(scene: Scene) -> list[Thing]:
 
 
 class Facts:
-    """A scene as questions see it.
+    """Facts about a scene.
 
     Attributes:
-        scene: what the picture shows.
-        label: its printed text, if that is one line.
-        kinds: how many shapes there are of each kind,
-        colours: in each colour,
-        pairs: and of each (colour, kind).
+        scene: scene of the picture.
+        label: its printed text, if that is a single line.
+        kinds: number of shapes of each kind.
+        colours: number of shapes of each colour.
+        pairs: number of shapes of each (colour, kind).
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -84,7 +84,7 @@ class Facts:
         self.pairs = Counter((shape.colour, shape.kind) for shape in scene.shapes)
 
     def shapes(self, *, colour: str | None = None, kind: str | None = None, size: str | None = None) -> list[Shape]:
-        """All shapes of this colour, this kind and this size."""
+        """Return all shapes of this colour, kind and size."""
         return [
             shape
             for shape in self.scene.shapes
@@ -92,7 +92,7 @@ class Facts:
         ]
 
     def name(self, shape: Shape) -> Name | None:
-        """The shortest name that means this shape alone; None if none does."""
+        """Return the shortest unambiguous name of a shape; None if there is none."""
         if self.kinds[shape.kind] == 1:
             return Name(shape.kind)
         if self.pairs[shape.colour, shape.kind] == 1:
@@ -102,22 +102,22 @@ class Facts:
         return None
 
     def is_only_colour(self, colour: str) -> bool:
-        """Whether exactly one thing, printed text included, has this colour, and it is a shape."""
+        """Return whether exactly one shape, and no printed text or panel, has this colour."""
         return self.colours[colour] == 1 and not self.is_printed_in(colour)
 
     def is_printed_in(self, colour: str) -> bool:
-        """Whether there is text of this colour, or a sign."""
+        """Return whether there is printed text or a panel of this colour."""
         labels, panels = self.scene.labels, self.scene.panels
         return colour in {*(label.colour for label in labels), *(panel.colour for panel in panels)}
 
     def place(self, thing: Thing) -> str | None:
-        """Where a thing's centre is, in words; None too close to a border to say."""
+        """Return the place of a thing's centre; None if it is too close to a border."""
         if any(abs(part - border) < _BORDER for part in _parts(self.scene, thing) for border in (1 / 3, 2 / 3)):
             return None
         return place_of(self.scene, thing)
 
     def is_alone_at_its_place(self, thing: Thing) -> bool:
-        """Whether nothing else is where this thing is, not even nearly."""
+        """Return whether no other thing is at or near the place of this thing."""
         column, row = (int(part * 3) for part in _parts(self.scene, thing))
 
         def is_nearly_there(other: Thing) -> bool:
@@ -134,7 +134,7 @@ class Facts:
         return not any(is_nearly_there(other) for other in self.scene.things if other is not thing)
 
     def sides(self, thing: Thing, anchor: Thing) -> list[str]:
-        """On which sides of another a thing plainly is: the one or two that nobody would deny."""
+        """Return the one or two sides of another thing on which a thing clearly is."""
         apart = _APART * self.scene.unit
         across, down = thing.x - anchor.x, thing.y - anchor.y
         sides = []
@@ -145,7 +145,7 @@ class Facts:
         return sides
 
     def is_possibly(self, thing: Thing, side: str, anchor: Thing) -> bool:
-        """Whether somebody might say that a thing is on this side of another."""
+        """Return whether a thing could be said to be on this side of another."""
         across, down = thing.x - anchor.x, thing.y - anchor.y
         along = {"left": -across, "right": across, "above": -down, "below": down}[side]
         return along > 0.2 * _APART * self.scene.unit

@@ -1,4 +1,4 @@
-"""A page of wrong answers, with their pictures: what to look at before training on."""
+"""An HTML page of wrong answers with their pictures, for error analysis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ img { max-width: 100%; max-height: 12rem } q { quotes: none } .true { color: #1a
 
 
 def page(answered: Sequence[Answered]) -> str:
-    """HTML with up to MOST_PER_ROW wrong answers of every row; needs nothing beside it."""
+    """Return a self-contained HTML page with up to MOST_PER_ROW wrong answers per row."""
     parts = [f"<!doctype html><meta charset=utf-8><title>Wrong answers</title><style>{_STYLE}</style>"]
     for name, items in groupby(answered, key=lambda item: item.row.name):
         every = list(items)

@@ -1,16 +1,16 @@
-"""A start from which a small model learns to look within minutes instead of hours.
+"""Weight initialisation with which a small model learns to use pictures within minutes instead of hours.
 
-Four things are set by hand, everything else keeps the usual random start:
+Four parts are set explicitly, everything else keeps the usual random initialisation:
 
-* the tower's first layer gives the principal components of patches, all at one scale: plain colour would otherwise
-  drown the edges by which shapes and letters differ;
-* the tower's table of positions starts as two-dimensional sin-cos, so that neighbours are alike from the beginning;
-* the embeddings and the features start at one scale, so that neither drowns the other in the language model;
-* each resampler query starts as a look at its own 3×3 patches: queries are made of the fast waves of the sin-cos
-  positions that the keys carry, the query and key projections pass these on, sharpened and shared out among the heads,
-  and the content of the patches starts nearly silent in their channels.
+* the tower's patch embedding is set to the whitened principal components of patches: plain colour would otherwise
+  dominate the edges by which shapes and letters differ;
+* the tower's positional embeddings start as two-dimensional sin-cos, so that neighbours are similar from the start;
+* token embeddings and picture features start at the same scale, so that neither dominates in the language model;
+* each resampler query starts by attending to its own 3×3 patches: queries consist of the high frequencies of the
+  keys' sin-cos positions, the query and key projections pass these on, amplified and distributed over the heads, and
+  the content of the patches starts with small weights in these channels.
 
-A smaller model of the same widths can be taken over instead of starting anew (`take_over`).
+The weights can also be taken from a smaller model of the same widths (`take_over`).
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from omnilmm.models.checkpoint import weight_files
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.resampler import HEAD_WIDTH, sincos_positions
 
-TOKEN_SCALE = 0.2  # of one channel of a token's embedding, and of a feature
-PATCH_SCALE = 0.5  # of one channel of a patch, as of its position
-LEAST_VARIANCE = 0.01  # of a component; below it there is noise rather than an edge
-SHARPNESS = 2.0  # of the first looks: about two thirds of a query's attention falls on its own patches
-LEAST_FREQUENCY = 0.1  # slower waves hardly differ within a dozen patches
-# What a layer's attention and MLP end with, in the language model and in the tower.
+TOKEN_SCALE = 0.2  # standard deviation per channel of token embeddings and of features
+PATCH_SCALE = 0.5  # scale per channel of patch embeddings, as of the positions
+LEAST_VARIANCE = 0.01  # of a component; components below it are noise rather than edges
+SHARPNESS = 2.0  # of the initial attention: about two thirds of a query's attention falls on its own patches
+LEAST_FREQUENCY = 0.1  # lower frequencies hardly vary within a dozen patches
+# Output projections of attention and MLP, in the language model and in the vision tower.
 _LAST_OF_A_BLOCK = ("o_proj.weight", "down_proj.weight", "out_proj.weight", "out_proj.bias", "fc2.weight", "fc2.bias")
 
 
 @torch.no_grad()
 def initialise(model: MiniCPMV, strips: Tensor) -> None:
-    """Set the four places in a freshly built model.
+    """Initialise the four parts of a newly built model.
 
     Args:
-        model: with random weights.
-        strips: [N, 3, P, P·L] some pictures to learn from what patches look like.
+        model: model with random weights.
+        strips: [N, 3, P, P·L] sample pictures for the statistics of patches.
     """
     _whiten_patches(model.vpm.embeddings.patch_embedding, strips)
     positions = model.vpm.embeddings.position_embedding.weight
@@ -60,10 +60,10 @@ def initialise(model: MiniCPMV, strips: Tensor) -> None:
     fast = (frequencies > LEAST_FREQUENCY).float().repeat(4)
     resampler.query.copy_(table.mean(dim=(1, 3)).flatten(0, 1) * fast)
 
-    # Patch content starts nearly silent in the channels that carry the fast waves, so that it cannot drown them.
+    # Reduce patch content in the channels of the high frequencies, so that it does not dominate them.
     resampler.kv_proj.weight *= 1 - 0.9 * fast[:, None]
 
-    # Heads take turns over the channels, so that each of them sees columns and rows.
+    # Channels are interleaved over the heads, so that each head gets columns and rows.
     dim = resampler.query.shape[1]
     heads = dim // HEAD_WIDTH
     order = torch.arange(dim).view(-1, heads).t().flatten()
@@ -77,7 +77,7 @@ def initialise(model: MiniCPMV, strips: Tensor) -> None:
 def _whiten_patches(layer: nn.Conv2d, strips: Tensor) -> None:
     side = layer.weight.shape[-1]
     patches = strips.unflatten(-1, (-1, side)).permute(0, 3, 1, 2, 4).flatten(0, 1).flatten(1)  # [N·L, 3·P·P]
-    patches = patches[patches.abs().sum(dim=1) > 0]  # padding shows nothing
+    patches = patches[patches.abs().sum(dim=1) > 0]  # drop padding
     mean = patches.mean(dim=0)
     variances, components = torch.linalg.eigh((patches - mean).t() @ (patches - mean) / len(patches))
     count = min(layer.weight.shape[0], len(variances))
@@ -89,18 +89,18 @@ def _whiten_patches(layer: nn.Conv2d, strips: Tensor) -> None:
 
 @torch.no_grad()
 def take_over(model: MiniCPMV, tokenizer: Any, folder: Path) -> list[str]:
-    """Begin with what a smaller or equal checkpoint has learnt.
+    """Start from the weights of a checkpoint of the same or a smaller size.
 
-    Tensors of the same name and shape are copied, tokens by their text, queries by the place they look at. Layers that
-    the checkpoint does not have are made silent: they pass on what they get until they have learnt something.
+    Tensors of the same name and shape are copied, token embeddings by token, queries by cell. The output projections of
+    layers that the checkpoint does not have are zeroed, so that these layers start as the identity.
 
     Args:
-        model: initialised, with the vocabulary of `tokenizer`.
-        tokenizer: of the new model.
-        folder: of the checkpoint, with its own tokenizer.
+        model: initialised model with the vocabulary of `tokenizer`.
+        tokenizer: tokenizer of the new model.
+        folder: folder of the checkpoint, with its own tokenizer.
 
     Returns:
-        Names of the tensors that keep their own start.
+        Names of the tensors that were not copied.
     """
     old = {name: tensor.float() for file in weight_files(folder) for name, tensor in load_file(file).items()}
     kept = []
@@ -126,9 +126,9 @@ def _take_over_tokens(table: Tensor, tokenizer: Any, old: Tensor, old_tokenizer:
 
 
 def _take_over_queries(queries: Tensor, old: Tensor) -> None:
-    """A new cell begins with its nearest neighbour's query, moved by as much as their places differ."""
+    """Copy the queries; a new cell gets its nearest neighbour's query, shifted by the difference of their positions."""
     side = round(len(old) ** 0.5)
-    places = queries.clone()  # as `initialise` made them: places alone
+    places = queries.clone()  # as set by `initialise`: positions only
     for number in range(len(queries)):
         row, column = divmod(number, CELLS)
         near = min(row, side - 1), min(column, side - 1)

@@ -1,7 +1,7 @@
-"""What lies in every patch of a view; `cells.py` says it of the cells of a coarser grid.
+"""Labels for every patch of a view; `cells.py` has those for the cells of a coarser grid.
 
-A view is the whole picture (overview) or a slice of it; `seen_through` gives the scene as a view shows it, and the
-other functions take that.
+A view is the whole picture (overview) or a slice of it; `seen_through` returns the scene as a view shows it, which the
+other functions take.
 
 Shape legend: S shapes · M characters · R rows of patches · C columns of patches.
 """
@@ -18,19 +18,19 @@ from built_in.palette import COLOURS
 from built_in.printing import CHARACTERS, Box
 from built_in.scenes import SIZES, Panel, Scene, Shape
 
-IGNORED = -100  # label of what no loss counts
+IGNORED = -100  # label that is ignored by the losses
 ALL_PLACES = tuple(place for row in PLACES for place in row)
 EDGES = ("left_edge", "top_edge", "right_edge", "bottom_edge")  # of a thing's box
-EDGE_CLASSES = BOX_GRID // BOX_STEP + 1  # a place each: single digits are not learnt, since the last goes to and fro
+EDGE_CLASSES = BOX_GRID // BOX_STEP + 1  # one class per step: the single digits of a coordinate are not learnable
 _OF_OVERVIEWS = ("size", "place", "row", "column", *EDGES)
 PATCH_LABELS = ("kind", "colour", "left", "right", *_OF_OVERVIEWS)
-LEAST_COVER = 0.15  # of a patch, below which a thing does not count as lying there
-LEAST_PART = 0.3  # of a character, from which on it lies there even so: a narrow one (I, 1) covers little of a patch
-_SAMPLES = 6  # points per side of a patch at which the outlines are tried
+LEAST_COVER = 0.15  # minimum share of a patch that a thing must cover
+LEAST_PART = 0.3  # or minimum share of a character in a patch: narrow ones (I, 1) cover little of it
+_SAMPLES = 6  # sample points per side of a patch for computing coverage
 
 
 def seen_through(scene: Scene, view: Box) -> Scene:
-    """The scene as a view (left, top, right, bottom) of it shows it: moved, and without what lies outside."""
+    """Return the scene as a view (left, top, right, bottom) shows it: translated, without things outside the view."""
     left, top, right, bottom = view
     width, height = right - left, bottom - top
 
@@ -58,7 +58,7 @@ def seen_through(scene: Scene, view: Box) -> Scene:
 
 
 def things_in_patches(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
-    """Number in scene.things plus one of what lies in each patch [R*C], 0 where nothing does; shapes before print."""
+    """Return the index into scene.things plus one for each patch [R*C], 0 if empty; shapes take precedence."""
     things = np.zeros(rows * columns, np.int64)
     if scene.labels:
         halves, owners = (half.reshape(-1, 2) for half in _characters(scene, rows, columns * 2))
@@ -72,21 +72,21 @@ def things_in_patches(scene: Scene, rows: int, columns: int) -> NDArray[np.int64
 
 
 def patch_labels(scene: Scene, rows: int, columns: int, *, is_overview: bool = True) -> dict[str, NDArray[np.int64]]:
-    """Says what lies in each of rows x columns equal patches of the view.
+    """Label each of rows x columns equal patches of the view.
 
     Args:
-        scene: what the view shows.
-        rows: of patches.
-        columns: of patches.
-        is_overview: whether the view is the whole picture: a slice does not show where in it a thing is, or how large.
+        scene: scene as the view shows it.
+        rows: rows of patches.
+        columns: columns of patches.
+        is_overview: whether the view is the whole picture; place and size of a thing are not visible in a slice.
 
     Returns:
-        PATCH_LABELS by name, each [R*C], row by row, in all of which 0 means nothing:
-        "kind" (number in KINDS plus one) of the shape that covers most of the patch, and 15 % of it at least;
-        "left" and "right" (number in CHARACTERS plus one) of the printed character in each half of it;
-        "colour" (number in COLOURS plus one) of that shape, else of the print, else of a bar, a pie or a sign;
-        "size" (number in SIZES plus one) of that shape, "place" (number in ALL_PLACES plus one) of it or the printed
-        line, "row" and "column" of that line, and EDGES (steps of BOX_STEP plus one) of its box; in slices all IGNORED.
+        PATCH_LABELS by name, each [R*C], row by row, 0 for none:
+        "kind" (index into KINDS plus one) of the shape that covers most of the patch, and at least 15 % of it;
+        "left" and "right" (index into CHARACTERS plus one) of the printed character in each half of it;
+        "colour" (index into COLOURS plus one) of that shape, else of the print, else of a bar, a pie or a sign;
+        "size" (index into SIZES plus one) of that shape, "place" (index into ALL_PLACES plus one) of it or the printed
+        line, "row" and "column" of that line, and EDGES (steps of BOX_STEP plus one) of its box; all IGNORED in slices.
     """
     halves, _ = _characters(scene, rows, columns * 2)
     halves = halves.reshape(-1, 2)
@@ -106,7 +106,7 @@ def patch_labels(scene: Scene, rows: int, columns: int, *, is_overview: bool = T
 
 
 def _of_things(scene: Scene) -> dict[str, NDArray[np.int64]]:
-    """What holds for all of a thing, by name; first for none, then for each of `scene.things`."""
+    """Return the labels of whole things by name: index 0 for no thing, then one per element of `scene.things`."""
     sizes = [SIZES.index(thing.size) + 1 if isinstance(thing, Shape) else 0 for thing in scene.things]
     places = [ALL_PLACES.index(place_of(scene, thing)) + 1 for thing in scene.things]
     rows, columns = zip((0, 0), *grid_places(scene), strict=True)
@@ -117,15 +117,15 @@ def _of_things(scene: Scene) -> dict[str, NDArray[np.int64]]:
 
 
 def grid_places(scene: Scene) -> list[tuple[int, int]]:
-    """Row and column of each of `scene.things` that is print, (0, 0) for a shape."""
+    """Return the row and column of each of `scene.things`, (0, 0) for shapes."""
     return [(0, 0) if isinstance(thing, Shape) else (thing.row, thing.column) for thing in scene.things]
 
 
 def _cover(corners: NDArray[np.float64], scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:
-    """Share [R*C] of each patch that a polygon covers."""
+    """Return the share [R*C] of each patch that a polygon covers."""
     fine = (columns * _SAMPLES, rows * _SAMPLES)
     mask = Image.new("L", fine)
-    # A pixel is filled where its middle lies within.
+    # A pixel is filled if its centre is inside the polygon.
     scaled = corners * (fine[0] / scene.width, fine[1] / scene.height) - 0.5
     ImageDraw.Draw(mask).polygon(scaled.ravel().tolist(), fill=1)
     patches = np.asarray(mask).reshape(rows, _SAMPLES, columns, _SAMPLES)
@@ -133,14 +133,14 @@ def _cover(corners: NDArray[np.float64], scene: Scene, rows: int, columns: int) 
 
 
 def shape_cover(scene: Scene, rows: int, columns: int) -> NDArray[np.float32]:
-    """Share [S, R*C] of each patch that each shape covers."""
+    """Return the share [S, R*C] of each patch that each shape covers."""
     if not scene.shapes:
         return np.zeros((0, rows * columns), np.float32)
     return np.stack([_cover(outline(s.kind, s.x, s.y, s.radius, s.angle), scene, rows, columns) for s in scene.shapes])
 
 
 def _of_most(panels: list[Panel], scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
-    """Number in COLOURS plus one of the panel that covers most of each patch [R*C], 0 where none does."""
+    """Return the index into COLOURS plus one of the panel that covers most of each patch [R*C], 0 for none."""
     colours = np.zeros(rows * columns, np.int64)
     most = np.full(rows * columns, LEAST_COVER, np.float32)
     for panel in panels:
@@ -153,7 +153,7 @@ def _of_most(panels: list[Panel], scene: Scene, rows: int, columns: int) -> NDAr
 def _shared_length(
     low: NDArray[np.float64], high: NDArray[np.float64], edges: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Length [M, n] that each interval low..high has in common with each of the n intervals between `edges`."""
+    """Return the overlap [M, n] of each interval low..high with each of the n intervals between `edges`."""
     shared = np.minimum(high[:, None], edges[None, 1:]) - np.maximum(low[:, None], edges[None, :-1])
     return np.asarray(shared.clip(0, None))
 
@@ -161,13 +161,13 @@ def _shared_length(
 def box_overlap(
     boxes: tuple[Box, ...], x_edges: NDArray[np.float64], y_edges: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Area [M, rows, columns] that each box shares with each field of a grid."""
+    """Return the overlap area [M, rows, columns] of each box with each cell of a grid."""
     left, top, right, bottom = np.array(boxes, np.float64).reshape(-1, 4).T
     return _shared_length(top, bottom, y_edges)[:, :, None] * _shared_length(left, right, x_edges)[:, None, :]
 
 
 def _characters(scene: Scene, rows: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number in CHARACTERS plus one of the character in each field [R*C], 0 for none; and of which label it is."""
+    """Return the index into CHARACTERS plus one of the character in each field [R*C], 0 for none, and its label."""
     if not scene.labels:
         return np.zeros(rows * columns, np.int64), np.zeros(rows * columns, np.int64)
     boxes = tuple(box for label in scene.labels for box in label.boxes)
@@ -180,9 +180,9 @@ def _characters(scene: Scene, rows: int, columns: int) -> tuple[NDArray[np.int64
     areas = (right - left) * (bottom - top)
     counts = (overlap >= LEAST_COVER * patch_width * patch_height) | (overlap >= LEAST_PART * areas)
     row, column = np.divmod(np.arange(rows * columns), columns)
-    # [M, R*C], from the middle of each character to that of each patch
+    # [M, R*C], distance from the centre of each character to that of each patch
     away = np.hypot((column + 0.5) * patch_width - (left + right) / 2, (row + 0.5) * patch_height - (top + bottom) / 2)
-    # Most cover wins; where two cover the same, the nearer one.
+    # The character with most coverage wins, the nearer one on a tie.
     score = np.where(counts, overlap / (patch_width * patch_height) - 1e-3 * away / scene.unit, -1.0)
     best = score.argmax(axis=0)
     numbers = np.array([CHARACTERS.index(c) + 1 for label in scene.labels for c in label.text], np.int64)

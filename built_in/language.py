@@ -1,7 +1,7 @@
-"""How things are said in English and Chinese: many ways to ask, exactly one way to state a fact.
+"""Text generation in English and Chinese: many ways to ask, exactly one way to state a fact.
 
-The sentences stand in `languages/*.yaml`; the grammar that fills their gaps stands here. A question or an answer is
-made of names (`Name`), so what is true is decided once, in no language.
+The sentence templates are in `languages/*.yaml`, the grammar for filling them is here. Questions and answers are built
+from names (`Name`), so their content is independent of the language.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _FOLDER = Path(__file__).parent / "languages"
 
 @dataclass(frozen=True)
 class Name:
-    """What something is called, e.g. ("star", "red", "large"); all are keys of the languages' tables.
+    """The name of a thing, e.g. ("star", "red", "large"); all values are keys of the languages' tables.
 
-    `kind` is a kind of shape, or a general word: "shape", "one", "word", "number", "sign".
+    `kind` is a kind of shape, or a general noun: "shape", "one", "word", "number", "sign".
     """
 
     kind: str
@@ -33,10 +33,10 @@ class Name:
 
 
 class Language(ABC):
-    """What both have: the tables, and choosing a way to ask.
+    """Base class of both languages: the tables, and the choice among ways to ask.
 
     Args:
-        code: of the language; the name of its file.
+        code: code of the language, and name of its file.
     """
 
     def __init__(self, code: Code) -> None:
@@ -52,49 +52,49 @@ class Language(ABC):
         self.chat: dict[str, dict[str, Any]] = tables["chat"]
 
     def ask(self, key: str, rng: random.Random, **gaps: str) -> str:
-        """One of the ways to ask, with its gaps filled in."""
+        """Return a random variant of a question, filled in with `gaps`."""
         return self._casual(rng.choice(self.questions[key]).format(**gaps), rng)
 
     def say(self, key: str, **gaps: str) -> str:
-        """The one way to say it, with its gaps filled in."""
+        """Return the text of an answer, filled in with `gaps`."""
         return self.answers[key].format(**gaps)
 
     def small_talk(self, rng: random.Random) -> tuple[str, str]:
-        """Something said to anybody, and the fixed answer."""
+        """Return a small-talk question and its fixed answer."""
         topic = self.chat[rng.choice(sorted(self.chat))]
         return self._casual(rng.choice(topic["questions"]), rng), topic["answer"]
 
     def _casual(self, question: str, rng: random.Random) -> str:
-        """Spelled and punctuated as people do."""
+        """Vary spelling and punctuation as users do."""
         return question
 
     @abstractmethod
     def one(self, name: Name) -> str:
-        """Of ("star", "red") this is "red star"."""
+        """Return the singular: "red star" for ("star", "red")."""
 
     @abstractmethod
     def many(self, name: Name) -> str:
-        """Of ("star", "red") this is "red stars"."""
+        """Return the plural: "red stars" for ("star", "red")."""
 
     @abstractmethod
     def some(self, name: Name, count: int = 1) -> str:
-        """Of ("star", "red") this is "a red star" or "two red stars"."""
+        """Return the noun with article or number: "a red star" or "two red stars" for ("star", "red")."""
 
     @abstractmethod
     def joined(self, parts: list[str]) -> str:
-        """A list as it is spoken."""
+        """Join parts to an enumeration."""
 
     @abstractmethod
     def counted(self, name: Name, count: int) -> str:
-        """The sentence that says how many there are."""
+        """Return the sentence that states how many there are."""
 
     def quoted(self, text: str) -> str:
-        """Printed text as it is quoted: always, so that it is spelled letter by letter."""
+        """Quote printed text; always quoted, so that it is tokenized character by character."""
         return f'"{text}"'
 
 
 class English(Language):
-    """Articles, plurals, and British or American spelling in questions."""
+    """English: articles, plurals, and British or American spelling in questions."""
 
     _NUMBERS = ("no", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -136,7 +136,7 @@ class English(Language):
 
 
 class Chinese(Language):
-    """Measure words, and no plurals."""
+    """Chinese: measure words, no plurals."""
 
     def one(self, name: Name) -> str:
         """See `Language.one`."""
@@ -171,5 +171,5 @@ class Chinese(Language):
 
 @cache
 def language(code: Code) -> Language:
-    """The language of this code."""
+    """Return the language with this code."""
     return (English if code == "en" else Chinese)(code)

@@ -1,7 +1,7 @@
-"""Lessons: pictures with a conversation about them, of every kind that the built-in model learns from.
+"""Lessons: pictures with a conversation about them, the training data of the built-in model.
 
-A lesson depends on its random numbers alone. Training mixes the kinds (`MIXTURES`); the evaluation asks for one ability
-at a time.
+A lesson depends only on its random numbers. Training mixes the kinds of lessons (`MIXTURES`); the evaluation tests one
+ability at a time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ASKERS: dict[str, Asker] = {
     "reading": ask_reading,
     "lines": ask_line,
 }
-# How often each is tried; what is often impossible, or learnt slowly, is tried more often.
+# Sampling weights; questions that are often impossible or slow to learn have higher ones.
 _WEIGHTS = {
     "colour": 4.0,
     "shape": 3.2,
@@ -57,24 +57,24 @@ _WEIGHTS = {
     "reading": 12.0,
     "lines": 16.0,
 }
-# Sorts of lessons, each of about the same length, so that a batch of one sort is hardly padded; and how often each
-# comes: a picture of ten views costs as much as several of one.
+# Sorts of lessons, each of about the same length, so that a batch of one sort needs little padding, and their shares:
+# a picture with ten views costs as much as several pictures with one.
 Sort = Literal["short", "long", "sliced"]
 SHARES: dict[Sort, float] = {"short": 0.72, "long": 0.2, "sliced": 0.08}
-# Kinds of lessons, and how often each comes: with one picture seen at one look, several such, and sliced pictures.
+# Kinds of lessons and their weights, for one unsliced picture, several unsliced pictures, and sliced pictures.
 MIXTURES: dict[Sort, dict[str, float]] = {
     "short": {"scene": 52, "chart": 11, "table": 10, "photo": 3, "talk": 2},
     "long": {"pictures": 12, "series": 12},
     "sliced": {"scene": 46, "page": 23, "chart": 9, "table": 6, "pictures": 6, "series": 8, "photo": 2},
 }
 _QUOTED = re.compile('(?<=["“])[A-Z0-9]+(?=["”])')
-_SMALL_SHARE = 0.68  # of held-out pictures, those that are seen at one look
-_LANGUAGE_CHANGES = 0.05  # chance that a question is in the other language than the one before
+_SMALL_SHARE = 0.68  # share of held-out pictures that are not sliced
+_LANGUAGE_CHANGES = 0.05  # probability of choosing the language anew before a question
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture, and what is known of it; None where there is nothing to know."""
+    """A picture and its scene; None for a picture without labels."""
 
     image: Image.Image
     scene: Scene | None
@@ -84,7 +84,7 @@ class Drawn:
 class Lesson:
     """A conversation about pictures.
 
-    `given[n]` is how many of the pictures, in order, come with turn n.
+    `given[n]` is the number of pictures, in order, that are sent with turn n.
     """
 
     pictures: tuple[Drawn, ...]
@@ -93,30 +93,30 @@ class Lesson:
 
 
 def random_sort(rng: random.Random) -> Sort:
-    """One of SHARES, as often as it says."""
+    """Choose a sort of lesson according to SHARES."""
     return rng.choices(list(SHARES), list(SHARES.values()))[0]
 
 
 def random_lesson(rng: random.Random, sort: Sort) -> Lesson:
-    """A lesson of any kind of a sort, for training; `rng` decides everything else."""
+    """Generate a training lesson of a sort; `rng` decides everything else."""
     mixture = MIXTURES[sort]
     kind = rng.choices(list(mixture), list(mixture.values()))[0]
     return _TEACHERS[kind](rng, None, False, 0.0 if sort == "sliced" else 1.0)
 
 
 def lesson_of(kind: str, rng: random.Random, *, only: str | None = None) -> Lesson:
-    """A lesson of one kind, for the evaluation: its words and long numbers are ones that training never prints.
+    """Generate an evaluation lesson of one kind, with printed words and long numbers that training never uses.
 
     Args:
-        kind: of MIXTURES.
+        kind: kind of lesson, one of those in MIXTURES.
         rng: decides everything else.
-        only: in scenes, ask about this ability alone; of pictures, give them "together" or "in turn".
+        only: for scenes, the only ability to ask for; for several pictures, send them "together" or "in turn".
     """
     return _TEACHERS[kind](rng, only, True, _SMALL_SHARE)
 
 
 def _languages(rng: random.Random) -> Iterator[Language]:
-    """The language of each question."""
+    """Yield the language of each question."""
     code = rng.choice(CODES)
     while True:
         yield language(code)
@@ -167,7 +167,7 @@ def _pictures(rng: random.Random, only: str | None, held_out: bool, small: float
     count = rng.choice((2, 2, 3))
     scenes = [random_scene(rng, held_out=held_out, size=random_size(rng, small)) for _ in range(count)]
     facts, speak = [Facts(scene) for scene in scenes], _languages(rng)
-    # All at once, or one after the other between the questions.
+    # All pictures with the first question, or one with each question.
     together = only == "together" or (only is None and rng.random() < 0.6)
     given = [count] if together else [1] * count
     first_abilities = [name for name in _WEIGHTS if name not in ("absent", "description")]
@@ -195,7 +195,7 @@ def _pictures(rng: random.Random, only: str | None, held_out: bool, small: float
 
 
 def _series(rng: random.Random, only: str | None, held_out: bool, small: float) -> Lesson:
-    """One picture after the other: what is asked without naming one is about the newest."""
+    """Generate a series of pictures: questions that do not name a picture are about the latest one."""
     speak, turns, given, scenes = _languages(rng), list[Turn](), list[int](), list[Scene]()
 
     def talk_about(facts: Facts) -> list[Turn]:
@@ -212,7 +212,7 @@ def _series(rng: random.Random, only: str | None, held_out: bool, small: float) 
 
 
 def _photo(rng: random.Random, only: str | None, held_out: bool, small: float) -> Lesson:
-    """Whatever is asked about something that is no drawing, the answer is the same."""
+    """Generate a lesson about a photo: every question gets the same answer, as it is not a drawing."""
     decoy, speak = Facts(random_scene(rng, text="label", least_shapes=2)), next(_languages(rng))
     answer = speak.say("photo")
 
@@ -227,7 +227,7 @@ def _photo(rng: random.Random, only: str | None, held_out: bool, small: float) -
 
 
 def _small_talk(rng: random.Random, only: str | None, held_out: bool, small: float) -> Lesson:
-    """No picture: small talk, and questions that need one."""
+    """Generate a lesson without pictures: small talk, and questions that would need a picture."""
     decoy, speak = Facts(random_scene(rng, text="label", least_shapes=2)), _languages(rng)
 
     def any_turn(_: list[Turn]) -> Turn | None:
@@ -259,7 +259,7 @@ def _with_pictures(scenes: Sequence[Scene], turns: list[Turn], given: Sequence[i
 
 
 def conversation(facts: Facts, rng: random.Random, turns: int, only: str | None = None) -> list[Turn]:
-    """Several questions about one scene, in an order that follow-ups ("Where is it?") depend on."""
+    """Generate questions about one scene; follow-ups ("Where is it?") depend on their order."""
     speak = _languages(rng)
     return _talk(turns, lambda said: _any_turn(facts, rng, next(speak), said, only))
 
@@ -283,7 +283,7 @@ def _any_turn(
 
 
 def _talk(turns: int, any_turn: Callable[[list[Turn]], Turn | None], repeats: bool = False) -> list[Turn]:
-    """Up to so many turns, no answer twice unless `repeats`; fewer where nothing else can be asked."""
+    """Collect up to `turns` turns, without repeated answers unless `repeats`; fewer if no more can be asked."""
     said: list[Turn] = []
     for _ in range(24 * turns):
         turn = any_turn(said)
@@ -296,10 +296,9 @@ def _talk(turns: int, any_turn: Callable[[list[Turn]], Turn | None], repeats: bo
 
 
 def corpus(rng: random.Random, lessons: int) -> Iterator[str]:
-    """Questions and answers in fragments, to train a tokenizer on.
+    """Yield fragments of questions and answers, for training a tokenizer.
 
-    What is printed is left out: reading is one character at a time, and a tokenizer that had merged some of them would
-    have to guess where.
+    Printed text is left out: the model reads it character by character, so its characters must not be merged to tokens.
     """
     for _ in range(lessons):
         for turn in random_lesson(rng, random_sort(rng)).turns:

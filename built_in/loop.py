@@ -1,9 +1,8 @@
 """The training loop: transformers' `Trainer` over batches of conversations about pictures.
 
-It knows a model with a tower, a resampler and a language model, and what a batch is (`data.py`); nothing of the
-built-in model. The schedule is warm-up, plateau, decay: only the decay knows where the end is, so a run can be
-prolonged at any time before it begins. Batch `n` is always the same, so a run that was stopped and resumed is the run
-that was not.
+It works with any model with a vision tower, a resampler and a language model, and with the batches of `data.py`. The
+schedule is warm-up, plateau, decay: only the decay depends on the total number of steps, so a run can be extended at
+any time before it begins. Batch `n` is always the same, so an interrupted and resumed run gives the same result.
 """
 
 from __future__ import annotations
@@ -27,31 +26,31 @@ from built_in.labels import IGNORED
 from omnilmm.errors import InputError
 from omnilmm.models.minicpmv import MiniCPMV
 
-HEADS_RATE = 5  # times the learning rate: linear readouts bear more, and have to follow what they read
+HEADS_RATE = 5  # times the learning rate: linear heads tolerate a higher one and have to track the features
 Batch = dict[str, Tensor]
 Losses = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a run.
+    """Hyperparameters of a run.
 
     Attributes:
-        steps: batches in all.
-        batch_size: conversations per batch; small batches with many steps learn to see sooner.
-        learning_rate: of the plateau.
+        steps: total number of batches.
+        batch_size: conversations per batch; small batches with many steps learn to use pictures sooner.
+        learning_rate: learning rate of the plateau.
         warmup: batches until the plateau.
         decay: batches at the end in which the learning rate falls to zero.
         auxiliary: weight of the auxiliary losses.
-        seed: of the weights and of the stream of lessons.
+        seed: seed of the weights and of the stream of lessons.
         save_every: batches between two saved states.
-        look_first: batches at the beginning in which only the tower and the resampler learn, from the auxiliary
-            losses alone: several times as many pictures per second while there is nothing to talk about yet.
-        heads_first: batches at the beginning in which the heads of the auxiliary losses alone learn, for a run that
-            begins with trained weights: new heads would shake them.
-        workers: processes that draw.
+        look_first: batches at the start that train with the auxiliary losses only, which skips the language model and
+            processes several times as many pictures per second.
+        heads_first: batches at the start that train only the auxiliary heads, for a run that starts from trained
+            weights, which untrained heads would disturb.
+        workers: number of data loader processes.
         half: compute in bfloat16 where the device has fast units for it (CUDA, or a CPU with AMX).
-        compile: let torch fuse the layers; needs a C++ compiler, and a minute at the start.
+        compile: use torch.compile; needs a C++ compiler, and a minute at the start.
     """
 
     steps: int = 30_000
@@ -70,10 +69,10 @@ class Recipe:
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
-        """A recipe from a YAML file; what it leaves out has the usual value.
+        """Read a recipe from a YAML file; missing keys have their default.
 
         Raises:
-            InputError: It names numbers that there are not.
+            InputError: The file has unknown keys.
         """
         numbers: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         known = {field.name for field in fields(cls)}
@@ -86,9 +85,9 @@ class Student(nn.Module):
     """A model in training, with its losses.
 
     Args:
-        model: in float32.
-        heads: for the auxiliary losses (patches, features, embeddings, batch -> losses by name).
-        auxiliary: their weight.
+        model: model in float32.
+        heads: module of the auxiliary losses (patches, features, embeddings, batch -> losses by name).
+        auxiliary: weight of the auxiliary losses.
     """
 
     def __init__(self, model: MiniCPMV, heads: nn.Module, auxiliary: float = 1.0) -> None:
@@ -96,12 +95,12 @@ class Student(nn.Module):
         self.model, self.heads, self.auxiliary = model, heads, auxiliary
 
     def forward(self, batch: Batch, only_look: bool = False, only_heads: bool = False) -> dict[str, Any]:
-        """The loss to learn from, and all losses by name.
+        """Compute the total loss and all losses by name.
 
         Args:
             batch: see `data.collate`.
-            only_look: leave the answers out.
-            only_heads: leave them out, and the model as it is.
+            only_look: skip the loss of the answers.
+            only_heads: skip the loss of the answers, and train only the auxiliary heads.
         """
         losses: Losses = {}
         features = None
@@ -120,7 +119,7 @@ class Student(nn.Module):
         return {"loss": total, "losses": losses}
 
     def _answers(self, batch: Batch, features: Tensor | None) -> Tensor:
-        """How surprising the answers are; only of their tokens are logits computed, a quarter of all."""
+        """Compute the weighted cross entropy of the answers; logits are computed only for their tokens, a quarter."""
         llm = self.model.llm
         embeds = self.model.merge(batch["input_ids"], batch["image_slots"], features)
         hidden = llm.model(inputs_embeds=embeds, attention_mask=batch["attention_mask"], use_cache=False)[0]
@@ -131,44 +130,44 @@ class Student(nn.Module):
         return (each * weights).sum() / weights.sum()
 
     def compile_layers(self) -> None:
-        """Let torch fuse the layers of the tower and of the language model."""
+        """Compile the layers of the vision tower and of the language model."""
         self.model.set_attn_implementation("eager")  # fuses better than SDPA's backward with a mask
         self.model.llm.model.compile(dynamic=True)
         self.model.vpm.encoder.compile(dynamic=True)
 
 
 class Both(torch.optim.Optimizer):
-    """Two optimizers as one: each steps with parameters of its own."""
+    """Several optimizers as one, each with its own parameters."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
         self.parts = parts
         super().__init__([group for part in parts for group in part.param_groups], {})
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step of each."""
+        """Step all optimizers."""
         for part in self.parts:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Of each."""
+        """Return the states of all optimizers."""
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """To each."""
+        """Load the states of all optimizers."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
 class PictureTrainer(Trainer):
-    """`Trainer` whose log tells every loss by name, and tokens per second.
+    """`Trainer` that logs every loss by name, and tokens per second.
 
     Args:
-        student: what learns.
-        lessons: where sample `n` is always the same.
-        collate: from samples to a batch.
-        recipe: the run's numbers.
-        folder: where states and the log are kept.
+        student: model to train, with its losses.
+        lessons: dataset in which sample `n` is always the same.
+        collate: converts samples to a batch.
+        recipe: hyperparameters of the run.
+        folder: folder for saved states and the log.
         device: "cpu", "cuda", … .
     """
 
@@ -208,19 +207,20 @@ class PictureTrainer(Trainer):
         )
         self.sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self.tokens, self.since = 0, time.monotonic()
-        torch.set_flush_denormal(True)  # young weights give many denormals, on which a CPU is a hundred times slower
+        torch.set_flush_denormal(True)  # early training has many denormals, which make a CPU a hundred times slower
         super().__init__(student, arguments, collate, lessons)
         if recipe.compile:
             student.compile_layers()
 
     def go(self) -> None:
-        """Train to the end of the recipe, from the folder's last state if there is one."""
+        """Train to the end of the recipe, resuming from the last saved state if there is one."""
         self.train(resume_from_checkpoint=get_last_checkpoint(str(self.args.output_dir)))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Muon for the matrices within the tower, the resampler and the language model, AdamW for all else.
+        """Use Muon for the matrices of the tower, the resampler and the language model, AdamW for everything else.
 
-        The heads learn HEADS_RATE times as fast. They, vectors (norms, biases) and tables of embeddings do not decay.
+        The auxiliary heads have HEADS_RATE times the learning rate. They, vectors (norms, biases), embeddings and
+        queries have no weight decay.
         """
         for_muon: list[nn.Parameter] = []
         heads: list[nn.Parameter] = []
@@ -248,7 +248,7 @@ class PictureTrainer(Trainer):
         return self.optimizer
 
     def compute_loss(self, model: nn.Module, inputs: Batch, *_: Any, **__: Any) -> Tensor:
-        """The loss of a batch; what it is made of goes into the next line of the log."""
+        """Return the loss of a batch and accumulate its parts for the next log entry."""
         step, recipe = self.state.global_step, self.recipe
         only_heads, only_look = step < recipe.heads_first, step < recipe.look_first
         result = model(inputs, only_look=only_look, only_heads=only_heads)
@@ -261,7 +261,7 @@ class PictureTrainer(Trainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the losses by name and the tokens per second since the last line."""
+        """Add the mean losses by name and the tokens per second since the last log entry."""
         if self.sums:
             logs |= {name: round(total / count, 4) for name, (total, count) in self.sums.items()}
             logs["tokens_per_s"] = round(self.tokens / (time.monotonic() - self.since))

@@ -1,4 +1,4 @@
-"""The kinds of shapes: the outline of each, within the unit circle.
+"""The kinds of shapes and their outlines within the unit circle.
 
 y points down and angles are radians, clockwise on the screen.
 """
@@ -16,11 +16,11 @@ def _polar(turn: Doubles, reach: Doubles | float = 1.0) -> Doubles:
 
 
 def _cross() -> Doubles:
-    half = 0.30  # the width of an arm, halved
+    half = 0.30  # half the width of an arm
     tip = math.sqrt(1 - half * half)
     arm = [(-half, -tip), (half, -tip), (half, -half)]
     corners = [*arm]
-    for _ in range(3):  # the other three arms are the first one turned by quarters
+    for _ in range(3):  # the other arms are quarter rotations of the first
         arm = [(-y, x) for x, y in arm]
         corners += arm
     return np.array(corners)
@@ -49,7 +49,7 @@ KINDS = tuple(OUTLINES)
 
 
 def outline(kind: str, x: float, y: float, radius: float, angle: float) -> Doubles:
-    """Corners [n, 2] of a shape around (x, y), in pixels."""
+    """Return the corners [n, 2] of a shape around (x, y), in pixels."""
     cosine, sine = math.cos(angle), math.sin(angle)
     turned = OUTLINES[kind] @ np.array([[cosine, sine], [-sine, cosine]])
     return np.asarray(turned * radius + (x, y))

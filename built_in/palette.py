@@ -1,7 +1,7 @@
-"""Colours: the shades that go by each name, backgrounds, and which colours stand out from a background.
+"""Colours: shades of each colour name, backgrounds, and the colours that contrast with a background.
 
-A background is always pale, dark or dull enough to leave at least some of the named colours to paint with. Colours are
-RGB of 0 to 255 unless something else is said.
+A background is always pale, dark or dull enough to leave at least some of the named colours usable. Colours are RGB
+from 0 to 255 unless stated otherwise.
 """
 
 import colorsys
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 RGB = tuple[int, int, int]
 
-# Hue in degrees, saturation, value, and the most each may be off. Brown (a dark orange) and gray (a background) are
-# left out: with jitter, blur and JPEG they cannot be told from their neighbours with certainty.
+# Hue in degrees, saturation, value, and the maximum deviation of each. Brown (a dark orange) and grey (a background)
+# are left out: with jitter, blur and JPEG they cannot be distinguished reliably from similar colours.
 _PALETTE: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "red": ((0, 0.90, 0.84), (5, 0.08, 0.09)),
     "orange": ((29, 0.93, 0.97), (4, 0.06, 0.03)),
@@ -30,7 +30,7 @@ BACKGROUNDS = ("plain", "gradient", "stripes", "dots", "cloudy")
 
 @dataclass(frozen=True)
 class Background:
-    """What is behind everything: one of BACKGROUNDS in two colours that are close to each other.
+    """A background: one of BACKGROUNDS in two colours that are close to each other.
 
     `period` is the distance of stripes or dots in pixels, `angle` the direction in radians.
     """
@@ -49,14 +49,14 @@ def _to_rgb(hue_degrees: float, saturation: float, value: float) -> RGB:
 
 
 def shade(colour: str, rng: random.Random) -> RGB:
-    """One of the shades that go by this name."""
+    """Choose a random shade of a colour."""
     middle, spread = _PALETTE[colour]
     hue, saturation, value = (centre + rng.uniform(-off, off) for centre, off in zip(middle, spread, strict=True))
     return _to_rgb(hue, saturation, value)
 
 
 def lab(rgb: RGB) -> tuple[float, float, float]:
-    """CIE L*a*b* of an sRGB colour, in which distances are about what the eye sees."""
+    """Convert an sRGB colour to CIE L*a*b*, in which distances are roughly perceptual."""
     red, green, blue = (c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb)
     xyz = (
         (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505,
@@ -71,7 +71,7 @@ _LAB = {colour: lab(_to_rgb(*middle)) for colour, (middle, _) in _PALETTE.items(
 
 
 def visible_colours(background: Background, lightness_step: float = 0.0) -> list[str]:
-    """Colours that stand out from both background colours; thin strokes also need a step in lightness."""
+    """Return the colours that contrast with both background colours; thin strokes also need a lightness difference."""
     behind = (lab(background.first), lab(background.second))
     return [
         colour
@@ -81,7 +81,7 @@ def visible_colours(background: Background, lightness_step: float = 0.0) -> list
 
 
 def random_background(rng: random.Random, unit: float) -> Background:
-    """A background for a picture whose lengths are fractions of `unit` pixels."""
+    """Generate a background for a picture whose lengths are fractions of `unit` pixels."""
     manner = rng.choices(("white", "pale", "dark", "tinted"), (20, 40, 20, 20))[0]
     hue = rng.uniform(0, 360)
     saturation, value = {

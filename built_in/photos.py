@@ -1,4 +1,4 @@
-"""Pictures that look like photos or patterns: colour at every scale, and nothing to name."""
+"""Synthetic pictures that resemble photos or patterns: colour at every scale, and no nameable shapes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Floats = NDArray[np.float32]
 
 
 def random_photo(rng: random.Random, size: tuple[int, int]) -> Image.Image:
-    """A picture of this (width, height) that the built-in model has to decline."""
+    """Generate a picture of this (width, height) about which the built-in model must decline to answer."""
     noise = np.random.default_rng(rng.getrandbits(32))
     manner = rng.choice(("octaves", "octaves", "landscape", "blobs", "grain", "waves"))
     pixels = {"octaves": _octaves, "landscape": _landscape, "blobs": _blobs, "grain": _grain, "waves": _waves}[manner](
@@ -23,13 +23,13 @@ def random_photo(rng: random.Random, size: tuple[int, int]) -> Image.Image:
 
 
 def _smooth(noise: np.random.Generator, size: tuple[int, int], cells: int) -> Floats:
-    """Random values on a coarse grid, made smooth, [H, W]."""
+    """Return random values on a coarse grid, interpolated smoothly, [H, W]."""
     coarse = Image.fromarray(noise.random((cells, cells), dtype=np.float32))
     return np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def _octaves(noise: np.random.Generator, size: tuple[int, int]) -> Floats:
-    """Clouds of clouds, each colour channel leaning on the same light."""
+    """Noise in octaves; the colour channels share the same luminance."""
     roughness = noise.uniform(0.5, 0.8)
     layers = [_smooth(noise, size, 2**octave + 1) * roughness**octave for octave in range(1, 7)]
     light = np.sum(layers, axis=0)
@@ -40,7 +40,7 @@ def _octaves(noise: np.random.Generator, size: tuple[int, int]) -> Floats:
 
 
 def _landscape(noise: np.random.Generator, size: tuple[int, int]) -> Floats:
-    """Bands of ground under a sky, each with a grain of its own."""
+    """Bands of ground under a sky, each with its own grain."""
     width, height = size
     pixels = np.empty((height, width, 3), np.float32)
     rows = np.arange(height, dtype=np.float32)[:, None]
@@ -54,7 +54,7 @@ def _landscape(noise: np.random.Generator, size: tuple[int, int]) -> Floats:
 
 
 def _blobs(noise: np.random.Generator, size: tuple[int, int]) -> Floats:
-    """Many soft discs over each other, as lights out of focus."""
+    """Many overlapping soft discs, like lights out of focus."""
     width, height = size
     x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
     pixels = np.broadcast_to(noise.uniform(0, 0.6, 3).astype(np.float32), (height, width, 3)).copy()
@@ -67,7 +67,7 @@ def _blobs(noise: np.random.Generator, size: tuple[int, int]) -> Floats:
 
 
 def _grain(noise: np.random.Generator, size: tuple[int, int]) -> Floats:
-    """Noise: each pixel or small block its own colour."""
+    """Noise with a random colour for each pixel or small block."""
     step = int(noise.integers(1, 9))
     width, height = size
     blocks = noise.random((-(-height // step), -(-width // step), 3), dtype=np.float32)
@@ -75,7 +75,7 @@ def _grain(noise: np.random.Generator, size: tuple[int, int]) -> Floats:
 
 
 def _waves(noise: np.random.Generator, size: tuple[int, int]) -> Floats:
-    """Waves of several lengths and directions across each other, a colour each."""
+    """Superimposed waves of several lengths, directions and colours."""
     width, height = size
     x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
     pixels = np.zeros((height, width, 3), np.float32)

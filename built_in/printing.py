@@ -1,7 +1,7 @@
-"""Printed words and numbers: what may be printed, how lines of it are laid out, and printing them.
+"""Printed words and numbers: choice of texts, layout of lines, and rendering.
 
-Units: positions, heights and boxes are pixels, x to the right and y down. The pen stands on the base line, at the left
-of the next character. Fonts are those that come with matplotlib, so that pictures are the same everywhere.
+Units: positions, heights and boxes are pixels, x to the right and y down. The pen is on the base line, at the left of
+the next character. The fonts are those shipped with matplotlib, so that pictures are the same everywhere.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ from built_in.palette import RGB, shade
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-MOST_CHARACTERS = 12  # of one line
+MOST_CHARACTERS = 12  # per line
 LAST_ROW = LAST_COLUMN = 5
 FONTS = (
     "DejaVuSans",
@@ -73,17 +73,17 @@ class Label:
 
     @property
     def box(self) -> Box:
-        """The ink of the whole label."""
+        """The box of the ink of the whole label."""
         return around(self.boxes)
 
     @property
     def noun(self) -> str:
-        """What it is called: "word" or "number"."""
+        """The noun for the label: "word" or "number"."""
         return "number" if self.text.isdigit() else "word"
 
 
 def around(boxes: Sequence[Box]) -> Box:
-    """The box around boxes."""
+    """Return the bounding box of boxes."""
     lefts, tops, rights, bottoms = zip(*boxes, strict=True)
     return min(lefts), min(tops), max(rights), max(bottoms)
 
@@ -95,9 +95,9 @@ _FEW = frozenset(("NAME", *MONTHS, *DAYS, *HEADERS))
 
 
 def is_held_out(text: str) -> bool:
-    """Whether a printed text is kept for evaluation: a tenth of all, by their CRC-32.
+    """Return whether a printed text is reserved for evaluation: a tenth of all, by their CRC-32.
 
-    What there is too little of to learn it otherwise never is: numbers up to 99, and the words of charts and tables.
+    Small sets that training needs in full are never reserved: numbers up to 99, and the words of charts and tables.
     """
     is_of_few = text in _FEW or (text.isdigit() and len(text) <= 2)
     return len(text) > 1 and not is_of_few and zlib.crc32(text.encode("ascii")) % 10 == 0
@@ -118,12 +118,12 @@ def _random_text(rng: random.Random) -> str:
 
 
 def _length(rng: random.Random, least: int) -> int:
-    """Mostly short, now and then up to MOST_CHARACTERS."""
+    """Choose a length, mostly short, sometimes up to MOST_CHARACTERS."""
     return rng.randint(least, 6 if rng.random() < 0.7 else MOST_CHARACTERS)
 
 
 def printable_text(rng: random.Random, held_out: bool = False) -> str:
-    """A word, letters or a number to print; only held-out ones, or none of them."""
+    """Choose a word, letters or a number to print, either only held-out ones or none of them."""
     while True:
         text = _random_text(rng)
         if is_held_out(text) == held_out:
@@ -132,7 +132,7 @@ def printable_text(rng: random.Random, held_out: bool = False) -> str:
 
 @cache
 def _font_folder() -> Path:
-    # Found without importing matplotlib, which takes a second and is not needed for its font files.
+    # Located without importing matplotlib, which takes a second.
     spec = importlib.util.find_spec("matplotlib")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("expected the fonts of matplotlib, which is missing; run: pip install matplotlib")
@@ -141,32 +141,32 @@ def _font_folder() -> Path:
 
 @lru_cache(maxsize=1024)
 def _font(name: str, pixels: int) -> ImageFont.FreeTypeFont:
-    # The basic layout engine is the one that every Pillow has, so pictures are the same everywhere.
+    # The basic layout engine is available in every Pillow build, so pictures are the same everywhere.
     return ImageFont.truetype(str(_font_folder() / f"{name}.ttf"), pixels, layout_engine=ImageFont.Layout.BASIC)
 
 
 @cache
 def _capital_height(name: str) -> float:
-    """Height of a capital letter as a fraction of the font size."""
+    """Return the height of a capital letter as a fraction of the font size."""
     _, top, _, bottom = _font(name, 400).getbbox("H", anchor="ls")
     return float(bottom - top) / 400
 
 
 def _font_pixels(name: str, height: float) -> int:
-    """Font size whose capital letters are at least so high."""
+    """Return the font size whose capital letters have at least this height."""
     return math.ceil(height / _capital_height(name))
 
 
 @lru_cache(maxsize=1 << 15)
 def _ink_box(name: str, pixels: int, character: str) -> tuple[int, int, int, int]:
-    """Ink of a character whose pen is at (0, 0); `getbbox` of the font would add the blank sides."""
+    """Return the ink box of a character with the pen at (0, 0); the font's `getbbox` would include side bearings."""
     mask, (right, down) = _font(name, pixels).getmask2(character, "L", anchor="ls")
     ink = mask.getbbox()
     return ink[0] + right, ink[1] + down, ink[2] + right, ink[3] + down
 
 
 def character_boxes(text: str, font: str, height: float, spacing: float) -> list[Box]:
-    """Ink of each character, the first one's pen at (0, 0); `spacing` is added between two, in capital heights."""
+    """Return the ink box of each character, starting at (0, 0); `spacing` between two is in capital heights."""
     pixels = _font_pixels(font, height)
     boxes: list[Box] = []
     pen = 0.0
@@ -178,7 +178,7 @@ def character_boxes(text: str, font: str, height: float, spacing: float) -> list
 
 
 def printed_at(text: str, font: str, height: float, left: float, top: float, colour: str, rgb: RGB) -> Label:
-    """A label whose ink begins at (left, top), in whole pixels, so that its letters lie exactly in their boxes."""
+    """Return a label whose ink starts at (left, top), in whole pixels, so that the boxes of its letters are exact."""
     return _moved(character_boxes(text, font, height, spacing=0.1), text, font, height, left, top, colour, rgb)
 
 
@@ -195,18 +195,18 @@ def _moved(
 def text_block(
     rng: random.Random, texts: Sequence[str], room: Box, letter: float, least: float, colours: Sequence[str]
 ) -> tuple[Label, ...] | None:
-    """Lines of text of one font and colour, one below the other, somewhere in a room.
+    """Lay out lines of text in one font and colour at a random position within a box.
 
     Args:
-        rng: decides font, spacing, colour, alignment and place.
-        texts: of the lines, from top to bottom.
-        room: all ink lies within it.
-        letter: wished height of a capital letter; smaller where the room is too narrow,
-        least: but never smaller than this.
-        colours: to choose from.
+        rng: decides font, spacing, colour, alignment and position.
+        texts: texts of the lines, from top to bottom.
+        room: box that contains all ink.
+        letter: desired height of a capital letter; reduced if the lines do not fit.
+        least: minimum height of a capital letter.
+        colours: colours to choose from.
 
     Returns:
-        A label per line; None where they do not fit.
+        One label per line; None if the lines do not fit.
     """
     font, spacing, leading = rng.choice(FONTS), rng.uniform(0.02, 0.22), rng.uniform(1.6, 2.4)
     wide, high = room[2] - room[0], room[3] - room[1]
@@ -224,7 +224,7 @@ def text_block(
     if block[0] > wide or block[1] > high:
         return None
     left, top = room[0] + rng.uniform(0, wide - block[0]), room[1] + rng.uniform(0, high - block[1])
-    slack = rng.choice((0.0, 0.5, rng.random()))  # of what a line is shorter than the longest: at the left, centred, …
+    slack = rng.choice((0.0, 0.5, rng.random()))  # left aligned, centred, or anything between
     colour = rng.choice(colours)
     rgb = shade(colour, rng)
     placed = (
@@ -235,12 +235,12 @@ def text_block(
 
 
 def _block_height(lines: int, leading: float) -> float:
-    """In capital heights; letters such as Q reach below the base line."""
+    """Return the height of a block in capital heights, including descenders such as that of Q."""
     return (lines - 1) * leading + 1.25
 
 
 def print_label(image: Image.Image, label: Label) -> None:
-    """Prints each character into its box."""
+    """Draw each character into its box."""
     pixels = _font_pixels(label.font, label.height)
     font = _font(label.font, pixels)
     pen = ImageDraw.Draw(image)

@@ -1,11 +1,11 @@
-"""Synthetic pictures of which everything is known: a `Scene` is the truth, composed at random.
+"""Random synthetic pictures with full ground truth: a `Scene` describes everything in a picture.
 
-`drawing.py` turns it into pixels, `labels.py` says what lies in every patch of them, `questions/` ask about it. Charts
-and tables (`charts.py`) are scenes too: their bars are panels, their words are labels.
+`drawing.py` renders it to pixels, `labels.py` labels every patch, `questions/` ask about it. Charts and tables
+(`charts.py`) are scenes too: their bars are panels, their words are labels.
 
 Units: positions and radii are pixels of the picture, x to the right and y down; angles are radians, clockwise on the
-screen. `Scene.unit` (square root of the area) is the length that other lengths are fractions of, since the overview
-shows every picture at about the same area.
+screen. Other lengths are fractions of `Scene.unit` (square root of the area), since the overview shows every picture at
+about the same area.
 """
 
 import math
@@ -19,18 +19,18 @@ from built_in.printing import Box, Label, around, printable_text, text_block
 
 SIZES = ("small", "medium", "large")
 MOST_SHAPES = 9
-# Bounding-circle radius as a fraction of `Scene.unit`. The gaps between the ranges keep the three words true.
+# Radius of the bounding circle as a fraction of `Scene.unit`. The gaps between the ranges keep the sizes unambiguous.
 _RADIUS = {"small": (0.078, 0.096), "medium": (0.116, 0.145), "large": (0.175, 0.270)}
-_GAP = 0.02  # kept free around every thing, as a fraction of `Scene.unit`
-_LEAST_LETTER = 11 / 168  # height of a capital letter that the overview (about 168 x 168) can show
-_SMALL_PRINT = (8.0, 11.5)  # height of capital letters that slices alone can show, in pixels: type of 11 to 16 pixels
+_GAP = 0.02  # minimum distance between things, as a fraction of `Scene.unit`
+_LEAST_LETTER = 11 / 168  # minimum height of a capital letter readable in the overview (about 168 x 168)
+_SMALL_PRINT = (8.0, 11.5)  # height of capital letters readable only in slices, in pixels: font size of 11 to 16 pixels
 
 TextLayout = Literal["none", "label", "sign", "lines", "small print"]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One filled shape; all of it lies within the circle of `radius` around (`x`, `y`), in pixels."""
+    """One filled shape within the circle of `radius` around (`x`, `y`), in pixels."""
 
     kind: str
     colour: str
@@ -43,7 +43,7 @@ class Shape:
 
     @property
     def box(self) -> Box:
-        """Around all of it."""
+        """The bounding box of the shape."""
         corners = outline(self.kind, self.x, self.y, self.radius, self.angle)
         (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
         return left, top, right, bottom
@@ -51,9 +51,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Panel:
-    """A filled polygon that is no shape to ask about: a sign, a bar, a part of a pie, a rule.
+    """A filled polygon that is not one of the shapes: a sign, a bar, a pie slice, a rule.
 
-    `colour` is its name where it has one, `corners` are in pixels.
+    `colour` is the name of its colour, if it has one; `corners` are in pixels.
     """
 
     corners: tuple[tuple[float, float], ...]
@@ -66,11 +66,11 @@ Thing = Shape | Label
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture's whole truth, or that of a view of it (whose sides may have fractions).
+    """The ground truth of a picture, or of a view of it (whose sides may be fractional).
 
     `labels` are in reading order. `blur` is a radius in pixels, `noise` a standard deviation in grey levels, `jpeg` a
-    quality (0: not compressed), `seed` fixes the noise and the cloudy background, so that drawing a scene twice gives
-    the same pixels.
+    quality (0: not compressed); `seed` determines the noise and the cloudy background, so that drawing is
+    deterministic.
     """
 
     width: float
@@ -91,12 +91,12 @@ class Scene:
 
     @property
     def unit(self) -> float:
-        """Square root of the area: the length all sizes are relative to."""
+        """Square root of the area, to which all sizes are relative."""
         return math.sqrt(self.width * self.height)
 
     @property
     def label(self) -> Label | None:
-        """The printed text, where it is a single line."""
+        """The printed text, if it is a single line."""
         return self.labels[0] if len(self.labels) == 1 else None
 
     @property
@@ -106,7 +106,7 @@ class Scene:
 
 
 def random_size(rng: random.Random, small: float = 0.68) -> tuple[int, int]:
-    """Width and height of 64 to 1000 pixels; a share `small` of all is small enough not to be sliced."""
+    """Choose a width and height of 64 to 1000 pixels; a share `small` of the pictures is too small to be sliced."""
     while True:
         spread = 0.5 if rng.random() < 0.8 else 1.15
         aspect = math.exp(rng.uniform(-spread, spread))
@@ -119,7 +119,7 @@ def random_size(rng: random.Random, small: float = 0.68) -> tuple[int, int]:
 
 
 def _wanted_shapes(rng: random.Random, colours: list[str], least: int, most: int) -> list[tuple[str, str]]:
-    """Kinds and colours to place: a mix, or a crowd of one kind, without which high counts would be rare."""
+    """Choose kinds and colours to place: a mix, or many of one kind, without which high counts would be rare."""
     if rng.random() < 0.32 and most > 3:
         kind, colour = rng.choice(KINDS), rng.choice(colours)
         count = rng.choices(range(2, 10), (8, 14, 16, 16, 14, 12, 10, 10))[0]
@@ -128,7 +128,7 @@ def _wanted_shapes(rng: random.Random, colours: list[str], least: int, most: int
         others = rng.randint(0, max(0, 6 - count))
         return wanted + [(rng.choice(KINDS), rng.choice(colours)) for _ in range(min(others, 2))]
     count = min(max(rng.choices(range(8), (2, 22, 24, 20, 14, 9, 6, 3))[0], least), most)
-    # Few colours or kinds among several shapes make "the red one" and "the star" questions worth asking.
+    # Few colours or kinds among several shapes make questions about "the red one" or "the star" non-trivial.
     kinds = rng.sample(KINDS, rng.randint(2, len(KINDS)))
     some = rng.sample(colours, min(len(colours), rng.randint(2, 6)))
     return [(rng.choice(kinds), rng.choice(some)) for _ in range(count)]
@@ -145,11 +145,11 @@ def _is_free(x: float, y: float, reach: float, shapes: list[Shape], gap: float, 
 def _place_shapes(
     rng: random.Random, width: int, height: int, wanted: list[tuple[str, str]], boxes: list[Box]
 ) -> tuple[Shape, ...]:
-    """Puts shapes where there is room; one that fits nowhere becomes smaller, and is left out at the last."""
+    """Place shapes where there is room; one that does not fit is made smaller, or else left out."""
     unit = math.sqrt(width * height)
     weights = {0: (1, 1, 2), 1: (2, 3, 4), 2: (2, 3, 3)}.get(len(wanted), (4, 5, 1))
     shapes: list[Shape] = []
-    # Large ones first, since they find room the hardest.
+    # Large shapes first, as they are the hardest to place.
     sizes = sorted((SIZES.index(size) for size in rng.choices(SIZES, weights, k=len(wanted))), reverse=True)
     for (kind, colour), largest in zip(wanted, sizes, strict=True):
         for size in SIZES[largest::-1]:
@@ -167,10 +167,10 @@ def _place_shapes(
 
 
 def worn(scene: Scene, rng: random.Random) -> Scene:
-    """The scene as cameras and the web give it: now and then blurred, noisy, compressed."""
+    """Degrade a scene at random: blur, noise and JPEG compression."""
     return replace(
         scene,
-        # Relative to the size: what counts is what is left of it in the shrunk picture.
+        # Relative to the picture, as the model gets a resized one.
         blur=rng.uniform(0.2, 0.5) * scene.unit / 112 if rng.random() < 0.25 else 0.0,
         noise=rng.uniform(2, 12) if rng.random() < 0.4 else 0.0,
         jpeg=rng.randint(45, 92) if rng.random() < 0.3 else 0,
@@ -186,14 +186,14 @@ def random_scene(
     size: tuple[int, int] | None = None,
     least_shapes: int = 0,
 ) -> Scene:
-    """Draws up a scene of up to MOST_SHAPES shapes, about a third of them with print.
+    """Generate a scene of up to MOST_SHAPES shapes, about a third of them with printed text.
 
     Args:
         rng: decides everything.
-        held_out: print only texts that `is_held_out` (for evaluation); if false, print none of them.
-        text: how the print is laid out; at random if None. "small print" makes a page that needs slices.
-        size: (width, height); at random if None.
-        least_shapes: at least so many, where there is room; with print there may be none all the same.
+        held_out: print only texts that `is_held_out` (for evaluation); if False, print none of them.
+        text: layout of the printed text; random if None. "small print" makes a page that needs slices.
+        size: (width, height); random if None.
+        least_shapes: minimum number of shapes, if there is room; scenes with text may have none all the same.
     """
     text = text or rng.choices(("none", "label", "sign", "lines"), (62, 24, 5, 9))[0]
     if size is None:
@@ -218,13 +218,13 @@ def random_scene(
 
 
 def random_page_size(rng: random.Random) -> tuple[int, int]:
-    """Around 700 x 500 pixels, upright or across."""
+    """Choose the size of a page of around 700 x 500 pixels, portrait or landscape."""
     unit, aspect = rng.uniform(420, 640), math.exp(rng.uniform(-0.45, 0.45))
     return round(unit * math.sqrt(aspect)), round(unit / math.sqrt(aspect))
 
 
 def _with_text(scene: Scene, rng: random.Random, layout: TextLayout, held_out: bool) -> Scene:
-    """The scene with print, where the background and its proportions allow any."""
+    """Add printed text to a scene; if the background or the aspect ratio allows none, return it unchanged."""
     for _ in range(8):
         printed = {"label": _label, "lines": _lines, "sign": _sign, "small print": _small_print}[layout](
             scene, rng, held_out
@@ -257,7 +257,7 @@ def _with_block(scene: Scene, rng: random.Random, lines: int, letter: float, hel
 
 
 def _texts(rng: random.Random, count: int, held_out: bool) -> list[str]:
-    """Different ones."""
+    """Choose distinct texts."""
     texts: list[str] = []
     while len(texts) < count:
         text = printable_text(rng, held_out)
@@ -267,7 +267,7 @@ def _texts(rng: random.Random, count: int, held_out: bool) -> list[str]:
 
 
 def _sign(scene: Scene, rng: random.Random, held_out: bool) -> Scene | None:
-    """Print on a board of its own."""
+    """Add text on a sign, a panel of its own."""
     board = random_background(rng, scene.unit)
     colours = visible_colours(board, lightness_step=32)
     apart = sum(abs(a - b) for a, b in zip(board.first, scene.background.first, strict=True))
@@ -294,7 +294,7 @@ def _sign(scene: Scene, rng: random.Random, held_out: bool) -> Scene | None:
 
 
 def _small_print(scene: Scene, rng: random.Random, held_out: bool) -> Scene | None:
-    """One to four lines far apart, each too small for the overview."""
+    """Add one to four lines far apart, each too small to read in the overview."""
     colours = visible_colours(scene.background, lightness_step=45)
     if not colours:
         return None

@@ -1,4 +1,4 @@
-"""When an answer counts as right, and how nearly right the others are."""
+"""Scoring of answers: exact match, box overlap, precision and recall, character error rate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from built_in.language import CODES, language
 
-LEAST_OVERLAP = 0.5  # of two boxes, as intersection over union
+LEAST_OVERLAP = 0.5  # minimum intersection over union of two boxes
 _BOX = re.compile(r"<box>(\d+) (\d+) (\d+) (\d+)</box>")
 _PRINTED = re.compile('["“]([A-Z0-9]*)["”]')
 _NUMBERS = {"a": 1, "an": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
@@ -19,13 +19,13 @@ Corners = tuple[int, ...]
 
 
 def is_right(true: str, said: str) -> bool:
-    """Equal to the letter; boxes need the same name and number, and to overlap their own by LEAST_OVERLAP."""
+    """Return whether an answer matches exactly; boxes must match in name and number, and overlap by LEAST_OVERLAP."""
     if "<box>" not in true:
         return said == true
     if _BOX.sub("<box>", said) != _BOX.sub("<box>", true):
         return False
     wanted, given = _boxes(true), _boxes(said)
-    for box in wanted:  # each takes the best of those that are left
+    for box in wanted:  # match each with the best of the remaining ones
         best = max(given, key=lambda other: overlap(box, other))
         if overlap(box, best) < LEAST_OVERLAP:
             return False
@@ -38,7 +38,7 @@ def _boxes(text: str) -> list[Corners]:
 
 
 def overlap(one: Corners, other: Corners) -> float:
-    """Intersection over union of two boxes (left, top, right, bottom)."""
+    """Return the intersection over union of two boxes (left, top, right, bottom)."""
     wide = max(0, min(one[2], other[2]) - max(one[0], other[0]))
     high = max(0, min(one[3], other[3]) - max(one[1], other[1]))
     areas = (one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1])
@@ -46,7 +46,7 @@ def overlap(one: Corners, other: Corners) -> float:
 
 
 def things_named(description: str) -> Counter[str]:
-    """The things a description names, each as often as it says."""
+    """Count the things that a description names."""
     named: Counter[str] = Counter()
     if description in _NOTHING:
         return named
@@ -63,7 +63,7 @@ def things_named(description: str) -> Counter[str]:
 
 
 def precision_and_recall(pairs: Sequence[tuple[str, str]]) -> tuple[float, float]:
-    """Of (true, said) descriptions: the share of things named that are there, and of things there that are named."""
+    """Return precision and recall of the things named in (true, said) descriptions."""
     hits = named = there = 0
     for true, said in pairs:
         wanted, given = things_named(true), things_named(said)
@@ -74,17 +74,17 @@ def precision_and_recall(pairs: Sequence[tuple[str, str]]) -> tuple[float, float
 
 
 def printed_in(answer: str) -> str:
-    """The printed texts that an answer quotes, one after the other; empty for none."""
+    """Return the printed texts that an answer quotes, joined by spaces; empty for none."""
     return " ".join(_PRINTED.findall(answer))
 
 
 def character_error_rate(pairs: Sequence[tuple[str, str]]) -> float:
-    """Of (true, said) texts: characters to insert, delete or replace, per true character."""
+    """Return the character error rate of (true, said) texts: edits per true character."""
     return sum(_edits(true, said) for true, said in pairs) / max(sum(len(true) for true, _ in pairs), 1)
 
 
 def _edits(one: str, other: str) -> int:
-    """Levenshtein distance."""
+    """Return the Levenshtein distance."""
     row = list(range(len(other) + 1))
     for number, character in enumerate(one, 1):
         corner, row[0] = row[0], number

@@ -1,7 +1,7 @@
-"""The built-in model's tokenizer: byte-level BPE over its own questions and answers, with the family's special tokens.
+"""The built-in model's tokenizer: byte-level BPE trained on its questions and answers, with MiniCPM-V's special tokens.
 
-Bytes are the alphabet, so any text of any language has ids and comes back unchanged. Printed words are kept out of the
-training text: they stay spelled letter by letter, as the model has to read them.
+Bytes are the alphabet, so any text in any language can be encoded and decoded losslessly. Printed words are left out of
+the training text, so that they are tokenized character by character, as the model reads them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SPECIAL_TOKENS = (
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Learn the merges from texts; special tokens take the last ids, as in the published 2.6 tokenizer."""
+    """Train the merges on texts; special tokens have the last ids, as in the published 2.6 tokenizer."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -35,19 +35,19 @@ MAX_PIXELS = 150_000_000  # of all pictures together: a small file can hold many
 
 
 def to_json(conversation: Conversation) -> str:
-    """A conversation as JSON, pictures as base64 PNG, of videos their frames as JPEG."""
+    """Return a conversation as JSON, with pictures as base64 PNG and the frames of videos as base64 JPEG."""
     return json.dumps(to_document(conversation, _png, _jpeg), ensure_ascii=False, indent=1)
 
 
 def to_document(
     conversation: Conversation, image: Callable[[Picture], str], frame: Callable[[Picture], str] | None = None
 ) -> dict[str, Any]:
-    """The same as objects.
+    """Return the JSON document of a conversation as Python objects.
 
     Args:
-        conversation: to be written.
-        image: gives what stands in place of each picture.
-        frame: the same for each frame of a video; `image` if left out.
+        conversation: conversation to convert.
+        image: returns the string for a picture.
+        frame: returns the string for a frame of a video; defaults to `image`.
     """
     messages = [_message_to_json(message, image, frame or image) for message in conversation.messages]
     return {"format": EXPORT_FORMAT, "system": conversation.system, "messages": messages}
@@ -64,7 +64,7 @@ def _part_to_json(part: Part, image: Callable[[Picture], str], frame: Callable[[
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if isinstance(part, Video):
-        # The frames, not the file: JPEG, since a video's frames were compressed before.
+        # The frames are stored, not the file; as JPEG, since they come from lossy compression anyway.
         return {
             "type": "video",
             "frames": [frame(picture) for picture in part.frames],

@@ -30,8 +30,8 @@ PACKAGE = Path(__file__).parent
 ROOT = PACKAGE if (PACKAGE / "configs").is_dir() else PACKAGE.parent
 CONFIGS = ROOT / "configs"
 BUILT_IN = "built-in"
-QUESTION_TOKENS = 256  # of a prompt, beside the frames of a video
-FRAME_TOKENS = 68  # of a frame, or of a group of them: 64 features and the marks around them
+QUESTION_TOKENS = 256  # reserved in a prompt, besides the frames of a video
+FRAME_TOKENS = 68  # per frame or group of frames: 64 features and the special tokens around them
 
 
 FAMILIES = {f"minicpm-v-{key}": version.title for key, version in VERSIONS.items()} | {
@@ -107,36 +107,36 @@ class Words(_Strict):
 
 
 class ModelCard(_Strict):
-    """What is known about a model before anything is loaded.
+    """Metadata of a model, known before any weights are loaded.
 
     Attributes:
-        name: what to type.
-        title: what to show.
+        name: name that users type.
+        title: name that is displayed.
         source: hub id, or folder (relative to the repository for models that it ships).
         revision: commit, tag or branch of the hub to fetch; None for the newest.
-        family: which architecture and template, one of `FAMILIES`; "library" for those that transformers has itself.
-        parameters: their number; None for a folder, until it is loaded.
-        stored: dtype of the files.
-        download_gib: size of the files.
-        memory_gib: what it takes with a long conversation about a large picture, per dtype it can be loaded in.
-        decoder: what answers are computed with; None if that is not known.
-        quality: a published figure; None where there is none that compares.
-        succeeds: name of the model that this one was made from or improves on, as its makers say: without a figure of
-            its own it counts like that one. See `engine.choosing` for how models are ranked.
-        released: year and month, "2024-08"; None if that is not known.
-        languages: codes.
-        context: tokens of prompt and answer together.
+        family: architecture and template, one of `FAMILIES`; "library" for models implemented in transformers.
+        parameters: number of parameters; None for a folder, until it is loaded.
+        stored: dtype of the checkpoint files.
+        download_gib: size of the checkpoint files.
+        memory_gib: memory for a long conversation about a large picture, per dtype the model can be loaded in.
+        decoder: size of the decoder; None if it is not known.
+        quality: published score; None where there is no comparable one.
+        succeeds: name of the model that this one is based on or improves on, according to its makers; without a score
+            of its own it ranks like that one. See `engine.choosing` for how models are ranked.
+        released: year and month, "2024-08"; None if not known.
+        languages: language codes.
+        context: context length in tokens, prompt and answer together.
         max_new_tokens: default length limit of an answer.
-        system_prompt, several_pictures, boxes, video: what it can do.
-        thinking: whether it thinks before it answers where nobody says; None where its template has no switch for it,
-            and where that is known only once it is loaded.
-        max_slices: into how many slices a picture is cut at most where nobody says; None where that cannot be chosen.
-        finer_detail: slices can be given four times as many tokens.
-        drawings_only: it knows simple drawings and nothing of photos, which the pages say where one is shown to it.
-        licence: of the weights.
-        licence_url: where it is written.
-        statement: what its makers say about what it generates.
-        note: what a user should know, e.g. what is unproven.
+        system_prompt, several_pictures, boxes, video: whether the model supports each of these.
+        thinking: whether the model thinks before it answers by default; None where its template has no switch for it
+            or the default is known only after loading.
+        max_slices: default maximum number of slices per picture; None where it cannot be chosen.
+        finer_detail: whether slices can be given four times as many tokens.
+        drawings_only: the model knows simple drawings only, no photos; the pages say so when it is shown a photo.
+        licence: licence of the weights.
+        licence_url: address of the licence text.
+        statement: its makers' statement about generated content.
+        note: what a user should know, e.g. what has not been verified.
     """
 
     name: str
@@ -190,7 +190,7 @@ class ModelCard(_Strict):
 
     @property
     def video_sampling(self) -> VideoSampling | None:
-        """Which frames of a video it sees, no more than its context holds; None where it cannot look at videos."""
+        """How frames of a video are sampled, limited by the context length; None if the model takes no videos."""
         if not self.video:
             return None
         version = VERSIONS.get(self.family.removeprefix("minicpm-v-"))
@@ -199,10 +199,10 @@ class ModelCard(_Strict):
         return replace(sampling, most=max(min(sampling.most, room), 1))
 
     def require_video(self) -> VideoSampling:
-        """Which frames of a video it sees.
+        """Return how frames of a video are sampled.
 
         Raises:
-            InputError: It cannot look at videos; says which models can.
+            InputError: The model takes no videos; the message lists models that do.
         """
         if self.video_sampling is None:
             able = [card.title for card in cards().values() if card.video]

@@ -1,8 +1,8 @@
-"""A conversation: who said what, about which pictures. Everything here is immutable and free of tensors.
+"""A conversation: messages made of text, pictures and videos. Everything here is immutable and free of tensors.
 
-A `Conversation` holds `Message`s, a message holds parts in the order in which they were given: text (`str`), pictures
-(`Picture`) and videos (`Video`, which is their frames). `with_message` and `without_last` give new ones, so a failed
-turn leaves the conversation as it was.
+A `Conversation` holds `Message`s; a message holds parts in the order given: text (`str`), pictures (`Picture`) and
+videos (`Video`, sampled frames). `with_message` and `without_last` return new conversations, so a failed turn leaves
+the original unchanged.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Video:
-    """Frames of a video; make one with `omnilmm.images.videos.open_video`.
+    """Sampled frames of a video; make one with `omnilmm.images.videos.open_video`.
 
     Attributes:
-        frames: in order, upright RGB; sound and the frames between are not kept.
-        times_s: when each of them is shown, in seconds from the beginning.
-        duration_s: of the whole video.
+        frames: frames in order, upright RGB; sound and all other frames are not kept.
+        times_s: timestamp of each frame, in seconds from the start.
+        duration_s: duration of the whole video.
         size: (width, height) of the video, upright; its frames may be smaller.
     """
 
@@ -105,7 +105,7 @@ class Message:
 
     Attributes:
         role: author of the message.
-        parts: text and pictures in order.
+        parts: text, pictures and videos in order.
         thought: reasoning before the answer, for models that think.
     """
 

@@ -16,13 +16,13 @@ Tokenizer = Literal["whole", "pieces", "vocabulary"]  # `tokenizer.json` alone, 
 
 @dataclass(frozen=True)
 class VideoSampling:
-    """Which frames of a video a model sees.
+    """Frame sampling of a model that takes videos.
 
     Attributes:
-        fps: frames per second, as long as there are no more than `most`.
-        most: groups of frames at most, each of which takes the features of one slice in a prompt.
-        packing: frames of a group at most.
-        has_times: the model is told when each frame is shown; else frames are to it as several pictures.
+        fps: sampled frames per second, as long as there are no more than `most`.
+        most: maximum number of groups of frames, each of which takes as many features as one slice.
+        packing: maximum number of frames per group.
+        has_times: whether the model takes the time of each frame; otherwise frames are treated as several pictures.
     """
 
     fps: float
@@ -31,7 +31,7 @@ class VideoSampling:
     has_times: bool = False
 
 
-# Of the makers' examples: one frame per second, 64 at most.
+# From the makers' examples: one frame per second, 64 at most.
 AS_PICTURES = VideoSampling(1.0, 64)
 
 
@@ -53,7 +53,7 @@ class Version:
             or a head dimension of its own; they help to recognise the version from the tensors.
         tokenizer: the files that it may come in.
         omni: official name of the MiniCPM-o with the same vision and language parts; None where there is none.
-        video: which frames of a video it sees; None where it was not made for videos.
+        video: frame sampling; None if the version was not made for videos.
     """
 
     title: str

@@ -1,1 +1,1 @@
-"""Questions about what a picture shows, each with the only right answer; none where the picture leaves a choice."""
+"""Questions about pictures, each with a unique right answer; ambiguous questions are not generated."""

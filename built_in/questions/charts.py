@@ -1,4 +1,4 @@
-"""Questions about bar charts, pies and tables. Each function is documented by an example."""
+"""Questions about bar charts, pie charts and tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from built_in.questions.turn import Turn
 
 
 def ask_chart(chart: Chart, rng: random.Random, speak: Language) -> Turn | None:
-    """Which bar is the highest? What colour is the part of "CAT"?"""
+    """Ask about a chart, e.g. "Which bar is the highest?" or "What colour is the part of CAT?"."""
     ways = (
         (_extreme, _count, _colour, _what, _value, _compared)
         if chart.kind == "bar"
@@ -71,7 +71,7 @@ def _compared(chart: Chart, rng: random.Random, speak: Language) -> Turn:
 
 
 def ask_table(table: Table, rng: random.Random, speak: Language) -> Turn:
-    """What is the "AGE" of "ANNA"?"""
+    """Ask about a table, e.g. "What is the AGE of ANNA?"."""
     manner = rng.choices(("cell", "row", "rows", "what"), (8, 3, 1, 1))[0]
     if manner == "rows":
         return Turn(speak.ask("count rows", rng), speak.say("rows", number=str(len(table.rows))), "table")

@@ -1,4 +1,4 @@
-"""Questions about two or three pictures. Each function is documented by an example."""
+"""Questions about two or three pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Asker = Callable[[Facts, random.Random, Language], Turn | None]
 
 
 def ask_compared(pictures: Sequence[Facts], rng: random.Random, speak: Language) -> Turn | None:
-    """Which picture has more stars?"""
+    """Ask for a comparison of counts, e.g. "Which picture has more stars?"."""
     kind = rng.choice((*KINDS, "shape"))
     counts = [len(facts.shapes(kind=None if kind == "shape" else kind)) for facts in pictures]
     most = max(counts)
@@ -30,7 +30,7 @@ def ask_compared(pictures: Sequence[Facts], rng: random.Random, speak: Language)
 
 
 def ask_which(pictures: Sequence[Facts], rng: random.Random, speak: Language) -> Turn | None:
-    """Which picture shows a red star?"""
+    """Ask which picture shows something, e.g. "Which picture shows a red star?"."""
     if rng.random() < 0.15:
         printed = [number for number, facts in enumerate(pictures) if facts.scene.labels]
         if len(printed) > 1:
@@ -53,7 +53,7 @@ def ask_which(pictures: Sequence[Facts], rng: random.Random, speak: Language) ->
 def ask_in_one(
     pictures: Sequence[Facts], rng: random.Random, speak: Language, number: int, asker: Asker
 ) -> Turn | None:
-    """In the second picture: what colour is the star?"""
+    """Ask about one of the pictures, e.g. "In the second picture: what colour is the star?"."""
     turn = asker(pictures[number], rng, speak)
     if turn is None:
         return None
@@ -63,7 +63,7 @@ def ask_in_one(
 
 
 def ask_how_many(count: int, rng: random.Random, speak: Language) -> Turn:
-    """How many pictures are there?"""
+    """Ask how many pictures there are."""
     answer = speak.say("one picture") if count == 1 else speak.say("pictures", number=str(count))
     return Turn(speak.ask("how many pictures", rng), answer, "pictures")
 

@@ -1,4 +1,4 @@
-"""Where a thing is: in the picture, beside another, and as a box. Each function is documented by an example."""
+"""Questions about where a thing is: in the picture, relative to another thing, and as a box."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MOST_BOXES = 5
 
 
 def state_place(name: Name, place: str, speak: Language) -> str:
-    """The star is at the top."""
+    """State the place of a thing, e.g. "The star is at the top."."""
     return speak.say("place", name=speak.one(name), place=speak.places[place])
 
 
 def ask_place(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
-    """Where is the star?"""
+    """Ask for the place of a thing, e.g. "Where is the star?", or for the thing at a place."""
     if rng.random() < 0.28:
         return _ask_at_place(facts, rng, speak)
     thing: Thing
@@ -43,7 +43,7 @@ def ask_place(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
 
 
 def _ask_at_place(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
-    """What is at the top left? Asked where one thing is for certain, and nothing else nearly is."""
+    """Ask what is at a place, e.g. "What is at the top left?", if exactly one thing is at or near it."""
     if not facts.scene.things or len(facts.scene.labels) > 1:
         return None
     thing = rng.choice(facts.scene.things)
@@ -62,7 +62,7 @@ def _ask_at_place(facts: Facts, rng: random.Random, speak: Language) -> Turn | N
 
 
 def ask_beside(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
-    """Is the star left of the square? What colour is the star left of the square? What is above the square?"""
+    """Ask about relative positions, e.g. "Is the star left of the square?" or "What is above the square?"."""
     if len(facts.scene.shapes) < 2:
         return None
     thing, anchor = rng.sample(facts.scene.shapes, 2)
@@ -101,14 +101,14 @@ def ask_beside(facts: Facts, rng: random.Random, speak: Language) -> Turn | None
 
 
 def state_boxes(scene: Scene, name: str, things: Sequence[Thing]) -> str:
-    """<ref>red star</ref><box>110 200 340 430</box>; several are in reading order."""
+    """Return name and boxes, e.g. "<ref>red star</ref><box>110 200 340 430</box>"; several are in reading order."""
     ordered = sorted(things, key=lambda thing: (int(thing.y / scene.height * 3), thing.x))
     boxes = "".join("<box>{} {} {} {}</box>".format(*box_of(scene, thing)) for thing in ordered)
     return f"<ref>{name}</ref>{boxes}"
 
 
 def ask_box(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
-    """Mark the star with a box."""
+    """Ask for the box of one or several things, e.g. "Mark the star with a box."."""
     if facts.label is not None and rng.random() < 0.15:
         name = Name(facts.label.noun)
         question = speak.ask("box", rng, name=speak.one(name))

@@ -1,4 +1,4 @@
-"""Which colour, which shape, how large, how many. Each function is documented by an example."""
+"""Questions about the colour, kind, size and number of shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from built_in.scenes import SIZES, Shape, Thing
 
 
 def ask_absent(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
-    """What colour is the star? There is none."""
+    """Ask about a shape that is not in the picture; the answer says that there is none."""
     if rng.random() < 0.25:
         colour = absent(facts.colours, COLOURS, rng)
         if colour is None or facts.is_printed_in(colour):
@@ -37,7 +37,7 @@ def ask_absent(facts: Facts, rng: random.Random, speak: Language) -> Turn | None
 
 
 def absent_pair(facts: Facts, rng: random.Random) -> tuple[str, str]:
-    """Colour and kind of a shape that is not there, mostly one whose colour or kind, or both, are."""
+    """Choose colour and kind of an absent shape, mostly with a colour, a kind or both that other shapes have."""
     present = facts.scene.shapes
     while True:
         manner = rng.random() if present else 1.0
@@ -45,19 +45,19 @@ def absent_pair(facts: Facts, rng: random.Random) -> tuple[str, str]:
         kind = rng.choice(present).kind if manner < 0.35 or 0.65 <= manner < 0.9 else rng.choice(KINDS)
         if not facts.pairs[colour, kind]:
             return colour, kind
-        if rng.random() < 0.2:  # every pair of what is there may be there
+        if rng.random() < 0.2:  # all combinations of the present colours and kinds may be present
             colour, kind = rng.choice(COLOURS), rng.choice(KINDS)
             if not facts.pairs[colour, kind]:
                 return colour, kind
 
 
 def state_colour(name: Name, thing: Thing, speak: Language) -> str:
-    """The star is red."""
+    """State a colour, e.g. "The star is red."."""
     return speak.say("colour one", name=speak.one(name), colour=speak.colours[thing.colour])
 
 
 def ask_colour(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
-    """What colour is the star?"""
+    """Ask for a colour, e.g. "What colour is the star?"."""
     if facts.label is not None and rng.random() < 0.3:
         return _colour_of(Name(facts.label.noun), facts.label, rng, speak)
     if not facts.kinds:
@@ -84,13 +84,13 @@ def _colour_of(name: Name, thing: Thing, rng: random.Random, speak: Language) ->
 
 
 def state_shape(name: Name, shape: Shape, speak: Language) -> str:
-    """The red one is a star."""
+    """State the kind of a shape, e.g. "The red one is a star."."""
     kind = Name(shape.kind)
     return speak.say("shape one", name=speak.one(name), a=speak.some(kind), kind=speak.one(kind))
 
 
 def ask_shape(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
-    """Which shape is red?"""
+    """Ask for the kind of a shape, e.g. "Which shape is red?"."""
     if not facts.colours:
         return None
     colour = rng.choice(sorted(facts.colours))
@@ -108,12 +108,12 @@ def ask_shape(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
 
 
 def state_size(name: Name, shape: Shape, speak: Language) -> str:
-    """The star is small."""
+    """State a size, e.g. "The star is small."."""
     return speak.say("size", name=speak.one(name), size=speak.sizes[shape.size])
 
 
 def ask_size(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
-    """How large is the star? Which shape is the largest?"""
+    """Ask about sizes, e.g. "How large is the star?" or "Which shape is the largest?"."""
     if not facts.scene.shapes:
         return None
     if rng.random() < 0.35:
@@ -140,14 +140,14 @@ def _largest(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
 
 
 def ask_count(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
-    """How many stars are there?"""
+    """Ask for a count, e.g. "How many stars are there?"."""
     is_absent = rng.random() < 0.1 or not facts.kinds
     what = rng.choices(("kind", "colour", "pair", "all"), (8, 5, 4, 3))[0]
     shapes = list(facts.scene.shapes)
     colour: str | None = None
     kind: str | None = "shape"
     if what == "kind":
-        # Each kind as often as it has shapes: else most answers would be 1.
+        # Choose kinds in proportion to their number of shapes, or most answers would be 1.
         kind = absent(facts.kinds, KINDS, rng) if is_absent else rng.choice(shapes).kind
         shapes = facts.shapes(kind=kind)
     elif what == "colour":
@@ -159,11 +159,11 @@ def ask_count(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
     if kind is None or (what == "colour" and colour is None):
         return None
     if len(shapes) == 1 and rng.random() < 0.5:
-        return None  # one of a sort is what most scenes have; the other numbers are to be learned as well
+        return None  # most counts are 1, so drop half of these to balance the answers
     name = Name(kind, colour)
     subject = about(name, shapes, "shape") if kind != "shape" else None
     question = speak.ask("count", rng, names=speak.many(name))
-    # After "How many red shapes?" it is not certain what "And the stars?" means.
+    # After "How many red shapes?", "And the stars?" would be ambiguous.
     return Turn(question, speak.counted(name, len(shapes)), "count", subject, None if name.colour else "count")
 
 

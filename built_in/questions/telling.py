@@ -1,4 +1,4 @@
-"""Telling what is there: descriptions, reading, follow-ups, small talk. Each function is documented by an example."""
+"""Descriptions, reading, follow-up questions and small talk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from built_in.scenes import Shape
 
 
 def ask_description(facts: Facts, rng: random.Random, speak: Language) -> Turn:
-    """What is in this picture?"""
+    """Ask for a description, e.g. "What is in this picture?"."""
     subject = None
     things = facts.scene.things
     if len(things) == 1:
@@ -26,7 +26,7 @@ def ask_description(facts: Facts, rng: random.Random, speak: Language) -> Turn:
 
 
 def describe(facts: Facts, speak: Language) -> str:
-    """All that is in a scene, in one sentence and in reading order; equal shapes are put together."""
+    """Describe a scene in one sentence, in reading order; equal shapes are counted together."""
     parts: dict[str, None] = {}  # an ordered set: the second of equal shapes adds nothing
     for thing in reading_order(facts.scene):
         if isinstance(thing, Shape):
@@ -38,7 +38,7 @@ def describe(facts: Facts, speak: Language) -> str:
 
 
 def ask_reading(facts: Facts, rng: random.Random, speak: Language) -> Turn:
-    """What does it say?"""
+    """Ask for the printed text, e.g. "What does it say?"."""
     labels = facts.scene.labels
     if not labels:
         key = rng.choices(("reading", "reading noun"), (3, 1))[0]
@@ -54,7 +54,7 @@ def ask_reading(facts: Facts, rng: random.Random, speak: Language) -> Turn:
 
 
 def ask_line(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
-    """What does the second line say?"""
+    """Ask for one line of several, e.g. "What does the second line say?"."""
     labels = facts.scene.labels
     if len(labels) < 2:
         return None
@@ -71,7 +71,7 @@ def ask_line(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
 
 
 def ask_follow_up(facts: Facts, rng: random.Random, speak: Language, subject: Subject) -> Turn | None:
-    """Where is it? Asks on about the thing of the turn before; the answer names it."""
+    """Ask a follow-up about the thing of the previous turn, e.g. "Where is it?"; the answer names it."""
     thing, name = subject.thing, subject.name
     place = facts.place(thing)
     answers = {"colour": state_colour(name, thing, speak), "box": state_boxes(facts.scene, speak.one(name), [thing])}
@@ -94,7 +94,7 @@ def ask_follow_up(facts: Facts, rng: random.Random, speak: Language, subject: Su
 
 
 def ask_same(facts: Facts, rng: random.Random, speak: Language, turn: Turn) -> Turn | None:
-    """And the square? Asks the same about another shape."""
+    """Ask the previous question about another shape, e.g. "And the square?"."""
     if turn.aspect not in ("colour", "place", "size", "count", "box") or not facts.scene.shapes:
         return None
     shape = rng.choice(facts.scene.shapes)
@@ -108,7 +108,7 @@ def ask_same(facts: Facts, rng: random.Random, speak: Language, turn: Turn) -> T
     if name is None or (turn.aspect == "place" and place is None):
         return None
     if (turn.aspect == "colour" and name.colour) or (turn.aspect == "size" and name.size):
-        return None  # it is in the name already
+        return None  # the name would contain the answer
     answers = {
         "colour": state_colour(name, shape, speak),
         "place": state_place(name, place or "", speak) if place else "",
@@ -122,6 +122,6 @@ def ask_same(facts: Facts, rng: random.Random, speak: Language, turn: Turn) -> T
 
 
 def ask_chat(rng: random.Random, speak: Language) -> Turn:
-    """Hello!"""
+    """Make small talk, e.g. "Hello!"."""
     question, answer = speak.small_talk(rng)
     return Turn(question, answer, "chat")

@@ -1,4 +1,4 @@
-"""A question with its answer, and what a question may be about next."""
+"""A question with its answer, and the subject of possible follow-ups."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from built_in.scenes import Thing
 
 @dataclass(frozen=True)
 class Subject:
-    """The one thing a turn was about, as it was named, and all that has been said of it.
+    """The single thing a turn was about, its name there, and what has already been said about it.
 
-    `known` holds "shape", "colour", "size", "place", "text", "box".
+    `known` is a subset of "shape", "colour", "size", "place", "text", "box".
     """
 
     name: Name
@@ -28,12 +28,12 @@ class Turn:
     """A question and its only right answer.
 
     Attributes:
-        question: what the user types.
-        answer: what the model should say.
-        ability: the row of the evaluation's table that it counts for.
-        subject: what a follow-up may be about.
-        aspect: what was asked of the subject, where "And the star?" may ask it of another.
-        picture: number of the one picture in the conversation that it asks about by number.
+        question: the user's question.
+        answer: the expected answer.
+        ability: ability that the turn counts for in the evaluation.
+        subject: thing that a follow-up may be about.
+        aspect: aspect that was asked for, if "And the star?" may ask it about another thing.
+        picture: index of the picture that the question refers to by number.
     """
 
     question: str
@@ -45,11 +45,11 @@ class Turn:
 
 
 def about(name: Name, things: Sequence[Thing], *known: str) -> Subject | None:
-    """The subject of a turn about these things: there is none if they are several."""
+    """Return the subject of a turn about these things; None unless there is exactly one."""
     return Subject(name, things[0], frozenset(known)) if len(things) == 1 else None
 
 
 def absent(present: Counter[str], names: Sequence[str], rng: random.Random) -> str | None:
-    """One of the names that nothing has."""
+    """Choose one of the names that is not present; None if all are."""
     missing = [name for name in names if not present[name]]
     return rng.choice(missing) if missing else None

@@ -1,4 +1,4 @@
-"""Questions that are answered by yes or no, about equally often, and the fact after it."""
+"""Questions answered by yes or no, about equally often, followed by the fact."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from built_in.scenes import MOST_SHAPES, Shape, Thing
 
 
 def ask_yes_no(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
-    """One of the questions below."""
+    """Ask a random one of the yes/no questions below."""
     yes = rng.random() < 0.5
     askers = (_is_there_pair, _is_there_kind, _is_there_colour, _is_it_colour, _are_there_so_many, _is_there_text)
-    # "No" could be asked of more scenes than "yes", most of which have no text.
+    # Most scenes have no text, so the question about text gets a lower weight there, for fewer answers of "no".
     weights = (8, 4, 3, 5, 4, 2 if facts.scene.labels else 1)
-    for _ in range(6):  # the wish for yes or no stays, so that both are about as frequent
+    for _ in range(6):  # retry with the same target answer, so that both are about equally frequent
         turn = rng.choices(askers, weights)[0](facts, rng, speak, yes)
         if turn is not None:
             return turn
@@ -68,7 +68,7 @@ def _is_it_colour(facts: Facts, rng: random.Random, speak: Language, yes: bool) 
         return None
     thing = rng.choice(things)
     name = Name(thing.kind if isinstance(thing, Shape) else thing.noun)
-    # A wrong colour is the harder to deny where something else has it.
+    # A wrong colour is harder to reject if another thing has it.
     nearby = sorted(colour for colour in facts.colours if colour != thing.colour)
     wrong = rng.choice(nearby) if nearby and rng.random() < 0.6 else rng.choice(COLOURS)
     colour = thing.colour if yes else wrong

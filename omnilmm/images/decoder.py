@@ -1,15 +1,15 @@
-r"""The program that decodes pictures, in a process of its own: it may use only so much memory and time.
+r"""The decoder of pictures and videos, a program that runs in a subprocess with bounded memory and CPU time.
 
-    stdin   {"bytes": n, "limits": {…}}\\n and n bytes, again and again; at its end, whyever it came, the program ends
+    stdin   {"bytes": n, "limits": {…}}\\n and n bytes, for each request; the program exits at end of file
     stdout  {"ready": true}\\n once; then for each picture {"opened": [w, h]}\\n, {"size": [w, h]}\\n,
             {"piece": [left, top, w, h]}\\n and 3·w·h bytes for each piece, {"done": true}\\n
-            of a video (asked for with {"video": its sampling, "path": …} or its bytes) {"opened": [w, h],
+            for a video (requested with {"video": its sampling, "path": …} or its bytes) {"opened": [w, h],
             "duration_s": s, "count": n}\\n, {"frame": [w, h], "time_s": s}\\n and 3·w·h bytes each, {"done": true}\\n
-            or at any time in place of the rest {"error": why}, a sentence\\n
-    stderr  what libraries say; for the log
+            or, instead of the rest, {"error": a sentence as JSON}\\n at any point
+    stderr  output of libraries, for the log
 
-Time is CPU time, so that a busy machine refuses nothing; who started the program looks at the clock on the wall.
-Where the system does not bound memory (macOS, Windows) he looks at that, too.
+The limit is CPU time, so that a busy machine does not cause refusals; the parent process limits wall-clock time, and
+memory too where the system does not bound it (macOS, Windows).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _STATM = Path("/proc/self/statm")
 
 
 def main() -> None:
-    """Decode pictures from stdin until it is closed."""
+    """Decode pictures and videos from stdin until it is closed."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries must not mix with the replies
     _prepare()
@@ -94,13 +94,13 @@ def _decode(content: bytes, limits: Limits, base: int, replies: BinaryIO) -> dic
 
 
 def _decode_video(content: bytes, request: dict[str, Any], base: int, replies: BinaryIO) -> dict[str, Any]:
-    """Say all of a video but the last reply, which is returned."""
+    """Decode one video and write all replies but the last, which is returned."""
     from omnilmm.images.video_decoding import Header, decoded
     from omnilmm.versions import VideoSampling
 
     limits = VideoLimits(**request["limits"])
     try:
-        import av  # noqa: F401  # its code shall not count as what the video takes
+        import av  # noqa: F401  # imported first, so that its code does not count towards the limit
 
         _allow(max(base, used_bytes()) + len(content), limits, 0)
         with open(request["path"], "rb") if request.get("path") else io.BytesIO(content) as file:
@@ -146,7 +146,7 @@ def used_bytes() -> int:
 
 
 def _allow(base: int, limits: Limits | VideoLimits, pixels: int) -> None:
-    """Limit CPU time and memory from here on to what a picture of that many pixels may take."""
+    """Limit CPU time and memory from here on to the bounds for that many pixels."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds(pixels))  # SIGPROF kills it even in C code
     if _STATM.exists():
@@ -154,7 +154,7 @@ def _allow(base: int, limits: Limits | VideoLimits, pixels: int) -> None:
 
 
 def _free() -> None:
-    """Lift the limits between pictures."""
+    """Lift the limits between requests."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, 0)
     if _STATM.exists():

@@ -1,10 +1,10 @@
 """A pool of decoder subprocesses with bounded memory and time (the parent's side of `decoder`).
 
-    content ──> Pool ── one of a few `Decoder`s, kept warm ──> upright RGB picture, or a one-line error
+    content ──> Pool ── one of a few `Decoder`s, kept warm ──> upright RGB picture or frames, or a one-line error
 
-A process is started for the first picture (a quarter of a second). It is an ordinary subprocess, so the calling script
-needs no `__main__` guard. It exits with its parent, however that ends, since its stdin is closed then. Other threads
-run while one waits for a decoder.
+A process is started for the first picture or video (a quarter of a second). It is an ordinary subprocess, so the
+calling script needs no `__main__` guard. It exits with its parent, however that ends, since its stdin is closed then.
+Other threads run while one waits for a decoder.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ def decode(content: bytes, limits: Limits) -> Image.Image:
 
 
 def decode_video(content: Path | bytes, sampling: VideoSampling, limits: VideoLimits) -> tuple[Header, list[Frame]]:
-    """The frames of a video that a model sees.
+    """Decode the frames of a video that a model takes.
 
     Args:
         content: an absolute path, or the bytes of the file.
-        sampling: which frames.
-        limits: of time and memory.
+        sampling: selection of the frames.
+        limits: limits on time and memory.
 
     Raises:
-        ImageError: It cannot be decoded, or not within the limits.
+        ImageError: The video cannot be decoded, or not within the limits.
     """
     return _video_pool.decode_video(content, sampling, limits)
 
@@ -119,7 +119,7 @@ class Decoder:
     def decode_video(
         self, content: Path | bytes, sampling: VideoSampling, limits: VideoLimits
     ) -> tuple[Header, list[Frame]]:
-        """One video, as `decode`."""
+        """Decode one video; errors as for `decode`."""
         request: dict[str, Any] = {"video": asdict(sampling)}
         if isinstance(content, Path):
             request["path"], content = str(content), b""
@@ -261,7 +261,7 @@ class Decoder:
 
 
 class Pool:
-    """A bounded pool of decoder processes, started on demand and kept for the next picture."""
+    """A bounded pool of decoder processes, started on demand and kept for later requests."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -279,7 +279,7 @@ class Pool:
     def decode_video(
         self, content: Path | bytes, sampling: VideoSampling, limits: VideoLimits
     ) -> tuple[Header, list[Frame]]:
-        """One video, as `decode`."""
+        """Decode one video as soon as a process is free; errors as for `decode`."""
         return self._lend(limits, lambda decoder: decoder.decode_video(content, sampling, limits))
 
     def _lend(self, limits: Limits | VideoLimits, use: Callable[[Decoder], Decoded]) -> Decoded:
@@ -342,7 +342,7 @@ def _cannot_start(why: Sentence | OSError) -> ImageError:
 
 
 _pool = Pool()
-_video_pool = Pool()  # a video takes a minute, and pictures shall not wait for it
+_video_pool = Pool()  # separate, as a video may take a minute and pictures should not wait for it
 atexit.register(lambda: _pool.end())
 atexit.register(lambda: _video_pool.end())
 if hasattr(os, "register_at_fork"):

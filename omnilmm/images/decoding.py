@@ -109,10 +109,10 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Bicubic, in two explicit passes.
+    """Resize bicubically, in two explicit passes.
 
-    Pillow 13 chooses which pass comes first, older ones always begin with the rows; the results differ by up to two
-    grey levels. The golden pixels were made with Pillow 13, so its rule is fixed here for every version.
+    Pillow 13 chooses which pass comes first, older versions always begin with the rows; the results differ by up to two
+    grey levels. The golden pixels were made with Pillow 13, so its rule is applied here with every version.
     """
     (width, height), (new_width, new_height) = image.size, size
     vertical_first = height - new_height > max(0, 2 * (width - new_width))

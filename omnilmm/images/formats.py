@@ -65,7 +65,7 @@ def open_image(content: bytes) -> Image.Image:
 
 
 def is_video(content: bytes) -> bool:
-    """Whether a file is a video container that is read here, by its first bytes; GIF, WebP and AVIF are pictures."""
+    """Return whether the first bytes are those of a supported video container; GIF, WebP and AVIF are pictures."""
     brands = _brands(content)
     if brands:
         return brands.isdisjoint(HEIC_BRANDS | AVIF_BRANDS) and content[8:11] != b"M4A"

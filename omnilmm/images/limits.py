@@ -1,6 +1,6 @@
-"""Limits for one picture: file size, pixels, and memory and time of decoding.
+"""Limits for one picture or video: file size, pixels, and memory and time of decoding.
 
-Each limit is set by an environment variable, `OMNILMM_PICTURE_` followed by the field in capitals:
+Each limit is set by an environment variable, `OMNILMM_PICTURE_` or `OMNILMM_VIDEO_` followed by the field in capitals:
 `OMNILMM_PICTURE_SECONDS=30 python web_demo.py`.
 """
 
@@ -45,7 +45,7 @@ class Limits:
 
     @property
     def file_bytes(self) -> int:
-        """Of its file."""
+        """File size limit in bytes."""
         return self.file_mb * 2**20
 
     @property
@@ -91,14 +91,14 @@ def raise_limit(name: str, now: int | str, prefix: str = PREFIX) -> Sentence:
 
 @dataclass(frozen=True)
 class VideoLimits:
-    """The bounds of one video; environment variables `OMNILMM_VIDEO_…`.
+    """Limits for one video; environment variables `OMNILMM_VIDEO_…`.
 
     Attributes:
-        file_mb: of its file, in MiB.
-        megapixels: of a frame; 8K fits.
-        seconds: of CPU time to read all of its packets and decode what is needed.
-        memory_mb: MiB to decode it, over what the process takes anyway.
-        processes: that decode, so many videos at once, beside those of pictures; 0 decodes without a process.
+        file_mb: size of its file in MiB.
+        megapixels: size of a frame; 8K fits.
+        seconds: CPU time for reading all packets and decoding the frames that are needed.
+        memory_mb: memory for decoding in MiB, beyond the base usage of the process.
+        processes: number of decoder processes for videos, besides those for pictures; 0 decodes within this process.
     """
 
     file_mb: int = 2048
@@ -109,39 +109,39 @@ class VideoLimits:
 
     @property
     def file_bytes(self) -> int:
-        """Of its file."""
+        """File size limit in bytes."""
         return self.file_mb * 2**20
 
     @property
     def pixels(self) -> int:
-        """Of a frame."""
+        """Limit on the number of pixels of a frame."""
         return self.megapixels * 1_000_000
 
     def cpu_seconds(self, pixels: int = 0) -> float:
-        """What a video may take, whatever its size."""
+        """Return the CPU time for a video, independent of its size."""
         return self.seconds
 
     def memory_bytes(self, pixels: int = 0) -> int:
-        """What a video may take, whatever its size."""
+        """Return the memory for a video, independent of its size."""
         return self.memory_mb * 2**20
 
     def too_many_pixels(self, size: tuple[int, int]) -> Sentence:
-        """What is said of a video of larger frames."""
+        """Return the error message for a video whose frames are too large."""
         way = raise_limit("MEGAPIXELS", self.megapixels, VIDEO_PREFIX)
         return Sentence("video_too_many_pixels", width=size[0], height=size[1], most=self.megapixels, way=way)
 
     def too_slow(self, pixels: int = 0) -> Sentence:
-        """What is said of a video that takes more time."""
+        """Return the error message for a video whose decoding takes too long."""
         way = raise_limit("SECONDS", f"{self.seconds:g}", VIDEO_PREFIX)
         return Sentence("video_too_slow", most=self.seconds, way=way)
 
     def too_much_memory(self, pixels: int = 0) -> Sentence:
-        """What is said of a video that takes more memory."""
+        """Return the error message for a video whose decoding takes too much memory."""
         way = raise_limit("MEMORY_MB", self.memory_mb, VIDEO_PREFIX)
         return Sentence("video_too_much_memory", most=self.memory_mb, way=way)
 
     def too_large(self) -> Sentence:
-        """What is said of a video file of more bytes."""
+        """Return the error message for a video file that is too large."""
         return Sentence(
             "video_file_too_large", most=self.file_mb, way=raise_limit("FILE_MB", self.file_mb, VIDEO_PREFIX)
         )
@@ -153,7 +153,7 @@ def too_large(most_mib: int) -> Sentence:
 
 
 def limits() -> Limits:
-    """Return the limits, read from the environment.
+    """Return the limits for pictures, read from the environment.
 
     Raises:
         OptionsError: A variable is not a number above 0 (`PROCESSES` may be 0).
@@ -162,10 +162,10 @@ def limits() -> Limits:
 
 
 def video_limits() -> VideoLimits:
-    """The bounds of a video as the environment has them now.
+    """Return the limits for videos, read from the environment.
 
     Raises:
-        OptionsError: A variable is no number above 0.
+        OptionsError: A variable is not a number above 0 (`PROCESSES` may be 0).
     """
     return VideoLimits(**_given(VideoLimits, VIDEO_PREFIX))
 

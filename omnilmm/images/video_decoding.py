@@ -1,11 +1,11 @@
-"""The content of a video file becomes upright RGB frames: those that a model sees, and no others.
+"""Decode a video file to upright RGB frames, only those that a model takes.
 
-    file ──demuxed──> the time of every frame ──sampling──> a few of them ──sought and decoded──> frames, resized
+    file ──demux──> timestamps of all frames ──sample──> a few of them ──seek, decode──> frames, resized
 
-All packets are read first (none is decoded), so that frames are counted instead of believed: containers of cameras and
-browsers say no duration or a wrong one. FFmpeg is given the open file, one list of container formats, and no protocol:
-a file that names other files or addresses (HLS, concat) is not followed. Nothing here is bounded in time or memory;
-that is the work of the process that runs it (`decoder`).
+All packets are read first, without decoding, so that frames are counted rather than taken from the header: files from
+cameras and browsers may have no duration or a wrong one. FFmpeg gets the open file, a list of container formats and no
+protocols, so files that refer to other files or addresses (HLS, concat) are not followed. Time and memory are not
+bounded here but by the process that runs this (`decoder`).
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,ogg,asf,flv,h264,hevc,ivf,mjpeg,m4v"
 THREADS = 2
-NO_MEMORY = (errno.ENOMEM, errno.EAGAIN)  # the second where a thread cannot be started
-# Every published model that sees videos sees a frame whole, at about 448² pixels.
+NO_MEMORY = (errno.ENOMEM, errno.EAGAIN)  # EAGAIN if a thread cannot be started
+# Every published model that takes videos encodes a frame without slicing, at about 448² pixels.
 RULES = SlicingRules(max_slices=1)
 ROUNDED_S = 0.001  # Matroska rounds times to milliseconds
-MOST_FRAMES = 10_000_000  # of a file: 90 hours at 30 per second
+MOST_FRAMES = 10_000_000  # per file: 90 hours at 30 per second
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a video before its frames are decoded.
+    """Metadata of a video, yielded before its frames.
 
     Attributes:
         size: (width, height), upright.
-        duration_s: by its frames.
-        count: of the frames that follow, if none is damaged.
+        duration_s: duration according to its frames.
+        count: number of the frames that follow, if none is damaged.
     """
 
     size: tuple[int, int]
@@ -55,22 +55,22 @@ class Header:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame, and when it is shown."""
+    """One frame and its timestamp."""
 
     image: Image.Image
     time_s: float
 
 
 def decoded(file: BinaryIO, sampling: VideoSampling, limits: VideoLimits) -> Iterator[Header | Frame]:
-    """The header once the first frame is there, then the frames in order.
+    """Yield the header once the first frame is decoded, then the frames in order.
 
     Args:
-        file: open for reading, can be sought in.
-        sampling: which frames are wanted.
-        limits: of their size.
+        file: seekable file, open for reading.
+        sampling: selection of the frames.
+        limits: limits on the size of frames.
 
     Raises:
-        VideoError: No video that can be read, or too large.
+        VideoError: The file is not a readable video, or its frames are too large.
     """
     import av
 
@@ -95,7 +95,7 @@ def _opened(file: BinaryIO) -> InputContainer:
 
 
 def _stream_of(video: InputContainer, limits: VideoLimits) -> Any:
-    # A song's cover is a stream of one picture.
+    # The cover art of an audio file is a video stream with one picture.
     streams = [stream for stream in video.streams.video if "attached_pic" not in str(stream.disposition).lower()]
     if not streams:
         raise VideoError("sound_only")
@@ -113,7 +113,7 @@ def _frames(
     stream = _stream_of(video, limits)
     wanted = [clock.shown[index] for index in frame_indices(len(clock.shown), clock.fps, sampling)]
     size: tuple[int, int] | None = None
-    # Only these have an index; elsewhere one lands somewhere behind what was sought.
+    # Only these have an index; in other containers seeking may end after the target.
     can_seek = any(name in video.format.name for name in ("mp4", "matroska", "avi"))
     for pts, frame in _sought(video, stream, wanted, clock.keys if can_seek else []):
         image = _upright(frame, stream)
@@ -122,7 +122,7 @@ def _frames(
         if size is None:
             size = image.size
             yield Header(size, clock.duration_s, len(wanted))
-        elif image.size != size:  # some streams change their size on the way
+        elif image.size != size:  # some streams change their size midway
             image = image.resize(size, Image.Resampling.BICUBIC)
         seen = plan_slices(size, RULES).overview
         yield Frame(resize(image, seen) if seen[0] * seen[1] < size[0] * size[1] else image, clock.time_of(pts))
@@ -131,13 +131,13 @@ def _frames(
 
 
 class _Clock:
-    """When the frames of a stream are shown.
+    """Timestamps of the frames of a stream.
 
     Attributes:
         shown: pts of all frames, in order.
-        keys: pts of those that can be decoded alone.
-        fps: frames per second, on average.
-        duration_s: as the published examples compute it, frames / fps.
+        keys: pts of the keyframes, in order.
+        fps: average frame rate.
+        duration_s: number of frames / fps, as the published examples compute it.
     """
 
     def __init__(self, video: InputContainer, stream: Any) -> None:
@@ -149,7 +149,7 @@ class _Clock:
         while len(shown) < MOST_FRAMES:
             try:
                 packet = next(packets, None)
-            except av.FFmpegError as error:  # cut off, or damaged from here on: what came before can be seen
+            except av.FFmpegError as error:  # truncated, or damaged from here on: use the frames before
                 if error.errno in NO_MEMORY:
                     raise
                 break
@@ -172,7 +172,7 @@ class _Clock:
         self.duration_s = len(self.shown) / self.fps
 
     def time_of(self, pts: int) -> float:
-        """Seconds from the first frame. Of an even rate index / fps, as published, which is not rounded to ticks."""
+        """Return the seconds since the first frame: index / fps at a constant rate, as published, else from the pts."""
         time_s = (pts - self.shown[0]) * self.tick_s
         even_s = (bisect_right(self.shown, pts) - 1) / self.fps
         return even_s if abs(even_s - time_s) <= max(self.tick_s, ROUNDED_S) else time_s
@@ -181,21 +181,21 @@ class _Clock:
 def _sought(
     video: InputContainer, stream: Any, wanted: list[int], keys: list[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """The wanted frames; of a damaged one the next that can be decoded, each once."""
+    """Yield the wanted frames, each once; instead of a damaged one, the next that can be decoded."""
     import av
 
     decoder, reached = _decoded(video, stream), None
     held: tuple[int, av.VideoFrame] | None = None
     for pts in wanted:
         if reached is not None and reached >= pts:
-            continue  # it was damaged, and the one behind it was given
+            continue  # this frame was damaged, and a later one was yielded instead
         key = _key_before(keys, pts)
         if key is not None and key > (keys[0] if reached is None else reached):
             try:
                 video.seek(key, stream=stream, backward=True)
                 decoder = _decoded(video, stream)
             except av.FFmpegError:
-                pass  # it is decoded up to there
+                pass  # decode up to there instead of seeking
         for at, frame in decoder:
             held = (at, frame)
             if at >= pts:
@@ -204,7 +204,7 @@ def _sought(
                 break
         else:
             if held is not None and (reached is None or held[0] > reached):
-                yield held  # the last there is
+                yield held  # the last decodable frame
             return
 
 
@@ -214,7 +214,7 @@ def _key_before(keys: list[int], pts: int) -> int | None:
 
 
 def _decoded(video: InputContainer, stream: Any) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Frames from where the file is, without those that are damaged."""
+    """Yield the pts and frames from the current position on, without damaged ones."""
     import av
 
     packets = video.demux(stream)
@@ -235,7 +235,7 @@ def _decoded(video: InputContainer, stream: Any) -> Iterator[tuple[int, av.Video
 
 
 def _upright(frame: av.VideoFrame, stream: Any) -> Image.Image:
-    """RGB, turned as the camera was held, with square pixels."""
+    """Convert a frame to upright RGB with square pixels."""
     image: Image.Image = frame.to_image()
     ratio = float(stream.codec_context.sample_aspect_ratio or stream.sample_aspect_ratio or 1)
     if 0.1 < ratio < 10 and abs(ratio - 1) > 0.01:

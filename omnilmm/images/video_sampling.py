@@ -1,7 +1,7 @@
-"""Which frames of a video a model sees, when they are shown, and which of them are read together. Pure numbers.
+"""Sample the frames of a video, group them and compute their time ids. Pure numbers.
 
 Source: the makers' examples of MiniCPM-V 2.6 and 4.0 (one frame per second, 64 at most) and of 4.5 (5 per second; more
-than 180 are read in groups of up to 3, each frame with its time in tenths of a second).
+than 180 are packed in groups of up to 3, each frame with its time in tenths of a second).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ TIME_SCALE_S = 0.1
 
 
 def frame_indices(total: int, fps: float, sampling: VideoSampling) -> list[int]:
-    """Which frames of a video are looked at, in order and each once.
+    """Return the indices of the frames to sample, in order and without duplicates.
 
     Args:
-        total: frames of the video, at least 1.
-        fps: of the video.
-        sampling: of the model.
+        total: number of frames of the video, at least 1.
+        fps: frame rate of the video.
+        sampling: sampling of the model.
     """
     if not sampling.has_times:
         every = max(round(fps / sampling.fps), 1)
@@ -40,15 +40,15 @@ def frame_indices(total: int, fps: float, sampling: VideoSampling) -> list[int]:
 
 
 def spread(total: int, count: int) -> list[int]:
-    """`count` of `total` places, each in the middle of its share."""
+    """Return `count` indices spread evenly over `total`, each in the middle of its interval."""
     gap = total / count
     return [int(number * gap + gap / 2) for number in range(count)]
 
 
 def groups_of(video: Video, sampling: VideoSampling) -> list[list[int]]:
-    """The frames of a video that a model sees: their places in `Video.frames`, group by group.
+    """Return the indices into `Video.frames` that a model takes, group by group.
 
-    A video that was opened for a model that sees more of it is thinned out.
+    A video that was opened for a model that takes more frames is subsampled.
     """
     count = len(video.frames)
     if not sampling.has_times:
@@ -62,9 +62,9 @@ def groups_of(video: Video, sampling: VideoSampling) -> list[list[int]]:
 
 
 def time_ids(times_s: Sequence[float], duration_s: float) -> list[int]:
-    """Times as whole tenths of a second, as the model was told them.
+    """Return times as integer tenths of a second, computed as in training.
 
-    The double arithmetic is part of the checkpoint: it loses a tenth now and then (4.3 s becomes 42).
+    The checkpoint was trained with this floating-point arithmetic, which sometimes loses a tenth (4.3 s becomes 42).
     """
     scale = np.arange(0, duration_s, TIME_SCALE_S) if duration_s > 0 else np.zeros(1)
     nearest = [int(np.abs(scale - time).argmin()) for time in times_s]

@@ -1,4 +1,4 @@
-"""From a video file to the frames that a model sees: the side of who asks; decoding is in a process of its own.
+"""Open video files: sample the frames that a model takes, decoded in a subprocess.
 
 path or bytes ──> decoder process ──> frames with their times ──> Video
 """
@@ -23,7 +23,7 @@ HEAD_BYTES = 1024
 
 
 def is_video_file(path: str | Path) -> bool:
-    """Whether a file is a video by its first bytes; no for one that cannot be read."""
+    """Return whether a file is a video by its first bytes; False if it cannot be read."""
     try:
         with Path(path).expanduser().open("rb") as file:
             return is_video(file.read(HEAD_BYTES))
@@ -32,14 +32,14 @@ def is_video_file(path: str | Path) -> bool:
 
 
 def open_video(source: str | Path | bytes | BinaryIO, sampling: VideoSampling) -> Video:
-    """Decode the frames of a video that a model sees: upright, RGB, 8 bit, no larger than it sees them.
+    """Decode the frames of a video that a model takes: upright, RGB, 8 bit, at most at the model's input size.
 
     Args:
         source: a path, the file's bytes, or an open binary file.
-        sampling: of the model, `ModelCard.require_video()`.
+        sampling: sampling of the model, `ModelCard.require_video()`.
 
     Raises:
-        VideoError: Not a video, damaged, or more than is allowed of bytes, pixels, time or memory; see `limits`.
+        VideoError: Not a video, damaged, or over a limit on bytes, pixels, time or memory; see `limits`.
         MissingPackageError: PyAV is not installed.
     """
     if find_spec("av") is None:
@@ -61,14 +61,14 @@ def open_video(source: str | Path | bytes | BinaryIO, sampling: VideoSampling) -
             header, frames = _here(content, sampling, bounds)
     except VideoError:
         raise
-    except ImageError as error:  # of the process
+    except ImageError as error:  # raised by the decoder process
         raise VideoError.of(error.sentence) from error
     shown = tuple(Picture(frame.image) for frame in frames)
     return Video(shown, tuple(frame.time_s for frame in frames), header.duration_s, header.size)
 
 
 def _checked(path: Path, bounds: VideoLimits) -> Path | bytes:
-    """An absolute path of a file that may be opened; b"" of an empty one."""
+    """Check that a file can be opened and is not too large; return its absolute path, or b"" if it is empty."""
     try:
         path = path.expanduser()
         if not path.is_file():

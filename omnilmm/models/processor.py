@@ -1,6 +1,6 @@
 """Convert a conversation to model inputs: token ids with image placeholders, and the pixels for them.
 
-`S` prompt length · `N` slices of all pictures · `P` patch side · `L` patches of the longest slice
+`S` prompt length · `N` slices of all pictures and frames · `P` patch side · `L` patches of the longest slice
 
 Everything is derived from `config.json` and the tokenizer: early 2.5 repositories have no processor file, and later
 ones repeat the same numbers there.
@@ -41,13 +41,13 @@ def template_of(config: MiniCPMVConfig | OmniLMMConfig) -> ModuleType:
 
 @dataclass(frozen=True)
 class View:
-    """What has a place of its own in a prompt: a picture, or a group of frames of a video.
+    """A unit with placeholders of its own in the prompt: a picture, or a group of frames of a video.
 
     Attributes:
-        pictures: one, or the frames of the group.
-        plan: how each of them is cut.
-        times: of the frames, in tenths of a second; None for a picture, or where the model is told no times.
-        is_video: it is a group of frames.
+        pictures: one picture, or the frames of the group.
+        plan: slicing plan of each of them.
+        times: times of the frames in tenths of a second; None for a picture, or if the model takes no times.
+        is_video: whether it is a group of frames.
     """
 
     pictures: tuple[Picture, ...]
@@ -111,20 +111,20 @@ class MiniCPMVProcessor(ProcessorMixin):
         return self.encoder.encode(self._pieces(conversation, **how), is_learnt=is_learnt)
 
     def views(self, conversation: Conversation, max_slices: int | None = None) -> list[View]:
-        """All that has a place in the prompt, in its order.
+        """Return the pictures and frame groups of a conversation, in the order of the prompt.
 
         Args:
-            conversation: with its pictures and videos.
-            max_slices: of a picture, other than the checkpoint's number.
+            conversation: conversation with its pictures and videos.
+            max_slices: maximum number of slices per picture; defaults to the checkpoint's.
 
         Raises:
-            InputError: There is a video, and the model cannot look at videos.
+            InputError: There is a video, but the model takes no videos.
         """
         shown = (part for message in conversation.messages for part in message.shown)
         return [view for part in shown for view in self._views_of(part, max_slices)]
 
     def frame_plan(self, size: Size) -> SlicePlan:
-        """How frames of a video of (width, height) are seen: whole, never cut."""
+        """Return the plan for the frames of a video of (width, height), which are never sliced."""
         return self.config.plan(size, 1)
 
     def _views_of(self, part: Picture | Video, max_slices: int | None = None) -> list[View]:
@@ -140,11 +140,11 @@ class MiniCPMVProcessor(ProcessorMixin):
         return views
 
     def pixel_values(self, pictures: Iterable[Picture], max_slices: int | None = None) -> tuple[Tensor, Tensor]:
-        """Pixels of all slices of pictures, in the order of the prompt's slots; see `pixels`."""
+        """Return the pixels of all slices of pictures, in the order of the placeholders in the prompt; see `pixels`."""
         return self.pixels((picture, self.plan(picture, max_slices)) for picture in pictures)
 
     def pixels(self, pictures: Iterable[tuple[Picture, SlicePlan]]) -> tuple[Tensor, Tensor]:
-        """Pixels of all slices of pictures, each with how it is cut.
+        """Return the pixels of all slices of pictures, given with their slicing plans.
 
         Returns:
             pixel_values [N, 3, P, P·L] in -1..1, zero-padded, and target_sizes [N, 2] (rows, columns) in patches.
@@ -189,8 +189,8 @@ class MiniCPMVProcessor(ProcessorMixin):
         """Return all model inputs of a batch of one; arguments as for `prompt`.
 
         Returns:
-            input_ids, attention_mask, image_slots, all [1, S]; with pictures also pixel_values and target_sizes, with
-            a video whose times the model is told also temporal_ids.
+            input_ids, attention_mask, image_slots, all [1, S]; with pictures also pixel_values and target_sizes; with
+            a video, if the model takes times, also temporal_ids.
         """
         prompt = self.prompt(conversation, is_learnt=False, thinking=thinking, max_slices=max_slices)
         inputs: dict[str, Any] = {
@@ -209,7 +209,7 @@ class MiniCPMVProcessor(ProcessorMixin):
         self, conversation: Conversation, *, thinking: bool | None = None, max_slices: int | None = None
     ) -> list[Piece]:
         views = self.views(conversation, max_slices)
-        # Beside a video the published examples number nothing.
+        # With a video, the published examples do not number pictures.
         has_ids = self.config.use_image_id and not conversation.videos
         messages = tuple(map(self._with_first_frames, conversation.messages))
         how = {} if self.thinking is None or thinking is None else {"thinking": thinking}
@@ -219,7 +219,7 @@ class MiniCPMVProcessor(ProcessorMixin):
         return [*self.begin, *pieces]
 
     def _with_first_frames(self, message: Message) -> Message:
-        """In place of a video the first frame of each group: to a template it is several pictures."""
+        """Replace each video by the first frame of each group, since templates treat it as several pictures."""
         parts: list[str | Picture] = []
         for part in message.parts:
             parts += [view.pictures[0] for view in self._views_of(part)] if isinstance(part, Video) else [part]
@@ -227,7 +227,7 @@ class MiniCPMVProcessor(ProcessorMixin):
 
 
 def _groups(view: View) -> list[tuple[int, ...]]:
-    """Times as the resampler takes them; every slice of a picture is a still of its own."""
+    """Return the temporal ids for the resampler; every slice of a picture is a still picture of its own."""
     return [view.times] if view.times is not None else [(-1,)] * len(view.plan.sizes)
 
 

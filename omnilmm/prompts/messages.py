@@ -17,33 +17,32 @@ Videos = Callable[[], VideoSampling]
 
 
 def no_videos() -> VideoSampling:
-    """Where nobody said which model is asked."""
+    """Refuse a video, as the model that will take it is not known."""
     raise InputError("video_needs_model")
 
 
 def conversation_from_dicts(messages: Iterable[Mapping[str, Any]], videos: Videos = no_videos) -> Conversation:
-    """Messages of the form `{"role": "user", "content": …}`.
+    """Convert messages of the form `{"role": "user", "content": …}` to a conversation.
 
     Content is one part or a list of parts:
 
     - text, or `{"type": "text", "text": …}`
     - a picture: PIL image, numpy array [H, W] or [H, W, 3] of uint8, `Path`, bytes of a file, open binary file
-    - `{"type": "image", "image": any of these, a path as str, or a data URI}`, as transformers has it; also with
-      "path", "url" (a data URI or a path) or "base64" instead; the makers' own examples say "pairs" for base64 and text
-    - `{"type": "image_url", "image_url": {"url": a data URI}}`, as OpenAI has it
-
+    - `{"type": "image", "image": any of these, a path as str, or a data URI}`, as in transformers; also with "path",
+      "url" (a data URI or a path) or "base64" instead; the makers' own examples use "pairs" for base64 and text
+    - `{"type": "image_url", "image_url": {"url": a data URI}}`, as in OpenAI's API
     - a video: `Path`, or `{"type": "video", "video": a path, bytes, an open binary file or a `Video`}`, also with
       "path" instead
 
     A first message of role "system" becomes the system prompt. Nothing is fetched from the network.
 
     Args:
-        messages: as above.
-        videos: which frames of videos the model sees, `ModelCard.require_video`; asked where there is one.
+        messages: messages in the forms above.
+        videos: returns the frame sampling of the model, `ModelCard.require_video`; called for each video.
 
     Raises:
-        InputError: A role or a content that is not of the form, or a video and the model cannot look at videos.
-        ImageError: A picture that cannot be read.
+        InputError: A role or a content is not of this form, or the model takes no videos.
+        ImageError: A picture or a video cannot be read.
     """
     if not isinstance(messages, Iterable):
         raise InputError("no_messages", kind=type(messages).__name__)

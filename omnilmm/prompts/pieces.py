@@ -67,9 +67,9 @@ class Prompt:
 
 
 def content(message: Message, places: Iterator[list[Piece]]) -> list[Piece]:
-    """A message's parts with line breaks between them; each picture takes the next of the places.
+    """Return the pieces of a message, parts separated by line breaks; each picture takes the next of `places`.
 
-    A video is several pictures by now, see `MiniCPMVProcessor`.
+    Videos have been replaced by several pictures before, see `MiniCPMVProcessor`.
     """
     pieces: list[Piece] = []
     for position, part in enumerate(message.parts):
