@@ -40,7 +40,7 @@ class Row:
     Attributes:
         name: name of the ability.
         kind: kind of the lessons that test it.
-        only: for scenes, the questions to ask; for several pictures, whether they come "together" or "in turn".
+        only: for scenes, the questions to ask; for several pictures, whether they are sent "together" or "in turn".
         abilities: abilities of the turns that count.
         slices: whether pictures are sliced.
     """

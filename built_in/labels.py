@@ -20,7 +20,7 @@ from built_in.scenes import SIZES, Panel, Scene, Shape
 
 IGNORED = -100  # label that is ignored by the losses
 ALL_PLACES = tuple(place for row in PLACES for place in row)
-EDGES = ("left_edge", "top_edge", "right_edge", "bottom_edge")  # of a thing's box
+EDGES = ("left_edge", "top_edge", "right_edge", "bottom_edge")  # of the box of a thing
 EDGE_CLASSES = BOX_GRID // BOX_STEP + 1  # one class per step: the single digits of a coordinate are not learnable
 _OF_OVERVIEWS = ("size", "place", "row", "column", *EDGES)
 PATCH_LABELS = ("kind", "colour", "left", "right", *_OF_OVERVIEWS)

@@ -73,7 +73,7 @@ class Label:
 
     @property
     def box(self) -> Box:
-        """The box of the ink of the whole label."""
+        """The bounding box of the ink."""
         return around(self.boxes)
 
     @property

@@ -28,8 +28,8 @@ from omnilmm.sentences import Sentence
 EXPORT_FORMAT = "omnilmm-chat/1"
 MAX_BYTES = 200 * 2**20
 _MAX_MESSAGES = 1000
-_MAX_PARTS = 100  # of one message
-_MAX_FRAMES = 1000  # of one video
+_MAX_PARTS = 100  # per message
+_MAX_FRAMES = 1000  # per video
 _FRAME_QUALITY = 92
 MAX_PIXELS = 150_000_000  # of all pictures together: a small file can hold many large ones
 

@@ -4,13 +4,13 @@
     ├── InputError          the question, the picture or the messages cannot be used
     │   └── ImageError      the picture cannot be read
     │       └── VideoError  the video cannot be read
-    ├── OptionsError        an option has a value that can only fail
+    ├── OptionsError        an option or a setting has an invalid value
     ├── ModelNotFoundError  no model of that name, id or folder
-    ├── CheckpointError     the folder is there, but its files do not fit together
-    ├── SwitchError         another model cannot be chosen now
-    ├── HardwareError       the device or dtype asked for is not available here
+    ├── CheckpointError     the checkpoint is damaged, incomplete or not supported
+    ├── SwitchError         the model cannot be switched now
+    ├── HardwareError       the requested device or dtype is not available here
     ├── MissingPackageError an optional package is not installed
-    └── ContextLengthError  the question and its pictures alone are longer than the model's context
+    └── ContextLengthError  the question and its pictures alone exceed the model's context length
 
 A front end shows an error as one line and keeps the conversation; the traceback belongs in the log.
 
@@ -70,7 +70,7 @@ class VideoError(ImageError):
 
 
 class OptionsError(OmniLMMError):
-    """An option has a value that can only fail."""
+    """An option or a setting has an invalid value."""
 
 
 class ModelNotFoundError(OmniLMMError):
@@ -78,7 +78,7 @@ class ModelNotFoundError(OmniLMMError):
 
 
 class CheckpointError(OmniLMMError):
-    """The folder is there, but its files do not fit together."""
+    """The checkpoint is damaged, incomplete or not supported."""
 
 
 class SwitchError(OmniLMMError):
@@ -86,7 +86,7 @@ class SwitchError(OmniLMMError):
 
 
 class HardwareError(OmniLMMError):
-    """The device or dtype asked for is not available here."""
+    """The requested device or dtype is not available here."""
 
 
 class MissingPackageError(OmniLMMError):
@@ -94,4 +94,4 @@ class MissingPackageError(OmniLMMError):
 
 
 class ContextLengthError(OmniLMMError):
-    """The question and its pictures alone are longer than the model's context."""
+    """The question and its pictures alone exceed the model's context length."""

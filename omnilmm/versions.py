@@ -37,7 +37,7 @@ AS_PICTURES = VideoSampling(1.0, 64)
 
 @dataclass(frozen=True)
 class Version:
-    """What differs between the versions of MiniCPM-V.
+    """One version of MiniCPM-V, described by what differs between the versions.
 
     Attributes:
         title: official name.
@@ -46,12 +46,12 @@ class Version:
         positions: positional embeddings of the resampler.
         vision_type: `model_type` in the `vision_config` on the hub; None for a timm vision tower without such a config.
         written: `version` in the `config.json` on the hub; None if the key is missing.
-        is_sliced: pictures are sliced; else they are resized to one square.
+        is_sliced: whether pictures are sliced; otherwise they are resized to one square.
         pads_to_longest: all slices of a prompt are padded to the longest one, which affects their features.
         in_batches: at most `vision_batch_size` slices go through the vision tower at once.
         query_bias, query_norm, own_head_dim: whether the attention of the language model has a query bias, query norm
             or a head dimension of its own; they help to recognise the version from the tensors.
-        tokenizer: the files that it may come in.
+        tokenizer: possible file formats of the tokenizer.
         omni: official name of the MiniCPM-o with the same vision and language parts; None where there is none.
         video: frame sampling; None if the version was not made for videos.
     """

@@ -27,7 +27,7 @@ def ask_description(facts: Facts, rng: random.Random, speak: Language) -> Turn:
 
 def describe(facts: Facts, speak: Language) -> str:
     """Describe a scene in one sentence, in reading order; equal shapes are counted together."""
-    parts: dict[str, None] = {}  # an ordered set: the second of equal shapes adds nothing
+    parts: dict[str, None] = {}  # an ordered set, as equal shapes are counted together
     for thing in reading_order(facts.scene):
         if isinstance(thing, Shape):
             parts[speak.some(Name(thing.kind, thing.colour), facts.pairs[thing.colour, thing.kind])] = None

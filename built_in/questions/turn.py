@@ -25,7 +25,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Turn:
-    """A question and its only right answer.
+    """A question and its unique right answer.
 
     Attributes:
         question: the user's question.

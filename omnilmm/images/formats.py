@@ -71,14 +71,14 @@ def is_video(content: bytes) -> bool:
         return brands.isdisjoint(HEIC_BRANDS | AVIF_BRANDS) and content[8:11] != b"M4A"
     if content[:4] == b"RIFF":
         return content[8:12] == b"AVI "
-    # MPEG transport streams repeat their mark every 188 bytes; MOV files of old cameras begin without "ftyp".
+    # MPEG transport streams have a sync byte every 188 bytes; MOV files of old cameras do not start with "ftyp".
     is_transport = content[:1] == content[188:189] == content[376:377] == b"G"
     is_old_movie = content[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip")
     return is_transport or is_old_movie or content.startswith(VIDEO_MARKS)
 
 
 def webp_size(content: bytes) -> tuple[int, int] | None:
-    """Return the width and height in a WebP header, as Pillow allocates memory before it tells; None for other files.
+    """Return the width and height in a WebP header, as Pillow allocates memory before it reports them; else None.
 
     Source: RFC 9649, sections 2.5 to 2.7.
     """

@@ -23,7 +23,7 @@ from omnilmm.sentences import Sentence
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?")  # at least two letters: C:\ is a drive
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
-_PNM = re.compile(rb"P[1-6]\s")  # its text form could be taken for base64
+_PNM = re.compile(rb"P[1-6]\s")  # the text form of PNM may look like base64
 
 
 def picture_from(source: Any) -> Picture:

@@ -61,7 +61,7 @@ class PictureModel(PreTrainedModel, GenerationMixin):
     def from_pretrained(
         cls, folder_or_id: str | PathLike[str], *args: Any, output_loading_info: bool = False, **kwargs: Any
     ) -> Any:
-        """Load strictly: other than in transformers, a missing, unexpected or mismatched tensor is an error.
+        """Load strictly: unlike in transformers, a missing, unexpected or mismatched tensor is an error.
 
         Raises:
             CheckpointError: Tensors do not fit; the message names them, and the model that they seem to belong to.

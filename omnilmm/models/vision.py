@@ -1,4 +1,4 @@
-"""The vision tower of MiniCPM-V 2.5 and 2.6: SigLIP-400M over patches of any grid (NaViT).
+"""The vision tower of MiniCPM-V 2.5 and 2.6: SigLIP-400M on patch grids of any aspect ratio (NaViT).
 
 `N` slices · `L` patches of the longest slice · `P` patch side · `D` width · `S` side of the positional embedding table
 

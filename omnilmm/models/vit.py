@@ -1,4 +1,4 @@
-"""The vision tower of OmniLMM-12B and MiniCPM-V 1.0 and 2.0: a plain vision transformer under timm's tensor names.
+"""The vision tower of OmniLMM-12B and MiniCPM-V 1.0 and 2.0: a plain vision transformer with timm's tensor names.
 
 `N` slices · `L` patches of the longest slice · `P` patch side · `D` width · `G` side of the positional embedding table
 
