@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -66,9 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 provider, key=key, fetch=fetch if flags.api_fetch_urls else None, most_answers=flags.queue_size
             )
             guarded = Hosts(app, KnownHosts(flags.host, flags.allowed_hosts))
-            server = uvicorn.Server(uvicorn.Config(guarded, host=flags.host, port=port or 0, log_level="warning"))
+            server = _Server(uvicorn.Config(guarded, host=flags.host, port=port or 0, log_level="warning"))
             failed = _watch(provider, server)
-            print(texts.api_served(f"http://{flags.host}:{port}/"), flush=True)
             server.run()
             provider.stop()
         if failed:
@@ -79,6 +79,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"Error: {one_line(error)}\n")
         return 2
     return 0
+
+
+class _Server(uvicorn.Server):
+    """Prints its address once it accepts connections."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(texts.api_served(f"http://{self.config.host}:{self.config.port}/"), flush=True)
 
 
 def _watch(provider: ModelProvider, server: uvicorn.Server) -> list[Exception]:

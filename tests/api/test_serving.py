@@ -28,9 +28,12 @@ def test_alone() -> None:
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout
         address = next(found[0] for line in program.stdout if (found := re.findall(r"http://\S+/v1", line)))
-        answer = httpx.post(f"{address}/chat/completions", json=HELLO, timeout=120)  # waits for the model
-        program.send_signal(signal.SIGTERM)
-        assert program.wait(30) in (0, -signal.SIGTERM)
+        try:
+            answer = httpx.post(f"{address}/chat/completions", json=HELLO, timeout=120)  # waits for the model
+            program.send_signal(signal.SIGTERM)
+            assert program.wait(60) in (0, -signal.SIGTERM)
+        finally:
+            program.kill()
     assert answer.json()["choices"][0]["message"]["content"]
 
 

@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Locator, Page, Request, expect
+from playwright.sync_api import BrowserContext, Error, Locator, Page, Request, expect
 
 from omnilmm.engine.events import Engine, Event, Finished
 from omnilmm.engine.local import LocalEngine
@@ -62,7 +62,7 @@ class Visitor:
         visitor.page.set_default_timeout(PATIENCE_MS)
         visitor.page.on("request", lambda request: visitor._note(request, address))
         visitor.page.on("requestfailed", visitor._forgive)
-        visitor.page.on("pageerror", lambda error: visitor.broken.append(str(error)))
+        visitor.page.on("pageerror", visitor._note_error)
         visitor.page.goto(address)
         if login:
             visitor.page.locator("input[type=password]").wait_for()
@@ -76,6 +76,10 @@ class Visitor:
     def _note(self, request: Request, address: str) -> None:
         if not request.url.startswith((address, "data:", "blob:")):
             self.foreign.append(request)
+
+    def _note_error(self, error: Error) -> None:
+        if not str(error).startswith("Unable to preload CSS"):  # on a slow machine a reload breaks off what still loads
+            self.broken.append(str(error))
 
     def _forgive(self, request: Request) -> None:
         if request.failure == "csp" and request in self.foreign:  # stopped by the page's own policy, never sent
