@@ -6,8 +6,9 @@ MODEL ?=
 FLAGS ?=
 FILES ?=
 CHOSEN := $(if $(MODEL),--model $(MODEL)) $(FLAGS)
-# A process for each core up to four, as each loads the libraries and a browser; what shares a server stays together.
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A process for each core up to four; the journeys alone afterwards, since each has a browser that takes what it gets.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+JOURNEYS := tests/pages tests/streamlit_pages
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo demo-streamlit test test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-gpu screenshots space clean
@@ -20,10 +21,11 @@ demo-streamlit: $(VENV)/.demo  ## the same with the Streamlit page
 
 test: $(VENV)/.dev check  ## all checks and tests; needs a Chromium and finds or installs one
 	$(RUN) -m tests.browser
-	$(RUN) -m pytest $(PARALLEL) $(FLAGS)
+	$(RUN) -m pytest $(PARALLEL) $(JOURNEYS:%=--ignore=%) $(FLAGS)
+	$(RUN) -m pytest $(JOURNEYS) $(FLAGS)
 
 test-slow: $(VENV)/.dev  ## the journeys through both pages with slow browsers on a busy machine: finds races
-	$(RUN) -m pytest tests/pages tests/streamlit_pages --slow --timeout 1200 $(FLAGS)
+	$(RUN) -m pytest $(JOURNEYS) --slow --timeout 1200 $(FLAGS)
 
 test-oldest: $(VENV)/.dev  ## the same tests with the oldest versions of the libraries, in a folder of their own
 	$(RUN) -m tests.oldest > $(VENV)/oldest.txt

@@ -10,8 +10,6 @@ from hypothesis import settings
 
 from tests.browser import SLOW
 
-LONG = ("tests/pages/", "tests/streamlit_pages/", "tests/test_readme")
-
 # Before torch is imported, and for the programs that tests start: threads of a tiny model only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -23,11 +21,6 @@ settings.load_profile("repeatable")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", metavar="DIR", help="check the goldens in this folder instead of the repository's own")
     parser.addoption("--slow", action="store_true", help="browsers at a quarter of their speed, every core kept busy")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that no process works on one of them while the others have nothing left to do."""
-    items.sort(key=lambda item: not any(part in item.path.as_posix() for part in LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)

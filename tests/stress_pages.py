@@ -106,12 +106,15 @@ class GradioPage:
     def __init__(self, site: GradioSite, provider: ModelProvider) -> None:
         self.site, self.provider = site, provider
         self.open = partial(GradioTab, self)
+        self._switching: set[str] = set()  # sessions without a heartbeat, of which Gradio keeps the newest
+        self._before = {*self._uploads()}  # of other tests
 
     def is_switching(self) -> bool:
         return self.provider.is_changing
 
     def switch(self, dtype: str) -> None:
         stranger = GradioStranger(self.site)
+        self._switching.add(stranger.session)
         stranger.join("Choices.switch", [BUILT_IN, dtype]).raise_for_status()
         stranger.outcome()
         stranger.leave()
@@ -122,16 +125,14 @@ class GradioPage:
 
         def left() -> list[str]:
             visitors = [f"{len(page.visitors)} visitors"] if len(page.visitors) else []
-            files = [str(path) for path in page.context.uploads.folder.rglob("*") if path.is_file()]
-            kept = [*page.demo.state_holder.session_data]  # Gradio's own
-            return [
-                *visitors,
-                *(file for file in files if not file.endswith(".running")),
-                *new_threads(before),
-                *kept,
-            ]
+            kept = {*page.demo.state_holder.session_data} - self._switching  # Gradio's own
+            return [*visitors, *({*self._uploads()} - self._before), *new_threads(before), *kept]
 
         return wait_quiet(left)
+
+    def _uploads(self) -> list[str]:
+        files = (path for path in self.site.page.context.uploads.folder.rglob("*") if path.is_file())
+        return [str(path) for path in files if path.suffix != ".running" and path.name != ".running"]
 
 
 @contextmanager
