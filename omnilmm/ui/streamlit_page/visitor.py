@@ -16,6 +16,7 @@ import streamlit as st
 from streamlit.runtime import Runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import DeletedFile
 
 from omnilmm.archive import read_conversation
 from omnilmm.conversation import Conversation, Part, Picture, Video
@@ -209,7 +210,7 @@ class Visitor:
             Whether all of them are pictures.
         """
         refused, most = [], server_state.SERVER.quota_bytes
-        for file in files:
+        for file in (file for file in files if not isinstance(file, DeletedFile)):
             held = sum(self._sizes.get(picture, 0) for picture in self.pending)
             if held + len(content := file.getvalue()) > most:
                 refused.append(f"{file.name}: {self.texts.uploads_full.format(most=most >> 20)}")
