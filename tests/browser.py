@@ -19,14 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # as a program it runs before there is a Playwright
     from playwright.sync_api import BrowserContext, Page
 
-NAMES = (
-    "chromium-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "microsoft-edge",
-)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 SLOW = "OMNILMM_TESTS_SLOW"  # set by `pytest --slow`
 # No sandbox since CI runs as root; the rest keeps the browser from talking to anybody but the page.
 ARGUMENTS = [
@@ -89,8 +82,7 @@ def _ways_to_install() -> Iterator[list[list[str]]]:
     playwright = [sys.executable, "-m", "playwright", "install"]
     is_root = hasattr(os, "geteuid") and os.geteuid() == 0
     if is_root and Path("/etc/debian_version").exists():
-        for package in ("chromium-headless-shell", "chromium"):  # the first without a window that nobody sees
-            yield [["apt-get", "update"], ["apt-get", "install", "-y", package]]
+        yield [["apt-get", "update"], ["apt-get", "install", "-y", "chromium"]]
         yield [[*playwright, "--with-deps", "chromium"]]
     else:
         yield [[*playwright, "chromium"]]

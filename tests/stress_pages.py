@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from omnilmm.catalog import BUILT_IN
@@ -131,8 +133,11 @@ class GradioPage:
         return wait_quiet(left)
 
     def _uploads(self) -> list[str]:
-        files = (path for path in self.site.page.context.uploads.folder.rglob("*") if path.is_file())
-        return [str(path) for path in files if path.suffix != ".running" and path.name != ".running"]
+        """Walked: folders may go meanwhile."""
+        found = (
+            Path(folder) / name for folder, _, names in os.walk(self.site.page.context.uploads.folder) for name in names
+        )
+        return [str(path) for path in found if not path.name.endswith(".running")]
 
 
 @contextmanager
