@@ -230,11 +230,20 @@ window.omnilmm = (() => {
   });
 
   /* A picture that the browser cannot decode (HEIC) shows its format in place of a thumbnail. */
+  let chosen = [];
+  document.addEventListener("change", (event) => {
+    if (event.target.matches?.(PICKER)) chosen = [...event.target.files].map((file) => file.name);
+  }, true);
+  /* Gradio's own preview of a file is a blob, which has no name; the files chosen last are the last items. */
+  const nameOf = (item, source) => {
+    const items = [...document.querySelectorAll("#question .thumbnail-item")];
+    return source.startsWith("blob:") ? chosen.at(items.indexOf(item) - items.length) ?? "" : decodeURI(source);
+  };
   const drawn = (event) => {
     if (!event.target.matches?.("#question .thumbnail-image")) return;
     const item = event.target.closest(".thumbnail-item");
     if (event.type === "load") delete item.dataset.kind;
-    else item.dataset.kind = decodeURI(event.target.src).split(".").pop().toUpperCase();
+    else item.dataset.kind = nameOf(item, event.target.src).split(".").pop().toUpperCase();
   };
   document.addEventListener("error", drawn, true);
   document.addEventListener("load", drawn, true);
