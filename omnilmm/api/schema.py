@@ -112,9 +112,10 @@ class ChatRequest(_Sent):
         return [name for name, value in self._extra() if name in UNSUPPORTED and not _is_in(value, UNSUPPORTED[name])]
 
     def ignored(self) -> list[str]:
-        """Return the names of fields that are ignored."""
+        """Return the names of fields that have no effect here, fit for a header."""
         extra = [(name, value) for name, value in self._extra() if name not in UNSUPPORTED]
-        return [name for name, value in extra if not _is_in(value, NEUTRAL.get(name, ()))]
+        names = [name for name, value in extra if not _is_in(value, NEUTRAL.get(name, ()))]
+        return [name if name.isidentifier() and name.isascii() else ascii(name) for name in names[:MOST_NAMED]]
 
     def _extra(self) -> list[tuple[str, Any]]:
         return [(name, value) for name, value in (self.model_extra or {}).items() if value is not None]

@@ -148,9 +148,9 @@ def test_fields_without_effect_are_named(client: openai.OpenAI) -> None:
         messages=[{"role": "user", "content": "Hello"}],
         presence_penalty=0.5,
         frequency_penalty=0,
-        extra_body={"mirostat": 2},
+        extra_body={"mirostat": 2, "é\r\n值": 1},
     )
-    assert answer.headers["x-ignored-fields"] == "presence_penalty, mirostat"
+    assert answer.headers["x-ignored-fields"] == "presence_penalty, mirostat, " + ascii("é\r\n值")
 
 
 def test_nobody_gets_in_without_the_key(address: str) -> None:
