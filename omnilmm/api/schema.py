@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MOST_STOPS = 4  # OpenAI's limit
+MOST_NAMED = 20  # ignored fields in the header
 
 # Unsupported fields that would change the answer, with their neutral values; other values are refused.
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
