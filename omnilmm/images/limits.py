@@ -21,8 +21,25 @@ SMALLEST_MEMORY = 0.5  # share of the memory limit for the smallest picture
 PIXEL_BYTES = 16  # memory per pixel for decoding WebP; other formats take a third
 
 
+class _InBytes:
+    """Units that decoders count in."""
+
+    file_mb: int
+    megapixels: int
+
+    @property
+    def file_bytes(self) -> int:
+        """File size limit in bytes."""
+        return self.file_mb * 2**20
+
+    @property
+    def pixels(self) -> int:
+        """Limit on the number of pixels of a picture or frame."""
+        return self.megapixels * 1_000_000
+
+
 @dataclass(frozen=True)
-class Limits:
+class Limits(_InBytes):
     """Limits for one picture.
 
     Attributes:
@@ -42,16 +59,6 @@ class Limits:
     memory_mb: int = 500
     import_seconds: float = 120.0
     processes: int = 2
-
-    @property
-    def file_bytes(self) -> int:
-        """File size limit in bytes."""
-        return self.file_mb * 2**20
-
-    @property
-    def pixels(self) -> int:
-        """Limit on the number of pixels."""
-        return self.megapixels * 1_000_000
 
     def cpu_seconds(self, pixels: int = 0) -> float:
         """Return the CPU time for a picture of that many pixels; 0 pixels where the size is not known yet."""
@@ -90,7 +97,7 @@ def raise_limit(name: str, now: int | str, prefix: str = PREFIX) -> Sentence:
 
 
 @dataclass(frozen=True)
-class VideoLimits:
+class VideoLimits(_InBytes):
     """Limits for one video; environment variables `OMNILMM_VIDEO_…`.
 
     Attributes:
@@ -106,16 +113,6 @@ class VideoLimits:
     seconds: float = 180.0
     memory_mb: int = 2000
     processes: int = 2
-
-    @property
-    def file_bytes(self) -> int:
-        """File size limit in bytes."""
-        return self.file_mb * 2**20
-
-    @property
-    def pixels(self) -> int:
-        """Limit on the number of pixels of a frame."""
-        return self.megapixels * 1_000_000
 
     def cpu_seconds(self, pixels: int = 0) -> float:
         """Return the CPU time for a video, independent of its size."""
