@@ -28,6 +28,7 @@ from omnilmm.images.pixels import Floats, cut, patch_strip, stack_strips
 from omnilmm.images.slicing import SlicePlan, SlicingRules, plan_slices
 from omnilmm.prompts import chatml
 from omnilmm.prompts.pieces import PieceEncoder, Prompt
+from omnilmm.training.batches import token_batch
 
 # Patches are also labelled with the text printed in their cell, so that the resampler only has to collect it.
 PATCH_PRINT = tuple(f"print_{number}" for number in range(CELL_PRINT))
@@ -147,21 +148,11 @@ def _positions(rows: int, columns: int) -> Floats:
 
 def collate(samples: list[Sample]) -> dict[str, Tensor]:
     """Collate samples to a batch: model inputs, `labels`, `weights`, and `patch_*`, `cell_*` for auxiliary losses."""
-    width = max(len(sample.prompt) for sample in samples)
-    ids = torch.zeros(len(samples), width, dtype=torch.long)
-    labels = torch.full_like(ids, IGNORED)
-    slots = torch.zeros_like(ids, dtype=torch.bool)
-    mask = torch.zeros_like(ids)
-    weights = torch.zeros_like(ids, dtype=torch.float32)
-    for row, sample in enumerate(samples):
-        prompt, end = sample.prompt, len(sample.prompt)
-        ids[row, :end] = torch.tensor(prompt.input_ids)
-        slots[row, :end] = torch.tensor(prompt.image_slots)
-        mask[row, :end] = 1
-        weights[row, :end] = torch.tensor(sample.weights)
-        labels[row, :end] = torch.where(torch.tensor(prompt.loss_mask), ids[row, :end], IGNORED)
+    batch = token_batch([sample.prompt for sample in samples])
+    batch["weights"] = torch.zeros(batch["labels"].shape)
+    for row, sample in zip(batch["weights"], samples, strict=True):
+        row[: len(sample.weights)] = torch.tensor(sample.weights)
     views = [view for sample in samples for view in sample.views]
-    batch = {"input_ids": ids, "image_slots": slots, "attention_mask": mask, "labels": labels, "weights": weights}
     return batch | _seen(views) if views else batch
 
 

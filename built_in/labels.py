@@ -17,8 +17,8 @@ from built_in.outlines import KINDS, outline
 from built_in.palette import COLOURS
 from built_in.printing import CHARACTERS, Box
 from built_in.scenes import SIZES, Panel, Scene, Shape
+from omnilmm.prompts.pieces import IGNORED
 
-IGNORED = -100  # label that is ignored by the losses
 ALL_PLACES = tuple(place for row in PLACES for place in row)
 EDGES = ("left_edge", "top_edge", "right_edge", "bottom_edge")  # of the box of a thing
 EDGE_CLASSES = BOX_GRID // BOX_STEP + 1  # one class per step: the single digits of a coordinate are not learnable

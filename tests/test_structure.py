@@ -42,9 +42,10 @@ LAYERS = (
     "engine",
     "ui",
     "api",
+    "training",
 )
 BASE = {"__version__", "sentences", "errors", "conversation", "versions", "catalog", "hardware", "hub_space", "network"}
-BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading"}
+BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading", "training.batches"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.
 UI = BASE | {
     "archive",

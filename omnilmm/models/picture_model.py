@@ -88,7 +88,11 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         return source
 
     def get_image_features(
-        self, pixel_values: Tensor, target_sizes: Tensor, temporal_ids: Sequence[Sequence[int]] | None = None
+        self,
+        pixel_values: Tensor,
+        target_sizes: Tensor,
+        temporal_ids: Sequence[Sequence[int]] | None = None,
+        slices_per_prompt: Sequence[int] | None = None,
     ) -> Tensor:
         """Encode slices, or the frames of a video.
 
@@ -96,10 +100,16 @@ class PictureModel(PreTrainedModel, GenerationMixin):
             pixel_values: [N, 3, P, P·L] strips of patches, zero-padded (see `vision.py`).
             target_sizes: [N, 2] (rows, columns) of each slice in patches.
             temporal_ids: times of the frames, group by group; see `Resampler.forward`.
+            slices_per_prompt: how many of the slices belong to each prompt of a batch; needed where the features of a
+                slice depend on the longest one of its prompt (2.5), ignored elsewhere.
 
         Returns:
             [N, Q, D] features in the order of the slices, or [G, Q, D] of G groups of frames.
         """
+        counts = [count for count in slices_per_prompt or () if count]
+        if self.config.pads_to_longest and len(counts) > 1:
+            apart = zip(pixel_values.split(counts), target_sizes.split(counts), strict=True)
+            return torch.cat([self.get_image_features(_of_own_length(*prompt), prompt[1]) for prompt in apart])
         patches = self.look(pixel_values, target_sizes)
         return cast(Tensor, self.resampler(patches, target_sizes, temporal_ids))
 
@@ -134,11 +144,18 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         image_slots: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         temporal_ids: Sequence[Sequence[int]] | None = None,
+        slices_per_prompt: Sequence[int] | None = None,
+        image_features: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Compute the logits (and the loss, given `labels`); further arguments go to the language model."""
+        """Compute the logits (and the loss, given `labels`); further arguments go to the language model.
+
+        `image_features`, from an earlier `get_image_features`, may be given instead of the pixels.
+        """
+        if inputs_embeds is None and pixel_values is not None and target_sizes is not None:
+            image_features = self.get_image_features(pixel_values, target_sizes, temporal_ids, slices_per_prompt)
         if inputs_embeds is None:
-            inputs_embeds = self._embed(input_ids, pixel_values, target_sizes, image_slots, temporal_ids)
+            inputs_embeds = self._merged(input_ids, image_slots, image_features)
         return self._forward_text(inputs_embeds, **kwargs)
 
     @torch.no_grad()
@@ -153,8 +170,11 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         **kwargs: Any,
     ) -> Any:
         """Generate and return the new ids only, without the prompt; further arguments as in transformers."""
+        features = None
+        if inputs_embeds is None and pixel_values is not None and target_sizes is not None:
+            features = self.get_image_features(pixel_values, target_sizes, temporal_ids)
         if inputs_embeds is None:
-            inputs_embeds = self._embed(input_ids, pixel_values, target_sizes, image_slots, temporal_ids)
+            inputs_embeds = self._merged(input_ids, image_slots, features)
         if kwargs.get("attention_mask") is None:
             kwargs["attention_mask"] = inputs_embeds.new_ones(inputs_embeds.shape[:2], dtype=torch.long)
         kwargs.setdefault("generation_config", self.generation_config)
@@ -168,22 +188,17 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         """Run transformers' `generate` on embeddings [B, S, D]."""
         raise NotImplementedError
 
-    def _embed(
-        self,
-        input_ids: Tensor | None,
-        pixel_values: Tensor | None,
-        target_sizes: Tensor | None,
-        image_slots: Tensor | None,
-        temporal_ids: Sequence[Sequence[int]] | None,
-    ) -> Tensor:
+    def _merged(self, input_ids: Tensor | None, image_slots: Tensor | None, features: Tensor | None) -> Tensor:
         if input_ids is None:
             raise ValueError("Either input_ids or inputs_embeds is needed.")
-        features = None
-        if pixel_values is not None and target_sizes is not None:
-            features = self.get_image_features(pixel_values, target_sizes, temporal_ids)
         if image_slots is None:
             image_slots = torch.zeros_like(input_ids, dtype=torch.bool)
         return self.merge(input_ids, image_slots, features)
+
+
+def _of_own_length(pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
+    """Cut off the padding that slices of other prompts made necessary."""
+    return pixel_values[..., : pixel_values.shape[-2] * int(target_sizes.prod(dim=1).max())]
 
 
 def _shapes_there(model: PreTrainedModel, info: Mapping[str, Any]) -> Shapes:

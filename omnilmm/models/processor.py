@@ -104,7 +104,7 @@ class MiniCPMVProcessor(ProcessorMixin):
 
         Args:
             conversation: conversation to answer or to train on.
-            is_learnt: also compute the loss mask.
+            is_learnt: also compute the labels.
             **how: `thinking`, whether the model should think before it answers, if its template has a switch;
                 `max_slices` per picture. Defaults come from the template and `config.json`.
         """

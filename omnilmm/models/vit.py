@@ -22,6 +22,7 @@ from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 @strict
@@ -85,7 +86,7 @@ class MLP(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
-class ViTBlock(nn.Module):
+class ViTBlock(GradientCheckpointingLayer):
     """Attention and MLP, each with a residual connection."""
 
     def __init__(self, config: ViTConfig) -> None:

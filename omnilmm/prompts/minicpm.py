@@ -4,6 +4,10 @@
 
 Source: checked against the prompts and ids in `tests/golden/prompts.json`. The published code always puts the picture
 into the first message; here it stays in the turn in which it was sent. There is no system prompt.
+
+For training, `</s>` follows the last answer only, but is the label after every answer, as in the published code, so
+that the model learns to end each. That code encodes every message of 2.0 by itself, which can give other ids than the
+whole prompt does in inference; here the ids of training are those of inference.
 """
 
 from __future__ import annotations
@@ -28,9 +32,11 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
     """
     pieces: list[Piece] = [Control(BEGIN)]
     places = (slice_pieces([Control("<image>"), Slots(), Control("</image>")], grid) for grid in grids)
+    label = None
     for message in conversation.messages:
         said = without_headers(message, tuple(HEADERS.values()))
-        pieces += [Text(HEADERS[message.role]), *content(said, places)]
+        pieces += [Text(HEADERS[message.role], label=label), *content(said, places)]
+        label = END if message.role == "assistant" else None
     if conversation.messages and conversation.messages[-1].role == "assistant":
         return [*pieces, Control(END, in_loss=True)]  # training only
     return [*pieces, Text(HEADERS["assistant"])]

@@ -5,7 +5,8 @@ A template turns a conversation into pieces: `Control` (one structural token, by
 control token there is encoded as ordinary characters. Grounding tags (`<box>` …) are the exception: they are part of
 the text and keep their ids.
 
-Chat and training share one renderer: pieces that the model learns to generate carry `in_loss`.
+Chat and training share one renderer: pieces that the model learns to generate carry `in_loss`, and a `Text` may carry
+`label`, a token that is learnt in its place. Both become one label per token; the prompt itself is the same in both.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from omnilmm.images.slicing import Size
 
 GROUNDING_TAGS = ("<box>", "</box>", "<ref>", "</ref>", "<quad>", "</quad>", "<point>", "</point>")
 _GROUNDING = re.compile("|".join(map(re.escape, GROUNDING_TAGS)))
+IGNORED = -100  # the label of tokens that do not count towards the loss, as in torch and transformers
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,18 @@ class Control:
 
 @dataclass(frozen=True)
 class Text:
-    """Plain text, of the template or of a message."""
+    """Plain text, of the template or of a message.
+
+    Attributes:
+        text: the text.
+        in_loss: whether the model learns to generate it.
+        label: structural token that the model learns to generate where this text begins, e.g. the end of an answer that
+            the template of MiniCPM-V 2.0 does not write between two turns.
+    """
 
     text: str
     in_loss: bool = False
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,12 +65,13 @@ class Prompt:
     Attributes:
         input_ids: token ids [S].
         image_slots: positions of picture features [S].
-        loss_mask: tokens that count towards the loss [S]; used in training only, empty where it was not requested.
+        labels: the token to learn at each position [S], `IGNORED` where there is none; the model predicts it from the
+            tokens before. Used in training only, empty where it was not requested.
     """
 
     input_ids: list[int]
     image_slots: list[bool]
-    loss_mask: list[bool]
+    labels: list[int]
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -175,36 +186,40 @@ class PieceEncoder:
 
         Args:
             pieces: pieces of a prompt.
-            is_learnt: also compute the loss mask, which takes one more encoding per change of `in_loss` within a text.
+            is_learnt: also compute the labels, which takes one more encoding per change of `in_loss` within a text.
         """
         prompt = Prompt([], [], [])
         for kind, group in groupby(pieces, key=type):
             if kind is Text:
                 texts = [piece for piece in group if isinstance(piece, Text) and piece.text]
-                ids, in_loss = self._encode_texts(texts if is_learnt else [Text("".join(text.text for text in texts))])
+                ids, labels = self._encode_texts(texts if is_learnt else [Text("".join(text.text for text in texts))])
             elif kind is Slots:
                 ids = [self.slot_id] * (self.query_num * len(list(group)))
-                in_loss = [False] * len(ids)
+                labels = [IGNORED] * len(ids)
             else:
                 tokens = [(self._encode_control(c.token), c.in_loss) for c in group if isinstance(c, Control)]
                 ids = [token for found, _ in tokens for token in found]
-                in_loss = [flag for found, flag in tokens for _ in found]
+                labels = [token if in_loss else IGNORED for found, in_loss in tokens for token in found]
             prompt.input_ids.extend(ids)
             prompt.image_slots.extend([kind is Slots] * len(ids))
-            prompt.loss_mask.extend(in_loss if is_learnt else ())
+            prompt.labels.extend(labels if is_learnt else ())
         return prompt
 
-    def _encode_texts(self, texts: list[Text]) -> tuple[list[int], list[bool]]:
+    def _encode_texts(self, texts: list[Text]) -> tuple[list[int], list[int]]:
         """Encode texts as one string, so that merges across `in_loss` borders and SentencePiece's space are correct."""
         ids = self._encode_text("".join(piece.text for piece in texts))
-        in_loss: list[bool] = []
+        labels: list[int] = []
         said = ""
-        speakers = [(flag, "".join(piece.text for piece in group)) for flag, group in groupby(texts, _is_in_loss)]
-        for number, (flag, text) in enumerate(speakers, 1):
+        speakers = [(kind, "".join(piece.text for piece in group)) for kind, group in groupby(texts, _kind)]
+        for number, ((in_loss, label), text) in enumerate(speakers, 1):
             said += text
-            end = len(ids) if number == len(speakers) else min(len(self._encode_text(said)), len(ids))
-            in_loss += [flag] * (end - len(in_loss))
-        return ids, in_loss
+            begin, end = len(labels), len(ids)
+            if number < len(speakers):
+                end = min(len(self._encode_text(said)), end)
+            labels += ids[begin:end] if in_loss else [IGNORED] * (end - begin)
+            if label is not None and begin < end:
+                labels[begin] = self.control_id(label)
+        return ids, labels
 
     def _encode_control(self, token: str) -> list[int]:
         if token in GROUNDING_TAGS and token not in self.added:
@@ -224,8 +239,8 @@ class PieceEncoder:
         return list(self.split(text)) if text else []
 
 
-def _is_in_loss(piece: Text) -> bool:
-    return piece.in_loss
+def _kind(piece: Text) -> tuple[bool, str | None]:
+    return piece.in_loss, piece.label
 
 
 def _splitter(tokenizer: Any) -> Callable[[str], list[int]]:

@@ -15,6 +15,7 @@ from PIL import Image
 from built_in import evaluation, gallery
 from built_in.data import spoken
 from built_in.evaluation import ROWS, Answered, details, examine, held_out, table_line
+from built_in.labels import IGNORED
 from built_in.lessons import Drawn, Lesson, random_lesson
 from built_in.printing import is_held_out
 from built_in.questions.turn import Turn
@@ -167,7 +168,7 @@ def test_what_a_lesson_teaches_is_what_counts_as_right(processor: MiniCPMVProces
         lesson = held_out(ROW[name], 2)
         grids = [processor.plan(Picture(drawn.image)).grid for drawn in lesson.pictures]
         prompt = processor.encoder.encode(chatml.render(spoken(lesson), grids))
-        learnt = [token for token, learn in zip(prompt.input_ids, prompt.loss_mask, strict=True) if learn]
+        learnt = [label for label in prompt.labels if label != IGNORED]
         said = processor.tokenizer.decode(learnt).split("<|im_end|>")[: len(lesson.turns)]
         items = [Answered(ROW[name], lesson, number, answer) for number, answer in enumerate(said)]
         assert items and all(item.is_right for item in items)

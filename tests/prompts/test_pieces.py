@@ -9,7 +9,7 @@ import pytest
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.errors import CheckpointError
 from omnilmm.prompts import chatml, llama3
-from omnilmm.prompts.pieces import GROUNDING_TAGS, Control, PieceEncoder, Slots, Text, as_text
+from omnilmm.prompts.pieces import GROUNDING_TAGS, IGNORED, Control, PieceEncoder, Slots, Text, as_text
 from tests.prompts.byte_tokenizer import CHATML, LLAMA3, byte_tokenizer
 from tests.prompts.conftest import Writer
 
@@ -24,7 +24,7 @@ def test_neighbouring_text_is_encoded_as_one(chatml_writer: Writer) -> None:
 
 def test_text_to_learn_is_not_merged_with_text_before(chatml_writer: Writer) -> None:
     prompt = chatml_writer.encoder.encode([Text("assistant\n"), Text("Red", in_loss=True)])
-    learnt = [token for token, in_loss in zip(prompt.input_ids, prompt.loss_mask, strict=True) if in_loss]
+    learnt = [label for label in prompt.labels if label != IGNORED]
     assert chatml_writer.decode(learnt) == "Red"
 
 

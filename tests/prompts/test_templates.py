@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.prompts import chatml, minicpm4, qwen3
-from omnilmm.prompts.pieces import as_text
-from tests.prompts.conftest import Writer
+from omnilmm.prompts import chatml, minicpm, minicpm4, qwen3
+from omnilmm.prompts.pieces import IGNORED, PieceEncoder, Text, as_text
+from tests.prompts.byte_tokenizer import MINICPM, byte_tokenizer
+from tests.prompts.conftest import QUERIES, Writer
 
 VIEW = "<image><unk><unk><unk></image>"
 SLICE = "<slice><unk><unk><unk></slice>"
@@ -107,7 +108,7 @@ def test_slots_lie_where_the_views_are(writer: Writer, picture: Picture) -> None
     ]
     opening = {writer.encoder.added[name] for name in ("<image>", "<slice>")}
     assert len(starts) == 3 and all(prompt.input_ids[place - 1] in opening for place in starts)
-    assert len(prompt.input_ids) == len(prompt.image_slots) == len(prompt.loss_mask) == len(prompt)
+    assert len(prompt.input_ids) == len(prompt.image_slots) == len(prompt.labels) == len(prompt)
 
 
 def test_exactly_the_answers_and_their_end_are_learnt(writer: Writer, picture: Picture) -> None:
@@ -115,10 +116,28 @@ def test_exactly_the_answers_and_their_end_are_learnt(writer: Writer, picture: P
     conversation = conversation.with_message("assistant", "It is red.").with_message("user", "B?")
     conversation = conversation.with_message("assistant", "蓝色 🙂")
     prompt = writer.prompt(conversation)
-    learnt = [token for token, in_loss in zip(prompt.input_ids, prompt.loss_mask, strict=True) if in_loss]
+    learnt = [label for label in prompt.labels if label != IGNORED]
     end = writer.template.END
     assert writer.decode(learnt) == f"It is red.{end}蓝色 🙂{end}"
-    assert not any(slot and in_loss for slot, in_loss in zip(prompt.image_slots, prompt.loss_mask, strict=True))
+    assert not any(slot and label != IGNORED for slot, label in zip(prompt.image_slots, prompt.labels, strict=True))
+
+
+def test_the_end_of_an_answer_that_the_prompt_leaves_out_is_learnt_where_the_next_turn_begins() -> None:
+    """1.0 and 2.0, as in the published code: `</s>` is the label at the next header, whose id the prompt keeps."""
+    encoder = PieceEncoder(byte_tokenizer(MINICPM), QUERIES)
+    asked = Conversation().with_message("user", "A?").with_message("assistant", "<ref>Red</ref>")
+    talk = asked.with_message("user", "B?").with_message("assistant", "Blue.")
+    for conversation in (talk, talk.without_last(2)):
+        prompt = encoder.encode(minicpm.render(conversation, []))
+        learnt = [label for label in prompt.labels if label != IGNORED]
+        said = "<ref>Red</ref></s>" + "Blue.</s>" * (conversation is talk)
+        assert encoder.tokenizer.decode(learnt) == said
+        pairs = list(zip(prompt.input_ids, prompt.labels, strict=True))
+        header = encoder.encode([Text("<用户>")]).input_ids[0]
+        others = [(token, label) for token, label in pairs if label not in (IGNORED, token)]
+        assert others == [(header, encoder.added["</s>"])] * (conversation is talk)
+    chat = encoder.encode(minicpm.render(talk.with_message("user", "C?"), []), is_learnt=False).input_ids
+    assert chat[: len(prompt)] != prompt.input_ids and chat[: len(prompt) - 1] == prompt.input_ids[:-1]
 
 
 def test_training_ends_with_the_answer_and_chat_where_the_answer_begins(writer: Writer) -> None:
@@ -126,7 +145,7 @@ def test_training_ends_with_the_answer_and_chat_where_the_answer_begins(writer: 
     chat = writer.prompt(asked).input_ids
     trained = writer.prompt(asked.with_message("assistant", "Red."))
     assert trained.input_ids[: len(chat)] == chat
-    assert not any(trained.loss_mask[: len(chat)]) and trained.loss_mask[len(chat)]
+    assert set(trained.labels[: len(chat)]) == {IGNORED} and trained.labels[len(chat)] == trained.input_ids[len(chat)]
 
 
 def test_a_prompt_goes_on_from_the_one_before(writer: Writer, picture: Picture) -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.prompts.pieces import GROUNDING_TAGS
+from omnilmm.prompts.pieces import GROUNDING_TAGS, IGNORED
 from tests.prompts.byte_tokenizer import CHATML, LLAMA3
 from tests.prompts.conftest import Writer
 
@@ -72,7 +72,7 @@ def test_grounding_tags_are_single_ids_and_nothing_else_is(writer: Writer, parts
 def test_grounding_tags_of_an_answer_are_learnt(writer: Writer) -> None:
     said = "<ref>cat</ref><box>1 2 3 4</box>"
     prompt = writer.prompt(Conversation().with_message("user", "Where?").with_message("assistant", said))
-    learnt = [token for token, in_loss in zip(prompt.input_ids, prompt.loss_mask, strict=True) if in_loss]
+    learnt = [label for label in prompt.labels if label != IGNORED]
     assert writer.decode(learnt) == said + writer.template.END
     assert learnt[0] == writer.encoder.added["<ref>"] and writer.encoder.added["</box>"] in learnt
 
