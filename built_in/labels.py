@@ -17,7 +17,7 @@ from built_in.outlines import KINDS, outline
 from built_in.palette import COLOURS
 from built_in.printing import CHARACTERS, Box
 from built_in.scenes import SIZES, Panel, Scene, Shape
-from omnilmm.prompts.pieces import IGNORED
+from omnilmm.prompts.pieces import IGNORED as IGNORED  # label that the losses ignore
 
 ALL_PLACES = tuple(place for row in PLACES for place in row)
 EDGES = ("left_edge", "top_edge", "right_edge", "bottom_edge")  # of the box of a thing
