@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 OPTIONS: dict[str, tuple[type[int] | type[float], str]] = {
     "max_new_tokens": (int, "length limit"),
     "repetition_penalty": (float, "above 1: repeat less"),
-    "temperature": (float, "sampling: 0 = always the most likely token, higher is more varied"),
+    "temperature": (float, "sampling: 0 = always the most likely token, as --mode greedy; higher is more varied"),
     "top_p": (float, "sampling: share of probability to draw from"),
     "top_k": (int, "sampling: tokens to draw from"),
     "seed": (int, "sampling: same seed, same answer"),
@@ -100,9 +100,11 @@ class OmniLMMChat:
                 `Path`, bytes, open file), a part as transformers or OpenAI write it (`{"type": "image", …}`,
                 `{"type": "image_url", …}`), a video (its `Path`, or `{"type": "video", "video": path}`), or a list of
                 them; or a `Conversation`. Nothing is fetched.
-            mode: "sampling" (streams), or "beam" (one piece, when the search is over).
-            **options: temperature, top_p, top_k, repetition_penalty, seed, max_new_tokens; with "beam": beams,
-                repetition_penalty, length_penalty, max_new_tokens. With both: thinking, whether the model should
+            mode: "sampling" or "greedy" (the most likely token each time, as temperature 0), which stream, or "beam"
+                (one piece, when the search is over).
+            **options: temperature, top_p, top_k, repetition_penalty, seed, max_new_tokens; with "greedy":
+                repetition_penalty, max_new_tokens; with "beam": beams, repetition_penalty, length_penalty,
+                max_new_tokens. With all: thinking, whether the model should
                 think before it answers, where it has a switch for it (the thought is not yielded here, see
                 `events`); max_slices, per picture; finer_detail (4.6, 4.7). The model's defaults where left out.
 
@@ -231,7 +233,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--list-models", action="store_true", help="the known models, and which of them fit here")
     add_loading_flags(top)
     choice = top.add_argument_group("how to answer (the model's defaults where left out)")
-    choice.add_argument("--mode", choices=("sampling", "beam"), default="sampling", help="(default: %(default)s)")
+    choice.add_argument(
+        "--mode", choices=("sampling", "greedy", "beam"), default="sampling", help="(default: %(default)s)"
+    )
     for name, (kind, what) in OPTIONS.items():
         choice.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=what)
     choice.add_argument(

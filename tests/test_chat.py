@@ -190,6 +190,7 @@ def test_temperature_0_is_greedy_whatever_the_seed(chat: OmniLMMChat) -> None:
         options = {"temperature": 0, "max_new_tokens": 40, "repetition_penalty": penalty}
         for more in ({}, {"seed": 1}, {"seed": 2, "top_p": 0.2, "top_k": 1}):
             assert "".join(chat.stream([message], **options, **more)) == expected
+        assert "".join(chat.stream([message], "greedy", max_new_tokens=40, repetition_penalty=penalty)) == expected
 
 
 def test_options_of_the_other_mode_are_refused(chat: OmniLMMChat) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from omnilmm.engine.backends.base import Backend, Request, Step
 from omnilmm.engine.events import HEARTBEAT_S, Progress
-from omnilmm.engine.options import BeamSearch, Options
+from omnilmm.engine.options import BeamSearch, Greedy, Options
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import is_out_of_memory
 
@@ -114,6 +114,6 @@ class Generation:
 
 def seed_of(options: Options) -> int:
     """Return the seed of an answer; without one it is drawn from torch's generator, so `torch.manual_seed` applies."""
-    if isinstance(options, BeamSearch) or options.is_greedy:
+    if isinstance(options, BeamSearch | Greedy) or options.is_greedy:
         return 0  # decoding is deterministic
     return options.seed if options.seed is not None else int(torch.randint(2**31, ()))

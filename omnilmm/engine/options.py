@@ -1,7 +1,8 @@
-"""Generation options: sampling or beam search, validated in one place.
+"""Generation options: sampling, greedy decoding or beam search, validated in one place.
 
-The two modes are two types, so an option of the other mode cannot be passed along and silently ignored. `LIMITS` holds
-the valid ranges; pages build their controls from them.
+Each mode is a type of its own, so an option of another mode cannot be passed along and silently ignored. `LIMITS` holds
+the valid ranges; pages build their controls from them. Sampling at temperature 0 is greedy decoding: `options_for`
+returns `Greedy` for both.
 
 `thinking` sets whether the model thinks before it answers; None uses the model's default. `max_new_tokens` limits the
 thought and the answer together. `max_slices` is the maximum number of slices a picture is cut into, and `finer_detail`
@@ -12,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from omnilmm.catalog import ModelCard, cards
 from omnilmm.errors import OptionsError
 from omnilmm.sentences import Sentence
 
-Mode = Literal["sampling", "beam"]
+Mode = Literal["sampling", "greedy", "beam"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,27 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Greedy:
+    """Take the most likely token each time; deterministic. Benchmarks, and API clients at temperature 0, use it.
+
+    The answer ends before the first of the stop texts in `stop`.
+    """
+
+    temperature: ClassVar[float] = 0.0
+    is_greedy: ClassVar[bool] = True
+
+    repetition_penalty: float = 1.0
+    max_new_tokens: int = 1024
+    thinking: bool | None = None
+    stop: tuple[str, ...] = ()
+    max_slices: int | None = None
+    finer_detail: bool | None = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True)
 class BeamSearch:
     """Keep the `beams` best continuations and return the best complete answer; deterministic.
 
@@ -99,13 +121,20 @@ class BeamSearch:
         _check(self)
 
 
-Options = Sampling | BeamSearch
-TYPES: dict[Mode, type[Sampling] | type[BeamSearch]] = {"sampling": Sampling, "beam": BeamSearch}
+Options = Sampling | Greedy | BeamSearch
+TYPES: dict[Mode, type[Sampling] | type[Greedy] | type[BeamSearch]] = {
+    "sampling": Sampling,
+    "greedy": Greedy,
+    "beam": BeamSearch,
+}
 MODES: tuple[Mode, ...] = tuple(TYPES)
 
 
 def options_for(card: ModelCard, mode: Mode = "sampling", **given: Any) -> Options:
     """Return the model's defaults for a mode, overridden by the given options (None means the default).
+
+    Greedy decoding has the repetition penalty of sampling, as `generate(do_sample=False)` with the checkpoint's own
+    configuration. Sampling at temperature 0 becomes `Greedy`, whatever its seed.
 
     Raises:
         OptionsError: An unknown mode or option, an option of the other mode, an option the model does not support, or
@@ -119,8 +148,18 @@ def options_for(card: ModelCard, mode: Mode = "sampling", **given: Any) -> Optio
     if strange:
         raise OptionsError("unknown_options", mode=mode, unknown=strange, known=sorted(known))
     _check_asked(card, given)
-    defaults = (card.sampling if mode == "sampling" else card.beam).model_dump()
-    return TYPES[mode](**{"max_new_tokens": card.max_new_tokens, **defaults, **given})
+    options = TYPES[mode](**{"max_new_tokens": card.max_new_tokens, **_defaults(card, mode), **given})
+    return _greedy(options) if isinstance(options, Sampling) and options.is_greedy else options
+
+
+def _defaults(card: ModelCard, mode: Mode) -> dict[str, Any]:
+    if mode == "greedy":
+        return {"repetition_penalty": card.sampling.repetition_penalty}
+    return (card.beam if mode == "beam" else card.sampling).model_dump()
+
+
+def _greedy(options: Sampling) -> Greedy:
+    return Greedy(**{field.name: getattr(options, field.name) for field in fields(Greedy)})
 
 
 def check_abilities(card: ModelCard, options: Options) -> None:

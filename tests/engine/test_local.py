@@ -15,7 +15,7 @@ from PIL import Image
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
 from omnilmm.engine.local import LocalEngine, generate_arguments
-from omnilmm.engine.options import BeamSearch, Options, Sampling
+from omnilmm.engine.options import BeamSearch, Greedy, Options, Sampling
 from omnilmm.errors import ContextLengthError, HardwareError, InputError
 from tests.engine.conftest import saying, watched
 
@@ -117,7 +117,8 @@ def test_temperature_0_is_generate_without_sampling(engine: LocalEngine, questio
     inputs, ends = engine.processor.inputs(question), engine.processor.stop_ids
     plain = {"do_sample": False, "repetition_penalty": 1.2, "max_new_tokens": 40, "eos_token_id": ends}
     assert said == {text_of(engine, engine.model.generate(**inputs, **plain, pad_token_id=ends[0])[0].tolist())}
-    assert said != {answer(engine, question, Sampling(0, repetition_penalty=1.0, max_new_tokens=40))}
+    assert said == {answer(engine, question, Greedy(1.2, max_new_tokens=40))}
+    assert said != {answer(engine, question, Greedy(max_new_tokens=40))}
 
 
 def test_previews_end_with_the_winner_that_generate_gives(engine: LocalEngine, question: Conversation) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
 
 from omnilmm.catalog import cards
-from omnilmm.engine.options import LIMITS, TYPES, BeamSearch, Limit, Mode, Sampling, options_for
+from omnilmm.engine.options import LIMITS, TYPES, BeamSearch, Greedy, Limit, Mode, Sampling, options_for
 from omnilmm.errors import OptionsError
 
 CARD = cards()["minicpm-v-2.6"]
-OPTIONS = [(mode, name) for mode, kind in TYPES.items() for name in kind.__dataclass_fields__ if name in LIMITS]
+OPTIONS = [
+    (mode, name) for mode, kind in TYPES.items() for name in (field.name for field in fields(kind)) if name in LIMITS
+]
 
 
 @pytest.mark.parametrize(("mode", "name"), OPTIONS)
@@ -58,6 +61,7 @@ def test_all_bad_values_are_listed_at_once() -> None:
         ("sampling", {"beams": 3, "length_penalty": 1.0}, "beams, length_penalty"),
         ("beam", {"temperature": 0.7, "seed": 1}, "temperature, seed"),
         ("beam", {"top_q": 1}, "top_q"),
+        ("greedy", {"temperature": 0, "seed": 1, "beams": 2}, "temperature, seed, beams"),
     ],
 )
 def test_options_of_the_other_mode_are_an_error(mode: Mode, given: dict[str, Any], named: str) -> None:
@@ -66,8 +70,8 @@ def test_options_of_the_other_mode_are_an_error(mode: Mode, given: dict[str, Any
 
 
 def test_an_unknown_mode_is_named() -> None:
-    with pytest.raises(OptionsError, match="'greedy': expected sampling or beam"):
-        options_for(CARD, "greedy")
+    with pytest.raises(OptionsError, match="'warm': expected sampling or greedy or beam"):
+        options_for(CARD, "warm")
 
 
 def test_defaults_are_the_models_own() -> None:
@@ -82,6 +86,16 @@ def test_defaults_are_the_models_own() -> None:
         None,
         built_in.max_new_tokens,
     )
+
+
+@pytest.mark.parametrize("temperature", [0, 0.0, -0.0, 9e-6])
+def test_sampling_at_temperature_0_is_greedy_decoding(temperature: float) -> None:
+    """One thing under two names: the same options, so the same answer, whatever else was given for sampling."""
+    greedy = options_for(CARD, "greedy", max_new_tokens=9, stop=("x",), max_slices=2)
+    assert greedy == Greedy(CARD.sampling.repetition_penalty, 9, stop=("x",), max_slices=2)
+    sampling = {"temperature": temperature, "seed": 3, "top_k": 5, "top_p": 0.5}
+    assert options_for(CARD, max_new_tokens=9, stop=("x",), max_slices=2, **sampling) == greedy
+    assert options_for(CARD, temperature=0.05).temperature == 0.05  # type: ignore[union-attr]
 
 
 def test_none_means_the_default() -> None:
@@ -121,6 +135,6 @@ def test_whatever_else_is_given_is_one_short_line(mode: Mode, name: str) -> None
 
 @pytest.mark.parametrize("mode", [None, 10**5000, [], {}, "beam\n", Unshowable()], ids=lambda mode: type(mode).__name__)
 def test_a_mode_that_is_none_is_one_line(mode: Any) -> None:
-    with pytest.raises(OptionsError, match=r"Unknown mode .*: expected sampling or beam") as caught:
+    with pytest.raises(OptionsError, match=r"Unknown mode .*: expected sampling or greedy or beam") as caught:
         options_for(CARD, mode)
     assert "\n" not in str(caught.value)

@@ -13,7 +13,7 @@ from omnilmm.catalog import BUILT_IN, cards, find
 from omnilmm.conversation import Conversation
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.events import Event, TextDelta
-from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.engine.options import BeamSearch, Greedy, Sampling
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import possible_dtypes
@@ -70,6 +70,10 @@ def test_the_settings_reach_the_model_and_reset_gives_back_what_its_makers_chose
     visitor.answered(3)
     beams = BeamSearch(**{**card.beam.model_dump(), "beams": 5}, max_new_tokens=card.max_new_tokens)
     assert able.engine.asked[-1][1] == beams
+    visitor.page.get_by_text(ENGLISH.modes["greedy"], exact=True).click()
+    visitor.ask("Hello")
+    visitor.answered(4)
+    assert able.engine.asked[-1][1] == Greedy(card.sampling.repetition_penalty, card.max_new_tokens)
 
 
 def test_values_that_cannot_work_are_not_taken(visit: Visit, able: Site) -> None:
@@ -81,7 +85,7 @@ def test_values_that_cannot_work_are_not_taken(visit: Visit, able: Site) -> None
     visitor.ask("Hello")
     visitor.answered()
     greedy = able.engine.asked[-1][1]
-    assert isinstance(greedy, Sampling) and greedy.is_greedy
+    assert isinstance(greedy, Greedy)
     for name in ("top_k", "top_p", "repetition_penalty"):
         slider = visitor.page.locator(f"#{name} input[type=range]")
         assert float(slider.get_attribute("min") or 0) > 0

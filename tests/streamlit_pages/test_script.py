@@ -15,7 +15,7 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.change import ModelRequest
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.events import Event, TextDelta
-from omnilmm.engine.options import BeamSearch, Sampling
+from omnilmm.engine.options import BeamSearch, Greedy, Sampling
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.ui import drawing
 from omnilmm.ui.controls import mode_controls
@@ -141,8 +141,13 @@ def test_each_mode_has_its_own_controls_and_they_reach_the_engine(page: AppTest,
     page.text_input(key=f"sampling-seed-{engine.card.name}").set_value("7").run()
     ask_sample(page)
     options = engine.asked[-1][1]
-    assert isinstance(options, Sampling)
-    assert options.is_greedy and options.seed == 7
+    assert isinstance(options, Greedy)
+    page.slider(key=f"sampling-temperature-{engine.card.name}").set_value(0.5).run()
+    answered(page.button(key="regenerate").click().run())
+    options = engine.asked[-1][1]
+    assert isinstance(options, Sampling) and options.seed == 7
+    page.radio(key="mode").set_value("greedy").run()
+    assert labels() == {control.label for control in mode_controls(engine.card, "greedy")} | length
     page.radio(key="mode").set_value("beam").run()
     assert labels() == {control.label for control in mode_controls(engine.card, "beam")} | length
     page.slider(key=f"beam-beams-{engine.card.name}").set_value(5).run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omnilmm.catalog import cards, find
-from omnilmm.engine.options import BeamSearch, Mode, Sampling
+from omnilmm.engine.options import MODES, BeamSearch, Mode, Sampling
 from omnilmm.errors import OptionsError
 from omnilmm.ui.controls import length_control, mode_controls, options_from_controls, slices_control, switched
 
@@ -13,7 +13,7 @@ CARDS = list(cards().values())
 
 
 @pytest.mark.parametrize("card", CARDS, ids=[card.name for card in CARDS])
-@pytest.mark.parametrize("mode", ["sampling", "beam"])
+@pytest.mark.parametrize("mode", ["sampling", "greedy", "beam"])
 def test_both_ends_and_the_default_of_every_control_work(card, mode: Mode) -> None:
     length = length_control(card)
     for control in (*mode_controls(card, mode), length):
@@ -26,8 +26,9 @@ def test_both_ends_and_the_default_of_every_control_work(card, mode: Mode) -> No
 
 
 def test_each_mode_has_its_own_controls() -> None:
-    names = {mode: [control.name for control in mode_controls(CARDS[0], mode)] for mode in ("sampling", "beam")}
+    names = {mode: [control.name for control in mode_controls(CARDS[0], mode)] for mode in MODES}
     assert names["sampling"] == ["temperature", "top_p", "top_k", "repetition_penalty", "seed"]
+    assert names["greedy"] == ["repetition_penalty"]
     assert names["beam"] == ["beams", "repetition_penalty", "length_penalty"]
 
 

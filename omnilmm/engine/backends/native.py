@@ -27,7 +27,7 @@ from omnilmm.engine.backends.stepwise import Ids, generate_arguments, stepwise
 from omnilmm.engine.caches.features import FEATURE_BYTES, FeatureKey, ImageEncoder
 from omnilmm.engine.caches.prefix import PREFIX_BYTES, PrefixCache
 from omnilmm.engine.events import PictureSlice, Progress
-from omnilmm.engine.options import BeamSearch, Options, Sampling
+from omnilmm.engine.options import BeamSearch, Greedy, Options, Sampling
 from omnilmm.engine.scheduler import AT_ONCE
 from omnilmm.engine.thoughts import ThinkingFormat, mark_ids
 from omnilmm.models.picture_model import PictureModel
@@ -182,7 +182,7 @@ class NativeBackend:
             yield Progress("prefill", stop - first, total)
 
     def _sample(
-        self, options: Sampling, seed: int, decoder: Decoder, keys: list[Hashable], embeds: Tensor
+        self, options: Sampling | Greedy, seed: int, decoder: Decoder, keys: list[Hashable], embeds: Tensor
     ) -> Generator[Step]:
         # The last chunk has at least one token, whose logits are needed.
         last = (len(keys) - decoder.length - 1) % PREFILL_TOKENS + 1

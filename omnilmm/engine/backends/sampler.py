@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from omnilmm.engine.options import Sampling
+from omnilmm.engine.options import Greedy, Sampling
 
 
 class Sampler:
@@ -21,12 +21,12 @@ class Sampler:
     Nothing here synchronises with the device: a sampled token stays there until the caller reads it.
 
     Args:
-        options: the sampling options.
+        options: the options of sampling or of greedy decoding.
         seed: seed of the answer's own random generator.
         device: device of the logits.
     """
 
-    def __init__(self, options: Sampling, seed: int, device: torch.device) -> None:
+    def __init__(self, options: Sampling | Greedy, seed: int, device: torch.device) -> None:
         self.options = options
         self.generator = torch.Generator(device).manual_seed(seed)
         self.said: Tensor | None = None  # [1, V]: tokens of the answer so far; the prompt came as embeddings
@@ -34,18 +34,21 @@ class Sampler:
     def draw(self, logits: Tensor) -> Tensor:
         """Sample the next token [1, 1] from logits [1, V]."""
         scores = self._penalised(logits.float())
-        token = scores.argmax(dim=-1, keepdim=True) if self.options.is_greedy else self._drawn(scores)
+        if isinstance(self.options, Greedy) or self.options.is_greedy:
+            token = scores.argmax(dim=-1, keepdim=True)
+        else:
+            token = self._drawn(scores, self.options)
         if self.said is not None:
             self.said.scatter_(1, token, True)
         return token
 
-    def _drawn(self, scores: Tensor) -> Tensor:
-        scores = scores / self.options.temperature
-        best, places = scores.topk(min(self.options.top_k, scores.shape[1]))  # [1, k], the best one first
+    def _drawn(self, scores: Tensor, options: Sampling) -> Tensor:
+        scores = scores / options.temperature
+        best, places = scores.topk(min(options.top_k, scores.shape[1]))  # [1, k], the best one first
         shares = best.softmax(dim=-1)
-        if self.options.top_p < 1:
+        if options.top_p < 1:
             # A candidate is kept if those before it have not reached top-p yet; the first one always is.
-            shares = shares.masked_fill(shares.cumsum(dim=-1) - shares >= self.options.top_p, 0)
+            shares = shares.masked_fill(shares.cumsum(dim=-1) - shares >= options.top_p, 0)
         # As `torch.multinomial` samples: the largest probability divided by exponential noise, which is drawn for the
         # whole vocabulary so that the same seed gives the same tokens.
         waits = torch.empty_like(scores).exponential_(generator=self.generator)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from omnilmm.engine.options import BeamSearch, Options
+from omnilmm.engine.options import BeamSearch, Greedy, Options
 from omnilmm.engine.scheduler import mark_model_thread
 
 # Sampling options are set to the defaults of `generate`; otherwise it warns about those of the checkpoint.
@@ -114,7 +114,7 @@ def generate_arguments(options: Options, stop_ids: Sequence[int]) -> dict[str, A
                 "early_stopping": False,
             }
         )
-    if options.is_greedy:
+    if isinstance(options, Greedy) or options.is_greedy:
         return common | _NOT_DRAWN | {"num_beams": 1}
     return common | {
         "do_sample": True,

@@ -18,7 +18,7 @@ from omnilmm.engine.backends import transformers_backend
 from omnilmm.engine.backends.transformers_backend import TransformersBackend
 from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
 from omnilmm.engine.local import LocalEngine, generate_arguments
-from omnilmm.engine.options import BeamSearch, Options, Sampling
+from omnilmm.engine.options import BeamSearch, Greedy, Options, Sampling
 from omnilmm.errors import CheckpointError, ContextLengthError
 from omnilmm.hardware import Choice
 from omnilmm.models.library import load_processor
@@ -133,6 +133,7 @@ def test_temperature_0_is_generate_without_sampling(each: LocalEngine, caplog: p
     each.model.generation_config = GenerationConfig(do_sample=True, temperature=1.7, top_k=3, top_p=0.4)
     try:
         said = {answer(each, QUESTION, Sampling(0, 0.5, 7, 1.2, seed, max_new_tokens=10)) for seed in (None, 1, 2)}
+        said.add(answer(each, QUESTION, Greedy(1.2, max_new_tokens=10)))
         answer(each, QUESTION, BEAM)
     finally:
         each.model.generation_config = own
