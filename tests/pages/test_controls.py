@@ -86,6 +86,8 @@ def test_values_that_cannot_work_are_not_taken(visit: Visit, able: Site) -> None
     visitor.answered()
     greedy = able.engine.asked[-1][1]
     assert isinstance(greedy, Greedy)
+    visitor.page.locator("#temperature input[type=number]").fill("0.5")
+    visitor.page.locator("#temperature input[type=number]").press("Tab")
     for name in ("top_k", "top_p", "repetition_penalty"):
         slider = visitor.page.locator(f"#{name} input[type=range]")
         assert float(slider.get_attribute("min") or 0) > 0
