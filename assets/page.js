@@ -262,7 +262,7 @@ window.omnilmm = (() => {
     for (const code of document.querySelectorAll("#chat pre")) if (code.tabIndex < 0) code.tabIndex = 0;  // it may scroll
     const attached = [...document.querySelectorAll("#question .thumbnail-item")]
       .map((item) => item.querySelector("img")?.src ?? "file").join();
-    if (attached !== looked) { looked = attached; press("do-look"); }
+    if (attached !== looked) { looked = attached; press("do-show-slices"); }
   };
   const start = () => new MutationObserver(tend).observe(document.body, { childList: true, subtree: true });
   document.body ? start() : document.addEventListener("DOMContentLoaded", start);

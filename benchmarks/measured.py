@@ -166,12 +166,12 @@ class Bench:
         decoder = Decoder(self.engine.model)
         prompt = self.engine.processor.inputs(self.question)["input_ids"].to(self.device)
         embed = self.engine.model.get_input_embeddings()
-        decoder.read(embed(prompt))
+        decoder.forward(embed(prompt))
         token = embed(prompt[:, :1])
 
         def passes() -> None:
             for _ in range(self.new_tokens):
-                decoder.read(token)
+                decoder.forward(token)
 
         return self.new_tokens / self._timed(passes)
 

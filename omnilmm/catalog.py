@@ -326,8 +326,8 @@ def _unknown(source: str, name: str, config: Mapping[str, Any], family: str) -> 
     longest = config.get("max_position_embeddings")
     context = min(like.context, longest if isinstance(longest, int) else like.context)
     length = min(like.max_new_tokens, context // 2)
-    said = config.get("quantization_config")
-    quantised = said if isinstance(said, Mapping) else {}
+    declared = config.get("quantization_config")
+    quantised = declared if isinstance(declared, Mapping) else {}
     stored = "int4" if quantised.get("load_in_4bit") else "int8" if quantised.get("load_in_8bit") else like.stored
     unknown: dict[str, Any] = {
         "parameters": None,

@@ -92,10 +92,10 @@ def check_numbers(name: str, values: Mapping[str, Any]) -> None:
         else:
             is_meant = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
         if not is_meant:
-            said = reprlib.repr(value)
+            shown = reprlib.repr(value)
             if least >= 0:
-                raise CheckpointError("absurd_size", path=name, key=key, value=said, least=least, most=most)
-            raise CheckpointError("absurd_number", path=name, key=key, value=said, most=most)
+                raise CheckpointError("absurd_size", path=name, key=key, value=shown, least=least, most=most)
+            raise CheckpointError("absurd_number", path=name, key=key, value=shown, most=most)
 
 
 def check_settings(folder: Path) -> None:

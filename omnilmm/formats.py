@@ -98,8 +98,8 @@ def check_config(name: str, config: Mapping[str, Any]) -> None:
 def _is_mlx(config: Mapping[str, Any]) -> bool:
     """MLX writes group size and bits under "quantization", or under transformers' key, without a `quant_method`."""
     for key in ("quantization", "quantization_config"):
-        said = config.get(key)
-        if isinstance(said, Mapping) and "quant_method" not in said and {"group_size", "bits"} <= set(said):
+        section = config.get(key)
+        if isinstance(section, Mapping) and "quant_method" not in section and {"group_size", "bits"} <= set(section):
             return True
     return False
 
@@ -119,8 +119,8 @@ def check_adapter(name: str, folder: Path) -> None:
         return
     base = None
     with suppress(OSError, CheckpointError, AttributeError):
-        said = read_json(folder / "adapter_config.json")
-        base = said.get("base_model_name_or_path")
+        adapter = read_json(folder / "adapter_config.json")
+        base = adapter.get("base_model_name_or_path")
     raise CheckpointError("adapter_alone", name=name, base=base or Sentence("another_model"))
 
 

@@ -141,8 +141,8 @@ def version_of(config: Mapping[str, Any]) -> str:
     rules; 2.5 had no version key before July 2024. JSON may contain 4 instead of 4.0.
     """
     if config.get("version") is not None:
-        said = str(config["version"])
-        return f"{said}.0" if f"{said}.0" in VERSIONS else said
+        version = str(config["version"])
+        return f"{version}.0" if f"{version}.0" in VERSIONS else version
     if "vision_encoder" in config or "scale_emb" in config:
         return "2.0" if any(key in config for key in ("slice_mode", "max_slice_nums", "scale_resolution")) else "1.0"
     vision = config.get("vision_config")

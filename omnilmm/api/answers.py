@@ -22,28 +22,28 @@ async def answered(begin: Begin) -> AsyncGenerator[Event]:
         Exception: Whatever `begin` or the engine raises.
     """
     loop = asyncio.get_running_loop()
-    told: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
+    items: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
     left = threading.Event()
 
-    def tell(item: Event | BaseException | None) -> None:
+    def put(item: Event | BaseException | None) -> None:
         with suppress(RuntimeError):  # the loop is closed: the server is shutting down
-            loop.call_soon_threadsafe(told.put_nowait, item)
+            loop.call_soon_threadsafe(items.put_nowait, item)
 
     def work() -> None:
         end: BaseException | None = None
         try:
             with closing(begin()) as events:
                 for event in events:
-                    tell(event)
+                    put(event)
                     if left.is_set():
                         break
         except BaseException as error:  # re-raised in the waiting coroutine
             end = error
-        tell(end)
+        put(end)
 
     threading.Thread(target=work, name="api answer", daemon=True).start()
     try:
-        while (item := await told.get()) is not None:
+        while (item := await items.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item

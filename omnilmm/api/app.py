@@ -70,8 +70,8 @@ class Guard:
             return message
 
         if scope["type"] == "http" and not self._has_key(scope):
-            said = "Send the server's key as: Authorization: Bearer KEY."
-            body = error_body(said, "authentication_error", "invalid_api_key")
+            message = "Send the server's key as: Authorization: Bearer KEY."
+            body = error_body(message, "authentication_error", "invalid_api_key")
             await JSONResponse(body, 401, {"www-authenticate": "Bearer"})(scope, receive, send)
         else:
             await self.app(scope, counted, send)
@@ -101,8 +101,8 @@ class Api:
     async def complete(self, asked: ChatRequest, request: Request) -> Response:
         """Answer a chat completion request, as one JSON body or as a stream."""
         if not self._enter():
-            said = f"{self.most_answers} questions are being answered or wait: try again later."
-            return JSONResponse(error_body(said, "rate_limit_error", "queue_full"), 429, {"retry-after": "5"})
+            message = f"{self.most_answers} questions are being answered or wait: try again later."
+            return JSONResponse(error_body(message, "rate_limit_error", "queue_full"), 429, {"retry-after": "5"})
         reply = Reply(self.engine.card, bool(asked.stream_options and asked.stream_options.include_usage))
         events = self._events(partial(self._begin, asked, owner_of(request)))
         headers = {IGNORED: ", ".join(names)} if (names := asked.ignored()) else {}
@@ -240,8 +240,8 @@ async def _not_of_the_form(_: Request, error: Exception) -> Response:
     """Return a 400 response that lists every invalid field and what was expected."""
     wrong = error.errors() if isinstance(error, RequestValidationError) else []
     fields = [".".join(str(place) for place in one["loc"] if place != "body") for one in wrong]
-    said = "; ".join(f"{field or 'the body'}: {one['msg']}" for field, one in zip(fields, wrong, strict=True))
-    body = error_body(f"{said}.", "invalid_request_error", "invalid_request", fields[0] if fields else None)
+    message = "; ".join(f"{field or 'the body'}: {one['msg']}" for field, one in zip(fields, wrong, strict=True))
+    body = error_body(f"{message}.", "invalid_request_error", "invalid_request", fields[0] if fields else None)
     return JSONResponse(body, 400)
 
 

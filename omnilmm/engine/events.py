@@ -20,7 +20,7 @@ from omnilmm.hardware import Choice
 HEARTBEAT_S = 0.3  # maximum time that `next()` on an answer's iterator blocks
 
 Report = Callable[[int, int], None]  # called with the bytes on this disk and the total bytes of a download
-Stage = Literal["downloading", "loading", "waiting", "reading", "frames", "prefill"]
+Stage = Literal["downloading", "loading", "waiting", "encoding", "frames", "prefill"]
 Reason = Literal["end", "length", "switched"]
 
 
@@ -29,7 +29,7 @@ class Progress:
     """Progress before the first token of the answer.
 
     "downloading": `done` of `total` bytes are downloaded. "waiting": the answer is queued, and `total` others have to
-    finish first. "reading": `total` pictures are encoded, currently number `done`; 0 if that is not known. "frames":
+    finish first. "encoding": `total` pictures are encoded, currently number `done`; 0 if that is not known. "frames":
     the same for video frames. "prefill": `done` of the prompt's `total` tokens that are not in the KV cache are
     prefilled. Repeated at least twice a second, so that the consumer is not blocked for long.
     """

@@ -52,30 +52,30 @@ class Generation:
         while True:
             was_over = is_over()
             try:
-                said = [self.reports.get(timeout=0 if was_over else HEARTBEAT_S)]
+                steps = [self.reports.get(timeout=0 if was_over else HEARTBEAT_S)]
             except queue.Empty:
                 if was_over:
                     raise HardwareError("answer_lost") from None
                 yield None
                 continue
             while not self.reports.empty():
-                said.append(self.reports.get())
-            end = said[-1]
-            yield from (progress for progress in said if isinstance(progress, Progress))
-            if spoken := [ids for ids in said if isinstance(ids, list)]:
-                yield spoken[-1]
+                steps.append(self.reports.get())
+            end = steps[-1]
+            yield from (progress for progress in steps if isinstance(progress, Progress))
+            if new_ids := [ids for ids in steps if isinstance(ids, list)]:
+                yield new_ids[-1]
             if isinstance(end, BaseException):
                 raise end
             if end is None:
                 return
-            if spoken:
+            if new_ids:
                 time.sleep(GATHER_S)
 
     @torch.inference_mode()
     def step(self) -> bool:
         """See `scheduler.Work`; every error is passed to the consumer, which would otherwise wait for ever."""
         try:
-            said = next(self.answer)
+            step = next(self.answer)
         except StopIteration:
             self.reports.put(None)
             return False
@@ -84,12 +84,12 @@ class Generation:
                 return self._has_room_again(error)
             self.reports.put(error)
             return False
-        if isinstance(said, list):
+        if isinstance(step, list):
             self.last_s = time.monotonic()
             self.first_s = self.first_s if self.has_output else self.last_s
             self.has_output = True
-        if said is not None:
-            self.reports.put(said)
+        if step is not None:
+            self.reports.put(step)
         return True
 
     @torch.inference_mode()

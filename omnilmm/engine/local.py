@@ -155,15 +155,15 @@ class LocalEngine:
         answer = Answer(self.backend, request)
         began_s = time.monotonic()
         asked = request.conversation.messages[-1]
-        progress = Progress("frames" if asked.videos else "reading", total=0 if asked.videos else len(asked.pictures))
+        progress = Progress("frames" if asked.videos else "encoding", total=0 if asked.videos else len(asked.pictures))
         yield progress
-        for said in generation.outputs(job.gone.is_set):
-            if isinstance(said, list):
-                yield from answer.add(said)
+        for output in generation.outputs(job.gone.is_set):
+            if isinstance(output, list):
+                yield from answer.add(output)
                 if answer.has_stopped:
                     break
             else:
-                progress = said or progress
+                progress = output or progress
                 yield progress
         yield from answer.finish()
         yield Finished(

@@ -195,8 +195,8 @@ def _check_asked(card: ModelCard, asked: Mapping[str, Any]) -> None:
 def _shown(value: object) -> str:
     """Return the `repr` of any value in one short line."""
     try:
-        said = " ".join(repr(value).split())
-        return said if len(said) <= MOST_SHOWN else f"{said[:MOST_SHOWN]} …"
+        shown = " ".join(repr(value).split())
+        return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]} …"
     except Exception:  # an integer of thousands of digits, or an object whose `repr` fails
         return type(value).__name__
 

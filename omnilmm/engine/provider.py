@@ -277,21 +277,21 @@ class ModelProvider:
         """
         if answer.engine is None:
             return False
-        said, thought = "", ""
+        text, thought = "", ""
         with closing(answer.engine.stream(conversation, options, owner)) as events:
             for event in events:
                 if answer.called_off.is_set() and not isinstance(event, Finished):
                     break
                 if isinstance(event, TextDelta | Preview):
-                    said = event.text if isinstance(event, Preview) else said + event.text
+                    text = event.text if isinstance(event, Preview) else text + event.text
                 elif isinstance(event, ThoughtDelta):
                     thought += event.text
                 yield event
             else:
                 return True
-        if said or thought:  # the consumer has received the thought already
-            yield Finished(said, "switched", Usage(0, 0, 0), Timings(0.0, 0.0, 0.0))
-        return bool(said or thought)
+        if text or thought:  # the consumer has received the thought already
+            yield Finished(text, "switched", Usage(0, 0, 0), Timings(0.0, 0.0, 0.0))
+        return bool(text or thought)
 
     def _leave(self, answer: _Answer) -> None:
         answer.engine = None  # drop the reference before waiters are notified
@@ -310,7 +310,7 @@ class ModelProvider:
     def _run(self, request: ModelRequest, before: ModelRequest | None) -> None:
         ready, failure = self._get_ready(request)
         old, title = self._loaded, self.card.title
-        failure = failure or self._let_go()
+        failure = failure or self._unload()
         if failure or ready is None:
             self.requested = before if self.is_ready else None
             self._set_stage("cancelled" if self._cancelled.is_set() and self.is_ready else "failed", failure)
@@ -353,7 +353,7 @@ class ModelProvider:
         if self._cancelled.is_set():
             raise SwitchError.of(CANCELLED.sentence)
 
-    def _let_go(self) -> OmniLMMError | None:
+    def _unload(self) -> OmniLMMError | None:
         """Unload the old model once its answers have ended; returns the reason if it has to stay."""
         with self._changed:
             if self._cancelled.is_set():

@@ -140,10 +140,10 @@ class Scheduler:
         """Run steps round-robin until no job is left or the program exits."""
         _inside.model = True
         while (job := self._next()) is not None:
-            goes_on = self._step(job)
+            has_more = self._step(job)
             with self._changed:
                 self._running.remove(job)
-                if goes_on:
+                if has_more:
                     self._running.append(job)
                 else:
                     job.gone.set()

@@ -119,12 +119,12 @@ class ThoughtSplitter:
             self._held = self._held.lstrip()
         end = self._held.find(CLOSE) if self._by_text else -1
         if end >= 0:
-            said, self._held, self.place = self._held[:end].rstrip(), self._held[end + len(CLOSE) :], "after"
+            text, self._held, self.place = self._held[:end].rstrip(), self._held[end + len(CLOSE) :], "after"
         else:
-            said = (self._held[: len(self._held) - self._partial()]).rstrip()
-            self._held = self._held[len(said) :]
-        self._begun = self._begun or bool(said)
-        return [(True, said)] if said else []
+            text = (self._held[: len(self._held) - self._partial()]).rstrip()
+            self._held = self._held[len(text) :]
+        self._begun = self._begun or bool(text)
+        return [(True, text)] if text else []
 
     def _partial(self) -> int:
         """Return how many characters at the end may be the beginning of the closing mark."""
@@ -208,7 +208,7 @@ class AnswerStream:
 
     def _given(self, deltas: Sequence[Delta]) -> list[Delta]:
         """Record the deltas and merge them into at most one of each kind."""
-        thought, text = ("".join(said for of_thought, said in deltas if of_thought is kind) for kind in (True, False))
+        thought, text = ("".join(text for of_thought, text in deltas if of_thought is kind) for kind in (True, False))
         self.thought += thought
         self.text += text
-        return [(kind, said) for kind, said in ((True, thought), (False, text)) if said]  # a thought comes first
+        return [(kind, text) for kind, text in ((True, thought), (False, text)) if text]  # a thought comes first

@@ -120,8 +120,8 @@ def _decode_video(content: bytes, request: dict[str, Any], base: int, replies: B
         traceback.print_exc()
         if isinstance(error, MemoryError):
             return {"error": limits.too_much_memory().to_json()}
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return {"error": Sentence("video_damaged", reason=said[:100]).to_json()}
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return {"error": Sentence("video_damaged", reason=reason[:100]).to_json()}
     finally:
         _free()
 

@@ -83,8 +83,8 @@ def line(error: Exception, limits: Limits, pixels: int = 0) -> Sentence:
         return limits.too_many_pixels()
     if isinstance(error, MemoryError):
         return limits.too_much_memory(pixels)
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return Sentence("picture_damaged", reason=said[:100])
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return Sentence("picture_damaged", reason=reason[:100])
 
 
 @contextmanager

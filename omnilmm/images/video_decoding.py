@@ -83,8 +83,8 @@ def decoded(file: BinaryIO, sampling: VideoSampling, limits: VideoLimits) -> Ite
     except av.FFmpegError as error:
         if error.errno in NO_MEMORY:
             raise VideoError.of(limits.too_much_memory()) from error
-        said = (getattr(error, "strerror", None) or str(error)).strip()
-        raise VideoError("no_video", reason=said[:100]) from error
+        reason = (getattr(error, "strerror", None) or str(error)).strip()
+        raise VideoError("no_video", reason=reason[:100]) from error
 
 
 def _opened(file: BinaryIO) -> InputContainer:
@@ -166,9 +166,9 @@ class _Clock:
         self.shown, self.keys = sorted(shown), sorted(keys)
         self.tick_s = float(stream.time_base or 1)
         span_s = (self.shown[-1] - self.shown[0]) * self.tick_s
-        said = float(stream.average_rate or stream.guessed_rate or 0)
-        counted = (len(self.shown) - 1) / span_s if span_s > 0 else said or 25.0
-        self.fps = said if said > 0 and abs(said / counted - 1) < 0.02 else counted
+        declared = float(stream.average_rate or stream.guessed_rate or 0)
+        counted = (len(self.shown) - 1) / span_s if span_s > 0 else declared or 25.0
+        self.fps = declared if declared > 0 and abs(declared / counted - 1) < 0.02 else counted
         self.duration_s = len(self.shown) / self.fps
 
     def time_of(self, pts: int) -> float:

@@ -194,12 +194,14 @@ def _are_tensors(found: Any) -> bool:
     return is_mapping and all(isinstance(value, torch.Tensor) for value in found.values())
 
 
-def _refused(file: Path, said: str) -> CheckpointError:
+def _refused(file: Path, message: str) -> CheckpointError:
     """Return the error for a pickle that torch cannot load, or not without running code."""
-    if found := re.search(r"GLOBAL ([\w.]+)", said) or re.search(r"[Uu]nsupported (?:global|class)\S* ([\w.]+)", said):
+    if found := re.search(r"GLOBAL ([\w.]+)", message) or re.search(
+        r"[Uu]nsupported (?:global|class)\S* ([\w.]+)", message
+    ):
         return CheckpointError("weights_with_code", file=file, what=found[1])
     # torch's message begins with advice to load the file unsafely, so only the cause is kept.
-    detail = re.search(r"WeightsUnpickler error: (.+)", said) or re.search(r"^(.{1,80})$", said)
+    detail = re.search(r"WeightsUnpickler error: (.+)", message) or re.search(r"^(.{1,80})$", message)
     reason = detail[1].strip() if detail else Sentence("no_weights_of_torch")
     return CheckpointError("weights_damaged", file=file, reason=reason)
 

@@ -111,13 +111,13 @@ class MiniCPMV(PictureModel):
         """Return the language model without its head."""
         return cast(nn.Module, self.llm.get_decoder())
 
-    def look(self, pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
-        """As `PictureModel.look`; from 2.6 on with at most `vision_batch_size` slices at once."""
+    def encode_patches(self, pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
+        """As `PictureModel.encode_patches`; from 2.6 on with at most `vision_batch_size` slices at once."""
         if not self.config.row.in_batches:
-            return super().look(pixel_values, target_sizes)
+            return super().encode_patches(pixel_values, target_sizes)
         size = self.config.vision_batch_size
         chunks = zip(pixel_values.split(size), target_sizes.split(size), strict=True)
-        return torch.cat([super(MiniCPMV, self).look(strips, sizes) for strips, sizes in chunks])
+        return torch.cat([super(MiniCPMV, self).encode_patches(strips, sizes) for strips, sizes in chunks])
 
     def _forward_text(self, inputs_embeds: Tensor, **kwargs: Any) -> CausalLMOutputWithPast:
         output: CausalLMOutputWithPast = self.llm(inputs_embeds=inputs_embeds, **kwargs)

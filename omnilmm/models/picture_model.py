@@ -110,10 +110,10 @@ class PictureModel(PreTrainedModel, GenerationMixin):
         if self.config.pads_to_longest and len(counts) > 1:
             apart = zip(pixel_values.split(counts), target_sizes.split(counts), strict=True)
             return torch.cat([self.get_image_features(_of_own_length(*prompt), prompt[1]) for prompt in apart])
-        patches = self.look(pixel_values, target_sizes)
+        patches = self.encode_patches(pixel_values, target_sizes)
         return cast(Tensor, self.resampler(patches, target_sizes, temporal_ids))
 
-    def look(self, pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
+    def encode_patches(self, pixel_values: Tensor, target_sizes: Tensor) -> Tensor:
         """Return the patch features of all slices, [N, L, D_v]."""
         return cast(Tensor, self.tower(pixel_values, target_sizes))
 

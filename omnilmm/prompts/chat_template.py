@@ -133,10 +133,10 @@ class ChatTemplate:
         """Return a conversation in the message format of the template."""
         if conversation.system and not self.takes_system:
             conversation = _system_said_by_user(conversation)
-        said = [self._message(message.role, message) for message in conversation.messages]
+        messages = [self._message(message.role, message) for message in conversation.messages]
         if conversation.system:
-            said.insert(0, self._message("system", Message("user", (conversation.system,))))
-        return said
+            messages.insert(0, self._message("system", Message("user", (conversation.system,))))
+        return messages
 
     def render(self, conversation: Conversation, thinking: bool | None = None) -> str:
         """Render the prompt as a string, with one placeholder per picture.
@@ -159,14 +159,14 @@ class ChatTemplate:
             )
 
     def inputs(
-        self, conversation: Conversation, thinking: bool | None = None, look: Mapping[str, Any] | None = None
+        self, conversation: Conversation, thinking: bool | None = None, settings: Mapping[str, Any] | None = None
     ) -> Any:
         """Return all model inputs of a batch of one, as prepared by the processor: pixels and input_ids [1, S].
 
         Args:
             conversation: as for `render`.
             thinking: as for `render`.
-            look: slicing options, passed on to the processor.
+            settings: slicing options, passed on to the processor.
         """
         self.render(conversation, thinking)  # check the time limit here, as tokenizing and pixels below may take longer
         # The processor finds pictures in lists of parts; with string content they are passed separately.
@@ -178,7 +178,7 @@ class ChatTemplate:
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-            processor_kwargs={**(look or {}), **({"images": given} if given else {})} or None,
+            processor_kwargs={**(settings or {}), **({"images": given} if given else {})} or None,
             **_switch(thinking),
         )
 
@@ -211,7 +211,7 @@ class ChatTemplate:
             raise
         except Exception:  # a template may raise anything
             return False
-        return all(said in prompt for said in words) and not re.search("""['"]type['"]""", prompt)
+        return all(word in prompt for word in words) and not re.search("""['"]type['"]""", prompt)
 
     def _places_pictures(self) -> bool:
         """Return whether a picture changes the prompt."""
@@ -255,5 +255,5 @@ def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
 
 def _system_said_by_user(conversation: Conversation) -> Conversation:
     first, *rest = conversation.messages
-    told = Message(first.role, (f"{conversation.system}\n", *first.parts))
-    return Conversation((told, *rest))
+    merged = Message(first.role, (f"{conversation.system}\n", *first.parts))
+    return Conversation((merged, *rest))

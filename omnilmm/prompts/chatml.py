@@ -44,8 +44,8 @@ def opened(conversation: Conversation) -> list[Piece]:
     return [] if is_answered else [Control("<|im_start|>"), Text("assistant\n")]
 
 
-def _turn(role: str, said: list[Piece]) -> list[Piece]:
-    return [Control("<|im_start|>"), Text(f"{role}\n"), *said, Control(END, role == "assistant"), Text("\n")]
+def _turn(role: str, content: list[Piece]) -> list[Piece]:
+    return [Control("<|im_start|>"), Text(f"{role}\n"), *content, Control(END, role == "assistant"), Text("\n")]
 
 
 def _placeholder(image_id: int | None, grid: Size | None) -> list[Piece]:

@@ -40,13 +40,13 @@ def _header(role: str) -> list[Piece]:
     return [Control("<|start_header_id|>"), Text(role), Control("<|end_header_id|>"), Text("\n\n")]
 
 
-def _turn(role: str, said: list[Piece]) -> list[Piece]:
-    return [*_header(role), *_stripped(said), Control(END, role == "assistant")]
+def _turn(role: str, content: list[Piece]) -> list[Piece]:
+    return [*_header(role), *_stripped(content), Control(END, role == "assistant")]
 
 
-def _stripped(said: list[Piece]) -> list[Piece]:
+def _stripped(content: list[Piece]) -> list[Piece]:
     """Strip whitespace around the content of a message, as the template does."""
-    pieces = list(said)
+    pieces = list(content)
     while pieces and isinstance(first := pieces[0], Text):
         if trimmed := first.text.lstrip():
             pieces[0] = Text(trimmed, first.in_loss)

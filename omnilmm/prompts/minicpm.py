@@ -34,8 +34,8 @@ def render(conversation: Conversation, grids: list[Size | None], *, image_ids: b
     places = (slice_pieces([Control("<image>"), Slots(), Control("</image>")], grid) for grid in grids)
     label = None
     for message in conversation.messages:
-        said = without_headers(message, tuple(HEADERS.values()))
-        pieces += [Text(HEADERS[message.role], label=label), *content(said, places)]
+        cleaned = without_headers(message, tuple(HEADERS.values()))
+        pieces += [Text(HEADERS[message.role], label=label), *content(cleaned, places)]
         label = END if message.role == "assistant" else None
     if conversation.messages and conversation.messages[-1].role == "assistant":
         return [*pieces, Control(END, in_loss=True)]  # training only

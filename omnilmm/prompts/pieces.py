@@ -209,13 +209,13 @@ class PieceEncoder:
         """Encode texts as one string, so that merges across `in_loss` borders and SentencePiece's space are correct."""
         ids = self._encode_text("".join(piece.text for piece in texts))
         labels: list[int] = []
-        said = ""
+        joined = ""
         speakers = [(kind, "".join(piece.text for piece in group)) for kind, group in groupby(texts, _kind)]
         for number, ((in_loss, label), text) in enumerate(speakers, 1):
-            said += text
+            joined += text
             begin, end = len(labels), len(ids)
             if number < len(speakers):
-                end = min(len(self._encode_text(said)), end)
+                end = min(len(self._encode_text(joined)), end)
             labels += ids[begin:end] if in_loss else [IGNORED] * (end - begin)
             if label is not None and begin < end:
                 labels[begin] = self.control_id(label)

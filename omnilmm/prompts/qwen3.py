@@ -34,9 +34,9 @@ def render(
         image_ids: number the pictures.
         thinking: end with an open `<think>` block instead of an empty closed one.
     """
-    said = replace(conversation, messages=tuple(map(_without_thought, conversation.messages)))
-    pieces = turns(said, grids, system=said.system, image_ids=image_ids)
-    header = opened(said)
+    rendered = replace(conversation, messages=tuple(map(_without_thought, conversation.messages)))
+    pieces = turns(rendered, grids, system=rendered.system, image_ids=image_ids)
+    header = opened(rendered)
     if header:
         return [*pieces, *header, *(OPENED if thinking else NO_THOUGHT)]
     begin = max(number for number, piece in enumerate(pieces) if piece == Text("assistant\n")) + 1

@@ -115,9 +115,9 @@ def _plain(value: object) -> Parameter:
         return value if value.bit_length() < MOST_BITS else f"~2^{value.bit_length()}"
     if isinstance(value, list | tuple):
         return tuple(_plain(part) for part in value)
-    said = getattr(value, "sentence", None)  # an error's sentence
-    if isinstance(said, Sentence):
-        return said
+    sentence = getattr(value, "sentence", None)  # an error's sentence
+    if isinstance(sentence, Sentence):
+        return sentence
     text = str(value)
     return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]} …"
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from omnilmm.errors import OptionsError
 from omnilmm.sentences import Sentence
-from omnilmm.ui.attempts import Attempts, told
+from omnilmm.ui.attempts import Attempts, wait_line
 
 COOKIE = "omnilmm_access"
 REALM = 'Basic realm="OmniLMM Chat", charset="UTF-8"'
@@ -117,7 +117,7 @@ class Guard:
         if self._has_cookie(headers.get(b"cookie", "")):
             await self.application(scope, receive, send)
         elif waits_s := self._waits_s(scope, headers.get(b"authorization", "")):
-            await self._refuse(scope, receive, send, told(waits_s, headers.get(b"accept-language")), waits_s)
+            await self._refuse(scope, receive, send, wait_line(waits_s, headers.get(b"accept-language")), waits_s)
         elif name := self._who(headers.get(b"authorization", ""), scope):
             await self.application(scope, receive, self._with_cookie(name, scope, send))
         elif scope["type"] == "websocket":
@@ -130,14 +130,14 @@ class Guard:
         given = _given(authorization)
         return self._attempts.wait_s(address_of(scope), given[0]) if given else 0.0
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send, said: str, waits_s: float) -> None:
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, line: str, waits_s: float) -> None:
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", str(int(waits_s) + 1).encode())]
         await send({"type": "http.response.start", "status": 429, "headers": headers})
-        await send({"type": "http.response.body", "body": f"{said}\n".encode()})
+        await send({"type": "http.response.body", "body": f"{line}\n".encode()})
 
     def _who(self, authorization: str, scope: Scope) -> str | None:
         """Return the account name in an Authorization header if its password is right, else None."""

@@ -53,6 +53,6 @@ class Attempts:
             self._wrong.pop((address, name), None)
 
 
-def told(wait_s: float, languages: str | None) -> str:
+def wait_line(wait_s: float, languages: str | None) -> str:
     """Return the line for a visitor who has to wait, in the language of the Accept-Language header."""
     return texts_for(languages).locked_out.format(seconds=int(wait_s) + 1)

@@ -122,14 +122,14 @@ def with_chips(answer: str, chip: Callable[[str, int], str], *, is_growing: bool
     found = parts(answer, is_growing=is_growing)
     marked = [part for part in found if isinstance(part, Region)]
     named = iter(zip(names(marked), colours(marked), strict=True))
-    told, before = [], ""
+    pieces, before = [], ""
     for part in found:
         if isinstance(part, str):
-            told.append(part)
+            pieces.append(part)
             before = before if part.isspace() else ""
             continue
         name, colour = next(named)
         if name != before:
-            told.append(chip(name, colour))
+            pieces.append(chip(name, colour))
         before = name
-    return "".join(told)
+    return "".join(pieces)

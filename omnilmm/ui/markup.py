@@ -84,8 +84,8 @@ def _of_message(
         return
     if message.thought:
         yield _fold(message.thought, texts, is_growing=is_growing)
-    if said := safe_with_chips(message.text, chip, is_growing=is_growing):
-        yield _shown("assistant", said)
+    if text := safe_with_chips(message.text, chip, is_growing=is_growing):
+        yield _shown("assistant", text)
     marked = [] if is_growing else regions(message.text)
     if marked and shown:
         alternative = html.escape(texts.boxes_on_picture)
@@ -167,14 +167,14 @@ def with_dollars(answer: str) -> str:
 
     A single dollar is a price more often than a formula; code is left unchanged.
     """
-    told = []
+    converted = []
     for number, part in enumerate(_CODE.split(answer)):
         if number % 2 == 0:
             part = _SINGLE_DOLLAR.sub(r"\\$", part)
             part = _INLINE.sub(lambda found: f"${found[1].strip()}$", part)
             part = _DISPLAY.sub(lambda found: f"\n\n$$\n{(found[1] or found[2]).strip()}\n$$\n\n", part)
-        told.append(part)
-    return "".join(told)
+        converted.append(part)
+    return "".join(converted)
 
 
 def header_html(title: str, model_line: str, change_line: str = "") -> str:
@@ -196,8 +196,8 @@ def notice_html(notice: str, *, stays: bool = False) -> str:
 
 def past_chats(texts: Texts) -> str:
     """Return the container that `assets/past_chats.js` fills, with its texts."""
-    said = html.escape(json.dumps(texts.past | {"language": texts.code}, ensure_ascii=False))
-    return f'<div id="past-chats" data-texts="{said}"></div>'
+    attribute = html.escape(json.dumps(texts.past | {"language": texts.code}, ensure_ascii=False))
+    return f'<div id="past-chats" data-texts="{attribute}"></div>'
 
 
 def _entity(character: str) -> str:

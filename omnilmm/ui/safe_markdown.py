@@ -88,8 +88,8 @@ class _Lines:
         done, place = "", 0
         while sign := _TOKEN.search(line, place):
             done += line[place : sign.start()]
-            said, place = self._token(sign[0], line, sign.start(), done)
-            done += said
+            escaped, place = self._token(sign[0], line, sign.start(), done)
+            done += escaped
         return done + line[place:]
 
     def _token(self, sign: str, line: str, at: int, before: str) -> tuple[str, int]:

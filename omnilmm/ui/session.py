@@ -78,8 +78,8 @@ class Draft:
                 return self if self.first else replace(self, note=waited)
             case ThoughtDelta():
                 first = self.first or (now_s, event.new_tokens)
-                said = (self.thought.text if self.thought else "") + event.text
-                growing = Thought(said, event.new_tokens, now_s - first[0], is_closed=False)
+                text = (self.thought.text if self.thought else "") + event.text
+                growing = Thought(text, event.new_tokens, now_s - first[0], is_closed=False)
                 note = Note(event, tokens_per_s=_speed(first, event, now_s))
                 return replace(self, thought=growing, note=note, first=first)
             case TextDelta() | Preview():

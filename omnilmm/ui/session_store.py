@@ -46,7 +46,7 @@ class SavedSession:
 def _size(conversation: Conversation) -> int:
     pictures = set(conversation.images)
     pixels = sum(3 * picture.image.width * picture.image.height for picture in pictures)
-    texts = sum(len(said) for message in conversation.messages for said in (message.text, _thought_of(message)))
+    texts = sum(len(text) for message in conversation.messages for text in (message.text, _thought_of(message)))
     return pixels + 4 * texts + _MESSAGE_BYTES * (1 + len(conversation.messages))
 
 

@@ -161,15 +161,15 @@ class Texts(BaseModel):
     assistant: str
     streamlit: dict[str, str]
 
-    def translate(self, said: Sentence | Exception) -> str:
+    def translate(self, message: Sentence | Exception) -> str:
         """Translate a message of the engine into this language, as worded for a page; other errors stay as they are."""
-        said = said.sentence if isinstance(said, OmniLMMError) else said
-        return said.worded(self.code, "page") if isinstance(said, Sentence) else str(said)
+        sentence = message.sentence if isinstance(message, OmniLMMError) else message
+        return sentence.worded(self.code, "page") if isinstance(sentence, Sentence) else str(sentence)
 
     def of_streamlit(self) -> list[tuple[str, str]]:
         """Return Streamlit's own texts with their translations; none for texts that are the same in this language."""
         here = self.streamlit
-        return [(said, here[key]) for key, said in texts_in("en").streamlit.items() if said != here[key]]
+        return [(text, here[key]) for key, text in texts_in("en").streamlit.items() if text != here[key]]
 
     def model_line(self, engine: Engine) -> str:
         """Return which model answers, on which device, in which dtype and why, and the memory that it takes."""
@@ -198,8 +198,8 @@ class Texts(BaseModel):
         size = [self.parameters.format(count=self._count(card.parameters))] if card.parameters else []
         licence = f"[{card.licence}]({card.licence_url})" if card.licence_url else card.licence
         facts = [*size, self.context_tokens.format(count=card.context), licence]
-        said = (card.note.in_language(self.code), " · ".join(facts), card.statement.in_language(self.code))
-        return "\n\n".join(part for part in said if part)
+        parts = (card.note.in_language(self.code), " · ".join(facts), card.statement.in_language(self.code))
+        return "\n\n".join(part for part in parts if part)
 
     def first_screen(self, card: ModelCard) -> str:
         """Return the text of an empty chat, as Markdown; with what the model knows, if that is little."""
@@ -231,15 +231,15 @@ class Texts(BaseModel):
         if is_growing and not thought.is_closed:
             return self.thinking_now
         if not thought.is_closed:
-            said = self.thought_cut
+            title = self.thought_cut
         elif thought.seconds < 1:
-            said = self.thought_plain
+            title = self.thought_plain
         elif thought.seconds < 60:
-            said = self.thought_for.format(seconds=f"{thought.seconds:.0f}")
+            title = self.thought_for.format(seconds=f"{thought.seconds:.0f}")
         else:
             minutes, seconds = divmod(round(thought.seconds), 60)
-            said = self.thought_for_long.format(minutes=minutes, seconds=seconds)
-        return self.comma.join([said, self.thought_tokens.format(count=thought.tokens)] if thought.tokens else [said])
+            title = self.thought_for_long.format(minutes=minutes, seconds=seconds)
+        return self.comma.join([title, self.thought_tokens.format(count=thought.tokens)] if thought.tokens else [title])
 
     def _progress(self, event: Progress | None) -> str:
         """Return the progress before the first word."""
@@ -250,7 +250,7 @@ class Texts(BaseModel):
         if event.stage == "frames":
             line = self.looking_at_frame if event.done else self.looking_at_video
             return line.format(number=event.done, count=event.total)
-        if event.stage == "reading":
+        if event.stage == "encoding":
             return self._looking(event.done, event.total)
         lines = {"downloading": self.downloading_model, "prefill": self.reading_prompt}
         share = f" {event.done / event.total:.0%}" if event.total and (event.done or event.stage != "prefill") else ""

@@ -18,7 +18,7 @@ from omnilmm.engine.generation import Generation
 from omnilmm.engine.options import Sampling
 from omnilmm.errors import HardwareError
 
-READING = Progress("reading", 1, 1)
+READING = Progress("encoding", 1, 1)
 FULL = torch.OutOfMemoryError("CUDA out of memory")
 
 

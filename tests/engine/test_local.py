@@ -74,12 +74,12 @@ def test_before_the_first_word_it_says_how_far_it_is(
         return [(event.done, event.total) for event in events if isinstance(event, Progress) and event.stage == stage]
 
     tokens = engine.backend.length(asked)
-    assert told(asked, "reading") == [(0, 3), (1, 2), (2, 2)]
+    assert told(asked, "encoding") == [(0, 3), (1, 2), (2, 2)]
     engine.forget("me")
     end = [(tokens - 1, tokens)] if isinstance(options, BeamSearch) else []  # `generate` reads the last one itself
     assert told(asked, "prefill") == [(done, tokens) for done in range(0, tokens - 1, 8)] + end
     more = asked.with_message("assistant", "Red.").with_message("user", "And what else do you see?")
-    assert told(more, "reading") == [(0, 0)]
+    assert told(more, "encoding") == [(0, 0)]
     engine.forget("me")
     list(engine.stream(asked, options, "me"))
     (begun, left), *_ = told(more, "prefill")
@@ -238,7 +238,7 @@ def test_closing_stops_within_one_token(engine: LocalEngine, question: Conversat
 def test_closing_while_the_picture_is_read_starts_no_word(engine: LocalEngine, question: Conversation) -> None:
     with watched(engine) as passes:
         stream = engine.stream(question, SAMPLING)
-        assert next(stream) == Progress("reading", total=1)
+        assert next(stream) == Progress("encoding", total=1)
         stream.close()
         assert passes.count <= 1 and is_free(engine)
 
@@ -268,7 +268,7 @@ def test_a_slow_start_does_not_block_the_listener(engine: LocalEngine, question:
         early = [next(stream) for _ in range(3)]
         stream.close()
     tokens = engine.backend.length(question)
-    assert early == [Progress("reading", total=1), Progress("reading", 1, 1), Progress("prefill", 0, tokens)]
+    assert early == [Progress("encoding", total=1), Progress("encoding", 1, 1), Progress("prefill", 0, tokens)]
 
 
 # Failing
@@ -411,7 +411,7 @@ def test_more_than_go_at_once_wait_for_a_place(make_engine: Callable[..., LocalE
         second.close()
         assert next(third) == Progress("waiting", total=1)
         first.close()
-        assert next(third) == Progress("reading", total=1)
+        assert next(third) == Progress("encoding", total=1)
         third.close()
     assert is_free(engine)
 

@@ -251,7 +251,7 @@ class Talking:
             yield self.first
         while not self.go_on.wait(0.02):
             self.heard.set()
-            yield Progress("reading")
+            yield Progress("encoding")
         yield TextDelta(" two")
         yield finished("one two")
 

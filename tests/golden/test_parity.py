@@ -139,11 +139,11 @@ def test_tokens_at_temperature_0_are_the_greedy_ones(greedy: tuple[Case, str]) -
     ends = entry["eos_token_id"] if isinstance(entry["eos_token_id"], list) else [entry["eos_token_id"]]
     sampler, decoder = Sampler(_greedy(entry), 5, torch.device("cpu")), Decoder(case.model)
     ids: list[int] = []
-    logits = decoder.read(case.embeds())
+    logits = decoder.forward(case.embeds())
     while len(ids) < entry["max_new_tokens"] and not set(ids) & set(ends):
         token = sampler.draw(logits)
         ids.append(int(token))
-        logits = decoder.read(case.model.get_input_embeddings()(token))
+        logits = decoder.forward(case.model.get_input_embeddings()(token))
     assert ids == entry["ids"]
 
 

@@ -45,7 +45,7 @@ class Dictated:
             try:
                 piece = self.pieces.get(timeout=0.1)
             except queue.Empty:
-                yield Progress("reading")
+                yield Progress("encoding")
                 continue
             said += piece
             yield TextDelta(piece, len(said)) if piece else finished(said)

@@ -111,10 +111,10 @@ class Thinking:
         """See `Script`."""
         yield ThoughtDelta("Is it **red**?", 10)
         while not self.goes_on.acquire(timeout=0.1):  # an engine is never silent for long
-            yield Progress("reading")
+            yield Progress("encoding")
         yield ThoughtDelta("\n\nIt is.", 20)
         yield TextDelta("It is", 25)
         while not self.goes_on.acquire(timeout=0.1):
-            yield Progress("reading")
+            yield Progress("encoding")
         yield TextDelta(" a red circle.", 30)
         yield finished(self.ANSWER, thought=self.TOLD)

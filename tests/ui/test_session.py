@@ -89,16 +89,16 @@ def test_a_model_of_one_picture_sees_the_newest_and_says_so() -> None:
 
 def test_progress_is_noted_until_the_first_word_and_never_after_it() -> None:
     assert told(Progress("waiting", total=2)) == "queued: 2 ahead of you"
-    assert told(Progress("reading", total=1)) == "looking at the picture …"
-    assert told(Progress("reading", total=3)) == "looking at 3 pictures …"
-    assert told(Progress("reading", done=2, total=3)) == "looking at picture 2 of 3 …"
-    assert told(Progress("reading", done=1, total=1)) == "looking at the picture …"
-    assert told(Progress("reading", total=0)) == ENGLISH.thinking
+    assert told(Progress("encoding", total=1)) == "looking at the picture …"
+    assert told(Progress("encoding", total=3)) == "looking at 3 pictures …"
+    assert told(Progress("encoding", done=2, total=3)) == "looking at picture 2 of 3 …"
+    assert told(Progress("encoding", done=1, total=1)) == "looking at the picture …"
+    assert told(Progress("encoding", total=0)) == ENGLISH.thinking
     assert told(Progress("prefill", 0, 900)) == "reading the prompt …"
     assert told(Progress("prefill", 360, 900)) == "reading the prompt 40% …"
     assert told(Progress("downloading", 1, 4)) == "downloading the model 25% …"
     talking = Draft(Conversation(), Message("user", ("hello",))).after(TextDelta("Well"))
-    assert talking.after(Progress("reading", total=1)) == talking
+    assert talking.after(Progress("encoding", total=1)) == talking
 
 
 def test_seconds_count_before_the_first_word_and_tokens_after_it() -> None:
@@ -117,7 +117,7 @@ def test_seconds_count_before_the_first_word_and_tokens_after_it() -> None:
 
 
 def test_a_heartbeat_gives_the_same_draft_again_so_that_a_page_need_not_be_painted() -> None:
-    beat = Progress("reading", total=1)
+    beat = Progress("encoding", total=1)
     script = [beat, beat, TextDelta("Yes", 1), beat, beat, finished("Yes.")]
     _, *drafts = Session().ask(ScriptedEngine(lambda _: script), ("?",), OPTIONS)
     assert [draft == before for before, draft in itertools.pairwise(drafts)] == [True, False, True, True, False]
@@ -521,7 +521,7 @@ def test_a_sample_that_fails_or_is_stopped_leaves_the_chat_as_it_was() -> None:
 
     def stopped(_: Conversation) -> Iterator[Event]:
         session.stop()
-        yield Progress("reading")
+        yield Progress("encoding")
 
     assert sampled(session, 0, ScriptedEngine(stopped))[-1].state == "cancelled"
     assert session.snapshot == before

@@ -22,7 +22,7 @@ class Screen(io.StringIO):
 
 
 def told(notes: io.StringIO) -> str:
-    beat = Progress("reading", total=1)
+    beat = Progress("encoding", total=1)
     script = [Progress("waiting", total=2), Progress("prefill", 4, 10), TextDelta("Yes", 1), beat, finished("Yes.")]
     out = io.StringIO()
     Terminal(ScriptedEngine(lambda _: script), Sampling(), out=out, notes=notes).ask("Is it?")

@@ -64,7 +64,7 @@ class Decoder:
     def _layers(self) -> list[Any]:
         return [layer for layer in self.cache.layers if layer.is_initialized]
 
-    def read(self, embeds: Tensor, keys: Sequence[Hashable] = ()) -> Tensor:
+    def forward(self, embeds: Tensor, keys: Sequence[Hashable] = ()) -> Tensor:
         """Run the next tokens through the model.
 
         Args:

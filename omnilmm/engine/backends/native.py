@@ -187,7 +187,7 @@ class NativeBackend:
         # The last chunk has at least one token, whose logits are needed.
         last = (len(keys) - decoder.length - 1) % PREFILL_TOKENS + 1
         yield from self._read(decoder, keys, embeds, len(keys) - last)
-        logits = decoder.read(embeds[:, -last:], keys[-last:])
+        logits = decoder.forward(embeds[:, -last:], keys[-last:])
         slot = self.static_slots.acquire(len(keys) + options.max_new_tokens)
         if slot is not None:
             decoder.attach(slot)
@@ -205,7 +205,7 @@ class NativeBackend:
             drawn = sampler.draw(logits)
             token = _Readback(drawn)
             if self.works_ahead and left:
-                logits = decoder.read(embed(drawn))
+                logits = decoder.forward(embed(drawn))
             ids.append(token.value())
             yield list(ids)
             if ids[-1] in self.stop_ids or not left:
@@ -213,7 +213,7 @@ class NativeBackend:
             if self.works_ahead:
                 decoder.keys.append(ids[-1])
             else:
-                logits = decoder.read(embed(drawn), ids[-1:])
+                logits = decoder.forward(embed(drawn), ids[-1:])
 
     def _search(self, options: BeamSearch, decoder: Decoder, keys: list[Hashable], embeds: Tensor) -> Generator[Step]:
         """Run a beam search with `generate`, which prefills the last prompt token itself; only the prompt is cached."""
@@ -253,7 +253,7 @@ def _reading(views: list[View]) -> Iterator[Progress]:
             yield Progress("frames", frame, frames)
         else:
             picture += 1
-            yield Progress("reading", picture, pictures)
+            yield Progress("encoding", picture, pictures)
 
 
 class _Readback:

@@ -29,7 +29,7 @@ class Sampler:
     def __init__(self, options: Sampling | Greedy, seed: int, device: torch.device) -> None:
         self.options = options
         self.generator = torch.Generator(device).manual_seed(seed)
-        self.said: Tensor | None = None  # [1, V]: tokens of the answer so far; the prompt came as embeddings
+        self.generated: Tensor | None = None  # [1, V]: tokens of the answer so far; the prompt came as embeddings
 
     def draw(self, logits: Tensor) -> Tensor:
         """Sample the next token [1, 1] from logits [1, V]."""
@@ -38,8 +38,8 @@ class Sampler:
             token = scores.argmax(dim=-1, keepdim=True)
         else:
             token = self._drawn(scores, self.options)
-        if self.said is not None:
-            self.said.scatter_(1, token, True)
+        if self.generated is not None:
+            self.generated.scatter_(1, token, True)
         return token
 
     def _drawn(self, scores: Tensor, options: Sampling) -> Tensor:
@@ -59,6 +59,6 @@ class Sampler:
         penalty = self.options.repetition_penalty
         if penalty == 1:
             return scores
-        if self.said is None:
-            self.said = torch.zeros_like(scores, dtype=torch.bool)
-        return torch.where(self.said, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
+        if self.generated is None:
+            self.generated = torch.zeros_like(scores, dtype=torch.bool)
+        return torch.where(self.generated, torch.where(scores < 0, scores * penalty, scores / penalty), scores)

@@ -33,8 +33,8 @@ class _Stepwise(StoppingCriteria):
 
     def __init__(self, generate: Generate, begins: int, around: Surroundings) -> None:
         self.generate, self.begins, self.around = generate, begins, around
-        self.go_on = threading.Semaphore(0)
-        self.said: queue.SimpleQueue[Ids | BaseException | None] = queue.SimpleQueue()
+        self.resume = threading.Semaphore(0)
+        self.outputs: queue.SimpleQueue[Ids | BaseException | None] = queue.SimpleQueue()
         self.is_over = False
         self.inside = ExitStack()
 
@@ -51,13 +51,13 @@ class _Stepwise(StoppingCriteria):
                 self.inside.close()  # before anything is reported, since the consumer may continue at once
         except BaseException as error:  # every error has to reach the consumer
             last = error
-        self.said.put(last)
-        self.said.put(None)
+        self.outputs.put(last)
+        self.outputs.put(None)
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         ids = self._new(input_ids)
         self.inside.close()
-        self.said.put(ids)
+        self.outputs.put(ids)
         self._wait()
         return torch.full((len(input_ids),), self.is_over, device=input_ids.device)
 
@@ -65,7 +65,7 @@ class _Stepwise(StoppingCriteria):
         return [int(token) for token in ids[0, self.begins :].tolist()]
 
     def _wait(self) -> None:
-        self.go_on.acquire()
+        self.resume.acquire()
         self.inside.enter_context(self.around())
 
 
@@ -82,16 +82,16 @@ def stepwise(generate: Generate, begins: int = 0, around: Surroundings = nullcon
     thread.start()
     try:
         while True:
-            call.go_on.release()
-            said = call.said.get()
-            if said is None:
+            call.resume.release()
+            output = call.outputs.get()
+            if output is None:
                 return
-            if isinstance(said, BaseException):
-                raise said
-            yield said
+            if isinstance(output, BaseException):
+                raise output
+            yield output
     finally:
         call.is_over = True
-        call.go_on.release()
+        call.resume.release()
         thread.join()
 
 

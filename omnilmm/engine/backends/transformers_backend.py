@@ -32,7 +32,7 @@ from omnilmm.prompts.chat_template import ChatTemplate
 
 MEASURED_PICTURES = 4096
 
-Look = dict[str, Any]  # arguments of a processor
+ProcessorOptions = dict[str, Any]  # arguments of a processor
 
 
 class TransformersBackend:
@@ -66,7 +66,7 @@ class TransformersBackend:
         """
         words = [replace(message, parts=_words(message)) for message in conversation.messages]
         spoken = replace(conversation, messages=tuple(words))
-        shown = sum(self._measure(picture, _look(options))[0] for picture in conversation.pictures)
+        shown = sum(self._measure(picture, _processor_options(options))[0] for picture in conversation.pictures)
         return len(self._ids(spoken, self._wish(options))) + shown
 
     def count(self, text: str) -> int:
@@ -79,10 +79,10 @@ class TransformersBackend:
 
     def generate(self, request: Request) -> Generator[Step]:
         """See `base.Backend`."""
-        look = _look(request.options)
+        settings = _processor_options(request.options)
         inputs = dict(self.inputs(request.conversation, request.options))
-        if "downsample_mode" in look:  # the model needs it, too
-            inputs["downsample_mode"] = look["downsample_mode"]
+        if "downsample_mode" in settings:  # the model needs it, too
+            inputs["downsample_mode"] = settings["downsample_mode"]
         ids = inputs["input_ids"][0].tolist()
         request.picture_tokens = sum(token in self.picture_ids for token in ids)
         request.text_tokens = len(ids) - request.picture_tokens
@@ -90,7 +90,7 @@ class TransformersBackend:
         arguments = generate_arguments(request.options, self.stop_ids)
         rows = request.options.beams if isinstance(request.options, BeamSearch) else 1
         yield None
-        shown = self._shown(ids, request.conversation, look)
+        shown = self._shown(ids, request.conversation, settings)
         handle = self.prefixes.acquire(request.owner, shown)
         memory = handle.prefix if isinstance(handle.prefix, PictureState) else None
         if memory is not None and len(memory.keys) != len(shown):
@@ -98,11 +98,11 @@ class TransformersBackend:
         request.reused = 0 if memory is None else len(shown)
         try:
             if memory is None:  # `generate` encodes the pictures without reporting progress
-                yield Progress("reading", total=len(set(request.conversation.pictures)))
+                yield Progress("encoding", total=len(set(request.conversation.pictures)))
             if memory is None and shown and request.owner is not None:
-                reading = PictureState(self.model, shown)
-                reading.read(inputs, arguments)
-                memory = reading
+                state = PictureState(self.model, shown)
+                state.prefill(inputs, arguments)
+                memory = state
             if memory is not None:
                 yield Progress("prefill", len(shown) - request.reused, len(ids) - request.reused)
 
@@ -120,7 +120,7 @@ class TransformersBackend:
 
     def inputs(self, conversation: Conversation, options: Options | None = None) -> BatchFeature:
         """Return the processor's inputs for the whole conversation, on the model's device."""
-        return self._inputs(conversation, self._wish(options), _look(options)).to(
+        return self._inputs(conversation, self._wish(options), _processor_options(options)).to(
             self.model.device, dtype=self.model.dtype
         )
 
@@ -132,13 +132,15 @@ class TransformersBackend:
         """Clear the cache; returns how many bytes were freed."""
         return self.prefixes.clear()
 
-    def _shown(self, ids: list[int], conversation: Conversation, look: Look) -> list[Hashable]:
+    def _shown(self, ids: list[int], conversation: Conversation, settings: ProcessorOptions) -> list[Hashable]:
         """Return the keys of the prompt up to the end of its last picture: token ids, and picture keys at their slots.
 
         The list is empty if nothing can be cached.
         """
         slots = [
-            _key(picture, look) for picture in conversation.pictures for _ in range(self._measure(picture, look)[1])
+            _key(picture, settings)
+            for picture in conversation.pictures
+            for _ in range(self._measure(picture, settings)[1])
         ]
         places = [place for place, token in enumerate(ids) if token in self.picture_ids]
         if not places or not self.prefixes.limit_bytes or len(slots) != len(places):
@@ -158,23 +160,25 @@ class TransformersBackend:
         return self.thinking.wish(options.thinking if options else None)
 
     def _inputs(
-        self, conversation: Conversation, thinking: bool | None = None, look: Look | None = None
+        self, conversation: Conversation, thinking: bool | None = None, settings: ProcessorOptions | None = None
     ) -> BatchFeature:
         with self.lock:
-            return BatchFeature(dict(self.template.inputs(conversation, thinking, look)))
+            return BatchFeature(dict(self.template.inputs(conversation, thinking, settings)))
 
-    def _ids(self, conversation: Conversation, thinking: bool | None = None, look: Look | None = None) -> list[int]:
-        ids: list[int] = self._inputs(conversation, thinking, look)["input_ids"][0].tolist()
+    def _ids(
+        self, conversation: Conversation, thinking: bool | None = None, settings: ProcessorOptions | None = None
+    ) -> list[int]:
+        ids: list[int] = self._inputs(conversation, thinking, settings)["input_ids"][0].tolist()
         return ids
 
-    def _measure(self, picture: Picture, look: Look) -> tuple[int, int]:
+    def _measure(self, picture: Picture, settings: ProcessorOptions) -> tuple[int, int]:
         """Return how many tokens a picture adds on its own, and how many of them are placeholders for its features."""
-        key = _key(picture, look)
+        key = _key(picture, settings)
         if key not in self.measured:
             if len(self.measured) >= MEASURED_PICTURES:
                 self.measured.clear()
             alone = self._ids(Conversation().with_message("user", "?"))
-            shown = self._ids(Conversation().with_message("user", picture, "?"), look=look)
+            shown = self._ids(Conversation().with_message("user", picture, "?"), settings=settings)
             slots = sum(token in self.picture_ids for token in shown)
             self.measured[key] = len(shown) - len(alone), slots
         return self.measured[key]
@@ -212,19 +216,19 @@ class _Random:
             self._remember()
 
 
-def _look(options: Options | None) -> Look:
+def _processor_options(options: Options | None) -> ProcessorOptions:
     """Return the picture settings as arguments of the processor; empty to use those of the checkpoint."""
-    look: Look = {}
+    settings: ProcessorOptions = {}
     if options is not None and options.max_slices is not None:
-        look["max_slice_nums"] = options.max_slices
+        settings["max_slice_nums"] = options.max_slices
     if options is not None and options.finer_detail is not None:
-        look["downsample_mode"] = "4x" if options.finer_detail else "16x"
-    return look
+        settings["downsample_mode"] = "4x" if options.finer_detail else "16x"
+    return settings
 
 
-def _key(picture: Picture, look: Look) -> Hashable:
+def _key(picture: Picture, settings: ProcessorOptions) -> Hashable:
     """Return the key of a picture: everything its tokens depend on."""
-    return (picture.digest, *sorted(look.items()))
+    return (picture.digest, *sorted(settings.items()))
 
 
 def _words(message: Message) -> tuple[str, ...]:
@@ -233,8 +237,8 @@ def _words(message: Message) -> tuple[str, ...]:
 
 def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
     """Return the stop tokens of the checkpoint's generation_config.json and its tokenizer."""
-    said = getattr(model.generation_config, "eos_token_id", None)
-    found = [*(said if isinstance(said, list | tuple) else [said]), tokenizer.eos_token_id]
+    declared = getattr(model.generation_config, "eos_token_id", None)
+    found = [*(declared if isinstance(declared, list | tuple) else [declared]), tokenizer.eos_token_id]
     ends = list(dict.fromkeys(int(token) for token in found if token is not None))
     if not ends:
         raise CheckpointError("no_end_token")

@@ -43,7 +43,7 @@ class PictureState:
         """Return whether the state has exactly this length, as it cannot be truncated."""
         return length == len(self.keys)
 
-    def read(self, inputs: dict[str, Any], arguments: dict[str, Any]) -> None:
+    def prefill(self, inputs: dict[str, Any], arguments: dict[str, Any]) -> None:
         """Prefill the beginning of a prompt; `generate` must produce one token, which does not enter the cache.
 
         Args:

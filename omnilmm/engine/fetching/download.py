@@ -86,8 +86,8 @@ class Download:
         self.source, self.title, self.revision, self.report = source, title, revision or "main", report
         self.check = check
         # Copied settings may contain white space and quotes, especially on Windows.
-        said = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).strip(" \t\r\n\"'").rstrip("/")
-        self.endpoint = said or "https://huggingface.co"
+        endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).strip(" \t\r\n\"'").rstrip("/")
+        self.endpoint = endpoint or "https://huggingface.co"
         self.commit = ""
         self.stop = threading.Event()
 

@@ -101,8 +101,8 @@ class Page:
         w.open.click(self.pictures.open, w.number, w.full, js="() => omnilmm.number()", **at_once).then(
             None, w.full, js="omnilmm.showFull", **quiet
         )
-        w.slices.release(self.pictures.look, [w.box, w.slices], [w.seen, w.notice, w.bad], **at_once)
-        w.look.click(self.pictures.look, [w.box, w.slices], [w.seen, w.notice, w.bad], **at_once).then(
+        w.slices.release(self.pictures.show_slices, [w.box, w.slices], [w.seen, w.notice, w.bad], **at_once)
+        w.show_slices.click(self.pictures.show_slices, [w.box, w.slices], [w.seen, w.notice, w.bad], **at_once).then(
             None, w.bad, js="omnilmm.remove", **quiet
         )
         w.refuse.click(self.pictures.refuse, w.refused, w.notice, js="() => [omnilmm.refused()]", **at_once)
@@ -163,9 +163,9 @@ class Page:
         """Handle a closed or reloaded tab: stop its answer, and keep its conversation for a while."""
         key = str(request.session_hash)
         self.demo.state_holder.session_data.pop(key, None)  # Gradio's own copy of the values of all widgets
-        await asyncio.to_thread(self._let_go, key, self.context.visitor(request).owner)
+        await asyncio.to_thread(self._close, key, self.context.visitor(request).owner)
 
-    def _let_go(self, key: str, owner: str) -> None:
+    def _close(self, key: str, owner: str) -> None:
         self.visitors.close(key)
         if not self.visitors.has(owner):
             self.context.uploads.forget(owner)

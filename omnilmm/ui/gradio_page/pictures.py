@@ -37,7 +37,7 @@ class Pictures:
         part = shown[number]
         return data_address(strip(part, range(len(part.frames))) if isinstance(part, Video) else part.image)
 
-    def look(self, request: gr.Request, box: Question, max_slices: float | None = None) -> Updates:
+    def show_slices(self, request: gr.Request, box: Question, max_slices: float | None = None) -> Updates:
         """Render how the model sees the pictures in the question box, or else the newest picture of the conversation.
 
         Unusable files are reported at once and removed by the page's script, which knows what was typed meanwhile.

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from omnilmm.errors import InputError
 from omnilmm.ui.access import address_of
-from omnilmm.ui.attempts import Attempts, told
+from omnilmm.ui.attempts import Attempts, wait_line
 from omnilmm.ui.gradio_page.uploads import Uploads, owner_of
 from omnilmm.ui.samples import samples
 from omnilmm.ui.texts import texts_for
@@ -231,8 +231,8 @@ class Gate:
         accounts = scope["app"].auth
         address = address_of(scope)
         if wait_s := self.attempts.wait_s(address, name):
-            said = told(wait_s, Headers(scope=scope).get("accept-language"))
-            return JSONResponse({"detail": said}, 429, {"retry-after": str(int(wait_s) + 1)})
+            detail = wait_line(wait_s, Headers(scope=scope).get("accept-language"))
+            return JSONResponse({"detail": detail}, 429, {"retry-after": str(int(wait_s) + 1)})
         known = (accounts or {}).get(name)
         is_right = known is not None and secrets.compare_digest(known.encode(), password.encode())
         (self.attempts.succeeded if is_right else self.attempts.failed)(address, name)
@@ -335,8 +335,8 @@ class _Bounded(MultiPartParser):
 async def _upload(request: Request, uploads: Uploads, most_bytes: int) -> Response:
     owner = owner_of(request.headers)
     if not owner:
-        said = "An upload needs the name of a visitor, which the page's script sends: reload the page.\n"
-        return PlainTextResponse(said, status_code=403)
+        line = "An upload needs the name of a visitor, which the page's script sends: reload the page.\n"
+        return PlainTextResponse(line, status_code=403)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         return PlainTextResponse("Expected files as multipart/form-data.\n", status_code=400)
     parser = _Bounded(request.headers, request.stream(), max_files=MOST_FILES, max_fields=MOST_FILES)
@@ -352,8 +352,8 @@ async def _upload(request: Request, uploads: Uploads, most_bytes: int) -> Respon
     except ClientDisconnect:
         return Response(status_code=400)
     except OSError as error:
-        said = f"There is no room for this file on the server ({error.strerror or error}).\n"
-        return PlainTextResponse(said, status_code=507)
+        line = f"There is no room for this file on the server ({error.strerror or error}).\n"
+        return PlainTextResponse(line, status_code=507)
     finally:
         for temporary in parser._files_to_close_on_error:  # all files of the form, whatever happened to them
             temporary.close()

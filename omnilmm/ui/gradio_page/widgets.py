@@ -215,7 +215,7 @@ class Widgets:
         self.open_past = gr.Button(visible="hidden", elem_id="do-open-past")
         self.edit = gr.Button(visible="hidden", elem_id="do-edit")
         self.open = gr.Button(visible="hidden", elem_id="do-open")
-        self.look = gr.Button(visible="hidden", elem_id="do-look")
+        self.show_slices = gr.Button(visible="hidden", elem_id="do-show-slices")
         self.refuse = gr.Button(visible="hidden", elem_id="do-refuse")
         self.dismiss = gr.Button(visible="hidden", elem_id="do-dismiss")
         self.take_offer = gr.Button(visible="hidden", elem_id="do-take-offer")

@@ -56,8 +56,8 @@ def _bottom(me: Visitor, engine: Engine) -> None:
         on_large=me.refuse_large,
     )
     notice = me.notice or (me.texts.began_anew if me.starts_new_chat else "")
-    for said in filter(None, (notice, me.options_error, me.refused)):
-        st.warning(plain_markdown(said), icon=":material/info:")  # it may contain the name of an upload
+    for line in filter(None, (notice, me.options_error, me.refused)):
+        st.warning(plain_markdown(line), icon=":material/info:")  # it may contain the name of an upload
     # Files dropped anywhere on the page arrive here at once, through `assets/streamlit.js`; the question box would
     # deliver them only with the question.
     st.file_uploader(me.texts.upload, key=FILES, accept_multiple_files=True)

@@ -22,7 +22,7 @@ export default function ({ data, setTriggerValue }) {
   history.connect({ chat: data.chat, restore: data.restore, account: data.account, ask, open })
   if (data.record) history.store(data.record).then(history.kept)
   if (data.state === before.state) return  // drawn anew, for whatever reason
-  if (data.empty && data.chat !== before.chat) return  // nothing was said yet
+  if (data.empty && data.chat !== before.chat) return  // no message yet
   history.changed()
 }
 """

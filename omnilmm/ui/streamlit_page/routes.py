@@ -114,8 +114,8 @@ class Gate:
         except ClientDisconnect:
             return
         except OSError as error:
-            said = f"There is no room for this file on the server ({error.strerror or error}).\n"
-            await PlainTextResponse(said, 507)(scope, receive, send)
+            line = f"There is no room for this file on the server ({error.strerror or error}).\n"
+            await PlainTextResponse(line, 507)(scope, receive, send)
 
     def _refusal(
         self, need: Need, named: Mapping[str, str], headers: Headers, browser: str, method: str

@@ -39,7 +39,7 @@ def serve(provider: ModelProvider, offer: Offer | None = None, max_answers: int 
 def provider() -> ModelProvider:
     """Return the provider of the model that answers."""
     if SERVER.provider is None:
-        raise RuntimeError("No server has said which model answers.")
+        raise RuntimeError("The server has set no model provider.")
     return SERVER.provider
 
 

@@ -200,7 +200,7 @@ class Visitor:
         self.looked.update(file.file_id for file in new)
         are_pictures = not new or self.add(*new)
         for file in new:
-            _let_go(file)
+            _delete_upload(file)
         return are_pictures
 
     def add(self, *files: Any) -> bool:
@@ -395,7 +395,7 @@ def visitor() -> Visitor:
     return me
 
 
-def _let_go(file: Any) -> None:
+def _delete_upload(file: Any) -> None:
     """Release the bytes of an upload that was processed."""
     context = get_script_run_ctx()
     if context and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):

@@ -26,12 +26,12 @@ def test_a_seat_decodes_as_the_model_does(version: str) -> None:
             assert slot is not None
             seated.attach(slot)
             for place in range(first, last):
-                expected, found = (each.read(embeds[:, place : place + 1], [place]) for each in (plain, seated))
+                expected, found = (each.forward(embeds[:, place : place + 1], [place]) for each in (plain, seated))
                 torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
             seated.detach()
             static_slots.release(slot)
         assert seated.keys == plain.keys and seated.length == plain.length and seated.nbytes == plain.nbytes
-        expected, found = (each.read(embeds[:, 39:], [39]) for each in (plain, seated))
+        expected, found = (each.forward(embeds[:, 39:], [39]) for each in (plain, seated))
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 

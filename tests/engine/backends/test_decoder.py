@@ -30,8 +30,8 @@ def test_few_tokens_of_small_models_take_one_core(
     model.llm.register_forward_pre_hook(lambda *_: threads.append(torch.get_num_threads()))
     embeds = model.get_input_embeddings()(torch.arange(40)[None])
     decoder = Decoder(model)
-    decoder.read(embeds, list(range(40)))
-    decoder.read(embeds[:, :1], [40])
+    decoder.forward(embeds, list(range(40)))
+    decoder.forward(embeds[:, :1], [40])
     assert threads == [2, single] and torch.get_num_threads() == 2
 
 
@@ -40,6 +40,6 @@ def test_a_failed_pass_gives_the_cores_back() -> None:
     model = tiny_model()
     handle = model.llm.register_forward_pre_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        Decoder(model).read(model.get_input_embeddings()(torch.arange(1)[None]))
+        Decoder(model).forward(model.get_input_embeddings()(torch.arange(1)[None]))
     handle.remove()
     assert torch.get_num_threads() == 2

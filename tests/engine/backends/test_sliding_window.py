@@ -37,12 +37,12 @@ def test_it_can_be_cut_until_something_has_left_the_window(model: Any, read: int
     """What is cut says afterwards what a decoder says that has never read more."""
     embeds = embeds_of(model, WINDOW + 3)
     decoder, plain = Decoder(model), Decoder(model)
-    decoder.read(embeds[:, :read], list(range(read)))
+    decoder.forward(embeds[:, :read], list(range(read)))
     assert decoder.cut(4) == (read < WINDOW)
     if read < WINDOW:
-        plain.read(embeds[:, :4], list(range(4)))
+        plain.forward(embeds[:, :4], list(range(4)))
         rest = (embeds[:, 4:6], [4, 5])
-        torch.testing.assert_close(decoder.read(*rest), plain.read(*rest))
+        torch.testing.assert_close(decoder.forward(*rest), plain.forward(*rest))
 
 
 @torch.inference_mode()
@@ -54,6 +54,6 @@ def test_what_a_slot_decoded_counts_towards_the_window(model: Any) -> None:
     assert slot is not None
     decoder.attach(slot)
     for place in range(WINDOW - 3, WINDOW + 1):
-        decoder.read(embeds[:, place : place + 1], [place])
+        decoder.forward(embeds[:, place : place + 1], [place])
     decoder.detach()
     assert not decoder.cut(4)

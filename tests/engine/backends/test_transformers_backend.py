@@ -164,11 +164,11 @@ def test_it_says_when_the_pictures_are_read_and_not_again_where_they_are_remembe
         return [event for event in engine.stream(conversation, SAMPLING, "me") if isinstance(event, Progress)]
 
     *reading, rest = told(QUESTION)
-    assert reading == [Progress("reading", total=1)] * 2
+    assert reading == [Progress("encoding", total=1)] * 2
     assert rest.stage == "prefill" and 0 < rest.done < rest.total == engine.backend.length(QUESTION)
     more = QUESTION.with_message("assistant", "Red.").with_message("user", "Where?")
     assert told(more) == [
-        Progress("reading", total=0),
+        Progress("encoding", total=0),
         Progress("prefill", 0, engine.backend.length(more) - rest.done),
     ]
 

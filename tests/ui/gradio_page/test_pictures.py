@@ -45,18 +45,18 @@ def test_what_is_attached_is_looked_at_and_what_cannot_be_used_is_said(
     notes = tmp_path / "<b>notes.png"
     notes.write_text("no picture")
     good, bad = tab.upload(picture), tab.upload(notes)
-    updates = page.pictures.look(tab.request, {"text": "", "files": [bad, good, str(picture)]})
+    updates = page.pictures.show_slices(tab.request, {"text": "", "files": [bad, good, str(picture)]})
     assert updates[page.widgets.bad] == {"of": 3, "bad": [0, 2]}
     notice = updates[page.widgets.notice]
     assert "bnotes.png: This file is not a picture" in notice and "not among your uploads" in notice
     seen = updates[page.widgets.seen]
     assert seen.count("<figure>") == 1 and "overview 112×112: 64 tokens" in seen
-    updates = page.pictures.look(tab.request, {"text": "", "files": [good]})
+    updates = page.pictures.show_slices(tab.request, {"text": "", "files": [good]})
     assert isinstance(updates[page.widgets.notice], dict), "a notice about something else stays"
-    updates = page.pictures.look(tab.request, {"text": "", "files": []})
+    updates = page.pictures.show_slices(tab.request, {"text": "", "files": []})
     assert ENGLISH.seen_nothing in updates[page.widgets.seen]
     tab.ask("?", good)
-    assert "<figure>" in page.pictures.look(tab.request, {"text": "", "files": []})[page.widgets.seen]
+    assert "<figure>" in page.pictures.show_slices(tab.request, {"text": "", "files": []})[page.widgets.seen]
 
 
 def test_files_that_never_came_here_are_named_without_becoming_markup(page: Page, tab: Tab) -> None:
@@ -79,7 +79,7 @@ def test_the_camera_opens_and_closes_and_its_photo_joins_what_is_in_the_box(page
 
 @pytest.mark.parametrize("box", [None, {"text": "", "files": []}])
 def test_nothing_to_look_at(page: Page, tab: Tab, box: dict[str, object] | None) -> None:
-    updates = page.pictures.look(tab.request, box)  # type: ignore[arg-type]
+    updates = page.pictures.show_slices(tab.request, box)  # type: ignore[arg-type]
     assert updates[page.widgets.bad] == {"of": 0, "bad": []}
 
 
@@ -97,5 +97,5 @@ def test_what_the_model_sees_follows_the_number_of_slices(page: Page, tmp_path: 
     Image.new("RGB", (40, 30), "red").save(path)
     box = {"text": "", "files": [tab.upload(path)]}
     for chosen in (36, None, 400):
-        assert w.seen in page.pictures.look(tab.request, box, chosen)
+        assert w.seen in page.pictures.show_slices(tab.request, box, chosen)
     assert asked == [36, None, 36]

@@ -105,9 +105,9 @@ def test_uploads_go_with_the_last_tab_of_a_browser(page: Page, tab: Tab, picture
     path, key = tab.upload(picture), str(tab.request.session_hash)
     owner = second.visitor.owner
     assert tab.visitor.owner == owner
-    page._let_go(key, owner)
+    page._close(key, owner)
     assert Path(path).exists(), "another tab of this browser is open"
-    page._let_go(str(second.request.session_hash), owner)
+    page._close(str(second.request.session_hash), owner)
     assert not Path(path).exists()
 
 
