@@ -1,0 +1,55 @@
+"""The base model of a training: its card, files, configuration and processor, without its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omnilmm.catalog import ModelCard, find
+from omnilmm.engine.events import Report
+from omnilmm.engine.fetching import Hub, fetch
+from omnilmm.engine.runnable import check_runs
+
+
+@dataclass(frozen=True)
+class Base:
+    """A checkpoint on this disk.
+
+    Attributes:
+        card: its card.
+        folder: folder of its files.
+        config, processor: its configuration and processor.
+    """
+
+    card: ModelCard
+    folder: Path
+    config: Any
+    processor: Any
+
+
+def open_base(
+    model: str,
+    *,
+    revision: str | None = None,
+    hub: Hub = "huggingface",
+    offline: bool = False,
+    report: Report | None = None,
+) -> Base:
+    """Find a model, download it if it is missing, and read its configuration and processor.
+
+    Raises:
+        OmniLMMError: There is no such model, or its files cannot be used.
+    """
+    card = find(model)
+    folder = Path(card.location)
+    if not folder.is_dir():
+        revision = revision or card.revision
+        folder = fetch(card.source, title=card.title, revision=revision, hub=hub, offline=offline, report=report)
+    check_runs(card.source, folder)
+
+    from transformers import AutoConfig
+
+    from omnilmm.models.library import LOCAL, load_processor
+
+    return Base(card, folder, AutoConfig.from_pretrained(folder, **LOCAL), load_processor(folder))
