@@ -70,6 +70,9 @@ def test_the_settings_reach_the_model_and_reset_gives_back_what_its_makers_chose
     visitor.answered(3)
     beams = BeamSearch(**{**card.beam.model_dump(), "beams": 5}, max_new_tokens=card.max_new_tokens)
     assert able.engine.asked[-1][1] == beams
+    choices = visitor.page.locator("#mode")
+    last, whole = choices.locator("label").last.bounding_box(), choices.bounding_box()
+    assert last and whole and last["x"] + last["width"] <= whole["x"] + whole["width"]  # all are in sight
     visitor.page.get_by_text(ENGLISH.modes["greedy"], exact=True).click()
     visitor.ask("Hello")
     visitor.answered(4)
