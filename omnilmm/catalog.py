@@ -37,6 +37,7 @@ FRAME_TOKENS = 68  # per frame or group of frames: 64 features and the special t
 FAMILIES = {f"minicpm-v-{key}": version.title for key, version in VERSIONS.items()} | {
     "omnilmm": "OmniLMM-12B",
     "library": "of transformers",
+    "remote": "on a server",
 }
 Dtype = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 
@@ -128,6 +129,9 @@ class ModelCard(_Strict):
         context: context length in tokens, prompt and answer together.
         max_new_tokens: default length limit of an answer.
         system_prompt, several_pictures, boxes, video: whether the model supports each of these.
+        pictures: whether it takes pictures at all.
+        beam_search: whether it can search with beams where it runs.
+        without_effect: options without effect where it runs, as "mode.option"; the pages do not show them.
         thinking: whether the model thinks before it answers by default; None where its template has no switch for it
             or the default is known only after loading.
         max_slices: default maximum number of slices per picture; None where it cannot be chosen.
@@ -163,6 +167,9 @@ class ModelCard(_Strict):
     finer_detail: bool = False
     video: bool = False
     drawings_only: bool = False
+    pictures: bool = True
+    beam_search: bool = True
+    without_effect: tuple[str, ...] = ()
     licence: str
     licence_url: str = ""
     statement: Words = Words()

@@ -10,6 +10,7 @@
     ├── SwitchError         the model cannot be switched now
     ├── HardwareError       the requested device or dtype is not available here
     ├── MissingPackageError an optional package is not installed
+    ├── ServerError         the server that runs the model cannot be used
     └── ContextLengthError  the question and its pictures alone exceed the model's context length
 
 A front end shows an error as one line and keeps the conversation; the traceback belongs in the log.
@@ -91,6 +92,10 @@ class HardwareError(OmniLMMError):
 
 class MissingPackageError(OmniLMMError):
     """An optional package is not installed."""
+
+
+class ServerError(OmniLMMError):
+    """The server that runs the model cannot be reached, refuses the request, or answers with something else."""
 
 
 class ContextLengthError(OmniLMMError):

@@ -88,7 +88,7 @@ class ContextWindow:
             likely = (number for number in range(low, high) if counts[starts[number]] + more <= room)
             number = next(likely, high - 1)
             yield
-            shorter = _without_oldest(conversation, starts[number])
+            shorter = without_oldest(conversation, starts[number])
             needed = length(shorter)
             more = needed - counts[starts[number]]
             if needed <= room:
@@ -127,7 +127,8 @@ def _certain(message: Message) -> str:
     return (text.rpartition("</think>")[2] if message.role == "assistant" else text).strip()
 
 
-def _without_oldest(conversation: Conversation, dropped: int) -> Conversation:
+def without_oldest(conversation: Conversation, dropped: int) -> Conversation:
+    """Return the conversation without its oldest messages; the last pictures among them move to the first one kept."""
     kept = conversation.messages[dropped:]
     if not dropped or any(message.shown for message in kept):
         return replace(conversation, messages=kept)

@@ -20,7 +20,7 @@ from omnilmm.hardware import Choice
 HEARTBEAT_S = 0.3  # maximum time that `next()` on an answer's iterator blocks
 
 Report = Callable[[int, int], None]  # called with the bytes on this disk and the total bytes of a download
-Stage = Literal["downloading", "loading", "waiting", "encoding", "frames", "prefill"]
+Stage = Literal["downloading", "loading", "waiting", "busy", "encoding", "frames", "prefill"]
 Reason = Literal["end", "length", "switched"]
 
 
@@ -29,9 +29,10 @@ class Progress:
     """Progress before the first token of the answer.
 
     "downloading": `done` of `total` bytes are downloaded. "waiting": the answer is queued, and `total` others have to
-    finish first. "encoding": `total` pictures are encoded, currently number `done`; 0 if that is not known. "frames":
-    the same for video frames. "prefill": `done` of the prompt's `total` tokens that are not in the KV cache are
-    prefilled. Repeated at least twice a second, so that the consumer is not blocked for long.
+    finish first. "busy": a server accepts no more requests for now. "encoding": `total` pictures are encoded, currently
+    number `done`; 0 if that is not known. "frames": the same for video frames. "prefill": `done` of the prompt's
+    `total` tokens that are not in the KV cache are prefilled. Repeated at least twice a second, so that the consumer is
+    not blocked for long.
     """
 
     stage: Stage
@@ -121,6 +122,7 @@ class Finished:
         timings: timings in seconds.
         dropped_messages: number of oldest messages that did not fit into the model's context.
         thought: the thought before the answer, for a model that thinks.
+        without_effect: options that were requested and have no effect where the model runs.
     """
 
     text: str
@@ -129,6 +131,7 @@ class Finished:
     timings: Timings
     dropped_messages: int = 0
     thought: Thought | None = None
+    without_effect: tuple[str, ...] = ()
 
     @property
     def is_cut_in_thought(self) -> bool:

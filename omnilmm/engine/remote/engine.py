@@ -1,0 +1,193 @@
+"""The remote engine: answers conversations with a model behind an OpenAI-compatible server."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Generator, Hashable, Mapping
+from contextlib import closing
+from typing import Any
+
+import httpx
+
+from omnilmm.catalog import ModelCard
+from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.events import HEARTBEAT_S, Event, PictureSlice, Progress
+from omnilmm.engine.options import BeamSearch, Options, check_abilities, options_for
+from omnilmm.engine.remote import failures
+from omnilmm.engine.remote.answer import RemoteAnswer
+from omnilmm.engine.remote.client import Client, Endpoint, NotJSONError, RefusedError, StreamCutError
+from omnilmm.engine.remote.dialects import PLAIN, Dialect
+from omnilmm.engine.remote.messages import Encoder
+from omnilmm.engine.remote.models import card_of, model_ids
+from omnilmm.engine.remote.request import RemoteRequest, too_long
+from omnilmm.engine.remote.sse import EventTooLongError
+from omnilmm.errors import InputError, OmniLMMError, OptionsError
+from omnilmm.hardware import Choice
+from omnilmm.sentences import Sentence
+
+BUSY_S = 60.0  # how long a server may refuse requests as busy before that is reported
+LONGEST_PAUSE_S = 10.0  # between two attempts
+FAILURES = (RefusedError, NotJSONError, StreamCutError, EventTooLongError, httpx.HTTPError, httpx.InvalidURL)
+Slices = Callable[[Picture, Options | None], tuple[PictureSlice, ...] | None]
+
+
+class RemoteEngine:
+    """Answers conversations through a server; implements `events.Engine`. Creating one contacts nobody.
+
+    Args:
+        url: base URL of the server, e.g. "http://127.0.0.1:8080/v1"; the only address that is ever contacted.
+        model: id of the model there.
+        key: sent as a bearer token.
+        dialect: the fields that the server understands.
+        card: the model's card; one without any knowledge of the model if omitted.
+        device, dtype: where the model runs and in which dtype, for display.
+        memory_bytes: the memory of its weights, if known.
+        slices: returns how the model slices a picture; None if that is not known.
+        busy_s: how long to wait for a server that is busy.
+
+    Raises:
+        OptionsError: The URL or the key cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        key: str | None = None,
+        *,
+        dialect: Dialect = PLAIN,
+        card: ModelCard | None = None,
+        device: Choice | None = None,
+        dtype: Choice | None = None,
+        memory_bytes: int | None = None,
+        slices: Slices | None = None,
+        busy_s: float = BUSY_S,
+    ) -> None:
+        endpoint = Endpoint.of(url, key)
+        self.client, self.model, self.dialect = Client(endpoint), model, dialect
+        self.card = card or card_of(model, dialect)
+        self.device = device or Choice(endpoint.host, Sentence("on_server", server=dialect.title))
+        self.dtype = dtype or Choice("", Sentence("chosen_by_server"))
+        self.memory_bytes = memory_bytes
+        self.busy_s = busy_s
+        self._slices = slices
+        self._encoder = Encoder()
+        self._refused: set[str] = set()
+        self._renamed: set[str] = set()
+        self._owners: dict[Hashable, str] = {}
+
+    def stream(
+        self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
+    ) -> Generator[Event]:
+        """Answer the last message; see `events.Engine`.
+
+        Raises:
+            ServerError: The server cannot be reached, refuses the request, or its answer is broken.
+        """
+        options = options or options_for(self.card)
+        conversation.check_question()
+        self._check_abilities(conversation, options)
+        asked_s = time.monotonic()
+        request = self._request(conversation, options, owner)
+        attempts = 0
+        while True:
+            answer = RemoteAnswer(time.monotonic(), time.monotonic() - asked_s)
+            try:
+                yield from self._attempt(request, answer)
+            except FAILURES as error:
+                if answer.has_begun or not isinstance(error, RefusedError):
+                    raise self._error(error) from error
+                if error.status in failures.BUSY:
+                    yield from self._pause(error, attempts, asked_s)
+                    attempts += 1
+                else:
+                    self._adapt(request, error)
+            else:
+                self._refused, self._renamed = request.refused, request.renamed
+                yield answer.finished(request.dropped, request.without_effect)
+                return
+
+    def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
+        """Return how the model slices a picture; see `events.Engine`."""
+        return self._slices(picture, options) if self._slices else None
+
+    def forget(self, owner: Hashable) -> None:
+        """Forget the name under which an owner is known to the server, which drops its own caches by itself."""
+        self._owners.pop(owner, None)
+
+    def _request(self, conversation: Conversation, options: Options, owner: Hashable) -> RemoteRequest:
+        more: dict[str, Any] = {}
+        if owner is not None and self.dialect.has_owners:
+            more["user"] = self._owners.setdefault(owner, uuid.uuid4().hex)
+        return RemoteRequest(
+            self.model, conversation, options, self.dialect, set(self._refused), more, renamed=set(self._renamed)
+        )
+
+    def _check_abilities(self, conversation: Conversation, options: Options) -> None:
+        check_abilities(self.card, options)
+        if isinstance(options, BeamSearch) and self.dialect.beam is None:
+            raise OptionsError("no_beam_search_there", server=self.dialect.title)
+        if conversation.images and not self.card.pictures:
+            raise InputError("no_pictures_there", title=self.card.title)
+        if conversation.system and not self.card.system_prompt:
+            raise InputError("no_system_prompt", title=self.card.title)
+        if conversation.videos:
+            self.card.require_video()
+        if len(set(conversation.pictures)) > 1 and not self.card.several_pictures:
+            raise InputError("one_picture_only", title=self.card.title)
+
+    def _attempt(self, request: RemoteRequest, answer: RemoteAnswer) -> Generator[Event]:
+        waiting = Progress("encoding", total=len(request.conversation.messages[-1].pictures))
+        yield waiting
+        with closing(self.client.stream(request.body(self._encoder))) as chunks:
+            for chunk in chunks:
+                if chunk is None:
+                    yield waiting
+                    continue
+                for event in answer.add(chunk):
+                    waiting = event if isinstance(event, Progress) else waiting
+                    yield event
+        yield from answer.finish()
+
+    def _adapt(self, request: RemoteRequest, error: RefusedError) -> None:
+        """Change the request so that the server may accept it, or raise the error for the reader."""
+        if failures.is_too_long(error):
+            if not request.shorten(error):
+                raise too_long(request, error, failures.quoted(error)) from error
+            return
+        if request.conversation.images and failures.refuses_pictures(error):
+            raise InputError("no_pictures_there", title=self.card.title) from error
+        if error.status == 413 and request.shrink():
+            return
+        if names := failures.refused_fields(error, list(request.fields())):
+            request.leave_out(names)
+            return
+        raise self._error(error) from error
+
+    def _pause(self, error: RefusedError, attempts: int, asked_s: float) -> Generator[Event]:
+        """Wait for a busy server, as long as it asks for, or longer each time."""
+        pause_s = min(_retry_after(error.headers) or 0.5 * 2**attempts, LONGEST_PAUSE_S)
+        until_s = time.monotonic() + pause_s
+        if until_s - asked_s > self.busy_s:
+            raise self._error(error) from error
+        while (left_s := until_s - time.monotonic()) > 0:
+            yield Progress("busy")
+            time.sleep(min(left_s, HEARTBEAT_S))
+
+    def _error(self, error: Exception) -> OmniLMMError:
+        is_unknown = isinstance(error, RefusedError) and error.status == 404
+        return failures.error_of(error, self.client.endpoint, self._models() if is_unknown else None)
+
+    def _models(self) -> list[str]:
+        """Return the ids of the models there; none if the server does not list them."""
+        try:
+            return model_ids(self.client)
+        except FAILURES:
+            return []
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds of a `Retry-After` header; 0 without one, or if it is a date."""
+    value = headers.get("retry-after", "").strip()
+    return float(value) if value.isdecimal() and len(value) < 6 else 0.0

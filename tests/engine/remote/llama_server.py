@@ -1,0 +1,67 @@
+"""A real llama.cpp server as a program of its own, which a test can kill and start again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+
+CONTEXT = 16_384  # of each of its slots
+SLOTS = 2
+
+
+class LlamaServer:
+    """A running server.
+
+    Attributes:
+        url: its address, ending in "/v1"; the same after a restart.
+    """
+
+    def __init__(self, model: Path, name: str = "tiny") -> None:
+        self._model, self._name, self._port = model, name, 0
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, __file__, str(self._model), self._name, str(self._port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert self._process.stdout
+        address = self._process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:"), "the server did not start"
+        self._port, self.url = int(address.rpartition(":")[2]), f"{address}/v1"
+
+    def kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    @property
+    def busy(self) -> int:
+        """How many of its slots are answering."""
+        slots = httpx.get(self.url.removesuffix("/v1") + "/slots", timeout=30).json()
+        return sum(slot["is_processing"] for slot in slots)
+
+
+def main(model: str, name: str, port: str) -> None:
+    """Serve until standard output, the test, is gone."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path, params.model_alias, params.port = model, {name}, int(port)
+    params.n_ctx, params.n_parallel, params.warmup = CONTEXT * SLOTS, SLOTS, False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    server = xllamacpp.Server(params)
+    print(server.listening_address, flush=True)
+    parent = os.getppid()
+    while os.getppid() == parent:  # a test run that is killed leaves none behind
+        with suppress(InterruptedError):
+            signal.sigtimedwait({signal.SIGTERM}, 1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
