@@ -4,6 +4,7 @@ Python: `OmniLMMChat().stream([{"role": "user", "content": [Path("a.png"), "What
 published form `OmniLMMChat().chat({"image": img2base64("a.png"), "question": json.dumps(messages)})`.
 Terminal: `python chat.py --image a.png "What is in this picture?"`; without a question it starts a chat, and
 `echo "What is in this picture?" | python chat.py --image a.png` answers what is piped in.
+`python chat.py --batch FOLDER "What is in this picture?" --out answers.jsonl` asks about many pictures.
 `--list-models` lists the models and what fits this machine, `--check` proves that a model works here.
 """
 
@@ -16,16 +17,18 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnilmm.sentences import Sentence
-from omnilmm.ui.flags import Parser, add_loading_flags, loading_arguments
+from omnilmm.ui.flags import Parser, add_batch_flags, add_loading_flags, loading_arguments
 from omnilmm.ui.streams import can_encode, configure_streams, is_piped, one_line, read_line, read_piped, require_text
 
 if TYPE_CHECKING:
+    from omnilmm.batch.answering import Reply
+    from omnilmm.catalog import ModelCard
     from omnilmm.conversation import Conversation, Part, Picture, Video
     from omnilmm.engine.events import Event
     from omnilmm.engine.local import LocalEngine
@@ -133,6 +136,37 @@ class OmniLMMChat:
         conversation = conversation_from_dicts(messages, self.engine.card.require_video)
         return self._answer(conversation, mode, options)
 
+    def map(
+        self,
+        pictures: Iterable[Any],
+        question: str | Iterable[str],
+        mode: Mode = "sampling",
+        *,
+        at_once: int = 8,
+        **options: Any,
+    ) -> Iterator[Reply]:
+        """Ask about many pictures, several at a time; yields a reply for each, in their order.
+
+        A picture that cannot be read is a reply with its `error`, and stops nothing. Leaving the loop stops the model.
+
+        Args:
+            pictures: pictures as `stream` takes them, or paths as text; videos as their paths.
+            question: one for all, or one for each.
+            mode: as in `stream`.
+            **options: as in `stream`.
+            at_once: number of questions answered concurrently.
+
+        Raises:
+            OptionsError: An option is invalid. In the loop, InputError: there are more pictures or more questions.
+        """
+        from omnilmm.batch.answering import answer_all
+        from omnilmm.batch.pictures import about_each
+        from omnilmm.engine.options import options_for
+
+        card = self.engine.card
+        questions = about_each(card, pictures, question, options_for(card, mode, **options))
+        return answer_all(self.engine, questions, at_once)
+
     def _answer(self, conversation: Conversation, mode: Mode, options: dict[str, Any]) -> Iterator[Event]:
         from omnilmm.engine.options import options_for
 
@@ -231,10 +265,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--json", action="store_true", help="print one JSON object instead of the text")
     top.add_argument("--check", action="store_true", help="load the model, ask it about a picture, say what was found")
     top.add_argument("--list-models", action="store_true", help="the known models, and which of them fit here")
+    add_batch_flags(top)
     add_loading_flags(top)
     choice = top.add_argument_group("how to answer (the model's defaults where left out)")
     choice.add_argument(
-        "--mode", choices=("sampling", "greedy", "beam"), default="sampling", help="(default: %(default)s)"
+        "--mode", choices=("sampling", "greedy", "beam"), help="(default: sampling; with --ocr and --caption: greedy)"
     )
     for name, (kind, what) in OPTIONS.items():
         choice.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=what)
@@ -262,8 +297,22 @@ def main(arguments: list[str] | None = None) -> int:
     """
     configure_streams()
     args = parser().parse_args(arguments)
-    if args.json and args.question is None and not is_piped():
+    if args.json and args.question is None and args.preset is None and not is_piped():
         parser().error("--json needs a question")
+    if args.preset and args.question is not None:
+        parser().error(f"--{args.preset} is a question itself: leave out {args.question!r}")
+    others = {
+        "--image": args.image,
+        "--video": args.video,
+        "--load": args.load,
+        "--json": args.json,
+        "--check": args.check,
+    }
+    if args.batch and any(others.values()):
+        parser().error(f"--batch goes without {', '.join(name for name, given in others.items() if given)}")
+    if args.out and not args.batch:
+        parser().error("--out needs --batch")
+    args.mode = args.mode or ("greedy" if args.preset else "sampling")
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
 
     from omnilmm.errors import HardwareError, ModelNotFoundError, OmniLMMError, OptionsError
@@ -297,7 +346,7 @@ def _question(args: argparse.Namespace) -> str | None:
     """
     from omnilmm.errors import InputError
 
-    if args.question == "-" or (args.question is None and is_piped() and not args.check):
+    if args.question == "-" or (args.question is None and is_piped() and not args.check and not args.preset):
         return read_piped()
     if args.question is not None and not require_text(args.question, Sentence("the_question")).strip():
         raise InputError("question_empty")
@@ -306,6 +355,7 @@ def _question(args: argparse.Namespace) -> str | None:
 
 def _run(args: argparse.Namespace) -> int:
     from omnilmm.archive import read_conversation_file
+    from omnilmm.batch.program import preset
     from omnilmm.catalog import cards, find
     from omnilmm.conversation import Conversation
     from omnilmm.engine.options import options_for
@@ -322,7 +372,9 @@ def _run(args: argparse.Namespace) -> int:
     card = find(args.model)
     # The options that a model outside the catalog has are known only once it is loaded.
     options_for(card, args.mode, **given if card.name in cards() else given | dict.fromkeys(ABILITIES))
-    question = _question(args)
+    if args.batch:
+        return _batch(args, card, given)
+    question = preset(card, args.preset) if args.preset else _question(args)
     videos = [name for name in (*args.video, *args.image) if name in args.video or is_video_file(name)]
     if videos and card.family != "library":
         card.require_video()
@@ -348,6 +400,38 @@ def _run(args: argparse.Namespace) -> int:
     if args.json and finished:
         _print_json(asdict(finished) | {"model": engine.card.name})
     return 0 if finished else 1
+
+
+def _batch(args: argparse.Namespace, card: ModelCard, given: dict[str, Any]) -> int:
+    """Ask about many pictures; the rows go to `--out`, everything else to stderr."""
+    from omnilmm.batch.listing import read_listing
+    from omnilmm.batch.program import Batch, preset
+    from omnilmm.batch.rows import check_name
+    from omnilmm.engine.options import options_for
+    from omnilmm.ui.download_bar import DownloadBar
+
+    if args.out:
+        check_name(args.out)
+    question = preset(card, args.preset) if args.preset else args.question
+    if question is not None:
+        require_text(question, Sentence("the_question"))
+    listing = read_listing(args.batch, question)
+    if listing.skipped:
+        few = ", ".join(listing.skipped[:3])
+        print(f"Skipped, neither pictures nor videos: {len(listing.skipped)} files ({few} …)", file=sys.stderr)
+    with DownloadBar() as bar:
+        engine = OmniLMMChat(**loading_arguments(args), report=bar.report).engine
+    options = options_for(engine.card, args.mode, **given)
+    batch = Batch(engine, listing.entries, options, args.out, args.system, args.at_once)
+    try:
+        failed = batch.run()
+    except KeyboardInterrupt:
+        if args.out:
+            print(f"Stopped. The answers so far are in {args.out}; the same command goes on.", file=sys.stderr)
+        raise
+    if failed:
+        print(f"{failed} of {len(listing.entries)} have no answer: see their rows for the error.", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _check(engine: LocalEngine, pictures: list[Picture], question: str | None) -> int:

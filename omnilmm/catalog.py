@@ -136,6 +136,7 @@ class ModelCard(_Strict):
             or the default is known only after loading.
         max_slices: default maximum number of slices per picture; None where it cannot be chosen.
         finer_detail: whether slices can be given four times as many tokens.
+        presets: the questions of `chat.py --ocr` and `--caption`, where the model needs words of its own.
         drawings_only: the model knows simple drawings only, no photos; the pages say so when it is shown a photo.
         licence: licence of the weights.
         licence_url: address of the licence text.
@@ -166,6 +167,7 @@ class ModelCard(_Strict):
     max_slices: int | None = Field(default=None, gt=0)
     finer_detail: bool = False
     video: bool = False
+    presets: dict[Literal["ocr", "caption"], str] = {}
     drawings_only: bool = False
     pictures: bool = True
     beam_search: bool = True

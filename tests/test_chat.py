@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import base64
+import csv
 import io
 import json
 import os
@@ -518,6 +519,10 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
         (["--device", "tpu", "hi"], 2, "Unknown device"),
         (["--temperature", "-1", "hi"], 2, "temperature must be a number from 0 to 2"),
         (["--mode", "beam", "--top-k", "5", "hi"], 2, "No option of beam: top_k"),
+        (["--batch", "/no/such", "hi"], 1, "cannot be read: No such file"),
+        (["--batch", str(SAMPLES)], 1, "there is no question"),
+        (["--batch", str(SAMPLES), "hi", "--out", "a.xlsx"], 1, "written as .jsonl or .csv"),
+        (["--batch", str(SAMPLES), "hi", "--out", "/no/such/a.csv"], 1, "no folder /no/such"),
     ],
 )
 def test_exit_codes_and_one_line_of_reason(
@@ -530,7 +535,20 @@ def test_exit_codes_and_one_line_of_reason(
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("arguments", [["--no-such-flag"], ["--json"], ["--seed", "x", "hi"], ["--image"], ["a", "b"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--no-such-flag"],
+        ["--json"],
+        ["--seed", "x", "hi"],
+        ["--image"],
+        ["a", "b"],
+        ["--ocr", "hi"],
+        ["--out", "a.csv", "hi"],
+        ["--batch", ".", "--image", "a", "hi"],
+        ["--batch", ".", "--at-once", "0", "hi"],
+    ],
+)
 def test_flags_that_cannot_be_read_exit_with_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
@@ -554,3 +572,28 @@ def test_the_command_line_goes_on_with_an_exported_conversation(
     file.write_text(to_json(talk))
     assert main(["--json", "--load", str(file), QUESTION]) == 0
     assert json.loads(capsys.readouterr().out)["text"] == ANSWER
+
+
+def test_one_question_about_many_pictures(chat: OmniLMMChat, tmp_path: Path) -> None:
+    pictures = [PICTURE, str(PICTURE), PICTURE.read_bytes(), "none.png", Image.open(PICTURE)]
+    replies = list(chat.map(pictures, QUESTION, "greedy", at_once=2))
+    assert [reply.text for reply in replies] == [ANSWER, ANSWER, ANSWER, "", ANSWER]
+    assert isinstance(replies[3].error, ImageError) and replies[3].number == 3
+    hello, about = chat.map([PICTURE, PICTURE], ["Hello", QUESTION], temperature=0)
+    assert hello.text != about.text == ANSWER
+    with pytest.raises(InputError, match="after 1"):
+        list(chat.map([PICTURE], [QUESTION, QUESTION]))
+    with pytest.raises(OptionsError, match="beams"):
+        chat.map([PICTURE], QUESTION, beams=3)
+
+
+def test_a_batch_in_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "list.csv").write_text(f"picture,question\n{PICTURE},{QUESTION}\n{SAMPLES / 'word.png'},\nno.png,\n")
+    out = tmp_path / "answers.csv"
+    assert main(["--batch", str(tmp_path / "list.csv"), "--ocr", "--out", str(out)]) == 1
+    with out.open(encoding="utf-8-sig", newline="") as file:
+        colour, word, missing = csv.DictReader(file)
+    assert colour["answer"] == ANSWER and "SUN" in word["answer"]
+    assert word["question"] == "What does it say?" and "Greedy" in word["options"] and word["model"] == "built-in"
+    assert "No such picture" in missing["error"]
+    assert "1 of 3 have no answer" in capsys.readouterr().err

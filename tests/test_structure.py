@@ -40,6 +40,7 @@ LAYERS = (
     "prompts",
     "models",
     "engine",
+    "batch",
     "ui",
     "api",
     "training",

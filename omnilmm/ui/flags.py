@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NoReturn
 
 from omnilmm import __version__
@@ -30,6 +31,7 @@ LOADING = (
     "prefix_cache_mib",
 )
 # Defaults of `omnilmm.engine.loading.load_engine`, repeated here because importing it would load torch.
+MOST_AT_ONCE = 64
 FEATURE_CACHE_MIB, PREFIX_CACHE_MIB = 256, 1024
 # Holds the flags where a page is started without a command line: on a Hugging Face Space, in a container.
 VARIABLE = "OMNILMM_FLAGS"
@@ -75,6 +77,35 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
         default=PREFIX_CACHE_MIB,
         metavar="MIB",
         help="memory for KV caches of conversations, which follow-ups reuse (default: %(default)s)",
+    )
+
+
+def add_batch_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags for questions about many pictures, and the questions that need not be typed."""
+    batch = parser.add_argument_group("many pictures")
+    batch.add_argument(
+        "--batch",
+        type=Path,
+        metavar="FOLDER_OR_LIST",
+        help="ask about every picture of a folder, or of a list: a text file with a path per line, or a CSV, TSV or "
+        "JSONL file with the columns picture and, for questions of their own, question",
+    )
+    batch.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=".jsonl or .csv, one row per answer; the same command again goes on where it was stopped (default: JSON "
+        "lines on the standard output)",
+    )
+    batch.add_argument(
+        "--at-once", type=_count, default=8, metavar="N", help="answers generated concurrently (default: %(default)s)"
+    )
+    preset = parser.add_mutually_exclusive_group()
+    preset.add_argument(
+        "--ocr", dest="preset", action="store_const", const="ocr", help="instead of a question: read all the text"
+    )
+    preset.add_argument(
+        "--caption", dest="preset", action="store_const", const="caption", help="instead of a question: describe it"
     )
 
 
@@ -174,6 +205,12 @@ def check_requested(args: argparse.Namespace) -> None:
         return  # cannot fail, and torch takes seconds to import
     prepare_environment(args.device)
     resolve_dtype(args.dtype, resolve_device(args.device).value, card.stored, card.parameters)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_AT_ONCE:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MOST_AT_ONCE}, got {text!r}")
+    return int(text)
 
 
 def _mib(text: str) -> int:
