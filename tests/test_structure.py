@@ -44,6 +44,7 @@ LAYERS = (
     "ui",
     "api",
     "training",
+    "export",
 )
 BASE = {"__version__", "sentences", "errors", "conversation", "versions", "catalog", "hardware", "hub_space", "network"}
 BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading", "training.batches"}

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import BadZipFile, is_zipfile
 
 import torch
@@ -152,6 +153,31 @@ def source_of(folder: Path) -> dict[str, Any]:
     if (folder / GENERATION_CONFIG_NAME).is_file():
         found["generation_config"] = GenerationConfig.from_pretrained(folder)
     return found
+
+
+def lazy_tensors(folder: Path) -> dict[str, Callable[[], torch.Tensor]]:
+    """Return a function for each tensor of a folder, by its name without wrapper prefixes, that reads it from disk.
+
+    Raises:
+        CheckpointError: As for `tensor_shapes`.
+    """
+    readers: dict[str, Callable[[], torch.Tensor]] = {}
+    for file in weight_files(folder):
+        if file.suffix == ".bin":
+            readers |= {name: partial(_same, tensor) for name, tensor in _unpickled(file, "cpu")[0].items()}
+        else:
+            readers |= {name: partial(_read, file, name) for name in _header(file)[0]}
+    names = plain_names(readers)
+    return {names[name]: read for name, read in readers.items()}
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+def _read(file: Path, name: str) -> torch.Tensor:
+    with safe_open(file, "pt") as weights:
+        return cast(torch.Tensor, weights.get_tensor(name))
 
 
 def _header(file: Path) -> tuple[Shapes, bool]:
