@@ -23,7 +23,7 @@ from omnilmm.errors import CheckpointError, InputError, ModelNotFoundError
 from omnilmm.formats import check_adapter, check_files, check_pointers
 from omnilmm.hub_cache import cached_name, checkpoint_folder
 from omnilmm.sentences import Language, Sentence
-from omnilmm.versions import AS_PICTURES, OMNI_TYPE, VERSIONS, VideoSampling, omni_row, version_of
+from omnilmm.versions import AS_PICTURES, OMNI_TYPE, ON_SECONDS, VERSIONS, VideoSampling, omni_row, version_of
 
 PACKAGE = Path(__file__).parent
 # The folder of `configs` and `assets`: the top of the repository, or the package itself once it is installed.
@@ -32,6 +32,7 @@ CONFIGS = ROOT / "configs"
 BUILT_IN = "built-in"
 QUESTION_TOKENS = 256  # reserved in a prompt, besides the frames of a video
 FRAME_TOKENS = 68  # per frame or group of frames: 64 features and the special tokens around them
+FINER_FRAME_TOKENS = 264  # with finer detail
 
 
 FAMILIES = {f"minicpm-v-{key}": version.title for key, version in VERSIONS.items()} | {
@@ -197,26 +198,34 @@ class ModelCard(_Strict):
         fitting = [dtype for dtype in PREFERENCE if self.memory_gib.get(dtype, math.inf) <= free_gib]
         return fitting[0] if fitting else None
 
-    @property
-    def video_sampling(self) -> VideoSampling | None:
-        """How frames of a video are sampled, limited by the context length; None if the model takes no videos."""
+    def frame_tokens(self, finer_detail: bool | None = None) -> int:
+        """Return about how many tokens a frame, or a group of frames, takes."""
+        return FINER_FRAME_TOKENS if finer_detail else FRAME_TOKENS
+
+    def video_sampling(self, finer_detail: bool | None = None) -> VideoSampling | None:
+        """Return how frames of a video are sampled, limited by the context length; None if the model takes no videos.
+
+        Args:
+            finer_detail: whether each frame gets four times as many tokens.
+        """
         if not self.video:
             return None
         version = VERSIONS.get(self.family.removeprefix("minicpm-v-"))
-        sampling = (version and version.video) or AS_PICTURES
-        room = (self.context - self.max_new_tokens - QUESTION_TOKENS) // FRAME_TOKENS
+        sampling = (version and version.video) or (ON_SECONDS if self.family == "library" else AS_PICTURES)
+        room = (self.context - self.max_new_tokens - QUESTION_TOKENS) // self.frame_tokens(finer_detail)
         return replace(sampling, most=max(min(sampling.most, room), 1))
 
-    def require_video(self) -> VideoSampling:
-        """Return how frames of a video are sampled.
+    def require_video(self, finer_detail: bool | None = None) -> VideoSampling:
+        """Return how frames of a video are sampled; arguments as for `video_sampling`.
 
         Raises:
             InputError: The model takes no videos; the message lists models that do.
         """
-        if self.video_sampling is None:
+        sampling = self.video_sampling(finer_detail)
+        if sampling is None:
             able = [card.title for card in cards().values() if card.video]
             raise InputError("no_videos", title=self.title, able=able)
-        return self.video_sampling
+        return sampling
 
     @property
     def location(self) -> str:
@@ -225,7 +234,7 @@ class ModelCard(_Strict):
         return str(shipped) if shipped.is_dir() else self.source
 
 
-CHOOSING = ("minicpmv4_6", "minicpmv4_7")  # model types in transformers whose slicing can be configured
+CHOOSING = ("minicpmv4_6", "minicpmv4_7")  # model types in transformers with a choice of slices, and with videos
 NOT_KNOWN = Words(en="Not in the catalog.", zh="不在模型目录中。")
 WITHOUT_SOUND = Words(
     en="Not in the catalog. It sees and answers in text; its parts for sound and speech are left out here.",
@@ -351,7 +360,7 @@ def _unknown(source: str, name: str, config: Mapping[str, Any], family: str) -> 
         "statement": Words(),
     }
     if family == "library" and config.get("model_type") not in CHOOSING:
-        unknown |= {"max_slices": None, "finer_detail": False}
+        unknown |= {"max_slices": None, "finer_detail": False, "video": False}
     omni = omni_row(config) if config.get("model_type") == OMNI_TYPE else None
     title = name if family == "library" else f"{name} ({omni.omni if omni else FAMILIES[family]})"
     return like.model_copy(

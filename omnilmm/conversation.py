@@ -163,10 +163,14 @@ class Conversation:
         return tuple(picture for message in self.messages for picture in message.pictures)
 
     @property
+    def shown(self) -> tuple[Picture | Video, ...]:
+        """All pictures and videos, in order."""
+        return tuple(part for message in self.messages for part in message.shown)
+
+    @property
     def images(self) -> tuple[Picture, ...]:
         """All pictures and all frames of videos, in order."""
-        shown = (part for message in self.messages for part in message.shown)
-        return tuple(image for part in shown for image in (part.frames if isinstance(part, Video) else (part,)))
+        return tuple(image for part in self.shown for image in (part.frames if isinstance(part, Video) else (part,)))
 
     @property
     def videos(self) -> tuple[Video, ...]:

@@ -23,16 +23,22 @@ class VideoSampling:
         most: maximum number of groups of frames, each of which takes as many features as one slice.
         packing: maximum number of frames per group.
         has_times: whether the model takes the time of each frame; otherwise frames are treated as several pictures.
+        on_seconds: whether the frames at 0 s, 1 s, 2 s … are taken, as by the video processor of transformers.
+        multiple: the sides of a frame are multiples of this, in pixels.
     """
 
     fps: float
     most: int
     packing: int = 1
     has_times: bool = False
+    on_seconds: bool = False
+    multiple: int = 14
 
 
-# From the makers' examples: one frame per second, 64 at most.
+# From the makers' example of 2.6 (docs/minicpm_v2dot6_en.md of OpenBMB/MiniCPM-V): one frame per second, 64 at most.
 AS_PICTURES = VideoSampling(1.0, 64)
+# The video processor of 4.6 and 4.7, with the makers' settings for videos; two merges of 2×2 patches of 14 pixels.
+ON_SECONDS = VideoSampling(1.0, 128, on_seconds=True, multiple=56)
 
 
 @dataclass(frozen=True)

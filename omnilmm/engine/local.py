@@ -24,6 +24,7 @@ from omnilmm.engine.backends import backend_for
 from omnilmm.engine.backends.base import Request
 from omnilmm.engine.backends.native import NativeBackend
 from omnilmm.engine.backends.stepwise import generate_arguments
+from omnilmm.engine.backends.transformers_backend import TransformersBackend
 from omnilmm.engine.caches.features import FEATURE_BYTES
 from omnilmm.engine.caches.prefix import PREFIX_BYTES
 from omnilmm.engine.context import ContextWindow
@@ -91,7 +92,9 @@ class LocalEngine:
         self.card = card.model_copy(update=found)
         self.window = ContextWindow(self.backend.length, self.backend.count, card.context)
         if isinstance(self.backend, NativeBackend):
-            self.backend.processor.video = card.video_sampling  # no more frames than the context holds
+            self.backend.processor.video = card.video_sampling()  # no more frames than the context holds
+        elif isinstance(self.backend, TransformersBackend):
+            self.backend.sampling = card.video_sampling
         self.scheduler = Scheduler(at_once)
 
     def stream(

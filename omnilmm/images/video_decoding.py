@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image
@@ -124,7 +124,7 @@ def _frames(
             yield Header(size, clock.duration_s, len(wanted))
         elif image.size != size:  # some streams change their size midway
             image = image.resize(size, Image.Resampling.BICUBIC)
-        seen = plan_slices(size, RULES).overview
+        seen = plan_slices(size, replace(RULES, patch_size=sampling.multiple)).overview
         yield Frame(resize(image, seen) if seen[0] * seen[1] < size[0] * size[1] else image, clock.time_of(pts))
     if size is None:
         raise VideoError("no_frames")

@@ -1,7 +1,8 @@
 """Sample the frames of a video, group them and compute their time ids. Pure numbers.
 
 Source: the makers' examples of MiniCPM-V 2.6 and 4.0 (one frame per second, 64 at most) and of 4.5 (5 per second; more
-than 180 are packed in groups of up to 3, each frame with its time in tenths of a second).
+than 180 are packed in groups of up to 3, each frame with its time in tenths of a second); for 4.6 and 4.7
+`sample_frames` of transformers' MiniCPMV4_6VideoProcessor.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def frame_indices(total: int, fps: float, sampling: VideoSampling) -> list[int]:
         fps: frame rate of the video.
         sampling: sampling of the model.
     """
+    if sampling.on_seconds:
+        return _on_seconds(total, fps, sampling.most)
     if not sampling.has_times:
         every = max(round(fps / sampling.fps), 1)
         found = list(range(0, total, every))
@@ -37,6 +40,20 @@ def frame_indices(total: int, fps: float, sampling: VideoSampling) -> list[int]:
     else:
         count = sampling.most * sampling.packing
     return spread(total, min(max(count, 1), total))
+
+
+def _on_seconds(total: int, fps: float, most: int) -> list[int]:
+    """Return the indices of the frames at whole seconds; of a longer video, `most` from the first to the last.
+
+    Those of a longer one are chosen among its tenths of a second, in the arithmetic of the source.
+    """
+    duration = total / fps
+    if duration <= most:
+        chosen = [int(second * fps) for second in range(math.ceil(duration))]
+    else:
+        tenths = [round(tenth * 0.1, 1) for tenth in range(int(duration / 0.1))]
+        chosen = [int(tenths[int(place)] * fps) for place in np.linspace(0, len(tenths) - 1, most, dtype=int)]
+    return sorted({min(index, total - 1) for index in chosen})
 
 
 def spread(total: int, count: int) -> list[int]:

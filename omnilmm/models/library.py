@@ -1,7 +1,8 @@
 """Load models and processors with transformers, and check beforehand whether it supports a checkpoint.
 
-Processors for pictures and videos cannot be created without torchvision, which only videos need. Videos are never used
-here, so without torchvision the processor gets a stub for its video part; pictures then go through Pillow.
+Processors for pictures and videos cannot be created without torchvision, which only videos need. Without it the
+processor gets another video part: `library_videos.FrameProcessor` for MiniCPM-V 4.6 and 4.7, and else a stub, as no
+other model is shown videos here. Pictures then go through Pillow.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from omnilmm.checkpoint_json import read_json
 from omnilmm.errors import CheckpointError
 from omnilmm.hardware import use_dtype
 from omnilmm.models.checkpoint import PLACE, Shapes, mismatch_error, mismatches, source_of
+from omnilmm.models.library_videos import PROCESSORS, FrameProcessor
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.sentences import Sentence
 
@@ -193,7 +195,7 @@ def load_processor(folder: Path) -> Any:
     try:
         kind = None if is_torchvision_available() else _processor_class(folder)
         if _lacks_only_videos(kind):
-            processor = _without_videos(kind, folder)
+            processor = _without_torchvision(kind, folder)
         else:
             processor = AutoProcessor.from_pretrained(folder, **LOCAL)
     except ImportError as error:
@@ -228,7 +230,7 @@ def _lacks_only_videos(kind: Any) -> bool:
     """
     is_processor = isinstance(kind, type) and issubclass(kind, ProcessorMixin)
     parts = set(kind.get_attributes()) if is_processor else set()
-    return "video_processor" in parts and parts <= set(LOADERS)
+    return "video_processor" in parts and parts <= {*LOADERS, "video_processor"}
 
 
 class VideoProcessorStub(ImageProcessingMixin):
@@ -246,27 +248,30 @@ LOADERS: dict[str, Callable[..., Any]] = {
     "image_processor": AutoImageProcessor.from_pretrained,
     "feature_extractor": AutoFeatureExtractor.from_pretrained,
     "audio_processor": AutoFeatureExtractor.from_pretrained,
-    "video_processor": lambda folder, **_: VideoProcessorStub(
-        **get_video_processor_config(folder, local_files_only=True)
-    ),
 }
 
 
-def _without_videos(kind: Any, folder: Path) -> Any:
-    """Load a processor as `ProcessorMixin.from_pretrained` does, but with a stub for its video part.
+def _without_torchvision(kind: Any, folder: Path) -> Any:
+    """Load a processor as `ProcessorMixin.from_pretrained` does, but with another video part.
 
     Args:
         kind: class of the processor.
         folder: folder of the checkpoint.
     """
+    videos: Any = FrameProcessor if kind.__name__ in PROCESSORS else VideoProcessorStub
 
-    class PicturesOnly(kind):
+    class WithoutTorchvision(kind):
         def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-            if isinstance(argument, VideoProcessorStub):
-                return VideoProcessorStub
+            if isinstance(argument, videos):
+                return videos
             return super().check_argument_for_proper_class(argument_name, argument)
 
-    PicturesOnly.__name__ = kind.__name__
+    WithoutTorchvision.__name__ = kind.__name__
     settings, rest = kind.get_processor_dict(folder, **LOCAL)
-    parts = [LOADERS[part](folder, **LOCAL) for part in kind.get_attributes()]
-    return PicturesOnly.from_args_and_dict(parts, settings, **rest)
+    parts = [
+        videos(**get_video_processor_config(folder, local_files_only=True))
+        if part == "video_processor"
+        else LOADERS[part](folder, **LOCAL)
+        for part in kind.get_attributes()
+    ]
+    return WithoutTorchvision.from_args_and_dict(parts, settings, **rest)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import ctypes
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
@@ -24,7 +24,7 @@ from typing import Any
 
 from PIL import Image
 
-from omnilmm.conversation import Conversation, Message, Picture
+from omnilmm.conversation import Conversation, Message, Picture, Video
 from omnilmm.errors import CheckpointError
 from omnilmm.prompts.pieces import GROUNDING_TAGS
 
@@ -47,6 +47,7 @@ _PROBE = (
     Conversation().with_message("user", ASKED).with_message("assistant", ANSWERED).with_message("user", ASKED_AGAIN)
 )
 _PICTURE = Picture(Image.new("RGB", (1, 1)))
+_VIDEO = Video((_PICTURE,), (0.0,), 1.0, (1, 1))
 
 
 class _TimeIsOverError(Exception):
@@ -111,6 +112,7 @@ class ChatTemplate:
         self.takes_system = self._passes(replace(_PROBE, system=RULES), RULES, ASKED, ANSWERED, ASKED_AGAIN)
         # Whether the template enables thinking by default; None if it has no switch.
         self.thinking = self._find_switch()
+        self.places_videos = "user" in self.lists and self._places(_VIDEO)
 
     def _find_switch(self) -> bool | None:
         if SWITCH not in self.source:
@@ -125,21 +127,28 @@ class ChatTemplate:
     def _find_form(self) -> None:
         for lists in FORMS:
             self.lists = lists
-            if self._passes(_PROBE, ASKED, ANSWERED, ASKED_AGAIN) and self._places_pictures():
+            if self._passes(_PROBE, ASKED, ANSWERED, ASKED_AGAIN) and self._places(_PICTURE):
                 return
         raise CheckpointError("chat_template_fails", kind=type(self.processor).__name__)
 
-    def messages(self, conversation: Conversation) -> list[dict[str, Any]]:
-        """Return a conversation in the message format of the template."""
+    def messages(
+        self, conversation: Conversation, frames: Callable[[Video], Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return a conversation in the message format of the template.
+
+        Args:
+            conversation: the conversation.
+            frames: returns the frames of a video for the processor; without it their place only is marked.
+        """
         if conversation.system and not self.takes_system:
             conversation = _system_said_by_user(conversation)
-        messages = [self._message(message.role, message) for message in conversation.messages]
+        messages = [self._message(message.role, message, frames) for message in conversation.messages]
         if conversation.system:
             messages.insert(0, self._message("system", Message("user", (conversation.system,))))
         return messages
 
     def render(self, conversation: Conversation, thinking: bool | None = None) -> str:
-        """Render the prompt as a string, with one placeholder per picture.
+        """Render the prompt as a string, with one placeholder per picture or video.
 
         Args:
             conversation: the conversation with its pictures.
@@ -159,7 +168,11 @@ class ChatTemplate:
             )
 
     def inputs(
-        self, conversation: Conversation, thinking: bool | None = None, settings: Mapping[str, Any] | None = None
+        self,
+        conversation: Conversation,
+        thinking: bool | None = None,
+        settings: Mapping[str, Any] | None = None,
+        frames: Callable[[Video], Any] | None = None,
     ) -> Any:
         """Return all model inputs of a batch of one, as prepared by the processor: pixels and input_ids [1, S].
 
@@ -167,12 +180,13 @@ class ChatTemplate:
             conversation: as for `render`.
             thinking: as for `render`.
             settings: slicing options, passed on to the processor.
+            frames: returns the frames of a video for the processor.
         """
         self.render(conversation, thinking)  # check the time limit here, as tokenizing and pixels below may take longer
         # The processor finds pictures in lists of parts; with string content they are passed separately.
         given = [] if "user" in self.lists else [picture.image for picture in conversation.pictures]
         return self.processor.apply_chat_template(
-            self.messages(conversation),
+            self.messages(conversation, frames),
             chat_template=self.source,
             add_generation_prompt=True,
             tokenize=True,
@@ -186,19 +200,24 @@ class ChatTemplate:
         """Return a text in which everything that would be tokenized as a control token is broken by a space."""
         return self.forged.get(role, self.forged["user"]).sub(lambda token: f"{token[0][0]} {token[0][1:]}", words)
 
-    def _message(self, role: str, message: Message) -> dict[str, Any]:
-        parts = list(self._parts(role, message))
+    def _message(self, role: str, message: Message, frames: Callable[[Video], Any] | None = None) -> dict[str, Any]:
+        parts = list(self._parts(role, message, frames))
         if role in self.lists:
             return {"role": role, "content": parts or [{"type": "text", "text": ""}]}
         token = getattr(self.processor, "image_token", None)
         placeholder = f"{token}\n" if token else ""
         return {"role": role, "content": "".join(part.get("text", placeholder) for part in parts)}
 
-    def _parts(self, role: str, message: Message) -> Iterator[dict[str, Any]]:
-        """Yield pictures and texts as parts; adjacent texts are joined by line breaks."""
-        for is_picture, group in groupby(message.parts, key=lambda part: isinstance(part, Picture)):
-            if is_picture:
+    def _parts(
+        self, role: str, message: Message, frames: Callable[[Video], Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield pictures, videos and texts as parts; adjacent texts are joined by line breaks."""
+        for kind, group in groupby(message.parts, key=type):
+            if kind is Picture:
                 yield from ({"type": "image", "image": part.image} for part in group if isinstance(part, Picture))
+            elif kind is Video:
+                videos = (part for part in group if isinstance(part, Video))
+                yield from ({"type": "video"} | ({"video": frames(video)} if frames else {}) for video in videos)
             else:
                 words = "\n".join(part for part in group if isinstance(part, str))
                 yield {"type": "text", "text": self.plain(words, role)}
@@ -213,9 +232,9 @@ class ChatTemplate:
             return False
         return all(word in prompt for word in words) and not re.search("""['"]type['"]""", prompt)
 
-    def _places_pictures(self) -> bool:
-        """Return whether a picture changes the prompt."""
-        words, shown = (Conversation().with_message("user", *parts, ASKED) for parts in ((), (_PICTURE,)))
+    def _places(self, part: Picture | Video) -> bool:
+        """Return whether a picture or a video changes the prompt."""
+        words, shown = (Conversation().with_message("user", *parts, ASKED) for parts in ((), (part,)))
         return self._passes(shown, ASKED) and self.render(shown) != self.render(words)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TextIO
 
 from omnilmm.archive import read_conversation_file, write_conversation_file
-from omnilmm.catalog import FRAME_TOKENS
 from omnilmm.conversation import Conversation, Message, Picture, Thought, Video
 from omnilmm.engine.events import Engine, Finished, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import Options
@@ -126,10 +125,11 @@ class Terminal:
         else:
             sampling = self.engine.card.require_video()
             self.pending.append(video := open_video(name, sampling))
-            groups = groups_of(video, sampling)
+            card, finer = self.engine.card, self.options.finer_detail
+            groups = groups_of(video, card.require_video(finer))
             self.note(
                 f"{video.duration_s:.0f} s of video: {sum(map(len, groups))} frames, about "
-                f"{len(groups) * FRAME_TOKENS} of the model's {self.engine.card.context} tokens."
+                f"{len(groups) * card.frame_tokens(finer)} of the model's {card.context} tokens."
             )
         self.note(f"The next question comes with {len(self.pending)} picture(s) or video(s).")
 

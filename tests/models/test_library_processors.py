@@ -12,7 +12,7 @@ from transformers import AutoProcessor, LlavaProcessor, ProcessorMixin, Qwen2VLP
 from transformers.utils import is_torchvision_available
 
 from omnilmm.errors import CheckpointError
-from omnilmm.models.library import check_takes_pictures, load_processor, needed_transformers
+from omnilmm.models.library import VideoProcessorStub, check_takes_pictures, load_processor, needed_transformers
 from omnilmm.models.processor import MiniCPMVProcessor
 from tests.models.tiny import save_tiny
 from tests.models.tiny_library import MODELS, save_library_model
@@ -82,7 +82,7 @@ def test_our_own_processors_load_the_same_way(tmp_path: Path) -> None:
 
 @without_torchvision
 def test_the_library_alone_needs_torchvision_for_videos_that_nobody_shows(tmp_path: Path) -> None:
-    """Once this fails, `VideoProcessorStub` can go."""
+    """Once this fails, `VideoProcessorStub` and `FrameProcessor` can go."""
     folder = save_library_model(tmp_path, "minicpm-v-4.6")
     with pytest.raises(ImportError, match="Torchvision"):
         AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -98,8 +98,14 @@ def test_settings_reach_the_processor_and_its_parts(tmp_path: Path) -> None:
     assert not processor.slice_mode and not processor.default_use_image_id
     assert processor.image_token_divisor == processor.video_token_divisor == 4
     assert processor.image_processor.scale_resolution == 112
-    assert processor.video_processor.slice_mode is False and processor.video_processor.num_frames is None
+    assert processor.video_processor.slice_mode is False and processor.video_processor.max_num_frames == 128
     assert processor.tokenizer.slice_start_token_id == processor.tokenizer.get_vocab()["<slice>"]
+
+
+@without_torchvision
+def test_a_model_that_is_shown_no_videos_here_gets_a_stub_for_them(tmp_path: Path) -> None:
+    processor = load_processor(save_library_model(tmp_path, "qwen2-vl"))
+    assert isinstance(processor.video_processor, VideoProcessorStub) and processor.video_processor.num_frames is None
 
 
 @without_torchvision

@@ -39,7 +39,8 @@ THINKING = ("<think>", "</think>")
 # As Qwen's: content as a string or as a list; what an answer thought is not repeated.
 TEMPLATE = """\
 {%- macro parts(content) %}{% if content is string %}{{ content }}{% else %}{% for part in content %}\
-{% if part.type == 'image' %}{{ PICTURE }}{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}{% endmacro -%}
+{% if part.type == 'image' %}{{ PICTURE }}{% elif part.type == 'video' %}{{ '<|video_pad|>' }}\
+{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}{% endmacro -%}
 {%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' }}\
 {{ parts(message.content).split('</think>')[-1] if message.role == 'assistant' else parts(message.content) }}\
 {{ '<|im_end|>\\n' }}{% endfor -%}

@@ -10,16 +10,17 @@ The model's state after the pictures is cached between turns, see `picture_state
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import BatchFeature, GenerationConfig, StoppingCriteriaList
 
-from omnilmm.conversation import Conversation, Message, Picture
+from omnilmm.conversation import Conversation, Message, Picture, Video
 from omnilmm.engine.backends.base import Request, Step
 from omnilmm.engine.backends.stepwise import generate_arguments, stepwise
 from omnilmm.engine.caches.picture_state import REUSING_STATE, PictureState
@@ -27,12 +28,38 @@ from omnilmm.engine.caches.prefix import PREFIX_BYTES, PrefixCache
 from omnilmm.engine.events import Progress
 from omnilmm.engine.options import BeamSearch, Options
 from omnilmm.engine.thoughts import ThinkingFormat, mark_ids
-from omnilmm.errors import CheckpointError
+from omnilmm.errors import CheckpointError, InputError
+from omnilmm.images.video_sampling import groups_of
+from omnilmm.models.library_videos import frames_of, takes_videos
 from omnilmm.prompts.chat_template import ChatTemplate
+from omnilmm.versions import VideoSampling
 
 MEASURED_PICTURES = 4096
 
-ProcessorOptions = dict[str, Any]  # arguments of a processor
+
+@dataclass(frozen=True)
+class ProcessorOptions:
+    """Settings for the pictures and videos of one prompt; None to use those of the checkpoint.
+
+    Attributes:
+        max_slices: maximum number of slices per picture; frames of videos are never sliced.
+        detail: `downsample_mode`, "4x" for finer detail or "16x".
+        has_videos: there are videos among them, so that nothing is numbered, as their makers do it.
+    """
+
+    max_slices: int | None = None
+    detail: str | None = None
+    has_videos: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the settings as arguments of a processor."""
+        given: dict[str, Any] = {"images_kwargs": {"max_slice_nums": self.max_slices}} if self.max_slices else {}
+        if self.detail:
+            given["downsample_mode"] = self.detail
+        if self.has_videos:
+            frames = {"do_sample_frames": False, "do_resize": False}  # sampled and resized already
+            given |= {"use_image_id": False, "videos_kwargs": frames}
+        return given
 
 
 class TransformersBackend:
@@ -54,6 +81,8 @@ class TransformersBackend:
         self.stop_ids = _stop_ids(model, self.tokenizer)
         self.suppressed_ids = frozenset(self.tokenizer.convert_tokens_to_ids(sorted(self.template.control_tokens)))
         self.picture_ids = _picture_ids(model, processor)
+        # How frames of videos are sampled, with finer detail or without; None for a model that takes no videos.
+        self.sampling: Callable[[bool], VideoSampling | None] = lambda _: None
         self.prefixes = PrefixCache(prefix_bytes if model.config.model_type in REUSING_STATE else 0)
         self.measured: dict[Hashable, tuple[int, int]] = {}
         # A fast tokenizer must not be reconfigured in one thread while another uses it.
@@ -66,7 +95,8 @@ class TransformersBackend:
         """
         words = [replace(message, parts=_words(message)) for message in conversation.messages]
         spoken = replace(conversation, messages=tuple(words))
-        shown = sum(self._measure(picture, _processor_options(options))[0] for picture in conversation.pictures)
+        settings = _processor_options(options, conversation)
+        shown = sum(self._measure(part, settings)[0] for part in conversation.shown)
         return len(self._ids(spoken, self._wish(options))) + shown
 
     def count(self, text: str) -> int:
@@ -79,10 +109,10 @@ class TransformersBackend:
 
     def generate(self, request: Request) -> Generator[Step]:
         """See `base.Backend`."""
-        settings = _processor_options(request.options)
+        settings = _processor_options(request.options, request.conversation)
         inputs = dict(self.inputs(request.conversation, request.options))
-        if "downsample_mode" in settings:  # the model needs it, too
-            inputs["downsample_mode"] = settings["downsample_mode"]
+        if settings.detail:  # the model needs it, too
+            inputs["downsample_mode"] = settings.detail
         ids = inputs["input_ids"][0].tolist()
         request.picture_tokens = sum(token in self.picture_ids for token in ids)
         request.text_tokens = len(ids) - request.picture_tokens
@@ -98,7 +128,9 @@ class TransformersBackend:
         request.reused = 0 if memory is None else len(shown)
         try:
             if memory is None:  # `generate` encodes the pictures without reporting progress
-                yield Progress("encoding", total=len(set(request.conversation.pictures)))
+                frames = sum(len(video.frames) for video in set(request.conversation.videos))
+                pictures = len(set(request.conversation.pictures))
+                yield Progress("frames", total=frames) if frames else Progress("encoding", total=pictures)
             if memory is None and shown and request.owner is not None:
                 state = PictureState(self.model, shown)
                 state.prefill(inputs, arguments)
@@ -120,7 +152,7 @@ class TransformersBackend:
 
     def inputs(self, conversation: Conversation, options: Options | None = None) -> BatchFeature:
         """Return the processor's inputs for the whole conversation, on the model's device."""
-        return self._inputs(conversation, self._wish(options), _processor_options(options)).to(
+        return self._inputs(conversation, self._wish(options), _processor_options(options, conversation)).to(
             self.model.device, dtype=self.model.dtype
         )
 
@@ -137,11 +169,7 @@ class TransformersBackend:
 
         The list is empty if nothing can be cached.
         """
-        slots = [
-            _key(picture, settings)
-            for picture in conversation.pictures
-            for _ in range(self._measure(picture, settings)[1])
-        ]
+        slots = [(part, settings) for part in conversation.shown for _ in range(self._measure(part, settings)[1])]
         places = [place for place, token in enumerate(ids) if token in self.picture_ids]
         if not places or not self.prefixes.limit_bytes or len(slots) != len(places):
             return []
@@ -163,7 +191,21 @@ class TransformersBackend:
         self, conversation: Conversation, thinking: bool | None = None, settings: ProcessorOptions | None = None
     ) -> BatchFeature:
         with self.lock:
-            return BatchFeature(dict(self.template.inputs(conversation, thinking, settings)))
+            arguments = settings.arguments() if settings else {}
+            frames = partial(self._frames, detail=settings.detail if settings else None)
+            return BatchFeature(dict(self.template.inputs(conversation, thinking, arguments, frames)))
+
+    def _frames(self, video: Video, detail: str | None) -> Tensor:
+        """Return the frames that the model takes of a video, [T, 3, H, W].
+
+        Raises:
+            InputError: The model takes no videos.
+        """
+        sampling = self.sampling(detail == "4x")
+        if sampling is None or not takes_videos(self.processor) or not self.template.places_videos:
+            raise InputError("model_sees_no_videos")
+        places = [place for group in groups_of(video, sampling) for place in group]
+        return frames_of(video, places, self.processor.video_processor, detail)
 
     def _ids(
         self, conversation: Conversation, thinking: bool | None = None, settings: ProcessorOptions | None = None
@@ -171,14 +213,14 @@ class TransformersBackend:
         ids: list[int] = self._inputs(conversation, thinking, settings)["input_ids"][0].tolist()
         return ids
 
-    def _measure(self, picture: Picture, settings: ProcessorOptions) -> tuple[int, int]:
-        """Return how many tokens a picture adds on its own, and how many of them are placeholders for its features."""
-        key = _key(picture, settings)
+    def _measure(self, part: Picture | Video, settings: ProcessorOptions) -> tuple[int, int]:
+        """Return how many tokens a picture or a video adds on its own, and how many of them are its placeholders."""
+        key = part, settings
         if key not in self.measured:
             if len(self.measured) >= MEASURED_PICTURES:
                 self.measured.clear()
             alone = self._ids(Conversation().with_message("user", "?"))
-            shown = self._ids(Conversation().with_message("user", picture, "?"), settings=settings)
+            shown = self._ids(Conversation().with_message("user", part, "?"), settings=settings)
             slots = sum(token in self.picture_ids for token in shown)
             self.measured[key] = len(shown) - len(alone), slots
         return self.measured[key]
@@ -216,19 +258,12 @@ class _Random:
             self._remember()
 
 
-def _processor_options(options: Options | None) -> ProcessorOptions:
-    """Return the picture settings as arguments of the processor; empty to use those of the checkpoint."""
-    settings: ProcessorOptions = {}
-    if options is not None and options.max_slices is not None:
-        settings["max_slice_nums"] = options.max_slices
-    if options is not None and options.finer_detail is not None:
-        settings["downsample_mode"] = "4x" if options.finer_detail else "16x"
-    return settings
-
-
-def _key(picture: Picture, settings: ProcessorOptions) -> Hashable:
-    """Return the key of a picture: everything its tokens depend on."""
-    return (picture.digest, *sorted(settings.items()))
+def _processor_options(options: Options | None, conversation: Conversation) -> ProcessorOptions:
+    has_videos = bool(conversation.videos)
+    if options is None:
+        return ProcessorOptions(has_videos=has_videos)
+    detail = None if options.finer_detail is None else "4x" if options.finer_detail else "16x"
+    return ProcessorOptions(options.max_slices, detail, has_videos)
 
 
 def _words(message: Message) -> tuple[str, ...]:
@@ -246,7 +281,7 @@ def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
 
 
 def _picture_ids(model: Any, processor: Any) -> frozenset[int]:
-    """Return the placeholder tokens that are replaced by picture features."""
+    """Return the placeholder tokens that are replaced by features of pictures or videos."""
     named = [getattr(model.config, name, None) for name in ("image_token_id", "image_token_index")]
-    found = {token for token in processor.image_token_ids if token is not None}
+    found = {token for token in (*processor.image_token_ids, *processor.video_token_ids) if token is not None}
     return frozenset(found or {token for token in named if token is not None})

@@ -146,7 +146,8 @@ class PageContext:
         options = Sampling(max_slices=visitor.max_slices if can_choose else None)
         for picture in shown:
             if isinstance(picture, Video):
-                figures.append(video_figure(picture, self.provider.card, texts))
+                finer = visitor.finer_detail and self.provider.card.finer_detail
+                figures.append(video_figure(picture, self.provider.card, texts, finer))
                 continue
             views = self.provider.slices(picture, options)
             name, line = texts.picture_name(*picture.image.size), html.escape(texts.seen_line(views))

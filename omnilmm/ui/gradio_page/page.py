@@ -101,8 +101,10 @@ class Page:
         w.open.click(self.pictures.open, w.number, w.full, js="() => omnilmm.number()", **at_once).then(
             None, w.full, js="omnilmm.showFull", **quiet
         )
-        w.slices.release(self.pictures.show_slices, [w.box, w.slices], [w.seen, w.notice, w.bad], **at_once)
-        w.show_slices.click(self.pictures.show_slices, [w.box, w.slices], [w.seen, w.notice, w.bad], **at_once).then(
+        seen: dict[str, Any] = {"inputs": [w.box, w.slices, w.finer_detail], "outputs": [w.seen, w.notice, w.bad]}
+        w.slices.release(self.pictures.show_slices, **seen, **at_once)
+        w.finer_detail.input(self.pictures.show_slices, **seen, **at_once)
+        w.show_slices.click(self.pictures.show_slices, **seen, **at_once).then(
             None, w.bad, js="omnilmm.remove", **quiet
         )
         w.refuse.click(self.pictures.refuse, w.refused, w.notice, js="() => [omnilmm.refused()]", **at_once)

@@ -70,6 +70,7 @@ class Visitor:
         camera: whether the camera is open.
         model, card: the state and the card of the model that were last rendered.
         max_slices: limit per picture as set on the page; None for the model's default.
+        finer_detail: whether finer detail is set on the page.
         is_restored: set once its state from before a reload is restored.
         videos: cache of its uploaded videos in the question box.
     """
@@ -84,6 +85,7 @@ class Visitor:
     model: tuple[int, bool] = (-1, False)
     card: ModelCard | None = None
     max_slices: int | None = None
+    finer_detail: bool = False
     is_restored: threading.Event = field(default_factory=threading.Event)
     videos: OpenedVideos = field(default_factory=OpenedVideos)
 

@@ -176,7 +176,7 @@ def _show_seen(picture: Picture | Video, me: Visitor, engine: Engine) -> None:
     @st.dialog(me.texts.seen, width="medium")
     def show() -> None:
         if isinstance(picture, Video):
-            _video_seen(picture, me, engine.card)
+            _video_seen(picture, me, engine)
             return
         views = engine.slices(picture, me.chosen(engine))
         st.image(drawing.with_slices(picture, views), alt=me.texts.picture_name(*picture.image.size))
@@ -185,12 +185,14 @@ def _show_seen(picture: Picture | Video, me: Visitor, engine: Engine) -> None:
     show()
 
 
-def _video_seen(video: Video, me: Visitor, card: ModelCard) -> None:
-    if card.video_sampling is None:  # another model was chosen meanwhile
+def _video_seen(video: Video, me: Visitor, engine: Engine) -> None:
+    card, chosen = engine.card, me.chosen(engine)
+    if not card.video:  # another model was chosen meanwhile
         st.caption(me.texts.video_name(video))
         return
-    st.image(strip(video, seen_frames(video, card)[0]), alt=me.texts.video_name(video))
-    st.caption(video_line(video, card, me.texts))
+    finer = chosen.finer_detail if chosen else None
+    st.image(strip(video, seen_frames(video, card, finer)[0]), alt=me.texts.video_name(video))
+    st.caption(video_line(video, card, me.texts, finer))
 
 
 def _chip(name: str, colour: int) -> str:
