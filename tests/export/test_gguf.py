@@ -207,7 +207,7 @@ def test_llama_cpp_renders_the_published_prompt(asker: Asker) -> None:
 @pytest.mark.parametrize("version", ["1.0", "2.0", "4.0", "omnilmm"])
 def test_what_llama_cpp_does_not_take_is_refused_with_the_reason(version: str, tmp_path: Path) -> None:
     save_tiny(tmp_path / "model", version)
-    with pytest.raises(CheckpointError, match="cannot be exported to GGUF: .+"):
+    with pytest.raises(CheckpointError, match=r"cannot be exported to GGUF: .+"):
         export_gguf(tmp_path / "model", tmp_path / "out", "x")
     assert not (tmp_path / "out").exists()
 
@@ -264,7 +264,7 @@ def test_files_that_do_not_belong_together_and_a_key_that_is_missing(
     exports: dict[str, Exported], tmp_path: Path
 ) -> None:
     other, _ = exported_tiny("2.6", tmp_path)
-    with pytest.raises(CheckpointError, match="belongs to another model .* 128 numbers, and the model takes 256"):
+    with pytest.raises(CheckpointError, match=r"belongs to another model .* 128 numbers, and the model takes 256"):
         LlamaServer(Settings(str(exports["f32"].model), str(other.mmproj)))
     with closing(Asker(Settings(str(exports["f32"].model)))) as alone:
         assert httpx.get(f"{alone.server.url}/v1/models").status_code == 401

@@ -87,4 +87,4 @@ def _fit(size: Size, slice_size: int, patch_size: int, *, enlarge: bool) -> Size
 
 
 def _multiple(length: int, unit: int) -> int:
-    return max(int(math.floor(float(F(length) / F(unit)) + 0.5)) * unit, unit)
+    return max(math.floor(float(F(length) / F(unit)) + 0.5) * unit, unit)
