@@ -99,7 +99,7 @@ def read_examples(
     return examples, problems
 
 
-def usable_examples(path: Path, *arguments: Any, **lengths: int | None) -> list[Example]:
+def usable_examples(path: Path, *arguments: Any, **lengths: Any) -> list[Example]:
     """Return the examples of a file, all of whose rows have to be usable; arguments as for `read_examples`.
 
     Raises:
