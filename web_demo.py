@@ -36,6 +36,7 @@ from omnilmm.ui.download_bar import DownloadBar
 from omnilmm.ui.flags import (
     Parser,
     add_api_flags,
+    add_live_flags,
     add_loading_flags,
     add_page_flags,
     check_requested,
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     add_loading_flags(flags)
     add_page_flags(flags, port=7860)
     add_api_flags(flags)
+    add_live_flags(flags)
     flags.add_argument("--share", action="store_true", help="also make a public link, through Gradio's servers")
     return flags
 
@@ -75,6 +77,16 @@ def api_of(provider: ModelProvider, flags: argparse.Namespace, key: str | None) 
     from omnilmm.api.fetching import fetch
 
     return application(provider, key=key, fetch=fetch if flags.api_fetch_urls else None, most_answers=flags.queue_size)
+
+
+def live_parts(flags: argparse.Namespace) -> Any:
+    """Load what the live view needs: the speech recognition model, and the voice activity detector."""
+    from omnilmm.live.detection import detector
+    from omnilmm.live.recognition import load_recogniser
+    from omnilmm.live.talk import Parts
+
+    say(texts.loading_speech(flags.speech_model))
+    return Parts(load_recogniser(flags.speech_model, offline=flags.offline), detector, flags.voice)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,7 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 partial(possible_dtypes, flags.device),
                 partial(can_be_here, hub=flags.hub, offline=flags.offline),
             )
-            page = Page(provider, None if is_fixed else offer, flags.queue_size)
+            page = Page(
+                provider, None if is_fixed else offer, flags.queue_size, live_parts(flags) if flags.live else None
+            )
             if provider.failure:  # known before anybody could open the page
                 provider.wait()
             address = launch(
@@ -121,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 max_file_mib=flags.max_file_size,
                 api=api_of(provider, flags, key) if flags.api else None,
                 upload_quota_mib=flags.upload_quota_mib,
+                ssl=(flags.ssl_certfile, flags.ssl_keyfile) if flags.ssl_certfile else None,
             )
             say(texts.served(address, time.monotonic() - started))
             if flags.api:

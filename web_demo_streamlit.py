@@ -127,7 +127,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         with DownloadBar() as bar:
             make = _watched(_maker(flags, bar), flags.fixed_model, failures, is_loaded)
-            settings = serving.settings(flags.host, port, root_path=flags.root_path, max_file_mib=flags.max_file_size)
+            settings = serving.settings(
+                flags.host,
+                port,
+                root_path=flags.root_path,
+                max_file_mib=flags.max_file_size,
+                ssl=(flags.ssl_certfile, flags.ssl_keyfile) if flags.ssl_certfile else None,
+            )
             build(make, flags).run(config=settings)
     except KeyboardInterrupt:
         if not failures:

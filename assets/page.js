@@ -43,7 +43,7 @@ window.omnilmm = (() => {
     omnilmmHistory.changed();
   };
   const speak = (code) => { document.documentElement.lang = code; document.documentElement.dataset.ready = "yes"; };
-  const choose = (code) => { write(localStorage, LANGUAGE, code); speak(code); return [code]; };
+  const choose = (code) => { window.omnilmmLive?.close(); write(localStorage, LANGUAGE, code); speak(code); return [code]; };
 
   const save = (file) => {
     if (!file || !file.name) return;

@@ -3,7 +3,8 @@
     python -m tests.browser
 
 Looks on PATH, then for Playwright's own. As root on Debian and its relatives the distribution's package is installed,
-elsewhere Playwright's. If all fails it says so and exits with 1: the page tests are never skipped.
+elsewhere Playwright's. If all fails it says so and exits with 1: the page tests are never skipped. The tests of spoken
+answers need espeak-ng, which is installed in the same way there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # as a program it runs before there is a Playwright
     from playwright.sync_api import BrowserContext, Page
 
+VOICE = "espeak-ng"  # speaks the answers of the live view
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 SLOW = "OMNILMM_TESTS_SLOW"  # set by `pytest --slow`
 # No sandbox since CI runs as root; the rest keeps the browser from talking to anybody but the page.
@@ -88,8 +90,16 @@ def _ways_to_install() -> Iterator[list[list[str]]]:
         yield [[*playwright, "chromium"]]
 
 
+def _install_voice() -> None:
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if shutil.which(VOICE) is None and is_root and Path("/etc/debian_version").exists():
+        for command in (["apt-get", "update"], ["apt-get", "install", "-y", VOICE]):
+            subprocess.run(command, check=False, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+
+
 def main() -> int:
-    """Make sure that there is a Chromium."""
+    """Make sure that there is a Chromium, and a voice."""
+    _install_voice()
     if path := executable():
         print(f"Chromium for the page tests: {path}")
         return 0

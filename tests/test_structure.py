@@ -41,6 +41,7 @@ LAYERS = (
     "models",
     "engine",
     "batch",
+    "live",
     "ui",
     "api",
     "training",
@@ -52,6 +53,7 @@ BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading", "training.ba
 UI = BASE | {
     "archive",
     "images",
+    "live",
     "ui",
     "engine.change",
     "engine.choosing",

@@ -15,6 +15,7 @@ from omnilmm.errors import MissingPackageError, OptionsError
 from omnilmm.hardware import DEVICES, DTYPE_CHOICES, prepare_environment, resolve_device, resolve_dtype
 from omnilmm.hub_space import on_space
 from omnilmm.images.limits import PREFIX, limits
+from omnilmm.live import SPEECH_MODEL, VOICES
 from omnilmm.ui.network import HOST
 from omnilmm.ui.upload import QUOTA_MIB
 
@@ -119,6 +120,10 @@ def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
     page = parser.add_argument_group("the page")
     page.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
     page.add_argument("--port", type=int, help=f"port to listen on, 0 for any (default: {port} or the next free one)")
+    page.add_argument(
+        "--ssl-certfile", metavar="FILE", help="serve over HTTPS with this certificate (PEM), needs --ssl-keyfile"
+    )
+    page.add_argument("--ssl-keyfile", metavar="FILE", help="the private key of the certificate (PEM)")
     page.add_argument("--open", action="store_true", help="open the page in the browser")
     guests = parser.add_argument_group("for more than one person")
     guests.add_argument(
@@ -163,6 +168,25 @@ def add_api_flags(parser: argparse.ArgumentParser) -> None:
     api.add_argument("--api-fetch-urls", action="store_true", help="fetch pictures that a request names by address")
 
 
+def add_live_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the live view."""
+    live = parser.add_argument_group("speaking with the model; see docs/live.md")
+    live.add_argument("--live", action="store_true", help="a view with camera, microphone and spoken answers")
+    live.add_argument(
+        "--speech-model",
+        default=SPEECH_MODEL,
+        metavar="NAME",
+        help="recognises speech: hub id or folder, pocketsphinx (English), or none (default: %(default)s)",
+    )
+    live.add_argument(
+        "--voice",
+        choices=VOICES,
+        default=VOICES[0],
+        help="speaks answers: the browser's own voices, espeak-ng on this machine, or none (default: %(default)s, the "
+        "browser's if it has one that works offline, else espeak-ng)",
+    )
+
+
 def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """Return the flags as arguments of `load_engine` and `OmniLMMChat`."""
     return {name: getattr(args, name) for name in LOADING}
@@ -198,6 +222,11 @@ def check_requested(args: argparse.Namespace) -> None:
         ModelNotFoundError: There is no such model.
         HardwareError: There is no such device here, or it cannot compute with that dtype.
     """
+    for file in (args.ssl_certfile, args.ssl_keyfile):
+        if file is not None and not Path(file).is_file():
+            raise OptionsError("no_ssl_file", file=file)
+    if (args.ssl_certfile is None) != (args.ssl_keyfile is None):
+        raise OptionsError("ssl_files_together")
     if args.max_file_size > limits().file_mb:  # whatever may be uploaded may also be decoded
         os.environ[f"{PREFIX}FILE_MB"] = str(args.max_file_size)
     card = find(args.model)

@@ -194,6 +194,12 @@ def notice_html(notice: str, *, stays: bool = False) -> str:
     return f'<p class="{kind}" role="alert">{html.escape(notice)}</p>' if notice else ""
 
 
+def live_view(texts: Texts) -> str:
+    """Return the container that `assets/live.js` fills, with its texts."""
+    said = html.escape(json.dumps(texts.live | {"language": texts.code}, ensure_ascii=False))
+    return f'<div id="live-view" data-texts="{said}" hidden></div>'
+
+
 def past_chats(texts: Texts) -> str:
     """Return the container that `assets/past_chats.js` fills, with its texts."""
     attribute = html.escape(json.dumps(texts.past | {"language": texts.code}, ensure_ascii=False))

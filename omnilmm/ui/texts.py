@@ -139,6 +139,7 @@ class Texts(BaseModel):
     import_chat: str
     imported: str
     past: dict[str, str]
+    live: dict[str, str]
     model: str
     switch: str
     changes: dict[Stage, str]
@@ -347,6 +348,11 @@ ENGLISH = texts_in("en")
 def loading(card: ModelCard) -> str:
     """Return the line printed while the model is being loaded."""
     return f"Loading {card.title} …"
+
+
+def loading_speech(name: str) -> str:
+    """Return the line printed while the speech recognition model is being loaded."""
+    return f"Loading speech recognition ({name}) …"
 
 
 def cannot_listen(host: str, port: int, reason: str) -> str:

@@ -27,6 +27,7 @@ from omnilmm.ui.gradio_page.uploads import HEADER
 from tests.pages.strangers import Stranger
 from tests.pages.visitor import SAMPLES, Site, serve
 from tests.ui.scripted import ScriptedEngine, capable
+from tests.waiting import wait_until
 
 Come = Callable[..., Stranger]
 
@@ -103,13 +104,6 @@ def test_the_same_upload_of_two_people_is_two_files(site: Site, come: Come) -> N
         assert stranger.outcome()["success"]
         assert shown(site, stranger) == ["What is it?", "What is it?"]
     assert not Path(one).exists() and not Path(two).exists()
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 @pytest.fixture

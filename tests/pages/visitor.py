@@ -16,6 +16,7 @@ from playwright.sync_api import BrowserContext, Error, Locator, Page, Request, e
 from omnilmm.engine.events import Engine, Event, Finished
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.provider import ModelProvider
+from omnilmm.live.talk import Parts
 from omnilmm.ui.gradio_page.page import Page as TalkPage
 from omnilmm.ui.gradio_page.serving import launch
 from omnilmm.ui.offer import Offer
@@ -39,8 +40,9 @@ class Site:
 
 
 @contextmanager
-def serve(engine: Engine, offer: Offer | None = None, **how: Any) -> Iterator[Site]:
-    page = TalkPage(engine if isinstance(engine, ModelProvider) else ModelProvider.holding(engine), offer)
+def serve(engine: Engine, offer: Offer | None = None, live: Parts | None = None, **how: Any) -> Iterator[Site]:
+    provider = engine if isinstance(engine, ModelProvider) else ModelProvider.holding(engine)
+    page = TalkPage(provider, offer, live=live)
     try:
         yield Site(engine, page, launch(page, port=0, **how))
     finally:

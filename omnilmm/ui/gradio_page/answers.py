@@ -41,12 +41,12 @@ class Answers:
         def drafts() -> Iterator[Draft]:
             pictures = [self.context.open_upload(visitor, file) for file in question["files"]]
             parts = (*pictures, question["text"])
-            options = self._options(visitor, settings)
+            options = self.options(visitor, settings)
             if editing >= 0:
                 return visitor.session.edit(self.context.provider, editing, parts, options)
             return visitor.session.ask(self.context.provider, parts, options)
 
-        yield from self._turn(visitor, (shown, browser_state), drafts, question, editing)
+        yield from self.turn(visitor, (shown, browser_state), drafts, question, editing)
 
     def ask_sample(self, sample: Sample) -> Callable[..., Iterator[Updates]]:
         """Return a handler that asks about a sample picture in a new chat; the question box keeps its content."""
@@ -56,19 +56,19 @@ class Answers:
 
             def drafts() -> Iterator[Draft]:
                 parts = (open_picture(sample.picture), sample.asked_in(visitor.session.texts.code))
-                return visitor.session.ask_in_new_chat(self.context.provider, parts, self._options(visitor, settings))
+                return visitor.session.ask_in_new_chat(self.context.provider, parts, self.options(visitor, settings))
 
-            yield from self._turn(visitor, (shown, browser_state), drafts)
+            yield from self.turn(visitor, (shown, browser_state), drafts)
 
         return handler
 
     def regenerate(self, request: gr.Request, shown: int, browser_state: str, *settings: Any) -> Iterator[Updates]:
         """Regenerate the last answer."""
         visitor = self.context.visitor(request)
-        yield from self._turn(
+        yield from self.turn(
             visitor,
             (shown, browser_state),
-            lambda: visitor.session.regenerate(self.context.provider, self._options(visitor, settings)),
+            lambda: visitor.session.regenerate(self.context.provider, self.options(visitor, settings)),
         )
 
     def continue_(self, request: gr.Request, shown: int, browser_state: str, *settings: Any) -> Iterator[Updates]:
@@ -77,23 +77,33 @@ class Answers:
         parts: Parts = (visitor.session.texts.continue_question,)
 
         def drafts() -> Iterator[Draft]:
-            return visitor.session.ask(self.context.provider, parts, self._options(visitor, settings))
+            return visitor.session.ask(self.context.provider, parts, self.options(visitor, settings))
 
-        yield from self._turn(visitor, (shown, browser_state), drafts)
+        yield from self.turn(visitor, (shown, browser_state), drafts)
 
     async def stop(self, request: gr.Request) -> None:
         """Stop the running answer; the handler that shows it finalizes it."""
         self.context.visitor(request).session.stop()
 
-    def _turn(
+    def turn(
         self,
         visitor: Visitor,
         on_page: tuple[int, str],
         drafts: Callable[[], Iterator[Draft]],
         question: Question | None = None,
         editing: int = NOT_EDITING,
+        begun: Callable[[Answering], None] | None = None,
     ) -> Iterator[Updates]:
-        """Render a turn while it is answered; `question` leaves the box, and returns to it if there is no answer."""
+        """Render a turn while it is answered.
+
+        Args:
+            visitor: the visitor who asks.
+            on_page: the number of messages that the page shows, and what the browser has stored.
+            drafts: returns the turn.
+            question: leaves the question box, and returns to it if there is no answer; None for one from elsewhere.
+            editing: the number of the question that it replaces.
+            begun: called once the turn runs, unless it is refused.
+        """
         session = visitor.session
         if not on_page[0]:  # the conversation may still be restored; if the page shows one, it is done
             visitor.is_restored.wait(FINALIZE_S)
@@ -104,6 +114,8 @@ class Answers:
         answering = visitor.answering = Answering(
             session, drafts, lambda: not session.closed, restores_question=question is not None
         )
+        if begun:
+            begun(answering)
         # Restore the content that the box had before an earlier question was put into it for editing.
         left = visitor.stashed if editing >= 0 and visitor.stashed else EMPTY
         emptied: dict[str, Any] = {} if question is None else {"question": left, "editing": NOT_EDITING}
@@ -134,7 +146,8 @@ class Answers:
                 return notice or session.texts.lost
         return queue_refusal(session, self.context.visitors.sessions, self.context.max_answers)
 
-    def _options(self, visitor: Visitor, settings: Sequence[Any]) -> Options:
+    def options(self, visitor: Visitor, settings: Sequence[Any]) -> Options:
+        """Return the options that the settings on the page mean for the current model."""
         system, mode, thinking, finer_detail, *values = settings
         if visitor.card and visitor.card.name != self.context.provider.card.name:  # not on the page yet
             return options_for(self.context.provider.card, mode)

@@ -12,11 +12,13 @@ from typing import Any
 import gradio as gr
 
 from omnilmm.engine.provider import ModelProvider
+from omnilmm.live.talk import Parts
 from omnilmm.ui.gradio_page.answers import Answers
 from omnilmm.ui.gradio_page.choices import Choices
 from omnilmm.ui.gradio_page.context import PageContext, Updates, merged
 from omnilmm.ui.gradio_page.conversations import Conversations
 from omnilmm.ui.gradio_page.events import Events
+from omnilmm.ui.gradio_page.live import Live
 from omnilmm.ui.gradio_page.past import Past
 from omnilmm.ui.gradio_page.pictures import Pictures
 from omnilmm.ui.gradio_page.serving import UPLOADS_CHECKED_S, UPLOADS_KEPT_S, upload_folder
@@ -35,19 +37,27 @@ class Page:
         provider: provides the model that answers.
         offer: the models that visitors can choose from; None if they cannot choose.
         max_answers: how many answers may run or wait at once; None for no limit.
+        live: recogniser and voice of the live view; None without one.
     """
 
-    def __init__(self, provider: ModelProvider, offer: Offer | None = None, max_answers: int | None = None) -> None:
+    def __init__(
+        self,
+        provider: ModelProvider,
+        offer: Offer | None = None,
+        max_answers: int | None = None,
+        live: Parts | None = None,
+    ) -> None:
         self.visitors = Visitors(SessionStore())
         uploads = (UPLOADS_CHECKED_S, UPLOADS_KEPT_S)
         with gr.Blocks(title=ENGLISH.title, analytics_enabled=False, delete_cache=uploads) as self.demo:
-            self.widgets = Widgets(provider.card, switches=offer is not None)
+            self.widgets = Widgets(provider.card, switches=offer is not None, is_live=live is not None)
             self.context = PageContext(
                 provider, offer, max_answers, self.visitors, self.widgets, Uploads(upload_folder())
             )
             self.answers, self.conversations = Answers(self.context), Conversations(self.context)
             self.pictures, self.choices = Pictures(self.context), Choices(self.context)
             self.past = Past(self.context)
+            self.live = Live(self.context, self.answers, live) if live else None
             self._wire()
         self.events = Events(self.demo, self.context.uploads, self.widgets.kinds)
 
@@ -78,9 +88,10 @@ class Page:
             (w.box.submit, self.answers.ask, [w.box, w.editing, *given]),
             (w.regenerate.click, self.answers.regenerate, given),
             (w.continue_answer.click, self.answers.continue_, given),
+            *([(w.ask_live.click, self.live.ask, [w.live_name, w.live_question, *given])] if self.live else []),
             *((button.click, self.answers.ask_sample(sample), given) for sample, button in w.samples),
         ):
-            asked = "omnilmm.sent" if inputs[0] is w.box else "omnilmm.asked"
+            asked = {w.box: "omnilmm.sent", w.live_name: "omnilmmLive.asked"}.get(inputs[0], "omnilmm.asked")
             event(handler, inputs, js=asked, **answers).then(**remember)
         for event, handler, inputs in (
             (w.clear.click, self.conversations.forget, []),
@@ -111,6 +122,7 @@ class Page:
         w.dismiss.click(None, None, w.notice, js="() => ['']", **quiet)
         w.newest.click(None, js="omnilmm.toNewest", **quiet)
         w.stop_anywhere.click(None, js="omnilmm.stop", **quiet)
+        w.open_live.click(None, js="omnilmmLive.toggle", **quiet)
         w.camera.click(self.pictures.show_camera, outputs=w.camera_panel, queue=False, **quiet)
         # Without Gradio's preprocessing, which would decode the photo.
         as_sent = at_once | {"preprocess": False}

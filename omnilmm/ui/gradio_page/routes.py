@@ -10,17 +10,18 @@ import json
 import mimetypes
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route, compile_path
+from starlette.routing import BaseRoute, Route, WebSocketRoute, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from omnilmm.errors import InputError
 from omnilmm.ui.access import address_of
@@ -30,6 +31,7 @@ from omnilmm.ui.samples import samples
 from omnilmm.ui.texts import texts_for
 
 API = "/gradio_api"
+LIVE = "/live"
 MOST_FILES = 100  # limit per upload request
 MOST_LOGIN_BYTES = 2**16
 MOST_EVENT_BYTES = 256 * 2**20  # a past chat is sent back with all its pictures
@@ -138,6 +140,7 @@ ROUTES: Mapping[str, Need] = {
         Need.CLOSED,
     ),
 }
+WEBSOCKETS = {LIVE: Need.VISITOR}  # Gradio itself uses none
 _OPEN = [(compile_path(path)[0], need) for path, need in ROUTES.items() if need is not Need.CLOSED]
 
 _HEARTBEAT = re.compile(r"/heartbeat/([^/]+)$")
@@ -156,12 +159,14 @@ class Servable(Protocol):
         events: validates the events for its handlers.
         context: holds its uploads.
         visitors: the open tabs.
+        live: the live views; None without them.
     """
 
     demo: Any
     events: Any
     context: Any
     visitors: Any
+    live: Any
 
 
 class Gate:
@@ -179,9 +184,11 @@ class Gate:
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-        elif scope["type"] != "http":  # Gradio uses no websocket
+        elif scope["type"] != "http" and not self._may_connect(scope):
             await receive()
             await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] != "http":
+            await self.app(scope, receive, send)
         elif response := await self._refusal(scope, receive):
             await response(scope, receive, send)
         elif found := _HEARTBEAT.search(scope["path"]):
@@ -189,6 +196,11 @@ class Gate:
                 await self.app(scope, receive, send)
         else:
             await self.app(scope, scope.pop("omnilmm.receive", receive), send)
+
+    def _may_connect(self, scope: Scope) -> bool:
+        """Return whether a websocket may be opened: `/live` alone, after the login, by a browser with a name."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        return path in WEBSOCKETS and _is_signed_in(scope) and bool(owner_of(Headers(scope=scope)))
 
     async def _refusal(self, scope: Scope, receive: Receive) -> Response | None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -263,7 +275,7 @@ def _replace_body(scope: Scope, receive: Receive, body: bytes) -> None:
 def _is_signed_in(scope: Scope) -> bool:
     """Return whether Gradio's own login accepted this browser; true if there is no login."""
     app = scope["app"]
-    cookies = Request(scope).cookies
+    cookies = HTTPConnection(scope).cookies
     names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
     return app.auth is None or any(app.tokens.get(cookies.get(name)) is not None for name in names)
 
@@ -271,12 +283,15 @@ def _is_signed_in(scope: Scope) -> bool:
 # --- our own routes, in place of Gradio's -----------------------------------------------------------------------------
 
 
-def own_routes(uploads: Uploads, most_bytes: int) -> list[Route]:
-    """Return the routes for uploads and their files.
+def own_routes(
+    uploads: Uploads, most_bytes: int, live: Callable[[WebSocket], Awaitable[None]] | None = None
+) -> list[BaseRoute]:
+    """Return the routes for uploads, their files, and the live view.
 
     Args:
         uploads: the uploads of all visitors.
         most_bytes: limit for one file.
+        live: serves the websocket of a live view; None if there are none.
     """
 
     async def upload(request: Request) -> Response:
@@ -288,6 +303,7 @@ def own_routes(uploads: Uploads, most_bytes: int) -> list[Route]:
     return [
         Route(f"{API}/upload", upload, methods=["POST"]),
         Route(f"{API}/file={{path:path}}", file, methods=["GET", "HEAD"]),
+        *([WebSocketRoute(LIVE, live)] if live else []),
     ]
 
 

@@ -24,8 +24,8 @@ from omnilmm.ui.upload import QUOTA_MIB
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css"))
-SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js"))
+STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css", "live.css"))
+SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js", "live.js"))
 LOGIN_SCRIPT = ROOT / "assets" / "login.js"
 # Retention of uploads that were attached but never sent; those that were sent are deleted when their turn is saved.
 UPLOADS_CHECKED_S, UPLOADS_KEPT_S = 600, 3600
@@ -74,6 +74,7 @@ def launch(
     allowed_hosts: Sequence[str] = (),
     api: ASGIApp | None = None,
     upload_quota_mib: int = QUOTA_MIB,
+    ssl: tuple[str, str] | None = None,
 ) -> str:
     """Serve a page in the background.
 
@@ -88,6 +89,7 @@ def launch(
         allowed_hosts: further host names under which the page may be opened.
         api: the application that answers under `/v1` and `/health`, with an access check of its own.
         upload_quota_mib: limit for one visitor's uploads together that were not sent yet.
+        ssl: files of the certificate and its private key, to serve over HTTPS.
 
     Returns:
         The local address.
@@ -121,6 +123,9 @@ def launch(
         auth=list(login.items()) if login else None,
         auth_message=_login_lines() if login else None,
         root_path=root_path,
+        ssl_certfile=ssl[0] if ssl else None,
+        ssl_keyfile=ssl[1] if ssl else None,
+        ssl_verify=False,  # of Gradio's requests to itself
         max_file_size=most_bytes,
         state_session_capacity=256,  # visitors whose widget state Gradio itself keeps
         app_kwargs={
@@ -129,7 +134,7 @@ def launch(
                 *([Middleware(Beside, api=api)] if api else []),
                 Middleware(Gate, page=page),
             ],
-            "routes": own_routes(page.context.uploads, most_bytes),
+            "routes": own_routes(page.context.uploads, most_bytes, page.live.connect if page.live else None),
         },
         _frontend=False,  # skip Gradio's request to itself, which times out on a busy machine (over 3 s)
     )

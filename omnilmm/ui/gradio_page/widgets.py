@@ -15,8 +15,8 @@ from omnilmm.engine.options import MODES, Mode
 from omnilmm.images.formats import UPLOADS, VIDEO_UPLOADS
 from omnilmm.ui import model_lines
 from omnilmm.ui.controls import Control, length_control, mode_controls, slices_control
-from omnilmm.ui.gradio_page.events import Name
-from omnilmm.ui.markup import past_chats
+from omnilmm.ui.gradio_page.events import Box, Name
+from omnilmm.ui.markup import live_view, past_chats
 from omnilmm.ui.offer import choosable
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.texts import CODES, ENGLISH, Texts, texts_in
@@ -37,9 +37,10 @@ class Widgets:
     Args:
         card: the model that answers at first.
         switches: whether visitors can choose another model.
+        is_live: whether there is a live view.
     """
 
-    def __init__(self, card: ModelCard, *, switches: bool) -> None:
+    def __init__(self, card: ModelCard, *, switches: bool, is_live: bool = False) -> None:
         # Served from where they are: a copy among the uploads would be deleted with an upload of the same picture.
         gr.set_static_paths([sample.picture for sample in samples()])
         self.localized: list[tuple[Any, Localize]] = []
@@ -59,7 +60,7 @@ class Widgets:
         self.timer = gr.Timer(CHANGING_POLL_S)  # on every page, since any visitor may choose another model
         with gr.Row(elem_id="page"):
             with gr.Column(scale=3, min_width=340, elem_id="talk"):
-                self._talk()
+                self._talk(is_live)
             with gr.Column(scale=1, min_width=280, elem_id="side"):
                 self._side(card, switches)
         self._hidden()
@@ -69,7 +70,7 @@ class Widgets:
         self.localized.append((widget, localize))
         return widget
 
-    def _talk(self) -> None:
+    def _talk(self, is_live: bool) -> None:
         self.chat = self._add(
             gr.Chatbot,
             lambda texts: {"label": texts.title},
@@ -87,6 +88,7 @@ class Widgets:
             gr.Button, lambda texts: {"value": texts.stop}, size="sm", elem_id="stop-anywhere"
         )
         self.notice = gr.HTML(elem_id="notice")
+        self._add(gr.HTML, lambda texts: {"value": live_view(texts)}, visible=is_live, padding=False)
         self.box = self._add(
             gr.MultimodalTextbox,
             lambda texts: {"label": texts.question, "placeholder": texts.question_placeholder},
@@ -103,6 +105,9 @@ class Widgets:
             self.regenerate = self._button("regenerate")
             self.undo = self._button("undo")
             self.camera = self._button("camera")
+            self.open_live = self._add(
+                gr.Button, lambda texts: {"value": texts.live["open"]}, size="sm", elem_id="live-open", visible=is_live
+            )
             self.clear = self._button("clear")
         with gr.Column(visible=False, elem_id="camera-panel") as self.camera_panel:
             self.photo = self._add(
@@ -211,6 +216,9 @@ class Widgets:
         )  # chats for the browser to store
         self.has = gr.JSON(visible=False)  # names of its pictures that the browser has
         self.opened = gr.JSON(visible=False)  # a stored chat
+        self.live_name = gr.Textbox(visible=False)  # of the live view that asks
+        self.live_question = gr.JSON(visible=False)
+        self.ask_live = gr.Button(visible="hidden", elem_id="do-live")
         self.keep = gr.Button(visible="hidden", elem_id="do-keep")
         self.open_past = gr.Button(visible="hidden", elem_id="do-open-past")
         self.edit = gr.Button(visible="hidden", elem_id="do-edit")
@@ -224,7 +232,7 @@ class Widgets:
     def kinds(self) -> dict[Any, Any]:
         """Return the types of widgets whose values differ from others of their class; see `events.KINDS`."""
         names = Annotated[list[Name], Field(max_length=10_000)] | None
-        return {self.refused: names, self.has: names, self.language: Literal[CODES]}
+        return {self.refused: names, self.has: names, self.language: Literal[CODES], self.live_question: Box}
 
     # --- updates ------------------------------------------------------------------------------------------------------
 

@@ -39,7 +39,12 @@ class Policy:
 
 
 def settings(
-    host: str, port: int | None, *, root_path: str | None = None, max_file_mib: int | None = None
+    host: str,
+    port: int | None,
+    *,
+    root_path: str | None = None,
+    max_file_mib: int | None = None,
+    ssl: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return Streamlit's settings: those of `.streamlit/config.toml`, whatever the current folder, and of the flags.
 
@@ -48,12 +53,15 @@ def settings(
         port: None for 8501 or the next free one.
         root_path: the path or address under which a proxy serves the page.
         max_file_mib: limit for one picture; None for the limit in that file.
+        ssl: files of the certificate and its private key, to serve over HTTPS.
     """
     wished = {
         "server.address": host,
         "server.port": port,
         "server.baseUrlPath": (root_path or "").strip("/") or None,
         "server.maxUploadSize": max_file_mib,
+        "server.sslCertFile": ssl[0] if ssl else None,
+        "server.sslKeyFile": ssl[1] if ssl else None,
     }
     shipped = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
     return (
@@ -81,4 +89,5 @@ def address() -> str:
     """Return the URL of the page, once the server has chosen its port."""
     host, port = config.get_option("server.address") or "localhost", config.get_option("server.port")
     path = config.get_option("server.baseUrlPath").strip("/")
-    return f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}/{path}"  # noqa: S104
+    scheme = "https" if config.get_option("server.sslCertFile") else "http"
+    return f"{scheme}://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}/{path}"  # noqa: S104

@@ -1,0 +1,376 @@
+/* The live view: the camera, the microphone, and the voice of the answers.
+
+   omnilmmLive(root, texts) fills `root`. Sound goes through one websocket; the camera's frame is uploaded as any picture
+   is, so it never waits behind sound. A question is asked by the page's own event, with `omnilmmLive.asked`. */
+
+window.omnilmmLive ??= (() => {
+  const RATE = 16000, CHUNK = 512, LONGEST_SIDE = 1280, QUALITY = 0.85;
+  const RING = 4, RING_MS = 500;  // frames from before a voice was noticed, when hands-free
+  const SAME = 6;  // mean difference of grey values, of 255, below which a frame shows nothing new
+  const RECONNECT_MS = 1500;
+
+  const element = (name, attributes = {}, ...children) => {
+    const made = Object.assign(document.createElement(name), attributes);
+    made.append(...children);  // strings become text, never HTML
+    return made;
+  };
+  const filled = (text, gaps) => text.replace(/\{(\w+)\}/g, (_, name) => gaps[name]);
+  const here = () => location.origin + location.pathname.replace(/\/$/, "");
+  const seconds = (value) => value.toFixed(1);
+
+  /* Runs on the audio thread: collects chunks of 16-bit samples. */
+  const WORKLET = `registerProcessor("chunks", class extends AudioWorkletProcessor {
+    constructor() { super(); this.chunk = new Int16Array(${CHUNK}); this.filled = 0; }
+    process([[samples]]) {
+      for (const sample of samples ?? []) {
+        this.chunk[this.filled++] = Math.max(-1, Math.min(1, sample)) * 32767;
+        if (this.filled === ${CHUNK}) { this.port.postMessage(this.chunk.slice()); this.filled = 0; }
+      }
+      return true;
+    }
+  });`;
+
+  let pending = null;  // the question for the page's next event
+
+  const fill = (root, texts) => {
+    const button = (text, act, attributes = {}) => element("button", { type: "button", onclick: act, ...attributes }, text);
+    const parts = {
+      video: element("video", { autoplay: true, muted: true, playsInline: true }),
+      frame: element("img", { className: "live-frame", alt: texts.frame, hidden: true }),
+      lights: element("span", { className: "live-lights" }),
+      state: element("span", { className: "live-state" }),
+      talk: button(texts.hold, null, { className: "live-talk", disabled: true }),
+      handsFree: element("input", { type: "checkbox", disabled: true, onchange: () => setHandsFree(parts.handsFree.checked) }),
+      mute: element("input", { type: "checkbox", onchange: () => setMuted(parts.mute.checked) }),
+      cameras: element("select", { hidden: true, ariaLabel: texts.camera, onchange: () => openCamera(parts.cameras.value) }),
+      stop: button(texts.stop, () => stop()),
+      close: button(texts.close, () => close()),
+      you: element("p", { className: "live-you" }),
+      model: element("p", { className: "live-model" }),
+      figures: element("p", { className: "live-figures" }),
+      notice: element("p", { className: "live-notice" }),
+      typed: element("input", { type: "text", placeholder: texts.type, ariaLabel: texts.type, maxLength: 4000 }),
+    };
+    const form = element("form", { className: "live-type", onsubmit: (event) => { event.preventDefault(); type(); } },
+      parts.typed, element("button", { type: "submit" }, texts.send));
+    for (const name of ["state", "you", "model", "notice"]) parts[name].setAttribute("aria-live", "polite");
+    root.replaceChildren(
+      element("div", { className: "live-picture" }, parts.video, parts.frame, parts.lights),
+      element("div", { className: "live-words" },
+        element("div", { className: "live-head" }, parts.state, parts.stop, parts.close),
+        parts.you, parts.model, parts.figures, parts.notice,
+        element("div", { className: "live-controls" }, parts.talk,
+          element("label", {}, parts.handsFree, texts.hands_free), element("label", {}, parts.mute, texts.mute), parts.cameras),
+        form));
+
+    const live = {
+      isOpen: false, socket: null, name: "", abilities: {}, camera: null, microphone: null, audio: null, state: "idle",
+      isHeld: false, frames: [], ring: 0, frame: null, askedGrey: null, playing: null, queue: [], isNextSound: null, figures: [],
+      retry: 0, speaking: 0,
+    };
+
+    const tell = (line) => { parts.notice.textContent = line; };
+    const show = (state) => {
+      live.state = state;
+      root.dataset.state = state;
+      parts.state.textContent = texts[`state_${state}`];
+      parts.stop.disabled = state === "idle";
+    };
+    const lights = () => {
+      const open = [[live.camera, texts.camera_on], [live.microphone, texts.microphone_on]];
+      parts.lights.replaceChildren(...open.filter(([stream]) => stream).map(([, text]) => element("span", {}, text)));
+    };
+    const send = (message) => {
+      if (live.socket?.readyState === WebSocket.OPEN) live.socket.send(message instanceof ArrayBuffer ? message : JSON.stringify(message));
+    };
+
+    /* --- devices ----------------------------------------------------------------------------------------------- */
+
+    const why = (error, kind) => texts[{
+      NotAllowedError: `${kind}_denied`, NotFoundError: `${kind}_missing`, OverconstrainedError: `${kind}_missing`,
+    }[error.name] ?? `${kind}_failed`];
+    const end = (stream) => stream?.getTracks().forEach((track) => track.stop());
+    const openCamera = async (id) => {
+      end(live.camera);
+      live.camera = null;
+      const size = { width: { ideal: LONGEST_SIDE }, height: { ideal: 720 } };
+      try {
+        const stream = await navigator.mediaDevices.getUserMedia({
+          video: { ...size, ...(id ? { deviceId: { exact: id } } : { facingMode: { ideal: "environment" } }) },
+        });
+        if (!live.isOpen) return end(stream);
+        live.camera = stream;
+        parts.video.srcObject = stream;
+        stream.getVideoTracks()[0].addEventListener("ended", () => { live.camera = null; lights(); tell(texts.camera_lost); });
+        const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((device) => device.kind === "videoinput");
+        parts.cameras.hidden = cameras.length < 2;
+        parts.cameras.replaceChildren(...cameras.map((device, number) =>
+          element("option", { value: device.deviceId }, device.label || `${texts.camera} ${number + 1}`)));
+        parts.cameras.value = stream.getVideoTracks()[0].getSettings().deviceId ?? "";
+      } catch (error) { tell(why(error, "camera")); }
+      lights();
+    };
+    const openMicrophone = async () => {
+      try {
+        const stream = await navigator.mediaDevices.getUserMedia({
+          audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true },
+        });
+        if (!live.isOpen) return end(stream);
+        live.microphone = stream;
+        stream.getAudioTracks()[0].addEventListener("ended", () => { closeMicrophone(); tell(texts.microphone_lost); });
+        live.audio = new AudioContext({ sampleRate: RATE });
+        const script = URL.createObjectURL(new Blob([WORKLET], { type: "text/javascript" }));
+        await live.audio.audioWorklet.addModule(script);
+        URL.revokeObjectURL(script);
+        const node = new AudioWorkletNode(live.audio, "chunks");
+        /* Sound leaves the browser only while the key is held, or when hands-free was chosen. */
+        node.port.onmessage = ({ data }) => { if (live.isHeld || parts.handsFree.checked) send(data.buffer); };
+        live.audio.createMediaStreamSource(stream).connect(node);
+      } catch (error) {
+        closeMicrophone();
+        tell(why(error, "microphone"));
+      }
+      ready();
+    };
+    const closeMicrophone = () => {
+      end(live.microphone);
+      live.audio?.close().catch(() => {});
+      Object.assign(live, { microphone: null, audio: null, isHeld: false });
+      ready();
+    };
+    const ready = () => {
+      const hears = Boolean(live.microphone && live.abilities.hears);
+      if (hears && parts.talk.disabled) setTimeout(() => parts.talk.focus());  // so that the space key is the talk key
+      parts.talk.disabled = !hears;
+      parts.handsFree.disabled = !hears || !live.abilities.hands_free;
+      if (parts.handsFree.disabled) parts.handsFree.checked = false;
+      lights();
+    };
+
+    /* --- frames ------------------------------------------------------------------------------------------------ */
+
+    const grab = () => {
+      const { videoWidth: width, videoHeight: height } = parts.video;
+      if (!live.camera || !width) return null;
+      const scale = Math.min(1, LONGEST_SIDE / Math.max(width, height));
+      const canvas = element("canvas", { width: Math.round(width * scale), height: Math.round(height * scale) });
+      canvas.getContext("2d").drawImage(parts.video, 0, 0, canvas.width, canvas.height);
+      return canvas;
+    };
+    const grey = (canvas) => {
+      const small = element("canvas", { width: 32, height: 24 }), context = small.getContext("2d", { willReadFrequently: true });
+      context.drawImage(canvas, 0, 0, 32, 24);
+      const { data } = context.getImageData(0, 0, 32, 24);
+      return Array.from({ length: 32 * 24 }, (_, i) => (data[4 * i] + data[4 * i + 1] + data[4 * i + 2]) / 3);
+    };
+    const difference = (one, other) => one.reduce((sum, value, i) => sum + Math.abs(value - other[i]), 0) / one.length;
+    /* Upload a frame, unless the conversation already has one that shows the same. */
+    const upload = async (canvas) => {
+      if (!canvas) return [];
+      const now = grey(canvas);
+      if (live.askedGrey && document.querySelector("#chat .picture") && difference(now, live.askedGrey) < SAME) return [];
+      const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", QUALITY));
+      const body = new FormData();
+      body.append("files", blob, "camera.jpg");
+      const answer = await fetch(`${here()}/gradio_api/upload`, { method: "POST", body });
+      if (!answer.ok) { tell(await answer.text()); return []; }
+      const [path] = await answer.json();
+      live.askedGrey = now;
+      URL.revokeObjectURL(parts.frame.src);
+      parts.frame.src = URL.createObjectURL(blob);
+      parts.frame.hidden = false;
+      return [{ path, orig_name: "camera.jpg", mime_type: "image/jpeg", size: blob.size, meta: { _type: "gradio.FileData" } }];
+    };
+    const keepFrames = () => {
+      clearInterval(live.ring);
+      live.frames = [];
+      if (parts.handsFree.checked) live.ring = setInterval(() => { live.frames = [...live.frames, grab()].slice(-RING); }, RING_MS);
+    };
+
+    /* --- turns ------------------------------------------------------------------------------------------------- */
+
+    const press = () => {
+      if (live.isHeld || parts.talk.disabled || parts.handsFree.checked) return;
+      hush();
+      live.isHeld = true;
+      live.frame = grab();  // what the question is about is in front of the camera when it begins
+      live.audio.resume();
+      tell("");
+      send({ type: "press" });
+    };
+    const release = () => {
+      if (!live.isHeld) return;
+      live.isHeld = false;
+      send({ type: "release" });
+    };
+    const setHandsFree = (on) => { live.audio?.resume(); send({ type: "hands_free", on }); keepFrames(); };
+    const setMuted = (on) => { if (on) hush(); send({ type: "mute", on }); };
+    const stop = () => { hush(); send({ type: "stop" }); };
+    const type = () => {
+      const text = parts.typed.value.trim();
+      if (!text) return;
+      stop();
+      live.frame = grab();
+      parts.typed.value = "";
+      ask(text);
+    };
+    const ask = async (text) => {
+      parts.you.textContent = text;
+      parts.model.textContent = "";
+      const frame = live.frame;
+      live.frame = null;
+      let files = [];
+      try { files = await upload(frame); } catch { tell(texts.lost); }
+      pending = [live.name, { text, files }];
+      document.getElementById("do-live")?.click();
+    };
+
+    /* --- sound of the answer ------------------------------------------------------------------------------------- */
+
+    const hush = () => {
+      live.queue = [];
+      live.speaking += 1;
+      try { live.playing?.stop(); } catch { /* it has ended */ }
+      live.playing = null;
+      window.speechSynthesis?.cancel();
+    };
+    const play = async () => {
+      if (live.playing || !live.queue.length) return;
+      const mine = live.speaking, next = live.queue.shift();
+      const after = () => {
+        if (mine !== live.speaking) return;
+        live.playing = null;
+        live.queue.length ? play() : send({ type: "silent" });
+      };
+      live.playing = { stop() {} };
+      if (typeof next === "string") {
+        const speech = Object.assign(new SpeechSynthesisUtterance(next), { lang: texts.language, onend: after, onerror: after });
+        return window.speechSynthesis.speak(speech);
+      }
+      try {
+        live.output ??= new AudioContext();
+        await live.output.resume();
+        const sound = await live.output.decodeAudioData(next);
+        if (mine !== live.speaking) return;
+        const source = Object.assign(live.output.createBufferSource(), { buffer: sound, onended: after });
+        source.connect(live.output.destination);
+        live.playing = source;
+        source.start();
+      } catch { after(); }
+    };
+    const hasVoice = () => (window.speechSynthesis?.getVoices() ?? []).some((voice) =>
+      voice.localService && voice.lang.toLowerCase().startsWith(texts.language));  // others send the text to a company
+    const tellVoice = () => send({ type: "voice", on: hasVoice() });
+
+    /* --- messages ------------------------------------------------------------------------------------------------ */
+
+    const receive = {
+      ready: (message) => {
+        live.abilities = message;
+        live.name = message.name;
+        send({ type: "language", language: texts.language });
+        tellVoice();
+        if (!message.hears) tell(texts.cannot_hear);
+        ready();
+        show("idle");
+      },
+      state: ({ state }) => show(state),
+      started: () => { hush(); live.frame = live.frames.at(-1) ?? grab(); },
+      heard: ({ text, seconds: took }) => {
+        live.figures = [filled(texts.figure_heard, { seconds: seconds(took) })];
+        parts.figures.textContent = live.figures.join(" · ");
+        ask(text);
+      },
+      nothing_heard: () => tell(texts.nothing_heard),
+      first_word: ({ seconds: took }) => {
+        parts.figures.textContent = [...live.figures, filled(texts.figure_first, { seconds: seconds(took) })].join(" · ");
+        live.figures = [];
+      },
+      say: ({ text, sound, browser }) => {
+        parts.model.textContent = `${parts.model.textContent} ${text}`.trim();
+        live.isNextSound = sound ? live.speaking : null;
+        if (browser) { live.queue.push(text); play(); }
+      },
+      hush: () => hush(),
+      failed: () => tell(texts.failed),
+    };
+    const connect = () => {
+      const socket = new WebSocket(`${here().replace(/^http/, "ws")}/live`);
+      socket.binaryType = "arraybuffer";
+      socket.onmessage = ({ data }) => {
+        if (typeof data === "string") { const message = JSON.parse(data); return receive[message.type]?.(message); }
+        if (live.isNextSound === live.speaking) { live.queue.push(data); play(); }
+      };
+      socket.onclose = () => {
+        if (live.socket !== socket) return;
+        live.socket = null;
+        if (!live.isOpen) return;
+        show("idle");
+        tell(texts.lost);
+        live.retry = setTimeout(connect, RECONNECT_MS);
+      };
+      live.socket = socket;
+    };
+    const open = async () => {
+      if (live.isOpen) return;
+      live.isOpen = true;
+      root.hidden = false;
+      tell("");
+      show("idle");
+      connect();
+      if (!navigator.mediaDevices) return tell(texts.not_secure);
+      await openCamera();
+      await openMicrophone();
+    };
+    const close = () => {
+      if (!live.isOpen) return;
+      live.isOpen = false;
+      root.hidden = true;
+      parts.handsFree.checked = false;
+      clearTimeout(live.retry);
+      keepFrames();
+      hush();
+      end(live.camera);
+      live.camera = null;
+      parts.video.srcObject = null;
+      closeMicrophone();
+      live.output?.close().catch(() => {});
+      delete live.output;
+      live.socket?.close();
+      live.socket = null;
+      live.askedGrey = null;
+      document.getElementById("live-open")?.focus();
+    };
+
+    const isTyping = (target) => target.closest?.("input, textarea, select, button, [contenteditable]");
+    parts.talk.addEventListener("pointerdown", (event) => { parts.talk.setPointerCapture(event.pointerId); press(); });
+    for (const type of ["pointerup", "pointercancel"]) parts.talk.addEventListener(type, release);
+    parts.talk.addEventListener("contextmenu", (event) => event.preventDefault());  // a long touch opens it
+    document.addEventListener("keydown", (event) => {
+      if (!live.isOpen || event.code !== "Space" || event.target !== parts.talk && isTyping(event.target)) return;
+      event.preventDefault();
+      if (!event.repeat) press();
+    });
+    document.addEventListener("keyup", (event) => { if (event.code === "Space" && live.isHeld) { event.preventDefault(); release(); } });
+    window.addEventListener("blur", release);
+    window.speechSynthesis?.addEventListener?.("voiceschanged", tellVoice);
+    root.omnilmm = { open, close, isOpen: () => live.isOpen, language: texts.language };
+    return root.omnilmm;
+  };
+
+  const fillOnce = () => {
+    const root = document.getElementById("live-view");
+    if (!root) return null;
+    const texts = JSON.parse(root.dataset.texts);
+    return root.omnilmm?.language === texts.language ? root.omnilmm : fill(root, texts);
+  };
+  let current = null;
+  const close = () => current?.close();
+  const toggle = () => { if (current?.isOpen()) return close(); current = fillOnce(); current?.open(); };
+  const asked = (_name, _question, ...given) => {
+    const [name, question] = pending ?? ["", { text: "", files: [] }];
+    pending = null;
+    return [name, question, ...given];
+  };
+  return { toggle, close, asked };
+})();

@@ -1,0 +1,288 @@
+"""One tab's spoken conversation: what it hears becomes questions, and answers are spoken.
+
+    microphone ── chunks ──> Hearing ── utterance ──> Recogniser ── words ──> the page asks, with the camera's frame
+    the page's answer, as it grows ──> Sentences ──> voice ──> loudspeaker
+
+The page asks by its ordinary way, so history, settings and limits are those of a typed question. Chunks are handled by
+a thread of their own; if it falls behind, the oldest are dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from omnilmm.live import speech
+from omnilmm.live.hearing import BYTES_PER_CHUNK, CHUNK, RATE, Detector, Hearing, Sound, Started, Utterance
+from omnilmm.live.recognition import Recogniser
+from omnilmm.live.turns import Turns
+from omnilmm.sentences import Language
+
+LATEST_S = 10.0  # sound that could not be handled for so long is dropped
+POLL_S = 0.05  # how often a growing answer is looked at
+
+log = logging.getLogger(__name__)
+
+
+class Command(BaseModel):
+    """What a tab's script sends.
+
+    Attributes:
+        type: "press" and "release" of the key; "hands_free" with `on`; "mute" with `on`: answers are not spoken;
+            "silent": every sentence sent so far was spoken; "stop"; "language" with `language`; "voice" with `on`:
+            whether the browser has voices of its own.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["press", "release", "hands_free", "mute", "silent", "stop", "language", "voice"]
+    on: Annotated[bool, Field(strict=True)] = False
+    language: Language = "en"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What all tabs share.
+
+    Attributes:
+        recogniser: None if nothing can be recognised, so that questions are typed.
+        new_detector: returns a voice detector for one microphone, or None.
+        voice: "auto": the browser's own voices, else espeak-ng; "browser", "espeak-ng", or "none".
+    """
+
+    recogniser: Recogniser | None
+    new_detector: Callable[[], Detector | None]
+    voice: Literal["auto", "browser", "espeak-ng", "none"] = "auto"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer while it is generated.
+
+    Attributes:
+        text: returns the answer so far.
+        done: set once it is complete.
+        stop: stops it.
+    """
+
+    text: Callable[[], str]
+    done: threading.Event
+    stop: Callable[[], None]
+
+
+class Talk:
+    """The spoken conversation of one tab.
+
+    Args:
+        parts: what all tabs share.
+        send: sends a JSON object, or the sound of the sentence sent before; any thread calls it.
+    """
+
+    def __init__(self, parts: Parts, send: Callable[[dict[str, Any] | bytes], None]) -> None:
+        self._parts, self._send = parts, send
+        self._language: Language = "en"
+        self._is_muted = self._browser_speaks = False
+        self._hearing = Hearing(parts.new_detector() if parts.recogniser else None)
+        self._turns = Turns()
+        self._lock = threading.Lock()  # of the turns, and of the answer that is running
+        self._answer: Answer | None = None
+        self._inbox = _Inbox()
+        threading.Thread(target=self._listen, name="listening", daemon=True).start()
+
+    @property
+    def abilities(self) -> dict[str, Any]:
+        """What this conversation can do, for the page's script."""
+        return {
+            "type": "ready",
+            "hears": self._parts.recogniser is not None,
+            "hands_free": self._hearing.can_be_hands_free,
+            "speaks": self._parts.voice in ("auto", "espeak-ng") and speech.can_speak(),
+            "voice": self._parts.voice,
+        }
+
+    # --- from the tab -------------------------------------------------------------------------------------------------
+
+    def receive_sound(self, content: bytes) -> None:
+        """Handle a chunk of the microphone."""
+        if len(content) > BYTES_PER_CHUNK or self._parts.recogniser is None:
+            return
+        self._inbox.put(content)
+
+    def receive(self, command: Command) -> None:
+        """Handle a command; interruptions take effect at once, whatever is still being recognised."""
+        match command.type:
+            case "press":
+                self._interrupt(listens=True)
+                self._inbox.put(command)
+            case "release" | "hands_free":
+                self._inbox.put(command)
+            case "stop":
+                self._interrupt(listens=False)
+            case "mute":
+                self._is_muted = command.on
+            case "silent":
+                with self._lock:
+                    self._turns.silent()
+                self._tell_state()
+            case "language":
+                self._language = command.language
+            case "voice":
+                self._browser_speaks = command.on
+
+    def close(self) -> None:
+        """Handle a closed tab or view: stop the answer and the thread."""
+        self._interrupt(listens=False)
+        self._inbox.put(None)
+
+    # --- from the page ------------------------------------------------------------------------------------------------
+
+    def speak(self, answer: Answer) -> None:
+        """Speak an answer while it is generated; returns at once."""
+        with self._lock:
+            is_late = self._turns.state == "listening"  # the user has begun to speak again meanwhile
+            if not is_late:
+                turn, self._answer = self._turns.ask(), answer
+        if is_late:
+            answer.stop()
+            return
+        self._tell_state()
+        threading.Thread(target=self._speak, args=(answer, turn), name="speaking", daemon=True).start()
+
+    def give_up(self) -> None:
+        """Handle that a question was refused; the page says why."""
+        with self._lock:
+            self._turns.nothing_heard()
+        self._tell_state()
+
+    # --- threads ------------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        while (heard := self._inbox.get()) is not None:
+            try:
+                self._handle(heard)
+            except Exception:
+                log.exception("Listening failed")
+                with self._lock:
+                    self._turns.nothing_heard()
+                self._send({"type": "failed"})
+                self._tell_state()
+
+    def _handle(self, heard: bytes | Command) -> None:
+        found: Started | Utterance | None = None
+        if isinstance(heard, bytes):
+            found = self._hearing.hear(heard)
+        elif heard.type == "press":
+            self._hearing.press()
+        elif heard.type == "release":
+            found = self._hearing.release()
+        else:
+            self._hearing.set_hands_free(heard.on)
+        if isinstance(found, Started):
+            self._send({"type": "started"})  # the script takes the camera's frame of this moment
+            self._interrupt(listens=True)
+        elif isinstance(found, Utterance):
+            self._recognise(found.sound)
+
+    def _recognise(self, sound: Sound | None) -> None:
+        began_s, words = time.monotonic(), ""
+        with self._lock:
+            turn = self._turns.turn
+            self._turns.recognise()
+        self._tell_state()
+        if sound is not None and self._parts.recogniser is not None:
+            words = self._parts.recogniser.words(sound, self._language)
+        with self._lock:
+            if turn != self._turns.turn:  # interrupted meanwhile: the user speaks again, or pressed Stop
+                return
+            if not words:
+                self._turns.nothing_heard()
+        if words:
+            self._send({"type": "heard", "text": words, "seconds": round(time.monotonic() - began_s, 3)})
+        else:
+            self._send({"type": "nothing_heard"})
+            self._tell_state()
+
+    def _speak(self, answer: Answer, turn: int) -> None:
+        asked_s, has_begun, sentences = time.monotonic(), False, speech.Sentences()
+        while True:
+            is_complete = answer.done.wait(POLL_S)
+            text = answer.text()
+            if text and not has_begun:
+                has_begun = True
+                self._send({"type": "first_word", "seconds": round(time.monotonic() - asked_s, 3)})
+            for sentence in sentences.of(text, is_complete=is_complete):
+                if not self._say(sentence, turn):
+                    return
+            if is_complete:
+                break
+        with self._lock:
+            self._turns.answered(turn)
+            if self._answer is answer:
+                self._answer = None
+        self._tell_state()
+
+    def _say(self, sentence: str, turn: int) -> bool:
+        """Send a sentence to be shown and spoken; returns False once its turn is over."""
+        is_spoken = not self._is_muted and self._parts.voice != "none"
+        by_server = (
+            is_spoken and self._parts.voice != "browser" and not (self._parts.voice == "auto" and self._browser_speaks)
+        )
+        sound = speech.synthesised(sentence, self._language) if by_server else None
+        by_browser = is_spoken and not by_server
+        with self._lock:
+            if turn != self._turns.turn:
+                return False
+            if (sound or by_browser) and not self._turns.speak(turn):
+                return False
+            self._send({"type": "say", "text": sentence, "sound": sound is not None, "browser": by_browser})
+            if sound:
+                self._send(sound)
+        self._tell_state()
+        return True
+
+    def _interrupt(self, *, listens: bool) -> None:
+        with self._lock:
+            self._turns.listen() if listens else self._turns.interrupt()
+            answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.stop()
+        self._send({"type": "hush"})
+        self._tell_state()
+
+    def _tell_state(self) -> None:
+        self._send({"type": "state", "state": self._turns.state})
+
+
+class _Inbox:
+    """What a tab has sent and is not handled yet, in order; the oldest sound is dropped where there is too much."""
+
+    def __init__(self) -> None:
+        self._items: deque[bytes | Command | None] = deque()
+        self._chunks = 0
+        self._new = threading.Condition()
+        self.dropped = 0
+
+    def put(self, item: bytes | Command | None) -> None:
+        with self._new:
+            self._items.append(item)
+            self._chunks += isinstance(item, bytes)
+            if self._chunks * CHUNK / RATE > LATEST_S:
+                self._items.remove(next(kept for kept in self._items if isinstance(kept, bytes)))
+                self._chunks -= 1
+                self.dropped += 1
+            self._new.notify()
+
+    def get(self) -> bytes | Command | None:
+        """Wait for the oldest item."""
+        with self._new:
+            self._new.wait_for(lambda: self._items)
+            item = self._items.popleft()
+            self._chunks -= isinstance(item, bytes)
+            return item

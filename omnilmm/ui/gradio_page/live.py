@@ -1,0 +1,142 @@
+"""The live view of the Gradio page: a websocket for the microphone and the voice, and the handler that asks.
+
+The websocket belongs to one tab, and is behind the page's login and host checks as every route is. The tab's script
+uploads the camera's frame as any picture, so that sound never waits for it, and asks with the recognised words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+from pydantic import ValidationError
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from omnilmm.live.hearing import BYTES_PER_CHUNK
+from omnilmm.live.talk import Answer, Command, Parts, Talk
+from omnilmm.ui.answering import Answering
+from omnilmm.ui.gradio_page.answers import Answers
+from omnilmm.ui.gradio_page.context import PageContext, Updates
+from omnilmm.ui.gradio_page.uploads import owner_of
+from omnilmm.ui.session import Draft
+
+MOST_PER_VISITOR, MOST = 4, 64  # open live views
+MOST_COMMAND = 200  # characters
+MOST_WAITING = 500  # messages for a tab that were not sent yet
+
+
+class Live:
+    """The live views of all tabs.
+
+    Args:
+        context: the page.
+        answers: answers the questions.
+        parts: recogniser, detector and voice.
+    """
+
+    def __init__(self, context: PageContext, answers: Answers, parts: Parts) -> None:
+        self._context, self._answers, self._parts = context, answers, parts
+        self._talks: dict[str, tuple[str, Talk]] = {}  # by an unguessable name: their owner, and the talk
+        self._lock = threading.Lock()
+
+    @property
+    def count(self) -> int:
+        """How many live views are open."""
+        return len(self._talks)
+
+    async def connect(self, socket: WebSocket) -> None:
+        """Serve the websocket of a tab."""
+        owner = owner_of(socket.headers)
+        await socket.accept()
+        if not owner or self._is_full(owner):
+            await socket.close(1008 if not owner else 1013)
+            return
+        loop, outgoing = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | bytes]()
+
+        def send(message: dict[str, Any] | bytes) -> None:
+            is_stuck = outgoing.qsize() > MOST_WAITING  # the tab reads nothing any more
+            if not loop.is_closed() and not is_stuck:
+                loop.call_soon_threadsafe(outgoing.put_nowait, message)
+
+        talk = await asyncio.to_thread(Talk, self._parts, send)
+        name = secrets.token_urlsafe(16)
+        with self._lock:
+            self._talks[name] = owner, talk
+        sending = asyncio.create_task(_send_all(socket, outgoing))
+        send(talk.abilities | {"name": name})
+        try:
+            await _receive_all(socket, talk)
+        finally:
+            with self._lock:
+                del self._talks[name]
+            sending.cancel()
+            await asyncio.to_thread(talk.close)
+
+    def ask(
+        self, request: gr.Request, name: str, question: dict[str, Any], shown: int, browser_state: str, *settings: Any
+    ) -> Iterator[Updates]:
+        """Answer a question of the live view, and speak the answer; the question box keeps its content."""
+        visitor = self._context.visitor(request)
+        with self._lock:
+            owner, talk = self._talks.get(name, ("", None))
+        files = [file["path"] for file in question["files"]]
+
+        def drafts() -> Iterator[Draft]:
+            pictures = [self._context.open_upload(visitor, file) for file in files]
+            options = self._answers.options(visitor, settings)
+            return visitor.session.ask(self._context.provider, (*pictures, question["text"]), options)
+
+        begun: list[Answering] = []
+
+        def speak(answering: Answering) -> None:
+            begun.append(answering)
+            if talk is not None and owner == visitor.owner:
+                talk.speak(Answer(lambda: _text_of(answering), answering.done, visitor.session.stop))
+
+        yield from self._answers.turn(visitor, (shown, browser_state), drafts, begun=speak)
+        if not begun and talk is not None:
+            talk.give_up()
+        for file in files:
+            self._context.uploads.discard(visitor.owner, file)
+
+    def _is_full(self, owner: str) -> bool:
+        with self._lock:
+            owners = [other for other, _ in self._talks.values()]
+        return len(owners) >= MOST or owners.count(owner) >= MOST_PER_VISITOR
+
+
+def _text_of(answering: Answering) -> str:
+    return answering.draft.text if answering.draft else ""
+
+
+async def _receive_all(socket: WebSocket, talk: Talk) -> None:
+    """Pass on what the tab sends until it leaves; anything that it cannot mean ends the connection."""
+    while True:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        content, text = message.get("bytes"), message.get("text")
+        try:
+            if content is not None and len(content) <= BYTES_PER_CHUNK:
+                talk.receive_sound(content)
+            elif text is not None and len(text) <= MOST_COMMAND:
+                await asyncio.to_thread(talk.receive, Command.model_validate_json(text))
+            else:
+                await socket.close(1009)
+                return
+        except ValidationError:
+            await socket.close(1003)
+            return
+
+
+async def _send_all(socket: WebSocket, outgoing: asyncio.Queue[dict[str, Any] | bytes]) -> None:
+    while True:
+        message = await outgoing.get()
+        try:
+            await (socket.send_bytes(message) if isinstance(message, bytes) else socket.send_json(message))
+        except (RuntimeError, WebSocketDisconnect):  # it has left
+            return

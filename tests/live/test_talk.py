@@ -1,0 +1,207 @@
+"""One tab's talk: what it hears becomes a question, and everything of an old answer ends when the user speaks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from omnilmm.live.hearing import BYTES_PER_CHUNK, Sound
+from omnilmm.live.recognition import Recogniser
+from omnilmm.live.talk import LATEST_S, Answer, Command, Parts, Talk
+from tests.live.sounds import WORDS, chunks, spoken
+from tests.waiting import wait_until
+
+
+class Sent(list[Any]):
+    """What a talk sends to its tab."""
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [message for message in list(self) if isinstance(message, dict) and message["type"] == kind]
+
+    @property
+    def state(self) -> str:
+        return str(self.of("state")[-1]["state"]) if self.of("state") else ""
+
+
+class Slow:
+    """A recogniser that waits until the test lets it go on."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.goes_on, self.heard = threading.Event(), threading.Event()
+
+    def words(self, sound: Sound, language: str) -> str:
+        self.heard.set()
+        self.goes_on.wait(30)
+        return "too late"
+
+
+class Growing:
+    """An answer that the test makes."""
+
+    def __init__(self) -> None:
+        self.text, self.done, self.stops = "", threading.Event(), 0
+
+    def answer(self) -> Answer:
+        return Answer(lambda: self.text, self.done, self.stop)
+
+    def stop(self) -> None:
+        self.stops += 1
+        self.done.set()
+
+
+@pytest.fixture
+def sent() -> Sent:
+    return Sent()
+
+
+@pytest.fixture
+def talk(sent: Sent, recogniser: Recogniser) -> Any:
+    talk = Talk(Parts(recogniser, lambda: None, "browser"), sent.append)
+    yield talk
+    talk.close()
+
+
+def do(talk: Talk, kind: Any, **more: Any) -> None:
+    talk.receive(Command(type=kind, **more))
+
+
+def ask_aloud(talk: Talk, name: str) -> None:
+    do(talk, "press")
+    for chunk in chunks(spoken(name)):
+        talk.receive_sound(chunk)
+    do(talk, "release")
+
+
+def test_a_spoken_question_is_recognised_and_its_answer_spoken_by_sentences(talk: Talk, sent: Sent) -> None:
+    ask_aloud(talk, "what_color")
+    wait_until(lambda: sent.of("heard"))
+    assert sent.of("heard")[0]["text"] == WORDS["what_color"] and sent.state == "thinking"
+    growing = Growing()
+    talk.speak(growing.answer())
+    growing.text = "The circle is red. It"
+    wait_until(lambda: sent.of("say"))
+    assert sent.state == "speaking" and sent.of("first_word")
+    growing.text = "The circle is red. It is big."
+    growing.done.set()
+    wait_until(lambda: len(sent.of("say")) == 2)
+    do(talk, "silent")
+    wait_until(lambda: sent.state == "idle")
+    assert [one["text"] for one in sent.of("say")] == ["The circle is red.", "It is big."]
+    assert all(one["browser"] and not one["sound"] for one in sent.of("say"))
+
+
+@pytest.mark.parametrize("kind", ["press", "stop"])
+def test_speech_and_stop_end_the_answer_and_its_sound(talk: Talk, sent: Sent, kind: str) -> None:
+    growing = Growing()
+    talk.speak(growing.answer())
+    growing.text = "One. Two"
+    wait_until(lambda: sent.of("say"))
+    do(talk, kind)
+    growing.text = "One. Two. Three."
+    assert growing.stops == 1 and sent.of("hush")
+    said = len(sent.of("say"))
+    wait_until(lambda: sent.state == ("listening" if kind == "press" else "idle"))
+    talk.close()
+    assert len(sent.of("say")) == said
+
+
+def test_an_answer_that_begins_after_the_user_speaks_again_is_stopped(talk: Talk, sent: Sent) -> None:
+    do(talk, "press")
+    growing = Growing()
+    talk.speak(growing.answer())
+    assert growing.stops == 1 and sent.state == "listening"
+
+
+def test_words_of_an_interrupted_turn_are_not_asked(sent: Sent) -> None:
+    slow = Slow()
+    talk = Talk(Parts(slow, lambda: None, "none"), sent.append)
+    ask_aloud(talk, "what_color")
+    assert slow.heard.wait(30)
+    do(talk, "stop")
+    slow.goes_on.set()
+    do(talk, "press")
+    do(talk, "release")
+    wait_until(lambda: sent.of("nothing_heard"))  # of the second, empty one
+    assert not sent.of("heard")
+    talk.close()
+
+
+def test_no_queue_grows_while_something_is_recognised(sent: Sent) -> None:
+    slow = Slow()
+    talk = Talk(Parts(slow, lambda: None, "none"), sent.append)
+    ask_aloud(talk, "what_color")
+    assert slow.heard.wait(30)
+    do(talk, "press")
+    second = chunks(spoken("everything"))
+    for _ in range(20):
+        for chunk in second:
+            talk.receive_sound(chunk)
+    do(talk, "release")
+    kept = talk._inbox
+    assert kept.dropped == 20 * len(second) - int(LATEST_S * 16000 / 512), "sound of more than 10 s is dropped"
+    assert [item.type for item in kept._items if isinstance(item, Command)] == ["press", "release"], "no command is"
+    slow.goes_on.set()
+    talk.close()
+
+
+def test_a_refused_question_ends_the_turn(talk: Talk, sent: Sent) -> None:
+    ask_aloud(talk, "what_shape")
+    wait_until(lambda: sent.of("heard"))
+    talk.give_up()
+    assert sent.state == "idle"
+
+
+def test_muted_answers_are_shown_and_not_spoken(talk: Talk, sent: Sent) -> None:
+    do(talk, "mute", on=True)
+    growing = Growing()
+    growing.text = "One. Two."
+    growing.done.set()
+    talk.speak(growing.answer())
+    wait_until(lambda: len(sent.of("say")) == 2)
+    wait_until(lambda: sent.state == "idle")
+    assert not any(one["browser"] or one["sound"] for one in sent.of("say"))
+
+
+def test_without_a_recogniser_sound_is_not_kept(sent: Sent) -> None:
+    talk = Talk(Parts(None, lambda: None, "none"), sent.append)
+    assert not talk.abilities["hears"] and not talk.abilities["hands_free"]
+    talk.receive_sound(bytes(BYTES_PER_CHUNK))
+    assert not talk._inbox._items
+    talk.close()
+
+
+def test_a_closed_talk_leaves_no_thread(recogniser: Recogniser, sent: Sent) -> None:
+    before = set(threading.enumerate())
+    talks = [Talk(Parts(recogniser, lambda: None, "none"), sent.append) for _ in range(3)]
+    growing = Growing()
+    talks[0].speak(growing.answer())
+    for talk in talks:
+        talk.close()
+    wait_until(lambda: set(threading.enumerate()) <= before)
+    assert growing.stops == 1
+
+
+@pytest.mark.parametrize("text", ['{"type": "shout"}', '{"type": "mute", "on": 1}', '{"type": "press", "x": 1}', "[]"])
+def test_other_commands_are_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        Command.model_validate_json(text)
+
+
+def test_a_failure_is_told_and_the_next_question_is_heard(sent: Sent, recogniser: Recogniser) -> None:
+    class Failing:
+        name = "failing"
+        words: Callable[..., str] = staticmethod(lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))  # type: ignore[assignment]
+
+    talk = Talk(Parts(Failing(), lambda: None, "none"), sent.append)
+    ask_aloud(talk, "what_color")
+    wait_until(lambda: sent.of("failed"))
+    ask_aloud(talk, "what_color")
+    wait_until(lambda: len(sent.of("failed")) == 2)
+    assert sent.state == "idle"
+    talk.close()
