@@ -92,7 +92,10 @@ def test_words_come_with_the_number_of_tokens_so_far(
 ) -> None:
     events = list(engine.stream(question, options))
     counts = [event.new_tokens for event in events if isinstance(event, TextDelta | Preview)]
-    assert counts == sorted(counts) and counts[0] >= 1 and counts[-1] == finished(events).usage.new_tokens
+    assert counts[0] >= 1 and counts[-1] == finished(events).usage.new_tokens
+    if isinstance(options, BeamSearch):
+        counts.pop()  # the winner may be shorter than the best candidate of the last step
+    assert counts == sorted(counts)
 
 
 @pytest.mark.parametrize("seed", range(8))
