@@ -416,9 +416,10 @@ class ModelProvider:
     def _without_traceback(self, error: Exception) -> OmniLMMError:
         """Return the error without its traceback, which would keep a half-loaded model in memory."""
         if isinstance(error, OmniLMMError):
+            plain = type(error).of(error.sentence)
             if self.change and self.change.before and not self._cancelled.is_set():
-                logger.warning("%s was not taken into use. %s", self.change.card.title, error)
-            return type(error).of(error.sentence)
+                logger.warning("%s was not taken into use. %s", self.change.card.title, plain)
+            return plain
         title = self.change.card.title if self.change else Sentence("the_model")
         logger.error("%s could not be loaded", title, exc_info=error)
         if is_out_of_memory(error):

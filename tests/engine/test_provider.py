@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -181,6 +182,61 @@ def test_the_old_model_is_gone_before_the_new_one_is_loaded(
     assert answer(provider, question) is not None
     assert provider.switch(OTHER) and ended(provider) == "done"
     assert found == [None]
+
+
+class Cyclic(ScriptedEngine):
+    """Refers to itself, as torch's modules with hooks do, and may fail when it is warmed up."""
+
+    def __init__(self, name: str, fails: bool = False) -> None:
+        super().__init__(lambda _: [TextDelta(name), finished(name)], find(name))
+        self.itself, self.fails = self, fails
+
+    def warm_up(self) -> None:
+        if self.fails:
+            raise HardwareError("out_of_memory_answering")
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """No garbage is collected but by those who ask for it."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
+def test_models_in_reference_cycles_are_freed_before_another_is_loaded_and_after_a_failure() -> None:
+    made: list[weakref.ref[Cyclic]] = []
+    alive: list[int] = []
+
+    def make(name: str, fails: bool = False) -> Callable[[], Cyclic]:
+        def engine() -> Cyclic:
+            alive.append(sum(one() is not None for one in made))
+            made.append(weakref.ref(found := Cyclic(name, fails)))
+            return found
+
+        return engine
+
+    gates = {BUILT_IN: Gate(make(BUILT_IN)), OTHER: Gate(make(OTHER, fails=True))}
+    provider = running(provider_of(gates, BUILT_IN))
+    assert answer(provider) == BUILT_IN
+    assert provider.switch(OTHER) and ended(provider) == "restored"
+    assert alive == [0, 0, 0], "one model at a time"
+    assert answer(provider) == BUILT_IN
+
+
+@pytest.mark.usefixtures("no_collection")
+def test_nothing_stays_of_a_first_model_that_fails_while_it_is_loaded() -> None:
+    made: list[weakref.ref[Cyclic]] = []
+
+    def fails() -> Cyclic:
+        made.append(weakref.ref(half := Cyclic(BUILT_IN)))
+        raise HardwareError("out_of_memory_loading", title=half.card.title)
+
+    provider = provider_of({BUILT_IN: Gate(fails)}, BUILT_IN)
+    assert ended(provider) == "failed"
+    assert [one() for one in made] == [None]
 
 
 @pytest.mark.parametrize("refusal", [TOO_SMALL, CheckpointError("cannot be fetched from the hub"), OSError("oops")])
