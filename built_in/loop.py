@@ -24,6 +24,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from built_in.labels import IGNORED
 from omnilmm.errors import InputError
+from omnilmm.hardware import has_amx
 from omnilmm.models.minicpmv import MiniCPMV
 
 HEADS_RATE = 5  # times the learning rate: linear heads tolerate a higher one and have to track the features
@@ -182,7 +183,7 @@ class PictureTrainer(Trainer):
     ) -> None:
         self.recipe = recipe
         is_cpu = device == "cpu"
-        half = recipe.half and (not is_cpu or bool(torch.cpu.get_capabilities().get("amx_bf16")))
+        half = recipe.half and (not is_cpu or has_amx())
         arguments = TrainingArguments(
             output_dir=str(folder),
             use_cpu=is_cpu,

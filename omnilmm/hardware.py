@@ -182,15 +182,17 @@ def _best_dtype(device: str, parameters: int | None = None) -> Choice:
         return Choice("fp16", Sentence("gpus_capability_low" if are_several else "gpu_capability_low", version=version))
     if kind == "mps":
         return Choice("fp16", Sentence("safe_on_metal"))
-    if _has_amx() and (parameters is None or parameters >= LARGE):
+    if has_amx() and (parameters is None or parameters >= LARGE):
         return Choice("bf16", Sentence("cpu_has_amx"))
     return Choice("fp32", Sentence("exact_on_every_cpu"))
 
 
-def _has_amx() -> bool:
+def has_amx() -> bool:
     """Return whether this CPU has AMX units for bf16 matrix multiplication."""
     import torch
 
+    if not hasattr(torch.cpu, "get_capabilities"):  # as in torch 2.9; AMX tiles and AMX for bf16 come together
+        return bool(torch.cpu._is_amx_tile_supported())
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 

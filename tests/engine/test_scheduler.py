@@ -110,7 +110,22 @@ def test_everybody_knows_how_many_have_to_finish_first() -> None:
             stack.enter_context(scheduler.submit(Steps(0, 1, log), owner)) for owner in ("me", "me", "you")
         )
         assert [job.position() for job in (first, second, third)] == [1, 3, 2]
+        assert scheduler.count == 4
     assert not scheduler.count
+
+
+def test_a_job_for_which_no_thread_can_be_started_is_not_left_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    scheduler, log = Scheduler(at_once=1), []  # type: ignore[var-annotated]
+    with monkeypatch.context() as threads:
+        threads.setattr(scheduler._thread, "submit", fails)
+        with pytest.raises(RuntimeError, match="new thread"):
+            scheduler.submit(Steps("lost", 1, log)).__enter__()
+    assert not scheduler.count
+    run(scheduler, [(None, Steps("next", 1, log))])
+    assert log == ["next"]
 
 
 def test_leaving_the_queue_moves_those_behind_up() -> None:
@@ -136,6 +151,7 @@ def test_waiting_ends_as_soon_as_it_is_ones_turn() -> None:
         threading.Timer(0.1, go_on.set).start()
         began = time.monotonic()
         assert second.position(wait_s=30) == 0
+        assert second.position(wait_s=30) == 0, "nothing is left to wait for"
         assert time.monotonic() - began < 10
 
 
