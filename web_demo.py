@@ -85,8 +85,21 @@ def live_parts(flags: argparse.Namespace) -> Any:
     from omnilmm.live.recognition import load_recogniser
     from omnilmm.live.talk import Parts
 
+    text = text_engine(flags.text_url, flags.text_model) if flags.text_url else None
     say(texts.loading_speech(flags.speech_model))
-    return Parts(load_recogniser(flags.speech_model, offline=flags.offline), detector, flags.voice)
+    return Parts(load_recogniser(flags.speech_model, offline=flags.offline), detector, flags.voice, text)
+
+
+def text_engine(url: str, model: str | None) -> Any:
+    """Return the engine of a text model behind a server, which is asked for its models."""
+    from omnilmm.engine.remote.client import Endpoint
+    from omnilmm.engine.remote.engine import RemoteEngine
+    from omnilmm.engine.remote.models import choose, look
+
+    key = os.environ.get("OPENAI_API_KEY")
+    endpoint = Endpoint.of(url, key)
+    there = choose(look(endpoint), model, endpoint)
+    return RemoteEngine(url, there.id, key, dialect=there.dialect, card=there.card)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

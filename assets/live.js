@@ -6,6 +6,7 @@
 window.omnilmmLive ??= (() => {
   const RATE = 16000, CHUNK = 512, LONGEST_SIDE = 1280, QUALITY = 0.85;
   const RING = 4, RING_MS = 500;  // frames from before a voice was noticed, when hands-free
+  const DESCRIBE_MS = 2000;
   const SAME = 6;  // mean difference of grey values, of 255, below which a frame shows nothing new
   const RECONNECT_MS = 1500;
 
@@ -41,6 +42,7 @@ window.omnilmmLive ??= (() => {
       state: element("span", { className: "live-state" }),
       talk: button(texts.hold, null, { className: "live-talk", disabled: true }),
       handsFree: element("input", { type: "checkbox", disabled: true, onchange: () => setHandsFree(parts.handsFree.checked) }),
+      describe: element("input", { type: "checkbox", onchange: () => setDescribe(parts.describe.checked) }),
       mute: element("input", { type: "checkbox", onchange: () => setMuted(parts.mute.checked) }),
       cameras: element("select", { hidden: true, ariaLabel: texts.camera, onchange: () => openCamera(parts.cameras.value) }),
       stop: button(texts.stop, () => stop()),
@@ -60,13 +62,14 @@ window.omnilmmLive ??= (() => {
         element("div", { className: "live-head" }, parts.state, parts.stop, parts.close),
         parts.you, parts.model, parts.figures, parts.notice,
         element("div", { className: "live-controls" }, parts.talk,
-          element("label", {}, parts.handsFree, texts.hands_free), element("label", {}, parts.mute, texts.mute), parts.cameras),
+          element("label", {}, parts.handsFree, texts.hands_free), element("label", {}, parts.mute, texts.mute),
+          element("label", { className: "live-describe", hidden: true }, parts.describe, texts.describe), parts.cameras),
         form));
 
     const live = {
       isOpen: false, socket: null, name: "", abilities: {}, camera: null, microphone: null, audio: null, state: "idle",
       isHeld: false, frames: [], ring: 0, frame: null, askedGrey: null, playing: null, queue: [], isNextSound: null, figures: [],
-      retry: 0, speaking: 0,
+      retry: 0, speaking: 0, describing: 0, isDescribing: false, describedGrey: null,
     };
 
     const tell = (line) => { parts.notice.textContent = line; };
@@ -164,22 +167,43 @@ window.omnilmmLive ??= (() => {
       return Array.from({ length: 32 * 24 }, (_, i) => (data[4 * i] + data[4 * i + 1] + data[4 * i + 2]) / 3);
     };
     const difference = (one, other) => one.reduce((sum, value, i) => sum + Math.abs(value - other[i]), 0) / one.length;
-    /* Upload a frame, unless the conversation already has one that shows the same. */
-    const upload = async (canvas) => {
-      if (!canvas) return [];
-      const now = grey(canvas);
-      if (live.askedGrey && document.querySelector("#chat .picture") && difference(now, live.askedGrey) < SAME) return [];
+    const shows = (canvas, before) => before && difference(grey(canvas), before) < SAME;
+    const sendFrame = async (canvas) => {
       const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", QUALITY));
       const body = new FormData();
       body.append("files", blob, "camera.jpg");
       const answer = await fetch(`${here()}/gradio_api/upload`, { method: "POST", body });
-      if (!answer.ok) { tell(await answer.text()); return []; }
+      if (!answer.ok) throw new Error(await answer.text());
       const [path] = await answer.json();
-      live.askedGrey = now;
+      return { blob, path };
+    };
+    /* Upload a frame, unless the conversation already has one that shows the same, or descriptions are used. */
+    const upload = async (canvas) => {
+      if (!canvas || parts.describe.checked) return [];
+      if (document.querySelector("#chat .picture") && shows(canvas, live.askedGrey)) return [];
+      const { blob, path } = await sendFrame(canvas);
+      live.askedGrey = grey(canvas);
       URL.revokeObjectURL(parts.frame.src);
       parts.frame.src = URL.createObjectURL(blob);
       parts.frame.hidden = false;
       return [{ path, orig_name: "camera.jpg", mime_type: "image/jpeg", size: blob.size, meta: { _type: "gradio.FileData" } }];
+    };
+    const describeFrame = async () => {
+      const canvas = grab();
+      if (!canvas || live.isDescribing || shows(canvas, live.describedGrey)) return;
+      live.isDescribing = true;
+      try {
+        const { path } = await sendFrame(canvas);
+        live.describedGrey = grey(canvas);
+        send({ type: "frame", path });
+      } catch { /* the next frame is tried */ }
+      live.isDescribing = false;
+    };
+    const setDescribe = (on) => {
+      clearInterval(live.describing);
+      live.describedGrey = null;
+      send({ type: "describe", on });
+      if (on) { live.describing = setInterval(describeFrame, DESCRIBE_MS); describeFrame(); }
     };
     const keepFrames = () => {
       clearInterval(live.ring);
@@ -220,7 +244,7 @@ window.omnilmmLive ??= (() => {
       const frame = live.frame;
       live.frame = null;
       let files = [];
-      try { files = await upload(frame); } catch { tell(texts.lost); }
+      try { files = await upload(frame); } catch (error) { tell(error.message); }
       pending = [live.name, { text, files }];
       document.getElementById("do-live")?.click();
     };
@@ -271,6 +295,10 @@ window.omnilmmLive ??= (() => {
         send({ type: "language", language: texts.language });
         tellVoice();
         if (!message.hears) tell(texts.cannot_hear);
+        parts.describe.parentElement.hidden = !message.describes;
+        if (parts.describe.checked) setDescribe(true);  // after the connection was lost
+        if (parts.handsFree.checked) setHandsFree(true);
+        if (parts.mute.checked) setMuted(true);
         ready();
         show("idle");
       },
@@ -326,8 +354,9 @@ window.omnilmmLive ??= (() => {
       if (!live.isOpen) return;
       live.isOpen = false;
       root.hidden = true;
-      parts.handsFree.checked = false;
+      parts.handsFree.checked = parts.describe.checked = false;
       clearTimeout(live.retry);
+      clearInterval(live.describing);
       keepFrames();
       hush();
       end(live.camera);

@@ -19,7 +19,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from omnilmm.conversation import Picture
+from omnilmm.engine.events import Engine
 from omnilmm.live import speech
+from omnilmm.live.described import Described, Watcher
 from omnilmm.live.hearing import BYTES_PER_CHUNK, CHUNK, RATE, Detector, Hearing, Sound, Started, Utterance
 from omnilmm.live.recognition import Recogniser
 from omnilmm.live.turns import Turns
@@ -37,14 +40,16 @@ class Command(BaseModel):
     Attributes:
         type: "press" and "release" of the key; "hands_free" with `on`; "mute" with `on`: answers are not spoken;
             "silent": every sentence sent so far was spoken; "stop"; "language" with `language`; "voice" with `on`:
-            whether the browser has voices of its own.
+            whether the browser has voices of its own; "describe" with `on`: answer from descriptions; "frame" with
+            `path`: an uploaded frame to describe.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    type: Literal["press", "release", "hands_free", "mute", "silent", "stop", "language", "voice"]
+    type: Literal["press", "release", "hands_free", "mute", "silent", "stop", "language", "voice", "describe", "frame"]
     on: Annotated[bool, Field(strict=True)] = False
     language: Language = "en"
+    path: Annotated[str, Field(max_length=1000)] = ""
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,13 @@ class Parts:
         recogniser: None if nothing can be recognised, so that questions are typed.
         new_detector: returns a voice detector for one microphone, or None.
         voice: "auto": the browser's own voices, else espeak-ng; "browser", "espeak-ng", or "none".
+        text: a text model that can answer from descriptions of what the camera shows; None without one.
     """
 
     recogniser: Recogniser | None
     new_detector: Callable[[], Detector | None]
     voice: Literal["auto", "browser", "espeak-ng", "none"] = "auto"
+    text: Engine | None = None
 
 
 @dataclass(frozen=True)
@@ -83,13 +90,21 @@ class Talk:
     Args:
         parts: what all tabs share.
         send: sends a JSON object, or the sound of the sentence sent before; any thread calls it.
+        sees: the model that sees, for descriptions.
+
+    Attributes:
+        described: answers from descriptions; None while the model that sees answers.
     """
 
-    def __init__(self, parts: Parts, send: Callable[[dict[str, Any] | bytes], None]) -> None:
+    def __init__(
+        self, parts: Parts, send: Callable[[dict[str, Any] | bytes], None], sees: Engine | None = None
+    ) -> None:
         self._parts, self._send = parts, send
         self._language: Language = "en"
         self._is_muted = self._browser_speaks = False
         self._hearing = Hearing(parts.new_detector() if parts.recogniser else None)
+        self._sees = sees
+        self.described: Described | None = None
         self._turns = Turns()
         self._lock = threading.Lock()  # of the turns, and of the answer that is running
         self._answer: Answer | None = None
@@ -105,6 +120,7 @@ class Talk:
             "hands_free": self._hearing.can_be_hands_free,
             "speaks": self._parts.voice in ("auto", "espeak-ng") and speech.can_speak(),
             "voice": self._parts.voice,
+            "describes": self._parts.text is not None and self._sees is not None,
         }
 
     # --- from the tab -------------------------------------------------------------------------------------------------
@@ -133,13 +149,21 @@ class Talk:
                 self._tell_state()
             case "language":
                 self._language = command.language
+            case "describe":
+                self._describe(command.on)
             case "voice":
                 self._browser_speaks = command.on
 
     def close(self) -> None:
         """Handle a closed tab or view: stop the answer and the thread."""
         self._interrupt(listens=False)
+        self._describe(False)
         self._inbox.put(None)
+
+    def see(self, picture: Picture) -> None:
+        """Take a frame of the camera, to be described."""
+        if described := self.described:
+            described.watcher.see(picture)
 
     # --- from the page ------------------------------------------------------------------------------------------------
 
@@ -246,6 +270,13 @@ class Talk:
                 self._send(sound)
         self._tell_state()
         return True
+
+    def _describe(self, is_on: bool) -> None:
+        described, self.described = self.described, None
+        if described is not None:
+            described.watcher.close()
+        if is_on and self._parts.text is not None and self._sees is not None:
+            self.described = Described(self._parts.text, Watcher(self._sees, self._language))
 
     def _interrupt(self, *, listens: bool) -> None:
         with self._lock:

@@ -185,6 +185,12 @@ def add_live_flags(parser: argparse.ArgumentParser) -> None:
         help="speaks answers: the browser's own voices, espeak-ng on this machine, or none (default: %(default)s, the "
         "browser's if it has one that works offline, else espeak-ng)",
     )
+    live.add_argument(
+        "--text-url",
+        metavar="URL",
+        help="OpenAI-compatible server of a text model, which can answer from descriptions of what the camera shows",
+    )
+    live.add_argument("--text-model", metavar="ID", help="its id there (default: the only one there is)")
 
 
 def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:

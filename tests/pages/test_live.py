@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from omnilmm.live.talk import Parts
 from omnilmm.ui.gradio_page.live import MOST_PER_VISITOR
 from tests.live.sounds import FOLDER, WORDS, grammar, noise
 from tests.pages.visitor import SAMPLES, Pace, Site, Visitor, serve, wait_until_free
-from tests.ui.scripted import ScriptedEngine
+from tests.ui.scripted import ScriptedEngine, capable, saying
 from tests.waiting import wait_until
 
 DEVICES = Path(__file__).with_name("devices.js")
@@ -75,6 +76,7 @@ class Speaker:
         self.page.evaluate("(source) => devices.say(source)", base64.b64encode(wav).decode())
 
     def asks(self, name: str) -> None:
+        self.talk.focus()
         self.page.keyboard.down("Space")
         self.says(name)
         self.page.keyboard.up("Space")
@@ -201,6 +203,26 @@ def test_two_people_speak_at_once_and_one_leaves(come: Callable[..., Speaker], s
     wait_until_free(site.engine)
     ben.asks("what_color")
     ben.hears("purple")
+
+
+def test_answers_come_from_descriptions(come: Callable[..., Speaker], engine: LocalEngine, parts: Parts) -> None:
+    text = ScriptedEngine(saying("I was told that it is red."), card=capable())
+    with serve(engine, live=replace(parts, text=text)) as site:
+        speaker = come(site.address)
+        speaker.opens()
+        speaker.view.get_by_label("Answer from descriptions").check()
+        (_, talk), *others = site.page.live._talks.values()
+        wait_until(lambda: talk.described and talk.described.watcher.descriptions)
+        speaker.asks("what_color")
+        speaker.hears("I was told that it is red.")
+        asked, _ = text.asked[0]
+        seen = talk.described.watcher.descriptions[0][1]
+        assert not others and asked.pictures == () and seen in (asked.system or "")
+        expect(speaker.page.locator("#chat .picture")).to_have_count(0)
+        assert not list(site.page.context.uploads.folder.rglob("*.jpg")), "no frame is kept"
+        speaker.view.get_by_label("Answer from descriptions").uncheck()
+        speaker.asks("what_color")
+        speaker.hears("The circle is red.")
 
 
 # --- who may connect --------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ import gradio as gr
 from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from omnilmm.errors import OmniLMMError
+from omnilmm.images.pixels import open_picture
 from omnilmm.live.hearing import BYTES_PER_CHUNK
 from omnilmm.live.talk import Answer, Command, Parts, Talk
 from omnilmm.ui.answering import Answering
@@ -25,7 +27,7 @@ from omnilmm.ui.gradio_page.uploads import owner_of
 from omnilmm.ui.session import Draft
 
 MOST_PER_VISITOR, MOST = 4, 64  # open live views
-MOST_COMMAND = 200  # characters
+MOST_COMMAND = 2000  # characters
 MOST_WAITING = 500  # messages for a tab that were not sent yet
 
 
@@ -62,14 +64,14 @@ class Live:
             if not loop.is_closed() and not is_stuck:
                 loop.call_soon_threadsafe(outgoing.put_nowait, message)
 
-        talk = await asyncio.to_thread(Talk, self._parts, send)
+        talk = await asyncio.to_thread(Talk, self._parts, send, self._context.provider)
         name = secrets.token_urlsafe(16)
         with self._lock:
             self._talks[name] = owner, talk
         sending = asyncio.create_task(_send_all(socket, outgoing))
         send(talk.abilities | {"name": name})
         try:
-            await _receive_all(socket, talk)
+            await self._receive_all(socket, talk, owner)
         finally:
             with self._lock:
                 del self._talks[name]
@@ -88,7 +90,8 @@ class Live:
         def drafts() -> Iterator[Draft]:
             pictures = [self._context.open_upload(visitor, file) for file in files]
             options = self._answers.options(visitor, settings)
-            return visitor.session.ask(self._context.provider, (*pictures, question["text"]), options)
+            engine = talk.described if talk and talk.described else self._context.provider
+            return visitor.session.ask(engine, (*pictures, question["text"]), options)
 
         begun: list[Answering] = []
 
@@ -103,6 +106,40 @@ class Live:
         for file in files:
             self._context.uploads.discard(visitor.owner, file)
 
+    async def _receive_all(self, socket: WebSocket, talk: Talk, owner: str) -> None:
+        """Pass on what the tab sends until it leaves; anything that it cannot mean ends the connection."""
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            content, text = message.get("bytes"), message.get("text")
+            try:
+                if content is not None and len(content) <= BYTES_PER_CHUNK:
+                    talk.receive_sound(content)
+                elif text is not None and len(text) <= MOST_COMMAND:
+                    await asyncio.to_thread(self._obey, talk, owner, Command.model_validate_json(text))
+                else:
+                    await socket.close(1009)
+                    return
+            except (ValidationError, OmniLMMError):
+                await socket.close(1003)
+                return
+
+    def _obey(self, talk: Talk, owner: str, command: Command) -> None:
+        """Carry out a command; a frame is one of the visitor's own uploads, and deleted once it is decoded.
+
+        Raises:
+            OmniLMMError: The frame is no upload of the visitor, or no picture.
+        """
+        if command.type != "frame":
+            talk.receive(command)
+            return
+        path = self._context.uploads.file(owner, command.path)
+        try:
+            talk.see(open_picture(path))
+        finally:
+            self._context.uploads.discard(owner, str(path))
+
     def _is_full(self, owner: str) -> bool:
         with self._lock:
             owners = [other for other, _ in self._talks.values()]
@@ -111,26 +148,6 @@ class Live:
 
 def _text_of(answering: Answering) -> str:
     return answering.draft.text if answering.draft else ""
-
-
-async def _receive_all(socket: WebSocket, talk: Talk) -> None:
-    """Pass on what the tab sends until it leaves; anything that it cannot mean ends the connection."""
-    while True:
-        message = await socket.receive()
-        if message["type"] == "websocket.disconnect":
-            return
-        content, text = message.get("bytes"), message.get("text")
-        try:
-            if content is not None and len(content) <= BYTES_PER_CHUNK:
-                talk.receive_sound(content)
-            elif text is not None and len(text) <= MOST_COMMAND:
-                await asyncio.to_thread(talk.receive, Command.model_validate_json(text))
-            else:
-                await socket.close(1009)
-                return
-        except ValidationError:
-            await socket.close(1003)
-            return
 
 
 async def _send_all(socket: WebSocket, outgoing: asyncio.Queue[dict[str, Any] | bytes]) -> None:
