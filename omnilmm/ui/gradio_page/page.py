@@ -1,4 +1,4 @@
-"""The Gradio page: which handler each event calls. Turns are defined in `omnilmm.ui.session`.
+"""The Gradio page: its parts and what is rendered when it is opened. Turns are defined in `omnilmm.ui.session`.
 
 Every handler renders the whole state of its session, so the order in which the updates of two handlers reach the
 browser does not matter. Queueing and fairness are left to the engine: no handler has a limit of its own.
@@ -7,7 +7,6 @@ browser does not matter. Queueing and fairness are left to the engine: no handle
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import gradio as gr
 
@@ -25,6 +24,7 @@ from omnilmm.ui.gradio_page.serving import UPLOADS_CHECKED_S, UPLOADS_KEPT_S, up
 from omnilmm.ui.gradio_page.uploads import Uploads
 from omnilmm.ui.gradio_page.visitors import Visitor, Visitors
 from omnilmm.ui.gradio_page.widgets import Widgets
+from omnilmm.ui.gradio_page.wiring import Wiring
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.session_store import SessionStore
 from omnilmm.ui.texts import ENGLISH, texts_for
@@ -58,113 +58,8 @@ class Page:
             self.pictures, self.choices = Pictures(self.context), Choices(self.context)
             self.past = Past(self.context)
             self.live = Live(self.context, self.answers, live) if live else None
-            self._wire()
+            Wiring(self)
         self.events = Events(self.demo, self.context.uploads, self.widgets.kinds)
-
-    def _wire(self) -> None:
-        w = self.widgets
-        settings = [w.system, w.mode, *w.settings]
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        at_once = quiet | {"concurrency_limit": None}
-        turn = [
-            w.chat,
-            w.box,
-            w.notice,
-            w.shown,
-            w.editing,
-            w.browser_state,
-            w.continue_answer,
-            w.cancel,
-            w.header,
-            w.timer,
-            w.seen,
-        ]
-        turn += [w.cancel_change]
-        remember = {"fn": None, "inputs": w.browser_state, "js": "omnilmm.remember"} | quiet
-        # A question sent during another answer stops that answer, so no click is lost.
-        answers = at_once | {"trigger_mode": "multiple", "outputs": turn}
-        given = [w.shown, w.browser_state, *settings]
-        for event, handler, inputs in (
-            (w.box.submit, self.answers.ask, [w.box, w.editing, *given]),
-            (w.regenerate.click, self.answers.regenerate, given),
-            (w.continue_answer.click, self.answers.continue_, given),
-            *([(w.ask_live.click, self.live.ask, [w.live_name, w.live_question, *given])] if self.live else []),
-            *((button.click, self.answers.ask_sample(sample), given) for sample, button in w.samples),
-        ):
-            asked = {w.box: "omnilmm.sent", w.live_name: "omnilmmLive.asked"}.get(inputs[0], "omnilmm.asked")
-            event(handler, inputs, js=asked, **answers).then(**remember)
-        for event, handler, inputs in (
-            (w.clear.click, self.conversations.forget, []),
-            (w.undo.click, self.conversations.undo, [w.box]),
-            (w.upload.upload, self.conversations.load, [w.upload]),
-        ):
-            event(handler, inputs, outputs=[*turn, w.system], **at_once).then(**remember)
-        self._wire_past([*turn, w.system], at_once, quiet, remember)
-        w.box.stop(self.answers.stop, queue=False, **quiet)
-        w.edit.click(
-            self.conversations.edit,
-            [w.number, w.box],
-            [w.box, w.editing, w.notice, w.cancel],
-            js="(number, box) => [...omnilmm.number(), box]",
-            **at_once,
-        )
-        w.cancel.click(self.conversations.cancel, outputs=[w.box, w.editing, w.notice, w.cancel], **at_once)
-        w.open.click(self.pictures.open, w.number, w.full, js="() => omnilmm.number()", **at_once).then(
-            None, w.full, js="omnilmm.showFull", **quiet
-        )
-        seen: dict[str, Any] = {"inputs": [w.box, w.slices, w.finer_detail], "outputs": [w.seen, w.notice, w.bad]}
-        w.slices.release(self.pictures.show_slices, **seen, **at_once)
-        w.finer_detail.input(self.pictures.show_slices, **seen, **at_once)
-        w.show_slices.click(self.pictures.show_slices, **seen, **at_once).then(
-            None, w.bad, js="omnilmm.remove", **quiet
-        )
-        w.refuse.click(self.pictures.refuse, w.refused, w.notice, js="() => [omnilmm.refused()]", **at_once)
-        w.dismiss.click(None, None, w.notice, js="() => ['']", **quiet)
-        w.newest.click(None, js="omnilmm.toNewest", **quiet)
-        w.stop_anywhere.click(None, js="omnilmm.stop", **quiet)
-        w.open_live.click(None, js="omnilmmLive.toggle", **quiet)
-        w.camera.click(self.pictures.show_camera, outputs=w.camera_panel, queue=False, **quiet)
-        # Without Gradio's preprocessing, which would decode the photo.
-        as_sent = at_once | {"preprocess": False}
-        w.photo.input(self.pictures.attach, [w.photo, w.box], [w.box, w.photo, w.camera_panel], **as_sent)
-        w.mode.change(self.choices.show_controls, w.mode, w.columns, queue=False, **quiet)
-        w.reset.click(self.choices.reset, outputs=w.settings, queue=False, **quiet)
-        for button, handler in (
-            (w.export_json, self.conversations.export_json),
-            (w.export_markdown, self.conversations.export_markdown),
-        ):
-            button.click(handler, outputs=w.file, **at_once).then(None, w.file, js="omnilmm.save", **quiet)
-        model = [*turn, w.picker, w.dtype, w.best, w.best_reason, w.about, w.system]
-        model += w.settings
-        self._wire_models(turn, model, at_once, quiet)
-        localized = list({widget: None for widget, _ in w.localized} | dict.fromkeys([*turn, *model]))
-        w.language.input(self.set_language, w.language, localized, js="omnilmm.choose", **at_once)
-        self.demo.load(
-            self.on_load, [w.browser_state, w.chosen_language], localized, js="() => omnilmm.remembered()", **at_once
-        ).then(None, w.language, js="omnilmm.speak", **quiet).then(**remember)
-        self.demo.unload(self.on_unload)
-
-    def _wire_models(self, turn: list[Any], model: list[Any], at_once: Any, quiet: Any) -> None:
-        """Wire the choice of another model, and the display of its progress."""
-        w = self.widgets
-        w.switch.click(self.choices.switch, [w.picker, w.dtype], model, **at_once)
-        for button in (w.best, w.take_offer):
-            button.click(self.choices.switch_to_best, outputs=model, **at_once)
-        w.cancel_change.click(self.choices.cancel, outputs=turn, **at_once)
-        w.timer.tick(self.choices.show_model, outputs=model, queue=False, **quiet)
-
-    def _wire_past(self, rendered: list[Any], at_once: Any, quiet: Any, remember: Any) -> None:
-        """Wire past chats; hidden widgets are emptied once the browser has their content, or Gradio would retain it."""
-        w = self.widgets
-        empty = quiet | {"fn": lambda: None, "queue": False}
-        w.keep.click(self.past.send, w.has, w.record, js="() => omnilmm.has()", **at_once).then(
-            None, w.record, js="omnilmmHistory.store", **quiet
-        ).then(outputs=w.record, **empty).then(None, js="omnilmmHistory.kept", **quiet)
-        w.open_past.click(
-            self.past.open, w.opened, [*rendered, w.previous_record], js="() => omnilmm.opened()", **at_once
-        ).then(None, w.previous_record, js="omnilmmHistory.store", **quiet).then(
-            outputs=w.previous_record, **empty
-        ).then(**remember)
 
     def on_load(self, request: gr.Request, browser_state: str, language: str) -> Updates:
         """Render a page that was opened or reloaded: in the visitor's language, with the restored conversation."""

@@ -134,13 +134,13 @@ def test_every_word_of_a_widget_is_said_in_both_languages(page: Page) -> None:
 def test_the_switch_for_thinking_is_there_where_the_model_has_one(page: Page, gates: Gates) -> None:
     w, tab = page.widgets, Tab(page)
     assert given(tab.loaded, w.thinking, "visible") is False
-    assert page.answers._options(tab.visitor, tab.settings(thinking=True)).thinking is None  # it cannot be seen
+    assert page.answers.options(tab.visitor, tab.settings(thinking=True)).thinking is None  # it cannot be seen
     page.choices.switch(tab.request, BEST, "auto")
     page.context.provider.wait()
     shown = page.choices.show_model(tab.request)
     assert (given(shown, w.thinking, "visible"), given(shown, w.thinking, "value")) == (True, False)
     for wish in (True, False):
-        assert page.answers._options(tab.visitor, tab.settings(thinking=wish)).thinking is wish
+        assert page.answers.options(tab.visitor, tab.settings(thinking=wish)).thinking is wish
     # What is known only once a model is loaded appears without setting anything else back.
     again = page.choices.settings(tab.visitor)
     tab.visitor.card = tab.visitor.card.model_copy(update={"thinking": None})

@@ -1,0 +1,174 @@
+"""Which handler of the Gradio page each event calls, and which widgets it reads and renders."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import gradio as gr
+
+from omnilmm.ui.gradio_page.answers import Answers
+from omnilmm.ui.gradio_page.choices import Choices
+from omnilmm.ui.gradio_page.context import Updates
+from omnilmm.ui.gradio_page.conversations import Conversations
+from omnilmm.ui.gradio_page.live import Live
+from omnilmm.ui.gradio_page.past import Past
+from omnilmm.ui.gradio_page.pictures import Pictures
+from omnilmm.ui.gradio_page.widgets import Widgets
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+AT_ONCE = QUIET | {"concurrency_limit": None}  # queueing is left to the engine
+
+
+class Handlers(Protocol):
+    """The widgets of a page and what handles their events."""
+
+    demo: gr.Blocks
+    widgets: Widgets
+    answers: Answers
+    conversations: Conversations
+    pictures: Pictures
+    choices: Choices
+    past: Past
+    live: Live | None
+
+    def on_load(self, request: gr.Request, browser_state: str, language: str) -> Updates:
+        """Render a page that was opened."""
+
+    async def on_unload(self, request: gr.Request) -> None:
+        """Handle a page that was closed."""
+
+    def set_language(self, request: gr.Request, language: str) -> Updates:
+        """Render the page in another language."""
+
+
+class Wiring:
+    """Connects the widgets of a page with its handlers; created within the page's `gr.Blocks`.
+
+    Attributes:
+        turn: the widgets that a turn renders.
+        model: those that a change of models renders.
+        remember: stores the state of the page in the browser.
+    """
+
+    def __init__(self, page: Handlers) -> None:
+        self.page = page
+        w = self.w = page.widgets
+        self.turn: list[Any] = [w.chat, w.box, w.notice, w.shown, w.editing, w.browser_state, w.continue_answer]
+        self.turn += [w.cancel, w.header, w.timer, w.seen, w.cancel_change]
+        self.model: list[Any] = [*self.turn, w.picker, w.dtype, w.best, w.best_reason, w.about, w.system, *w.settings]
+        self.remember: dict[str, Any] = {"fn": None, "inputs": w.browser_state, "js": "omnilmm.remember"} | QUIET
+        self._answers()
+        self._conversations()
+        self._past()
+        self._messages()
+        self._pictures()
+        self._settings()
+        self._exports()
+        self._models()
+        self._page()
+
+    def _answers(self) -> None:
+        w, answers, live = self.w, self.page.answers, self.page.live
+        given = [w.shown, w.browser_state, w.system, w.mode, *w.settings]
+        for event, handler, inputs in (
+            (w.box.submit, answers.ask, [w.box, w.editing, *given]),
+            (w.regenerate.click, answers.regenerate, given),
+            (w.continue_answer.click, answers.continue_, given),
+            *([(w.ask_live.click, live.ask, [w.live_name, w.live_question, *given])] if live else []),
+            *((button.click, answers.ask_sample(sample), given) for sample, button in w.samples),
+        ):
+            asked = {w.box: "omnilmm.sent", w.live_name: "omnilmmLive.asked"}.get(inputs[0], "omnilmm.asked")
+            # A question sent during another answer stops that answer, so no click is lost.
+            event(handler, inputs, js=asked, outputs=self.turn, trigger_mode="multiple", **AT_ONCE).then(
+                **self.remember
+            )
+
+    def _conversations(self) -> None:
+        w, conversations = self.w, self.page.conversations
+        for event, handler, inputs in (
+            (w.clear.click, conversations.forget, []),
+            (w.undo.click, conversations.undo, [w.box]),
+            (w.upload.upload, conversations.load, [w.upload]),
+        ):
+            event(handler, inputs, outputs=[*self.turn, w.system], **AT_ONCE).then(**self.remember)
+
+    def _past(self) -> None:
+        """Past chats; hidden widgets are emptied once the browser has their content, or Gradio would retain it."""
+        w, past = self.w, self.page.past
+        empty: dict[str, Any] = QUIET | {"fn": lambda: None, "queue": False}
+        w.keep.click(past.send, w.has, w.record, js="() => omnilmm.has()", **AT_ONCE).then(
+            None, w.record, js="omnilmmHistory.store", **QUIET
+        ).then(outputs=w.record, **empty).then(None, js="omnilmmHistory.kept", **QUIET)
+        w.open_past.click(
+            past.open,
+            w.opened,
+            [*self.turn, w.system, w.previous_record],
+            js="() => omnilmm.opened()",
+            **AT_ONCE,
+        ).then(None, w.previous_record, js="omnilmmHistory.store", **QUIET).then(
+            outputs=w.previous_record, **empty
+        ).then(**self.remember)
+
+    def _messages(self) -> None:
+        """Stop, and what belongs to one message."""
+        w, conversations = self.w, self.page.conversations
+        w.box.stop(self.page.answers.stop, queue=False, **QUIET)
+        w.edit.click(
+            conversations.edit,
+            [w.number, w.box],
+            [w.box, w.editing, w.notice, w.cancel],
+            js="(number, box) => [...omnilmm.number(), box]",
+            **AT_ONCE,
+        )
+        w.cancel.click(conversations.cancel, outputs=[w.box, w.editing, w.notice, w.cancel], **AT_ONCE)
+        w.open.click(self.page.pictures.open, w.number, w.full, js="() => omnilmm.number()", **AT_ONCE).then(
+            None, w.full, js="omnilmm.showFull", **QUIET
+        )
+
+    def _pictures(self) -> None:
+        w, pictures = self.w, self.page.pictures
+        seen: dict[str, Any] = {"inputs": [w.box, w.slices, w.finer_detail], "outputs": [w.seen, w.notice, w.bad]}
+        w.slices.release(pictures.show_slices, **seen, **AT_ONCE)
+        w.finer_detail.input(pictures.show_slices, **seen, **AT_ONCE)
+        w.show_slices.click(pictures.show_slices, **seen, **AT_ONCE).then(None, w.bad, js="omnilmm.remove", **QUIET)
+        w.refuse.click(pictures.refuse, w.refused, w.notice, js="() => [omnilmm.refused()]", **AT_ONCE)
+        w.dismiss.click(None, None, w.notice, js="() => ['']", **QUIET)
+        w.newest.click(None, js="omnilmm.toNewest", **QUIET)
+        w.stop_anywhere.click(None, js="omnilmm.stop", **QUIET)
+        w.open_live.click(None, js="omnilmmLive.toggle", **QUIET)
+        w.camera.click(pictures.show_camera, outputs=w.camera_panel, queue=False, **QUIET)
+        # Without Gradio's preprocessing, which would decode the photo.
+        as_sent = AT_ONCE | {"preprocess": False}
+        w.photo.input(pictures.attach, [w.photo, w.box], [w.box, w.photo, w.camera_panel], **as_sent)
+
+    def _settings(self) -> None:
+        w, choices = self.w, self.page.choices
+        w.mode.change(choices.show_controls, w.mode, w.columns, queue=False, **QUIET)
+        w.reset.click(choices.reset, outputs=w.settings, queue=False, **QUIET)
+
+    def _exports(self) -> None:
+        w, conversations = self.w, self.page.conversations
+        for button, handler in (
+            (w.export_json, conversations.export_json),
+            (w.export_markdown, conversations.export_markdown),
+        ):
+            button.click(handler, outputs=w.file, **AT_ONCE).then(None, w.file, js="omnilmm.save", **QUIET)
+
+    def _models(self) -> None:
+        """The choice of another model, and the display of its progress."""
+        w, choices = self.w, self.page.choices
+        w.switch.click(choices.switch, [w.picker, w.dtype], self.model, **AT_ONCE)
+        for button in (w.best, w.take_offer):
+            button.click(choices.switch_to_best, outputs=self.model, **AT_ONCE)
+        w.cancel_change.click(choices.cancel, outputs=self.turn, **AT_ONCE)
+        w.timer.tick(choices.show_model, outputs=self.model, queue=False, **QUIET)
+
+    def _page(self) -> None:
+        """The language, and the page being opened or closed."""
+        w, page = self.w, self.page
+        localized = list({widget: None for widget, _ in w.localized} | dict.fromkeys(self.model))
+        w.language.input(page.set_language, w.language, localized, js="omnilmm.choose", **AT_ONCE)
+        page.demo.load(
+            page.on_load, [w.browser_state, w.chosen_language], localized, js="() => omnilmm.remembered()", **AT_ONCE
+        ).then(None, w.language, js="omnilmm.speak", **QUIET).then(**self.remember)
+        page.demo.unload(page.on_unload)
