@@ -279,9 +279,6 @@ def parser() -> argparse.ArgumentParser:
         help="think before answering, where the model has a switch for it; the length limit counts the thought, too",
     )
     choice.add_argument(
-        "--max-slices", type=int, metavar="N", help="cut a picture into at most N slices, 1 to 36: more for small print"
-    )
-    choice.add_argument(
         "--finer-detail",
         action=argparse.BooleanOptionalAction,
         help="four times as many tokens for each slice (4.6, 4.7): finer detail, slower",

@@ -29,6 +29,7 @@ from omnilmm.engine.caches.prefix import PREFIX_BYTES
 from omnilmm.engine.events import Report
 from omnilmm.engine.fetching import Hub, cached, fetch
 from omnilmm.engine.local import LocalEngine
+from omnilmm.engine.options import Sampling
 from omnilmm.engine.runnable import check_runs
 from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError
 from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, is_out_of_memory, resolve_device, resolve_dtype
@@ -50,6 +51,7 @@ class Prepared:
         config, processor: the configuration and processor of the checkpoint.
         freed_bytes: memory that another model occupied during `prepare`, expected to be free when this one is loaded.
         feature_bytes, prefix_bytes: sizes of the engine's feature and prefix caches.
+        max_slices: the engine's default number of slices; None for the checkpoint's.
     """
 
     card: ModelCard
@@ -62,6 +64,7 @@ class Prepared:
     freed_bytes: int = 0
     feature_bytes: int = FEATURE_BYTES
     prefix_bytes: int = PREFIX_BYTES
+    max_slices: int | None = None
 
     def load(self) -> LocalEngine:
         """Load the weights; may be called again once the engine is freed.
@@ -86,6 +89,7 @@ class Prepared:
             dtype,
             feature_bytes=self.feature_bytes,
             prefix_bytes=self.prefix_bytes,
+            max_slices=self.max_slices,
         )
 
 
@@ -112,6 +116,7 @@ def prepare(
     max_memory: str | None = None,
     feature_cache_mib: int = FEATURE_BYTES // 2**20,
     prefix_cache_mib: int = PREFIX_BYTES // 2**20,
+    max_slices: int | None = None,
     report: Report | None = None,
     freed_bytes: int = 0,
 ) -> Prepared:
@@ -127,6 +132,8 @@ def prepare(
         max_memory: with "balanced", memory limits such as "0=10GiB,1=10GiB,cpu=20GiB".
         feature_cache_mib: size of the image feature cache, with which each picture is encoded once; 0 disables it.
         prefix_cache_mib: size of the cache of KV caches that follow-ups reuse; 0 disables it.
+        max_slices: maximum number of slices per picture where a question does not say; without effect on a model whose
+            slices cannot be chosen.
         report: called with the bytes on this disk and the total bytes during a download.
         freed_bytes: memory that another model occupies now and that will be free when this one is loaded.
 
@@ -134,8 +141,9 @@ def prepare(
         ModelNotFoundError: No such model, or no such revision.
         HardwareError: No such device, a dtype that it does not support, or too little memory.
         CheckpointError: Files that cannot be downloaded, are missing or damaged, or do not match each other.
-        OptionsError: `max_memory` cannot be parsed.
+        OptionsError: `max_memory` cannot be parsed, or `max_slices` is out of range.
     """
+    Sampling(max_slices=max_slices)
     card = find(model)
     device_choice = resolve_device(device)
     caps = _caps(max_memory)
@@ -164,6 +172,8 @@ def prepare(
         dtype_choice, warning = _fitting(card, config, device_choice, dtype_choice, freed_bytes)
     if warning:
         logger.warning("%s", warning)
+    if max_slices is not None and card.max_slices is None:
+        logger.warning("%s", Sentence("slices_without_effect", title=card.title))
     return Prepared(
         card,
         folder,
@@ -175,6 +185,7 @@ def prepare(
         freed_bytes,
         feature_bytes=feature_cache_mib * 2**20,
         prefix_bytes=prefix_cache_mib * 2**20,
+        max_slices=max_slices,
     )
 
 

@@ -12,6 +12,7 @@ import itertools
 import time
 from collections.abc import Generator, Hashable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -63,6 +64,7 @@ class LocalEngine:
         feature_bytes: size of the image feature cache, with which each picture is encoded once.
         prefix_bytes: size of the prefix cache: KV caches kept between turns, so that follow-ups prefill only what is
             new.
+        max_slices: maximum number of slices per picture where the options do not say; None for the checkpoint's.
 
     Raises:
         CheckpointError: The checkpoint cannot hold a conversation, e.g. it has no chat template.
@@ -79,6 +81,7 @@ class LocalEngine:
         at_once: int = AT_ONCE,
         feature_bytes: int = FEATURE_BYTES,
         prefix_bytes: int = PREFIX_BYTES,
+        max_slices: int | None = None,
     ) -> None:
         self.model, self.processor = model, processor
         self.device, self.dtype = device, dtype
@@ -89,6 +92,9 @@ class LocalEngine:
         found: dict[str, Any] = {"thinking": thinking.default if thinking else None}
         if card.max_slices is not None and (rules := getattr(model.config, "slicing_rules", None)):
             found["max_slices"] = rules.max_slices
+        self.max_slices = max_slices if card.max_slices is not None else None
+        if self.max_slices is not None:
+            found["max_slices"] = self.max_slices
         self.card = card.model_copy(update=found)
         self.window = ContextWindow(self.backend.length, self.backend.count, card.context)
         if isinstance(self.backend, NativeBackend):
@@ -101,7 +107,7 @@ class LocalEngine:
         self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
     ) -> Generator[Event]:
         """Answer the last message; see `events.Engine`."""
-        options = options or options_for(self.card)
+        options = self._with_slices(options or options_for(self.card))
         conversation.check_question()
         self._check_abilities(conversation, options)
         asked = time.monotonic()
@@ -116,7 +122,7 @@ class LocalEngine:
 
     def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
         """Return how the model slices a picture; see `events.Engine`."""
-        return self.backend.slices(picture, options)
+        return self.backend.slices(picture, self._with_slices(options or options_for(self.card)))
 
     def warm_up(self) -> None:
         """Answer a dummy question up to its second delta, so that no user waits for one-time initialisation.
@@ -132,6 +138,11 @@ class LocalEngine:
     def forget(self, owner: Hashable) -> None:
         """Drop everything cached for an owner; see `events.Engine`."""
         self.backend.forget(owner)
+
+    def _with_slices(self, options: Options) -> Options:
+        if self.max_slices is None or options.max_slices is not None:
+            return options
+        return replace(options, max_slices=self.max_slices)
 
     def _check_abilities(self, conversation: Conversation, options: Options) -> None:
         check_abilities(self.card, options)

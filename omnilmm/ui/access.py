@@ -19,6 +19,7 @@ from typing import Any
 from omnilmm.errors import OptionsError
 from omnilmm.sentences import Sentence
 from omnilmm.ui.attempts import Attempts, wait_line
+from omnilmm.ui.texts import texts_for
 
 COOKIE = "omnilmm_access"
 REALM = 'Basic realm="OmniLMM Chat", charset="UTF-8"'
@@ -124,7 +125,7 @@ class Guard:
             await receive()  # `websocket.connect` has to be received before the connection can be refused
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await self._ask(send)
+            await self._ask(send, headers.get(b"accept-language"))
 
     def _waits_s(self, scope: Scope, authorization: str) -> float:
         given = _given(authorization)
@@ -177,7 +178,8 @@ class Guard:
 
         return send_with_cookie
 
-    async def _ask(self, send: Send) -> None:
+    async def _ask(self, send: Send, languages: str | None) -> None:
+        line = texts_for(languages).translate(Sentence("asks_for_account"))
         headers = [(b"www-authenticate", REALM.encode()), (b"content-type", b"text/plain; charset=utf-8")]
         await send({"type": "http.response.start", "status": 401, "headers": headers})
-        await send({"type": "http.response.body", "body": b"This page asks for a name and a password.\n"})
+        await send({"type": "http.response.body", "body": f"{line}\n".encode()})

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from omnilmm import __version__
 from omnilmm.catalog import BUILT_IN, find
+from omnilmm.engine.options import Sampling
 from omnilmm.errors import MissingPackageError, OptionsError
 from omnilmm.hardware import DEVICES, DTYPE_CHOICES, prepare_environment, resolve_device, resolve_dtype
 from omnilmm.hub_space import on_space
@@ -30,6 +31,7 @@ LOADING = (
     "max_memory",
     "feature_cache_mib",
     "prefix_cache_mib",
+    "max_slices",
 )
 # Defaults of `omnilmm.engine.loading.load_engine`, repeated here because importing it would load torch.
 MOST_AT_ONCE = 64
@@ -78,6 +80,12 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
         default=PREFIX_CACHE_MIB,
         metavar="MIB",
         help="memory for KV caches of conversations, which follow-ups reuse (default: %(default)s)",
+    )
+    flags.add_argument(
+        "--max-slices",
+        type=int,
+        metavar="N",
+        help="cut a picture into at most N slices, 1 to 36: more for small print (default: the model's)",
     )
 
 
@@ -227,12 +235,14 @@ def check_requested(args: argparse.Namespace) -> None:
     Raises:
         ModelNotFoundError: There is no such model.
         HardwareError: There is no such device here, or it cannot compute with that dtype.
+        OptionsError: No picture can be cut into that many slices, or the certificate's files are not both there.
     """
     for file in (args.ssl_certfile, args.ssl_keyfile):
         if file is not None and not Path(file).is_file():
             raise OptionsError("no_ssl_file", file=file)
     if (args.ssl_certfile is None) != (args.ssl_keyfile is None):
         raise OptionsError("ssl_files_together")
+    Sampling(max_slices=args.max_slices)
     if args.max_file_size > limits().file_mb:  # whatever may be uploaded may also be decoded
         os.environ[f"{PREFIX}FILE_MB"] = str(args.max_file_size)
     card = find(args.model)

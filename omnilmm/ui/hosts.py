@@ -13,8 +13,12 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from omnilmm.sentences import Sentence
+from omnilmm.ui import refusals
 
 ANY = "*"
 _OF_A_NETWORK = (".local", ".home.arpa", ".internal")  # nobody can register a name with one of these endings
@@ -63,35 +67,32 @@ class Hosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
-        refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else ""
-        if not refusal:
+        refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
+        if refusal is None:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()  # `websocket.connect` has to be received before the connection can be refused
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await PlainTextResponse(f"{refusal}\n", 403)(scope, receive, send)
+            line = refusals.line(Headers(scope=scope), refusal)
+            await PlainTextResponse(f"{line}\n", 403)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> str:
-        """Return why a request is refused; empty if it is not."""
+    def _refusal(self, scope: Scope) -> Sentence | None:
+        """Return why a request is refused; None if it is not."""
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
         host = _host_of(f"//{hosts[0]}") if len(hosts) == 1 else ""
         if not host or not self.known.has(host):
-            return _how(f"This page is not served as {host or 'a host without a name'}", host)
+            return Sentence("unknown_host", host=host) if host else Sentence("host_without_name")
         for origin in map(_host_of, origins):
             if origin != host and not self.known.is_named(origin):
-                return _how(f"A page of {origin or 'no known host'} may not use this one", origin)
-        return ""
+                return Sentence("unknown_origin", host=origin) if origin else Sentence("origin_without_name")
+        return None
 
 
 def hosts_of(allowed: Iterable[str], root_path: str | None) -> list[str]:
     """Return the configured host names of a page: those of `--allowed-host`, and that of `--root-path`."""
     return [*allowed, urlsplit(root_path or "").hostname or ""]
-
-
-def _how(reason: str, host: str) -> str:
-    return f"{reason}. Whoever runs it allows that with --allowed-host {host or 'NAME'}."
 
 
 def _host_of(address: str) -> str:

@@ -85,6 +85,7 @@ def test_figures_rank_models_and_without_one_the_model_that_they_succeed_does(ma
         "minicpm-v-4",
         "minicpm-v-4.7",  # no figure: like 4.6, and younger
         "minicpm-v-4.6",
+        "minicpm-v-4.6-thinking",  # of the same month: what answers at once comes first
         "minicpm-v-2.6",
         "minicpm-llama3-v-2.5",
         "minicpm-llama3-v-2.5-int4",  # no figure: like 2.5, of the same month, less exact

@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText
 from omnilmm.catalog import cards, find
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.events import Finished
+from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import Options, Sampling, options_for
 from omnilmm.errors import OptionsError
@@ -19,7 +20,7 @@ from omnilmm.hardware import Choice
 from omnilmm.models.library import load_processor
 from omnilmm.models.processor import MiniCPMVProcessor
 from tests.engine.conftest import CARD
-from tests.models.tiny import NAMES, SLICING, tiny_config, tiny_model
+from tests.models.tiny import NAMES, SLICING, save_tiny, tiny_config, tiny_model
 from tests.models.tiny_library import save_library_model
 from tests.prompts.byte_tokenizer import byte_tokenizer
 
@@ -62,6 +63,26 @@ def test_a_chosen_number_of_slices_is_as_if_the_checkpoint_said_it(version: str)
     assert tokens[1] < tokens[None] < tokens[9]
     again = done(engine, conversation, max_slices=9)
     assert again.usage.reused > tokens[9]  # the same number as before: the picture is not read again
+
+
+def test_the_default_of_the_program_is_that_of_every_question_which_does_not_say(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for version, most in (("2.6", 9), ("1.0", 9), ("2.6", None)):
+        folder = save_tiny(tmp_path / f"{version}-{most}", version)
+        engine = load_engine(str(folder), "cpu", "fp32", max_slices=most)
+        assert engine.card.max_slices == {"2.6": most or 4, "1.0": None}[version]
+        usual, few = (
+            done(engine, QUESTION, **how).usage for how in ({}, {} if version == "1.0" else {"max_slices": 1})
+        )
+        if version == "2.6":
+            views = engine.slices(WIDE)
+            assert views and sum(view.tokens for view in views) == usual.picture_tokens > few.picture_tokens
+            assert (len(views) > 5) == (most == 9)
+        assert ("--max-slices has no effect" in caplog.text) == (version == "1.0")
+        caplog.clear()
+    with pytest.raises(OptionsError, match="max_slices must be a whole number from 1 to 36"):
+        load_engine(str(folder), "cpu", "fp32", max_slices=40)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +142,11 @@ def test_what_a_model_has_no_choice_of_is_said() -> None:
     for wrong in (0, 37, 2.5, "9"):
         with pytest.raises(OptionsError, match="max_slices must be a whole number from 1 to 36"):
             options_for(find("minicpm-v-2.6"), max_slices=wrong)
-    assert {name for name, card in cards().items() if card.finer_detail} == {"minicpm-v-4.6", "minicpm-v-4.7"}
+    assert {name for name, card in cards().items() if card.finer_detail} == {
+        "minicpm-v-4.6",
+        "minicpm-v-4.6-thinking",
+        "minicpm-v-4.7",
+    }
     assert options_for(find("minicpm-v-4.6"), "beam", max_slices=36, finer_detail=True).max_slices == 36
 
 

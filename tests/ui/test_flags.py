@@ -8,6 +8,7 @@ import inspect
 import pytest
 
 from omnilmm.engine.loading import prepare
+from omnilmm.errors import OptionsError
 from omnilmm.images.limits import limits
 from omnilmm.ui.flags import add_loading_flags, add_page_flags, check_requested, loading_arguments
 
@@ -27,6 +28,15 @@ def test_left_out_they_are_those_of_prepare() -> None:
 def test_memory_for_later_is_given_in_mib() -> None:
     given = parsed("--feature-cache", "0", "--prefix-cache", "2048")
     assert (given["feature_cache_mib"], given["prefix_cache_mib"]) == (0, 2048)
+
+
+def test_a_number_of_slices_that_no_picture_can_be_cut_into_is_refused_before_the_page_is_announced() -> None:
+    parser = argparse.ArgumentParser()
+    add_loading_flags(parser)
+    add_page_flags(parser, port=1)
+    check_requested(parser.parse_args(["--max-slices", "36"]))
+    with pytest.raises(OptionsError, match="max_slices must be a whole number from 1 to 36"):
+        check_requested(parser.parse_args(["--max-slices", "37"]))
 
 
 @pytest.mark.parametrize("wrong", ["-1", "1.5", "1GiB", ""])

@@ -24,6 +24,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from omnilmm.errors import InputError
+from omnilmm.sentences import Sentence
+from omnilmm.ui import refusals
 from omnilmm.ui.access import address_of
 from omnilmm.ui.attempts import Attempts, wait_line
 from omnilmm.ui.gradio_page.uploads import Uploads, owner_of
@@ -203,24 +205,24 @@ class Gate:
         return path in WEBSOCKETS and _is_signed_in(scope) and bool(owner_of(Headers(scope=scope)))
 
     async def _refusal(self, scope: Scope, receive: Receive) -> Response | None:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path, headers = scope["path"].removeprefix(scope.get("root_path", "")), Headers(scope=scope)
         need = need_of(path or "/")
         if need is Need.CLOSED:
-            return PlainTextResponse("There is no such page here.\n", status_code=404)
+            return refusals.plain(headers, Sentence("no_such_page"), 404)
         if need is not Need.NOTHING and not _is_signed_in(scope):
-            return JSONResponse({"detail": "Sign in first.", "auth_message": None}, status_code=401)
+            return refusals.as_json(headers, Sentence("sign_in_first"), 401, auth_message=None)
         if path.rstrip("/") == "/login" and scope["method"] == "POST":
             try:
                 return await self._sign_in(scope, receive)
             except (InputError, ClientDisconnect) as error:
-                return JSONResponse({"detail": str(error)}, 413)
+                return refusals.as_json(headers, error, 413)
         if need is not Need.EVENT or scope["method"] != "POST":
             return None
         try:
             body = await _body(Request(scope, receive))
-            event = await run_in_threadpool(self.page.events.check, body, owner_of(Headers(scope=scope)))
+            event = await run_in_threadpool(self.page.events.check, body, owner_of(headers))
         except InputError as error:
-            return JSONResponse({"detail": str(error), "error": str(error)}, status_code=422)
+            return refusals.as_json(headers, error, 422, error=refusals.line(headers, error))
         except ClientDisconnect:
             return Response(status_code=400)
         _replace_body(scope, receive, json.dumps(event).encode())
@@ -298,7 +300,7 @@ def own_routes(
         return await _upload(request, uploads, most_bytes)
 
     async def file(request: Request) -> Response:
-        return _file(request.path_params["path"], owner_of(request.headers), uploads)
+        return _file(request.path_params["path"], request.headers, uploads)
 
     return [
         Route(f"{API}/upload", upload, methods=["POST"]),
@@ -307,18 +309,18 @@ def own_routes(
     ]
 
 
-def _file(given: str, owner: str, uploads: Uploads) -> Response:
+def _file(given: str, headers: Headers, uploads: Uploads) -> Response:
     """Serve a sample picture, or one of the visitor's own uploads."""
     shown = {str(sample.picture) for sample in samples()}
     try:
-        path = given if given in shown else str(uploads.file(owner, given))
+        path = given if given in shown else str(uploads.file(owner_of(headers), given))
     except (InputError, OSError, ValueError):
-        return PlainTextResponse("This file is not among your uploads.\n", status_code=403)
+        return refusals.plain(headers, Sentence("not_your_upload"), 403)
     kind, _ = mimetypes.guess_type(path)
     is_picture = kind is not None and kind.startswith("image/") and "svg" not in kind
     how = {"media_type": kind} if is_picture else {"media_type": "application/octet-stream", "filename": "upload"}
-    headers = {"x-content-type-options": "nosniff", "cache-control": "private"}
-    return FileResponse(path, headers=headers, **how)
+    safe = {"x-content-type-options": "nosniff", "cache-control": "private"}
+    return FileResponse(path, headers=safe, **how)
 
 
 class _Bounded(MultiPartParser):
@@ -327,11 +329,11 @@ class _Bounded(MultiPartParser):
     Attributes:
         most_bytes: limit for one file.
         room: limit in bytes for all files together.
-        full: the error message if they exceed it.
+        full, large: the error messages if they exceed it, or one file its own.
     """
 
     most_bytes = room = 0
-    full = ""
+    full = large = ""
 
     def on_part_begin(self) -> None:
         super().on_part_begin()
@@ -342,23 +344,23 @@ class _Bounded(MultiPartParser):
             self._left -= end - start
             self.room -= end - start
             if self._left < 0:
-                raise MultiPartException(f"File size exceeded maximum allowed size of {self.most_bytes} bytes.")
+                raise MultiPartException(self.large)
             if self.room < 0:
                 raise MultiPartException(self.full)
         super().on_part_data(data, start, end)
 
 
 async def _upload(request: Request, uploads: Uploads, most_bytes: int) -> Response:
-    owner = owner_of(request.headers)
+    headers, owner = request.headers, owner_of(request.headers)
     if not owner:
-        line = "An upload needs the name of a visitor, which the page's script sends: reload the page.\n"
-        return PlainTextResponse(line, status_code=403)
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return PlainTextResponse("Expected files as multipart/form-data.\n", status_code=400)
+        return refusals.plain(headers, Sentence("upload_of_nobody"), 403)
+    if not headers.get("content-type", "").startswith("multipart/form-data"):
+        return refusals.plain(headers, Sentence("upload_form"), 400)
     parser = _Bounded(request.headers, request.stream(), max_files=MOST_FILES, max_fields=MOST_FILES)
     parser.most_bytes, parser.room = most_bytes, await run_in_threadpool(uploads.room, owner)
-    texts = texts_for(request.headers.get("accept-language"))
+    texts = texts_for(headers.get("accept-language"))
     parser.full = texts.uploads_full.format(most=uploads.most_bytes >> 20)
+    parser.large = refusals.line(headers, Sentence("upload_too_large", most=most_bytes / 2**20))
     try:
         form = await parser.parse()
         files = [given for given in form.getlist("files") if isinstance(given, UploadFile)]
@@ -368,8 +370,7 @@ async def _upload(request: Request, uploads: Uploads, most_bytes: int) -> Respon
     except ClientDisconnect:
         return Response(status_code=400)
     except OSError as error:
-        line = f"There is no room for this file on the server ({error.strerror or error}).\n"
-        return PlainTextResponse(line, status_code=507)
+        return refusals.plain(headers, Sentence("no_room_on_server", reason=error.strerror or error), 507)
     finally:
         for temporary in parser._files_to_close_on_error:  # all files of the form, whatever happened to them
             temporary.close()

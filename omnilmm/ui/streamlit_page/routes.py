@@ -20,6 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config
 from streamlit.runtime import Runtime
 
+from omnilmm.sentences import Sentence
+from omnilmm.ui import refusals
 from omnilmm.ui.streamlit_page import server_state
 from omnilmm.ui.streamlit_page.sessions import COOKIE, Media, Sessions, Uploads, browser_in
 from omnilmm.ui.texts import texts_for
@@ -114,14 +116,16 @@ class Gate:
         except ClientDisconnect:
             return
         except OSError as error:
-            line = f"There is no room for this file on the server ({error.strerror or error}).\n"
-            await PlainTextResponse(line, 507)(scope, receive, send)
+            refusal = refusals.plain(
+                Headers(scope=scope), Sentence("no_room_on_server", reason=error.strerror or error), 507
+            )
+            await refusal(scope, receive, send)
 
     def _refusal(
         self, need: Need, named: Mapping[str, str], headers: Headers, browser: str, method: str
     ) -> Response | None:
         if need in (Need.CLOSED, Need.SESSION):
-            return PlainTextResponse("There is no such page here.\n", 404)
+            return refusals.plain(headers, Sentence("no_such_page"), 404)
         if need is Need.NOTHING or method == "OPTIONS":
             return None
         runtime = Runtime.instance()
@@ -130,7 +134,7 @@ class Gate:
             raise TypeError("The page is served without its own kinds of sessions: see sessions.own_runtime.")
         session_id = named.get("session_id") or media.session_of.get(os.path.splitext(named["file_id"])[0], "")
         if not manager.is_of(session_id, browser):
-            return PlainTextResponse("This is not yours, or is there no more: reload the page.\n", 404)
+            return refusals.plain(headers, Sentence("not_your_session"), 404)
         return self._over_quota(session_id, headers) if method == "PUT" else None
 
     def _over_quota(self, session_id: str, headers: Headers) -> Response | None:
