@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from omnilmm.catalog import ModelCard
     from omnilmm.conversation import Conversation, Part, Picture, Video
     from omnilmm.engine.events import Event
+    from omnilmm.engine.llamacpp.engine import LlamaCppEngine
     from omnilmm.engine.local import LocalEngine
     from omnilmm.engine.options import Mode
     from omnilmm.versions import VideoSampling
@@ -58,10 +59,10 @@ class OmniLMMChat:
     """A model to talk to about pictures.
 
     Args:
-        model: a name in `configs/`, a hub id, or the folder of a checkpoint.
+        model: a name in `configs/`, a hub id, the folder of a checkpoint, or a GGUF file.
         device: "auto", "cpu", "cuda", "cuda:N", "mps" or "balanced".
         dtype: "auto", "bf16", "fp16", "fp32", "int8" or "int4".
-        **loading: revision, hub, offline, max_memory, report; see `omnilmm.engine.loading.load_engine`.
+        **loading: revision, hub, offline, max_memory, report, quant, mmproj; see `omnilmm.engine.loading.load_engine`.
 
     Raises:
         ModelNotFoundError, HardwareError, CheckpointError: It cannot be loaded; the message says what can.
@@ -73,7 +74,7 @@ class OmniLMMChat:
         prepare_environment(device)  # before torch is imported
         from omnilmm.engine.loading import load_engine
 
-        self.engine: LocalEngine = load_engine(model, device, dtype, **loading)
+        self.engine: LocalEngine | LlamaCppEngine = load_engine(model, device, dtype, **loading)
 
     def chat(self, input: Mapping[str, Any]) -> str:  # noqa: A002  # the published name
         """Answer in the published form.
@@ -431,7 +432,7 @@ def _batch(args: argparse.Namespace, card: ModelCard, given: dict[str, Any]) -> 
     return 1 if failed else 0
 
 
-def _check(engine: LocalEngine, pictures: list[Picture], question: str | None) -> int:
+def _check(engine: LocalEngine | LlamaCppEngine, pictures: list[Picture], question: str | None) -> int:
     """Prove that a model works on this machine.
 
     Returns:

@@ -11,6 +11,7 @@ import logging
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 from omnilmm.catalog import ROOT
 
@@ -103,7 +104,7 @@ def evaluate(args: argparse.Namespace) -> None:
         model, processor = _fresh(args.model)
         model = _trained(args.run, model)
     else:
-        engine = load_engine(str(args.model), args.device, args.dtype)
+        engine: Any = load_engine(str(args.model), args.device, args.dtype)
         model, processor = engine.model, engine.processor
     questions = args.questions // (10 if args.quick else 1)
     answered = []

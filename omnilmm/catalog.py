@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from omnilmm.checkpoint_json import check_numbers, read_json
 from omnilmm.errors import CheckpointError, InputError, ModelNotFoundError
-from omnilmm.formats import check_adapter, check_files, check_pointers
+from omnilmm.formats import WEIGHTS, check_adapter, check_files, check_pointers
+from omnilmm.gguf_header import read_header
 from omnilmm.hub_cache import cached_name, checkpoint_folder
 from omnilmm.sentences import Language, Sentence
 from omnilmm.versions import AS_PICTURES, OMNI_TYPE, ON_SECONDS, VERSIONS, VideoSampling, omni_row, version_of
@@ -39,6 +40,7 @@ FAMILIES = {f"minicpm-v-{key}": version.title for key, version in VERSIONS.items
     "omnilmm": "OmniLMM-12B",
     "library": "of transformers",
     "remote": "on a server",
+    "gguf": "in llama.cpp",
 }
 Dtype = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 
@@ -94,6 +96,18 @@ class Decoder(_Strict):
     head: int = Field(gt=0)
 
 
+class Quantisation(_Strict):
+    """One of the files of a model in GGUF.
+
+    Attributes:
+        download_gib: size of the language model and the mmproj file together.
+        memory_gib: memory for a conversation about a large picture.
+    """
+
+    download_gib: float = Field(gt=0)
+    memory_gib: float = Field(gt=0)
+
+
 class Words(_Strict):
     """A text in both languages of the pages."""
 
@@ -121,6 +135,7 @@ class ModelCard(_Strict):
         stored: dtype of the checkpoint files.
         download_gib: size of the checkpoint files.
         memory_gib: memory for a long conversation about a large picture, per dtype the model can be loaded in.
+        quantisations: of a model in GGUF, by name, the best first.
         decoder: size of the decoder; None if it is not known.
         quality: published score; None where there is no comparable one.
         succeeds: name of the model that this one is based on or improves on, according to its makers; without a score
@@ -154,6 +169,7 @@ class ModelCard(_Strict):
     stored: Dtype
     download_gib: float = Field(ge=0)
     memory_gib: dict[Dtype, float]
+    quantisations: dict[str, Quantisation] = {}
     decoder: Decoder | None = None
     quality: Quality | None = None
     succeeds: str | None = None
@@ -234,6 +250,7 @@ class ModelCard(_Strict):
         return str(shipped) if shipped.is_dir() else self.source
 
 
+GGUF_CONTEXT = 8192  # of a model of which nothing is known before it is downloaded
 CHOOSING = ("minicpmv4_6", "minicpmv4_7")  # model types in transformers with a choice of slices, and with videos
 NOT_KNOWN = Words(en="Not in the catalog.", zh="不在模型目录中。")
 WITHOUT_SOUND = Words(
@@ -265,10 +282,14 @@ def find(model: str) -> ModelCard:
             return card
     folder = _folder(model)
     if folder is not None:
-        return _card_of_folder(folder, checkpoint_folder(folder))
+        place = checkpoint_folder(folder)
+        ggufs = [] if any((place / name).is_file() for name in WEIGHTS) else sorted(place.glob("*.[gG][gG][uU][fF]"))
+        return _card_of_gguf(model, ggufs) if ggufs else _card_of_folder(folder, place)
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model):
-        return _unknown(model, model, {}, "library")
+        return _card_of_ggufs(model) if "gguf" in model.lower() else _unknown(model, model, {}, "library")
     if _is_file(model):
+        if model.lower().endswith(".gguf"):
+            return _card_of_gguf(model, [Path(model).expanduser()])
         check_files(model, [model])
         raise CheckpointError("file_instead_of_folder", name=model)
     near = difflib.get_close_matches(model.lower(), cards(), n=3, cutoff=0.4)
@@ -300,6 +321,54 @@ def family_of(config: Mapping[str, Any], name: str) -> str:
     if version in VERSIONS:
         return f"minicpm-v-{version}"
     raise CheckpointError("unsupported_version", name=name, version=version, supported=list(VERSIONS))
+
+
+def _card_of_gguf(model: str, files: list[Path]) -> ModelCard:
+    """Return the card of a model in GGUF on this disk, from the header of one of its language models.
+
+    Raises:
+        CheckpointError: A file is damaged.
+    """
+    headers = [header for header in map(read_header, files) if not header.is_mmproj]
+    known = headers[0] if headers else None
+    place = Path(model).expanduser().resolve()
+    name = (known.values.get("general.name") if known else None) or place.stem
+    context = int((known.of_architecture("context_length") if known else None) or GGUF_CONTEXT)
+    return _card_of_ggufs(str(place)).model_copy(
+        update={
+            "name": model,
+            "title": f"{name} (GGUF)",
+            "context": context,
+            "max_new_tokens": max(min(1024, context // 2), 1),
+            "parameters": known.parameters if known and len(headers) == len(files) == 1 else None,
+            "boxes": bool(known and known.has_boxes),
+            "thinking": False
+            if known and "enable_thinking" in str(known.values.get("tokenizer.chat_template"))
+            else None,
+        }
+    )
+
+
+def _card_of_ggufs(source: str) -> ModelCard:
+    """Return the card of a model in GGUF that is not in the catalog, before anything is known of it."""
+    return ModelCard(
+        name=source,
+        title=source,
+        source=source,
+        family="gguf",
+        parameters=None,
+        stored="bf16",
+        download_gib=0.0,
+        memory_gib={},
+        languages=("en", "zh"),
+        context=GGUF_CONTEXT,
+        max_new_tokens=1024,
+        system_prompt=True,
+        several_pictures=True,
+        boxes=False,
+        licence="see where you have it from",
+        note=NOT_KNOWN,
+    )
 
 
 def _folder(model: str) -> Path | None:

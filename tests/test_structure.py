@@ -29,6 +29,7 @@ LAYERS = (
     "conversation",
     "checkpoint_json",
     "formats",
+    "gguf_header",
     "versions",
     "hub_cache",
     "catalog",

@@ -67,6 +67,14 @@ class SupportsWarmUp(Protocol):
         """Run the one-time initialisation; requests are accepted meanwhile."""
 
 
+@runtime_checkable
+class SupportsClose(Protocol):
+    """An engine with resources that are not freed with its last reference, such as a process."""
+
+    def close(self) -> None:
+        """Free them; answers in progress break off."""
+
+
 @dataclass(frozen=True)
 class Change:
     """The state of a change of models.

@@ -11,8 +11,7 @@ from typing import Any
 
 from omnilmm.catalog import cards
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.events import Finished
-from omnilmm.engine.local import LocalEngine
+from omnilmm.engine.events import Engine, Finished
 from omnilmm.engine.options import options_for
 from omnilmm.errors import CheckpointError
 
@@ -20,15 +19,15 @@ QUESTION = "What is in this picture?"
 LONGEST_ANSWER = 128
 
 
-def check(engine: LocalEngine, picture: Picture, question: str = QUESTION) -> Iterator[tuple[str, str]]:
+def check(engine: Engine, picture: Picture, question: str = QUESTION) -> Iterator[tuple[str, str]]:
     """Yield the findings as (name, value), each as soon as it is known.
 
     Raises:
         CheckpointError: The model loads, but does not match its card, or its answer is empty.
     """
-    model: Any = engine.model
-    yield "model", f"{engine.card.title} ({type(model).__name__})"
-    parameters = count_parameters(model)
+    model: Any = getattr(engine, "model", None)  # llama.cpp has it in a process of its own
+    yield "model", f"{engine.card.title} ({type(engine if model is None else model).__name__})"
+    parameters = count_parameters(model) if model is not None else engine.card.parameters or 0
     yield "parameters", f"{parameters:,}"
     # For models of transformers the catalog has the count of the architecture, which was not compared with the files.
     is_counted = engine.card.name in cards() and engine.card.family != "library"

@@ -28,10 +28,12 @@ from omnilmm.engine.caches.features import FEATURE_BYTES
 from omnilmm.engine.caches.prefix import PREFIX_BYTES
 from omnilmm.engine.events import Report
 from omnilmm.engine.fetching import Hub, cached, fetch
+from omnilmm.engine.llamacpp.engine import LlamaCppEngine
+from omnilmm.engine.llamacpp.prepared import PreparedGGUF, prepare_gguf
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import Sampling
 from omnilmm.engine.runnable import check_runs
-from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError
+from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError, OptionsError
 from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, is_out_of_memory, resolve_device, resolve_dtype
 from omnilmm.sentences import Sentence
 from omnilmm.versions import OMNI_TYPE, SOUND, without_sound
@@ -93,11 +95,13 @@ class Prepared:
         )
 
 
-def load_engine(model: str = BUILT_IN, device: str = "auto", dtype: str = "auto", **arguments: Any) -> LocalEngine:
+def load_engine(
+    model: str = BUILT_IN, device: str = "auto", dtype: str = "auto", **arguments: Any
+) -> LocalEngine | LlamaCppEngine:
     """Load a model.
 
     Args:
-        model: name in `configs/`, hub id, or folder.
+        model: name in `configs/`, hub id, folder, or GGUF file.
         device: "auto", "cpu", "cuda", "cuda:N", "mps", or "balanced" over several GPUs and the CPU.
         dtype: "auto", "bf16", "fp16", "fp32", "int8" or "int4".
         **arguments: further arguments of `prepare`, which also lists the errors raised.
@@ -119,7 +123,9 @@ def prepare(
     max_slices: int | None = None,
     report: Report | None = None,
     freed_bytes: int = 0,
-) -> Prepared:
+    quant: str | None = None,
+    mmproj: str | None = None,
+) -> Prepared | PreparedGGUF:
     """Do everything short of loading the weights: download missing files and run all checks.
 
     Args:
@@ -136,8 +142,11 @@ def prepare(
             slices cannot be chosen.
         report: called with the bytes on this disk and the total bytes during a download.
         freed_bytes: memory that another model occupies now and that will be free when this one is loaded.
+        quant: of a model in GGUF, its quantisation; None for the best that fits.
+        mmproj: of a model in GGUF, the file of the part that sees, where its name or place does not say it.
 
     Raises:
+        MissingPackageError: A model in GGUF, and llama.cpp is not installed.
         ModelNotFoundError: No such model, or no such revision.
         HardwareError: No such device, a dtype that it does not support, or too little memory.
         CheckpointError: Files that cannot be downloaded, are missing or damaged, or do not match each other.
@@ -145,6 +154,22 @@ def prepare(
     """
     Sampling(max_slices=max_slices)
     card = find(model)
+    if card.family == "gguf":
+        return prepare_gguf(
+            card,
+            device,
+            dtype,
+            quant=quant,
+            mmproj=mmproj,
+            revision=revision,
+            hub=hub,
+            offline=offline,
+            report=report,
+            freed_bytes=freed_bytes,
+            prefix_cache_mib=prefix_cache_mib,
+        )
+    if quant or mmproj:
+        raise OptionsError("quant_without_gguf", title=card.title)
     device_choice = resolve_device(device)
     caps = _caps(max_memory)
     resolve_dtype(dtype, device_choice.value, card.stored)  # refuses an impossible dtype before anything is downloaded

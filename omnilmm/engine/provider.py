@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from omnilmm.catalog import ModelCard, find
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.change import OVER, Change, Loadable, ModelRequest, Prepare, Stage, SupportsWarmUp
+from omnilmm.engine.change import OVER, Change, Loadable, ModelRequest, Prepare, Stage, SupportsClose, SupportsWarmUp
 from omnilmm.engine.events import (
     HEARTBEAT_S,
     Engine,
@@ -366,9 +366,11 @@ class ModelProvider:
                         answer.called_off.set()
                     if not self._changed.wait_for(lambda: not self._answers, LEAVE_S):
                         return SwitchError("answers_do_not_end", title=self.card.title)
-            self._engine = self._loaded = None
+            old, self._engine, self._loaded = self._engine, None, None
             self.version += 1
             self._set_stage("loading")
+        if isinstance(old, SupportsClose):
+            old.close()
         return None
 
     def _load(self, ready: Loadable, *, must_answer: bool) -> OmniLMMError | None:
@@ -381,6 +383,8 @@ class ModelProvider:
                 engine.warm_up()
         except Exception as error:
             failure = self._without_traceback(error)
+            if isinstance(engine, SupportsClose):
+                engine.close()
         else:
             with self._changed:
                 self._engine, self._loaded, self._waits = engine, ready, False

@@ -87,11 +87,13 @@ def _tell(done: int, total: int) -> None:
 
 def _check(folder: Path, exported: object) -> int:
     from omnilmm.engine.loading import load_engine
+    from omnilmm.engine.local import LocalEngine
     from omnilmm.export.checking import compare, worst_cosine
     from omnilmm.export.to_gguf import Exported
 
     assert isinstance(exported, Exported)  # noqa: S101
     engine = load_engine(str(folder), dtype="fp32")
+    assert isinstance(engine, LocalEngine)  # noqa: S101
     languages = ("en",) if (engine.card.parameters or 0) > LARGE else ("en", "zh")
     counts: dict[bool, list[bool]] = {False: [], True: []}
     for one in compare(engine, exported, languages):

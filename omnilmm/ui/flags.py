@@ -32,6 +32,8 @@ LOADING = (
     "feature_cache_mib",
     "prefix_cache_mib",
     "max_slices",
+    "quant",
+    "mmproj",
 )
 # Defaults of `omnilmm.engine.loading.load_engine`, repeated here because importing it would load torch.
 MOST_AT_ONCE = 64
@@ -54,13 +56,17 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
     """Add `--version` and the flags named in LOADING."""
     parser.add_argument("--version", action="version", version=f"OmniLMM Chat {__version__}")
     flags = parser.add_argument_group("which model, and on what")
-    flags.add_argument("--model", default=BUILT_IN, help="name in configs/, hub id, or folder (default: %(default)s)")
+    flags.add_argument(
+        "--model", default=BUILT_IN, help="name in configs/, hub id, folder, or GGUF file (default: %(default)s)"
+    )
     flags.add_argument("--device", default="auto", help=f"{DEVICES} (default: %(default)s)")
     flags.add_argument(
         "--dtype",
         default="auto",
         help=f"{DTYPE_CHOICES}; the last two save memory and may be slower (default: %(default)s)",
     )
+    flags.add_argument("--quant", metavar="Q4_K_M", help="of a model in GGUF (default: the best that fits the memory)")
+    flags.add_argument("--mmproj", metavar="FILE", help="of a model in GGUF: the part that sees, if it is not found")
     flags.add_argument("--max-memory", metavar="0=10GiB,cpu=20GiB", help="with --device balanced: at most this much")
     flags.add_argument("--revision", metavar="COMMIT", help="commit, tag or branch of the hub (default: the newest)")
     flags.add_argument("--hub", choices=HUBS, default=HUBS[0], help="where to download from (default: %(default)s)")

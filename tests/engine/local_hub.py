@@ -114,7 +114,7 @@ def _git_sha1(content: bytes) -> str:
 
 
 def is_large(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
+    return name.endswith((".safetensors", ".bin", ".gguf"))
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -17,10 +17,10 @@ from typing import Literal
 
 from omnilmm.engine.events import Report
 from omnilmm.engine.fetching import modelscope
-from omnilmm.engine.fetching.cache import Check, missing, snapshot
+from omnilmm.engine.fetching.cache import Check, Select, missing, snapshot
 from omnilmm.engine.fetching.download import Download
 from omnilmm.engine.fetching.errors import HubError
-from omnilmm.errors import CheckpointError, ModelNotFoundError
+from omnilmm.errors import CheckpointError, ModelNotFoundError, OmniLMMError
 from omnilmm.sentences import Sentence
 
 Hub = Literal["huggingface", "modelscope"]
@@ -83,6 +83,66 @@ def fetch(
             raise
         logger.warning("%s Using the copy on this disk instead: %s", error, folder)
         return folder
+
+
+def fetch_files(
+    source: str,
+    select: Select,
+    *,
+    title: str,
+    revision: str | None = None,
+    hub: Hub = "huggingface",
+    offline: bool = False,
+    report: Report | None = None,
+) -> Path:
+    """Download some files of a repository, as `fetch` does, and return their folder in the hub's cache.
+
+    Args:
+        source: hub id, "owner/name".
+        select: chooses from the sizes of the files by name; called again with those on this disk if the hub cannot be
+            asked.
+        title: name of the model in messages.
+        revision: commit, tag or branch; None for the newest.
+        hub: the hub to download from; ModelScope is not supported.
+        offline: do not access the network.
+        report: as for `fetch`.
+
+    Raises:
+        ModelNotFoundError, CheckpointError: As for `fetch`.
+        Exception: Whatever `select` raises.
+    """
+    from huggingface_hub import is_offline_mode
+
+    if hub == "modelscope":
+        raise CheckpointError("files_not_from_modelscope", title=title, source=source)
+    folder = snapshot(source, revision)
+    if offline or is_offline_mode():
+        if folder is None:
+            where = Sentence("at_revision", source=source, revision=revision) if revision else source
+            raise CheckpointError("not_here_offline", title=title, source=where, way=Sentence("go_online"))
+        select(sizes_in(folder))
+        return folder
+    try:
+        return Download(source, title, revision, report, select=select).run()
+    except (HubError, ModelNotFoundError) as error:
+        if folder is None:
+            raise
+        try:
+            select(sizes_in(folder))
+        except OmniLMMError:
+            raise error from None  # what is here is not enough
+        logger.warning("%s Using the copy on this disk instead: %s", error, folder)
+        return folder
+
+
+def sizes_in(folder: Path) -> dict[str, int]:
+    """Return the sizes of the files in a folder by name."""
+    return {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+
+
+def snapshot_of(source: str, revision: str | None = None, hub: Hub = "huggingface") -> Path | None:
+    """Return the folder of a repository on this disk, complete or not; None if there is none."""
+    return _folder(source, revision, hub)
 
 
 def cached(source: str, revision: str | None = None, hub: Hub = "huggingface") -> Path | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,6 +20,8 @@ from omnilmm.hardware import gib
 from omnilmm.sentences import Sentence
 
 Check = Callable[[Path], None]  # takes a folder with its config.json; raises if the rest is not worth downloading
+# Takes the sizes of a repository's files, and returns the names of those to download.
+Select = Callable[[Mapping[str, int]], Sequence[str]]
 CONFIG = "config.json"
 
 # Weights, configuration, tokenizer, chat template; never the code in the repository.
@@ -66,10 +68,14 @@ def missing(folder: Path) -> str:
     return next((name for name in sorted(parts) if not (folder / name).is_file()), "")
 
 
+def plain(names: Iterable[str]) -> set[str]:
+    """Return the plain names among those of a repository, so that no path can lead out of the folder."""
+    return {name for name in names if re.fullmatch(r"\w[\w.+ -]*", name)}
+
+
 def wanted(names: Iterable[str]) -> set[str]:
-    """Return which files to download. Only plain names are accepted, so that no path can lead out of the folder."""
-    plain = {name for name in names if re.fullmatch(r"\w[\w.+ -]*", name)}
-    useful = {name for name in plain if any(fnmatchcase(name, pattern) for pattern in CHECKPOINT_FILES)}
+    """Return which files to download."""
+    useful = {name for name in plain(names) if any(fnmatchcase(name, pattern) for pattern in CHECKPOINT_FILES)}
     if useful.isdisjoint(WEIGHTS[:2]) and not (useful.isdisjoint(WEIGHTS) and _are_safe(shards(useful))):
         return useful
     return {name for name in useful if not name.endswith((".bin", ".bin.index.json"))}

@@ -22,7 +22,9 @@ from omnilmm.engine.events import Report
 from omnilmm.engine.fetching.cache import (
     CONFIG,
     Check,
+    Select,
     cache_variable,
+    plain,
     repository_of,
     require_checkpoint,
     require_space,
@@ -72,19 +74,25 @@ class File:
     @property
     def is_weights(self) -> bool:
         """Whether it is a weight file."""
-        return self.name.endswith((".safetensors", ".bin"))
+        return self.name.endswith((".safetensors", ".bin", ".gguf"))
 
 
 class Download:
     """One call of `fetch` that uses the network."""
 
     def __init__(
-        self, source: str, title: str, revision: str | None, report: Report | None, check: Check | None = None
+        self,
+        source: str,
+        title: str,
+        revision: str | None,
+        report: Report | None,
+        check: Check | None = None,
+        select: Select | None = None,
     ) -> None:
         from huggingface_hub import constants
 
         self.source, self.title, self.revision, self.report = source, title, revision or "main", report
-        self.check = check
+        self.check, self.select = check, select
         # Copied settings may contain white space and quotes, especially on Windows.
         endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).strip(" \t\r\n\"'").rstrip("/")
         self.endpoint = endpoint or "https://huggingface.co"
@@ -125,7 +133,8 @@ class Download:
                 self.source, revision=self.revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
             )
             repository, self.commit = repository_of(self.source), _hex(info.sha, 40)
-            chosen = wanted(sibling.rfilename for sibling in info.siblings)
+            names = [sibling.rfilename for sibling in info.siblings]
+            chosen = wanted(names) if self.select is None else plain(names)
             digests = {
                 sibling.rfilename: _hex(sibling.lfs.sha256, 64) if sibling.lfs else _hex(sibling.blob_id, 40)
                 for sibling in info.siblings
@@ -134,7 +143,10 @@ class Download:
             sizes = {sibling.rfilename: int(sibling.size) for sibling in info.siblings if sibling.rfilename in chosen}
         except Exception as error:  # the network libraries below have no common ancestor
             raise self._explained(error) from error
-        require_checkpoint(self.source, (sibling.rfilename for sibling in info.siblings))
+        if self.select is None:
+            require_checkpoint(self.source, names)
+        else:
+            chosen = set(self.select(sizes))
         snapshot = repository / "snapshots" / self.commit
         return [
             File(name, sizes[name], repository / "blobs" / digests[name], snapshot / name) for name in sorted(chosen)

@@ -43,6 +43,8 @@ class Settings:
         threads: of the CPU; 0 for one per physical core.
         features: serve the outputs of each token instead of answers.
         exact: compute attention and caches in f32, for comparisons.
+        cache_mib: memory for tokens of conversations that no slot has any more.
+        on_cpu: leave the GPU alone.
         verbosity: of the log; 3 tells the reasons of failures.
     """
 
@@ -54,6 +56,8 @@ class Settings:
     threads: int = 0
     features: bool = False
     exact: bool = False
+    cache_mib: int = 0
+    on_cpu: bool = False
     verbosity: int = 3
 
 
@@ -82,6 +86,7 @@ class LlamaServer:
     Attributes:
         url: its address, without "/v1".
         key: the key that it asks for.
+        devices: names of the GPUs that it found, unless they are left alone.
 
     Raises:
         MissingPackageError: llama.cpp is not installed.
@@ -92,6 +97,7 @@ class LlamaServer:
     def __init__(self, settings: Settings) -> None:
         require_package()
         self.settings, self.key, self.url = settings, secrets.token_urlsafe(24), ""
+        self.devices: list[str] = []
         self._log: deque[str] = deque(maxlen=KEPT_LINES)
         command = [sys.executable, "-P", str(Path(__file__).with_name("serving.py"))]
         # A group of its own, so that Ctrl-C in the terminal reaches this program alone, which then stops the child.
@@ -117,6 +123,12 @@ class LlamaServer:
     def is_alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    def has_ended(self, wait_s: float) -> bool:
+        """Return whether the process ends within some seconds."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(wait_s)
+        return not self.is_alive
 
     @property
     def pid(self) -> int:
@@ -164,7 +176,8 @@ class LlamaServer:
             self._process.wait()
             self._reading.join(END_S)
             raise self._failure()
-        self.url = json.loads(line)["url"]
+        told = json.loads(line)
+        self.url, self.devices = told["url"], told["devices"]
 
     def _failure(self) -> CheckpointError | HardwareError:
         said = "\n".join(self._log)

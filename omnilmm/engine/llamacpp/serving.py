@@ -32,8 +32,13 @@ def main() -> None:
     if settings["exact"]:
         given.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         given.cache_type_k = given.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    given.cache_ram_mib = settings["cache_mib"]
+    if settings["on_cpu"]:
+        given.n_gpu_layers, given.mmproj_use_gpu = 0, False
     server = xllamacpp.Server(given)
-    sys.stdout.write(json.dumps({"url": server.listening_address}) + "\n")
+    found = [] if settings["on_cpu"] else xllamacpp.get_device_info()
+    names = [one["description"] for one in found if one["type"].name.endswith("GPU")]  # GPU, IGPU
+    sys.stdout.write(json.dumps({"url": server.listening_address, "devices": names}) + "\n")
     sys.stdout.flush()
     sys.stdin.read()
     os._exit(0)  # without waiting for answers that nobody will read

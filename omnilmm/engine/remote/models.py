@@ -125,7 +125,7 @@ def card_of(
         "finer_detail": False,
         "thinking": known.thinking if known and dialect.thinking else None,
         "beam_search": dialect.beam is not None,
-        "without_effect": _without_effect(dialect),
+        "without_effect": without_effect(dialect),
     }
     if known:
         return known.model_copy(update=there)
@@ -148,7 +148,7 @@ def card_of(
     )
 
 
-def _without_effect(dialect: Dialect) -> tuple[str, ...]:
+def without_effect(dialect: Dialect) -> tuple[str, ...]:
     """Return the options that have no effect with this dialect, each as "mode.option"."""
     modes: dict[Mode, Fields] = {"sampling": dialect.sampling, "greedy": dialect.sampling, "beam": dialect.beam or {}}
     return tuple(f"{mode}.{name}" for mode, fields in modes.items() for name in LIMITS if name not in fields)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omnilmm.catalog import BUILT_IN, cards, find
 from omnilmm.engine.change import ModelRequest
@@ -23,6 +23,7 @@ from omnilmm.hub_space import on_space, on_zero_gpu
 from omnilmm.sentences import Sentence
 
 if TYPE_CHECKING:
+    from omnilmm.engine.llamacpp.prepared import PreparedGGUF
     from omnilmm.engine.loading import Prepared
 
 SMALLER = Choice("", Sentence("larger_dtype_does_not_fit"))
@@ -49,7 +50,7 @@ def provide(arguments: Mapping[str, Any], report: Report) -> ModelProvider:
 
 def _prepare(
     arguments: Mapping[str, Any], tell: Report, request: ModelRequest, freed_bytes: int, report: Report
-) -> Prepared:
+) -> Prepared | PreparedGGUF:
     """Implement `change.Prepare`; the revision in `arguments` applies only to the model in `arguments`."""
 
     def both(done: int, total: int) -> None:
@@ -58,7 +59,7 @@ def _prepare(
 
     is_first = request.model == find(arguments["model"]).name
     given = {**arguments, "model": request.model, "dtype": request.dtype, "report": both, "freed_bytes": freed_bytes}
-    given |= {} if is_first else {"revision": None}
+    given |= {} if is_first else {"revision": None, "quant": None, "mmproj": None}
     try:
         return prepare_page_engine(substitute=request.substitute, **given)
     except HardwareError:
@@ -68,7 +69,7 @@ def _prepare(
         return replace(smaller, dtype=replace(SMALLER, value=smaller.dtype.value))
 
 
-def prepare_page_engine(*, substitute: bool = True, **arguments: Any) -> Prepared:
+def prepare_page_engine(*, substitute: bool = True, **arguments: Any) -> Prepared | PreparedGGUF:
     """Prepare the model of a page like `loading.prepare`.
 
     Args:
@@ -88,8 +89,8 @@ def prepare_page_engine(*, substitute: bool = True, **arguments: Any) -> Prepare
         if not substitute or not on_space() or arguments.get("model", BUILT_IN) == BUILT_IN:
             raise
         logger.warning("The built-in model answers instead. %s", error)
-        own = {"model": BUILT_IN, "device": "auto", "dtype": "auto", "revision": None}
-        built_in = prepare(**{**arguments, **own})
+        own = {"model": BUILT_IN, "device": "auto", "dtype": "auto", "revision": None, "quant": None, "mmproj": None}
+        built_in = cast("Prepared", prepare(**{**arguments, **own}))
         title = find(arguments["model"]).title
         why = Sentence("built_in_instead", reason=built_in.device.reason, title=title)
         return replace(built_in, device=replace(built_in.device, reason=why))
@@ -107,6 +108,8 @@ def load_page_engine(**arguments: Any) -> Engine:
     if not on_zero_gpu():
         return prepare_page_engine(**arguments).load()
     import_module("spaces")  # before torch
+    from omnilmm.engine.local import LocalEngine
     from omnilmm.engine.spaces.zero_gpu import ZeroGpuEngine
 
-    return ZeroGpuEngine(prepare_page_engine(**arguments).load())
+    engine = prepare_page_engine(**arguments).load()
+    return ZeroGpuEngine(engine) if isinstance(engine, LocalEngine) else engine  # llama.cpp stays on the CPU

@@ -1,0 +1,15 @@
+"""The built-in model as GGUF, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from omnilmm.catalog import BUILT_IN, find
+from omnilmm.export.to_gguf import Exported, export_gguf
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export_gguf(Path(find(BUILT_IN).location), tmp_path_factory.mktemp("gguf"), "built-in", "f16")
