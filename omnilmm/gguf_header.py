@@ -96,7 +96,7 @@ def _read(path: Path, size: int, _: int) -> Header:
                 raise CheckpointError("no_gguf", path=path)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 header = _Reader(content).header()
-    except (struct.error, IndexError, UnicodeDecodeError, ValueError, OverflowError) as error:
+    except (struct.error, LookupError, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise CheckpointError("gguf_cut_off", path=path, size=size, needed="") from error
     if header.needed_bytes > size:
         raise CheckpointError("gguf_cut_off", path=path, size=size, needed=header.needed_bytes)
@@ -145,7 +145,7 @@ class _Reader:
         if kind == STRING:
             return self._string()
         if kind != ARRAY:
-            return self._scalar(SCALARS[kind] if kind in SCALARS else "")
+            return self._scalar(SCALARS[kind])
         inner, length = self._scalar("I"), self._scalar("Q")
         if inner in SCALARS and length > MOST_KEPT:
             self.at += struct.calcsize(f"<{SCALARS[inner]}") * length

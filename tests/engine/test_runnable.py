@@ -128,10 +128,10 @@ def test_gguf_is_named_as_a_file_as_a_folder_and_beside_a_config(tmp_path: Path)
     file.parent.mkdir()
     file.write_bytes(b"GGUF")
     for model in (file, file.parent):
-        with pytest.raises(CheckpointError, match="Model-Q4_K_M.GGUF is cut off or damaged"):
+        with pytest.raises(CheckpointError, match=r"Model-Q4_K_M\.GGUF is cut off or damaged"):
             find(str(model))
     (file.parent / "config.json").write_text(json.dumps(LLAVA))
-    with pytest.raises(CheckpointError, match="Model-Q4_K_M.GGUF is cut off or damaged"):
+    with pytest.raises(CheckpointError, match=r"Model-Q4_K_M\.GGUF is cut off or damaged"):
         load_engine(str(file.parent), device="cpu")
     other = tmp_path / "weights.safetensors"
     other.touch()

@@ -58,7 +58,7 @@ def test_what_does_not_fit_is_refused_with_what_does() -> None:
         choose("M", found, "F16", GIB, 9 * GIB)
     with pytest.raises(HardwareError, match=r"Q2_K needs about 4\.0 GiB.*a smaller model"):
         choose("M", found, None, GIB, 2 * GIB)
-    with pytest.raises(CheckpointError, match="not there in Q3_K_M. There are: F16, Q2_K, Q4_K_M, Q6_K, Q8_0"):
+    with pytest.raises(CheckpointError, match=r"not there in Q3_K_M. There are: F16, Q2_K, Q4_K_M, Q6_K, Q8_0"):
         choose("M", found, "Q3_K_M", 0, None)
 
 
@@ -68,7 +68,7 @@ def test_the_part_that_sees() -> None:
     assert mmproj_of("M", several) == "mmproj-a-F16.gguf"
     assert mmproj_of("M", ["text-Q8_0.gguf"]) is None
     assert mmproj_of("M", [*several, "eyes.gguf"], "eyes.gguf") == "eyes.gguf"
-    with pytest.raises(CheckpointError, match="has no other.gguf. It has: mmproj-a-BF16"):
+    with pytest.raises(CheckpointError, match=r"has no other\.gguf. It has: mmproj-a-BF16"):
         mmproj_of("M", several, "other.gguf")
 
 
@@ -101,7 +101,7 @@ def test_the_header_says_what_a_card_needs(exported: Exported) -> None:
 def test_a_file_that_is_cut_off_is_named(exported: Exported, kept: int, tmp_path: Path) -> None:
     path = tmp_path / "cut-Q8_0.gguf"
     path.write_bytes(exported.model.read_bytes()[:kept])
-    with pytest.raises(CheckpointError, match="is no GGUF file|is cut off or damaged"):
+    with pytest.raises(CheckpointError, match=r"is no GGUF file|is cut off or damaged"):
         read_header(path)
 
 
