@@ -11,7 +11,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 JOURNEYS := tests/pages tests/streamlit_pages
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-streamlit test test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-gpu screenshots space clean
+.PHONY: demo demo-streamlit test test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-live bench-gpu screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL=minicpm-v-2.6 FLAGS="--dtype int4"
 	$(RUN) web_demo.py --open $(CHOSEN)
@@ -65,6 +65,9 @@ bench-speed: $(VENV)/.dev  ## how fast it is, as ratios against the published wa
 
 bench-page: $(VENV)/.dev  ## how soon both pages answer, in a real browser
 	$(RUN) -m benchmarks.page
+
+bench-live: $(VENV)/.dev  ## how soon the live view answers, part by part
+	$(RUN) -m benchmarks.live $(FLAGS)
 
 bench-gpu: $(VENV)/.dev  ## every architecture at full size with random weights; needs a CUDA GPU
 	$(RUN) -m benchmarks.full_size

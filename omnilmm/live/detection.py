@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from importlib.util import find_spec
 
+import numpy as np
 import torch
 
-from omnilmm.live.hearing import RATE, Detector, Sound
+from omnilmm.live.hearing import CHUNK, RATE, Detector, Sound
 
 _LOADING = threading.Lock()
 
@@ -19,9 +20,12 @@ def detector() -> Detector | None:
     model = _load()
 
     def probability(sound: Sound) -> float:
-        with torch.inference_mode():
+        # Without the optimiser, which is no faster here and would take a second for the first chunks.
+        with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             return float(model(torch.from_numpy(sound), RATE))
 
+    probability(np.zeros(CHUNK, np.float32))  # the first one takes much longer
+    model.reset_states()  # type: ignore[operator]
     return probability
 
 

@@ -18,7 +18,7 @@ BYTES_PER_CHUNK = 2 * CHUNK
 MOST_S = 30.0  # length of an utterance, which Whisper takes in one piece
 LEAST_S = 0.3  # anything shorter is a click
 BEFORE = 10  # chunks (320 ms) from before the detector noticed the voice
-STARTS, ENDS = 3, 14  # chunks in a row with a voice, and without: 96 ms and 448 ms
+STARTS, ENDS = 3, 12  # chunks in a row with a voice, and without: 96 ms and 384 ms
 VOICE, NO_VOICE = 0.5, 0.35  # probabilities, as Silero's own iterator uses them
 
 Sound = NDArray[np.float32]  # samples in -1 … 1

@@ -89,7 +89,8 @@ class Talk:
 
     Args:
         parts: what all tabs share.
-        send: sends a JSON object, or the sound of the sentence sent before; any thread calls it.
+        send: sends a JSON object, or the sound of the sentence sent before. Any thread calls it, also while this
+            object is locked: it must neither wait nor call back.
         sees: the model that sees, for descriptions.
 
     Attributes:
