@@ -23,16 +23,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnilmm.sentences import Sentence
-from omnilmm.ui.flags import Parser, add_batch_flags, add_loading_flags, loading_arguments
+from omnilmm.ui.flags import (
+    Parser,
+    add_batch_flags,
+    add_loading_flags,
+    check_for_server,
+    engine_keys,
+    loading_arguments,
+)
 from omnilmm.ui.streams import can_encode, configure_streams, is_piped, one_line, read_line, read_piped, require_text
 
 if TYPE_CHECKING:
     from omnilmm.batch.answering import Reply
     from omnilmm.catalog import ModelCard
     from omnilmm.conversation import Conversation, Part, Picture, Video
-    from omnilmm.engine.events import Event
-    from omnilmm.engine.llamacpp.engine import LlamaCppEngine
-    from omnilmm.engine.local import LocalEngine
+    from omnilmm.engine.events import Engine, Event
     from omnilmm.engine.options import Mode
     from omnilmm.versions import VideoSampling
 
@@ -59,22 +64,42 @@ class OmniLMMChat:
     """A model to talk to about pictures.
 
     Args:
-        model: a name in `configs/`, a hub id, the folder of a checkpoint, or a GGUF file.
+        model: a name in `configs/`, a hub id, the folder of a checkpoint, or a GGUF file; with `engine_url` its id on
+            the server. The built-in model, or the only one of the server, if left out.
         device: "auto", "cpu", "cuda", "cuda:N", "mps" or "balanced".
         dtype: "auto", "bf16", "fp16", "fp32", "int8" or "int4".
+        engine_url: base URL of an OpenAI-compatible server that answers, such as "http://127.0.0.1:8080/v1", or
+            several; then the other arguments have no effect.
+        engine_key: key of the server, or one for each.
         **loading: revision, hub, offline, max_memory, report, quant, mmproj; see `omnilmm.engine.loading.load_engine`.
 
     Raises:
         ModelNotFoundError, HardwareError, CheckpointError: It cannot be loaded; the message says what can.
+        ServerError: The server cannot be reached, or refuses.
     """
 
-    def __init__(self, model: str = "built-in", device: str = "auto", dtype: str = "auto", **loading: Any) -> None:
+    def __init__(
+        self,
+        model: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        engine_url: str | Sequence[str] = (),
+        engine_key: str | Sequence[str] = (),
+        **loading: Any,
+    ) -> None:
+        if engine_url:
+            from omnilmm.engine.remote.servers import Servers
+
+            servers = Servers(_several(engine_url), _several(engine_key))
+            self.engine: Engine = servers.choose(model).load()
+            return
         from omnilmm.hardware import prepare_environment
 
         prepare_environment(device)  # before torch is imported
         from omnilmm.engine.loading import load_engine
 
-        self.engine: LocalEngine | LlamaCppEngine = load_engine(model, device, dtype, **loading)
+        self.engine = load_engine(model or "built-in", device, dtype, **loading)
 
     def chat(self, input: Mapping[str, Any]) -> str:  # noqa: A002  # the published name
         """Answer in the published form.
@@ -196,6 +221,10 @@ class MiniCPMVChat(OmniLMMChat):
         **loading: Any,
     ) -> None:
         super().__init__(model_path, "balanced" if multi_gpus else device, dtype, **loading)
+
+
+def _several(texts: str | Sequence[str]) -> Sequence[str]:
+    return [texts] if isinstance(texts, str) else texts
 
 
 def _published_conversation(
@@ -354,12 +383,11 @@ def _question(args: argparse.Namespace) -> str | None:
 def _run(args: argparse.Namespace) -> int:
     from omnilmm.archive import read_conversation_file
     from omnilmm.batch.program import preset
-    from omnilmm.catalog import cards, find
+    from omnilmm.catalog import BUILT_IN, cards, find
     from omnilmm.conversation import Conversation
     from omnilmm.engine.options import options_for
     from omnilmm.images.pixels import open_picture
     from omnilmm.images.videos import is_video_file, open_video
-    from omnilmm.ui.download_bar import DownloadBar
     from omnilmm.ui.terminal import Terminal
     from omnilmm.ui.texts import ENGLISH
 
@@ -367,11 +395,13 @@ def _run(args: argparse.Namespace) -> int:
         return _list_models(args)
     # Everything that can be wrong is checked before the model is loaded.
     given = {name: getattr(args, name) for name in (*OPTIONS, *ABILITIES)}
-    card = find(args.model)
+    engine = _of_server(args) if args.engine_urls else None
+    card = engine.card if engine else find(args.model or BUILT_IN)
     # The options that a model outside the catalog has are known only once it is loaded.
-    options_for(card, args.mode, **given if card.name in cards() else given | dict.fromkeys(ABILITIES))
+    is_known = card.name in cards() or engine is not None
+    options_for(card, args.mode, **given if is_known else given | dict.fromkeys(ABILITIES))
     if args.batch:
-        return _batch(args, card, given)
+        return _batch(args, card, given, engine)
     question = preset(card, args.preset) if args.preset else _question(args)
     videos = [name for name in (*args.video, *args.image) if name in args.video or is_video_file(name)]
     if videos and card.family != "library":
@@ -381,8 +411,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.system is not None:
         conversation = replace(conversation, system=require_text(args.system, Sentence("the_system_prompt")))
 
-    with DownloadBar() as bar:
-        engine = OmniLMMChat(**loading_arguments(args), report=bar.report).engine
+    engine = engine or _loaded(args)
     if args.check:
         return _check(engine, pictures, question)
     options = options_for(engine.card, args.mode, **given)  # a model outside the catalog is known only now
@@ -400,13 +429,26 @@ def _run(args: argparse.Namespace) -> int:
     return 0 if finished else 1
 
 
-def _batch(args: argparse.Namespace, card: ModelCard, given: dict[str, Any]) -> int:
+def _loaded(args: argparse.Namespace) -> Engine:
+    """Load the model on this machine."""
+    from omnilmm.ui.download_bar import DownloadBar
+
+    with DownloadBar() as bar:
+        return OmniLMMChat(**loading_arguments(args), report=bar.report).engine
+
+
+def _of_server(args: argparse.Namespace) -> Engine:
+    """Return the engine of a model on a server."""
+    check_for_server(args)
+    return OmniLMMChat(args.model, engine_url=args.engine_urls, engine_key=engine_keys(args)).engine
+
+
+def _batch(args: argparse.Namespace, card: ModelCard, given: dict[str, Any], engine: Engine | None = None) -> int:
     """Ask about many pictures; the rows go to `--out`, everything else to stderr."""
     from omnilmm.batch.listing import read_listing
     from omnilmm.batch.program import Batch, preset
     from omnilmm.batch.rows import check_name
     from omnilmm.engine.options import options_for
-    from omnilmm.ui.download_bar import DownloadBar
 
     if args.out:
         check_name(args.out)
@@ -417,8 +459,7 @@ def _batch(args: argparse.Namespace, card: ModelCard, given: dict[str, Any]) -> 
     if listing.skipped:
         few = ", ".join(listing.skipped[:3])
         print(f"Skipped, neither pictures nor videos: {len(listing.skipped)} files ({few} …)", file=sys.stderr)
-    with DownloadBar() as bar:
-        engine = OmniLMMChat(**loading_arguments(args), report=bar.report).engine
+    engine = engine or _loaded(args)
     options = options_for(engine.card, args.mode, **given)
     batch = Batch(engine, listing.entries, options, args.out, args.system, args.at_once)
     try:
@@ -432,16 +473,20 @@ def _batch(args: argparse.Namespace, card: ModelCard, given: dict[str, Any]) -> 
     return 1 if failed else 0
 
 
-def _check(engine: LocalEngine | LlamaCppEngine, pictures: list[Picture], question: str | None) -> int:
+def _check(engine: Engine, pictures: list[Picture], question: str | None) -> int:
     """Prove that a model works on this machine.
 
     Returns:
         0 if all is well; raises otherwise.
     """
     from omnilmm.engine.checking import QUESTION, check
+    from omnilmm.engine.remote.engine import RemoteEngine
+    from omnilmm.errors import OptionsError
     from omnilmm.images.pixels import open_picture
     from omnilmm.ui.samples import samples
 
+    if isinstance(engine, RemoteEngine):
+        raise OptionsError("check_on_server")
     picture = pictures[0] if pictures else open_picture(samples()[0].picture)
     for what, found in check(engine, picture, question or QUESTION):
         print(f"{what + ':':<18}{found}", flush=True)
@@ -450,6 +495,8 @@ def _check(engine: LocalEngine | LlamaCppEngine, pictures: list[Picture], questi
 
 
 def _list_models(args: argparse.Namespace) -> int:
+    if args.engine_urls:
+        return _list_served(args)
     from omnilmm.engine.choosing import free_bytes, listed
     from omnilmm.hardware import resolve_device
     from omnilmm.ui.listing import write_listing
@@ -457,6 +504,14 @@ def _list_models(args: argparse.Namespace) -> int:
     free = free_bytes(args.device)
     device = str(resolve_device(args.device))
     write_listing(listed(args.device, args.hub), None if free is None else free / 2**30, device, sys.stdout)
+    return 0
+
+
+def _list_served(args: argparse.Namespace) -> int:
+    from omnilmm.engine.remote.servers import Servers
+    from omnilmm.ui.listing import write_served
+
+    write_served(Servers(args.engine_urls, engine_keys(args)).refresh().values(), sys.stdout)
     return 0
 
 

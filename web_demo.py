@@ -18,16 +18,11 @@ import time
 import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from omnilmm.api.keys import KEY, check_exposed
-from omnilmm.catalog import find
-from omnilmm.engine.choosing import can_be_here, listed
 from omnilmm.engine.provider import ModelProvider
-from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import OmniLMMError
-from omnilmm.hardware import possible_dtypes
 from omnilmm.hub_space import on_zero_gpu
 from omnilmm.network import prepare_proxies
 from omnilmm.ui import texts
@@ -41,10 +36,10 @@ from omnilmm.ui.flags import (
     add_page_flags,
     check_requested,
     flags_of_environment,
-    loading_arguments,
     require,
 )
 from omnilmm.ui.network import find_port
+from omnilmm.ui.startup import offer_of, provider_of, title_of
 from omnilmm.ui.streams import configure_streams, one_line
 from omnilmm.ui.texts import ENGLISH
 
@@ -119,22 +114,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         require("gradio", extra="gradio")
         check_requested(flags)
         prepare_proxies()  # Gradio's own client reads them
-        say(texts.loading(find(flags.model)))
+        say(texts.loading(title_of(flags)))
         from omnilmm.ui.gradio_page.page import Page  # importing Gradio takes seconds, which `--help` avoids
         from omnilmm.ui.gradio_page.serving import launch
-        from omnilmm.ui.offer import Offer
 
         with DownloadBar() as bar:
-            provider = provide(loading_arguments(flags), bar.report)
+            provider = provider_of(flags, bar.report)
             is_fixed = flags.fixed_model or on_zero_gpu()
-            offer = Offer(
-                partial(listed, flags.device, flags.hub),
-                partial(possible_dtypes, flags.device),
-                partial(can_be_here, hub=flags.hub, offline=flags.offline),
-            )
-            page = Page(
-                provider, None if is_fixed else offer, flags.queue_size, live_parts(flags) if flags.live else None
-            )
+            offer = None if is_fixed else offer_of(flags, provider)
+            page = Page(provider, offer, flags.queue_size, live_parts(flags) if flags.live else None)
             if provider.failure:  # known before anybody could open the page
                 provider.wait()
             address = launch(

@@ -24,12 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omnilmm.catalog import find
-from omnilmm.engine.choosing import can_be_here, listed
 from omnilmm.engine.provider import ModelProvider
-from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import OmniLMMError
-from omnilmm.hardware import possible_dtypes
 from omnilmm.ui import texts
 from omnilmm.ui.access import Guard, accounts
 from omnilmm.ui.download_bar import DownloadBar
@@ -39,10 +35,10 @@ from omnilmm.ui.flags import (
     add_page_flags,
     check_requested,
     flags_of_environment,
-    loading_arguments,
     require,
 )
 from omnilmm.ui.network import find_port
+from omnilmm.ui.startup import offer_of, provider_of, title_of
 from omnilmm.ui.streams import configure_streams, one_line
 from omnilmm.ui.texts import ENGLISH
 
@@ -60,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _maker(flags: argparse.Namespace, bar: DownloadBar) -> Make:
-    return partial(provide, loading_arguments(flags), bar.report)
+    return partial(provider_of, flags, bar.report)
 
 
 def build(make: Make, flags: argparse.Namespace) -> Any:
@@ -69,18 +65,13 @@ def build(make: Make, flags: argparse.Namespace) -> Any:
     from streamlit.starlette import App
 
     from omnilmm.ui.hosts import Hosts, KnownHosts, hosts_of
-    from omnilmm.ui.offer import Offer
     from omnilmm.ui.streamlit_page import server_state, serving, sessions
     from omnilmm.ui.streamlit_page.routes import Gate
 
     @asynccontextmanager
     async def lifespan(_: App) -> AsyncIterator[None]:
-        offer = Offer(
-            partial(listed, flags.device, flags.hub),
-            partial(possible_dtypes, flags.device),
-            partial(can_be_here, hub=flags.hub, offline=flags.offline),
-        )
-        server_state.serve(make(), None if flags.fixed_model else offer, flags.queue_size)
+        provider = make()
+        server_state.serve(provider, None if flags.fixed_model else offer_of(flags, provider), flags.queue_size)
         server_state.SERVER.quota_bytes = flags.upload_quota_mib * 2**20
         print(texts.served(serving.address(), time.monotonic() - STARTED_S), flush=True)
         if flags.open:
@@ -122,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         accounts(flags.auth)
         require("streamlit", extra="streamlit")
         check_requested(flags)
-        print(texts.loading(find(flags.model)), flush=True)
+        print(texts.loading(title_of(flags)), flush=True)
         from omnilmm.ui.streamlit_page import serving
 
         with DownloadBar() as bar:

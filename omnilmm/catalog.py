@@ -148,6 +148,7 @@ class ModelCard(_Strict):
         pictures: whether it takes pictures at all.
         beam_search: whether it can search with beams where it runs.
         without_effect: options without effect where it runs, as "mode.option"; the pages do not show them.
+        is_context_known: whether `context` is that of the model; a server may not tell it.
         thinking: whether the model thinks before it answers by default; None where its template has no switch for it
             or the default is known only after loading.
         max_slices: default maximum number of slices per picture; None where it cannot be chosen.
@@ -189,6 +190,7 @@ class ModelCard(_Strict):
     pictures: bool = True
     beam_search: bool = True
     without_effect: tuple[str, ...] = ()
+    is_context_known: bool = True
     licence: str
     licence_url: str = ""
     statement: Words = Words()

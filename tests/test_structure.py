@@ -61,6 +61,8 @@ UI = BASE | {
     "engine.events",
     "engine.options",
     "engine.provider",
+    "engine.remote",
+    "engine.spaces.fallback",
 }
 
 
@@ -97,7 +99,7 @@ def allowed_in(path: Path) -> set[str]:
     if part == "ui":
         return UI
     if part == "api":
-        return UI | {"api", "engine.spaces.fallback"}
+        return UI | {"api"}
     assert part in LAYERS, f"{part} has no place in the order of the layers"
     return set(LAYERS[: LAYERS.index(part) + 1])
 

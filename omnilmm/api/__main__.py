@@ -18,16 +18,15 @@ import uvicorn
 from omnilmm.api.app import application
 from omnilmm.api.fetching import fetch
 from omnilmm.api.keys import KEY, check_exposed
-from omnilmm.catalog import find
 from omnilmm.engine.provider import ModelProvider
-from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import OmniLMMError
 from omnilmm.images.limits import limits
 from omnilmm.ui import texts
 from omnilmm.ui.download_bar import DownloadBar
-from omnilmm.ui.flags import Parser, add_loading_flags, check_requested, loading_arguments
+from omnilmm.ui.flags import Parser, add_loading_flags, check_requested
 from omnilmm.ui.hosts import Hosts, KnownHosts
 from omnilmm.ui.network import HOST, find_port
+from omnilmm.ui.startup import provider_of, title_of
 from omnilmm.ui.streams import configure_streams, one_line
 from omnilmm.ui.texts import ENGLISH
 
@@ -60,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_exposed(flags.host, key)
         port = find_port(flags.host, flags.port)
         check_requested(flags)
-        print(texts.loading(find(flags.model)), flush=True)
+        print(texts.loading(title_of(flags)), flush=True)
         with DownloadBar() as bar:
-            provider = provide(loading_arguments(flags), bar.report)
+            provider = provider_of(flags, bar.report)
             app = application(
                 provider, key=key, fetch=fetch if flags.api_fetch_urls else None, most_answers=flags.queue_size
             )

@@ -28,12 +28,14 @@ class ListedModel:
         fits: the dtype it would be loaded in; None if it fits in none, or if its size or the free memory is not known.
         is_here: whether its files are on this disk.
         tokens_per_s: estimated decoding speed in that dtype; None if it is not known.
+        server: host and port of the server that it runs on; None for a model of this machine.
     """
 
     card: ModelCard
     fits: str | None
     is_here: bool
     tokens_per_s: float | None = None
+    server: str | None = None
 
     @property
     def is_fast_enough(self) -> bool:

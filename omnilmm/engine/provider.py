@@ -16,7 +16,7 @@ import logging
 import reprlib
 import threading
 import time
-from collections.abc import Collection, Generator, Hashable
+from collections.abc import Callable, Collection, Generator, Hashable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -65,10 +65,16 @@ class ModelProvider:
     Args:
         prepare: prepares a model for loading.
         names: the models that users may choose.
+        find: returns the card of a model.
     """
 
-    def __init__(self, prepare: Prepare | None = None, names: Collection[str] = ()) -> None:
-        self._prepare, self.names = prepare, set(names)
+    def __init__(
+        self,
+        prepare: Prepare | None = None,
+        names: Collection[str] = (),
+        find: Callable[[str], ModelCard] = find,
+    ) -> None:
+        self._prepare, self.names, self._find = prepare, set(names), find
         self.change: Change | None = None
         self.version = 0  # incremented whenever the displayed model changes
         self.requested: ModelRequest | None = None
@@ -155,7 +161,7 @@ class ModelProvider:
         Raises:
             OmniLMMError: There is no such model.
         """
-        card = find(request.model)
+        card = self._find(request.model)
         self.names |= {request.model, card.name}
         self._start(replace(request, model=card.name), card)
 
@@ -177,7 +183,7 @@ class ModelProvider:
             raise SwitchError("no_model_to_choose", model=reprlib.repr(model))
         if not isinstance(dtype, str) or dtype not in ("auto", *DTYPES, *QUANTISED):
             raise SwitchError("unknown_dtype", dtype=reprlib.repr(dtype), expected=DTYPE_CHOICES)
-        return self._start(ModelRequest(model, dtype, fits), find(model))
+        return self._start(ModelRequest(model, dtype, fits), self._find(model))
 
     def _start(self, request: ModelRequest, card: ModelCard) -> bool:
         with self._changed:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from omnilmm.catalog import ModelCard
-from omnilmm.engine.options import LIMITS, TYPES, Limit, Mode, Options, options_for
+from omnilmm.engine.options import LIMITS, MODES, TYPES, Limit, Mode, Options, options_for
 from omnilmm.ui.texts import ENGLISH, Texts
 
 MOST_DIGITS = 40
@@ -29,6 +29,7 @@ class Control:
         help: what it does, in one line.
         limit: the valid values.
         default: the model's default; None for an option that may be omitted.
+        is_shown: whether it has an effect where the model runs.
     """
 
     name: str
@@ -36,13 +37,20 @@ class Control:
     help: str
     limit: Limit
     default: float | None
+    is_shown: bool = True
+
+
+def modes_of(card: ModelCard) -> tuple[Mode, ...]:
+    """Return the modes that a model offers."""
+    return tuple(mode for mode in MODES if mode != "beam" or card.beam_search)
 
 
 def mode_controls(card: ModelCard, mode: Mode, texts: Texts = ENGLISH) -> tuple[Control, ...]:
-    """Return the controls of one mode alone, in the order of its options."""
+    """Return the controls of one mode alone, in the order of its options, those without effect included."""
     defaults = options_for(card, mode)
     names = [field.name for field in fields(TYPES[mode]) if field.name in LIMITS and field.name not in COMMON]
-    return tuple(_control(name, LIMITS[name], getattr(defaults, name), texts) for name in names)
+    controls = (_control(name, LIMITS[name], getattr(defaults, name), texts) for name in names)
+    return tuple(replace(one, is_shown=f"{mode}.{one.name}" not in card.without_effect) for one in controls)
 
 
 def length_control(card: ModelCard, texts: Texts = ENGLISH) -> Control:

@@ -38,6 +38,7 @@ LOADING = (
 # Defaults of `omnilmm.engine.loading.load_engine`, repeated here because importing it would load torch.
 MOST_AT_ONCE = 64
 FEATURE_CACHE_MIB, PREFIX_CACHE_MIB = 256, 1024
+KEY_VARIABLE = "OPENAI_API_KEY"  # as with OpenAI's own client
 # Holds the flags where a page is started without a command line: on a Hugging Face Space, in a container.
 VARIABLE = "OMNILMM_FLAGS"
 # A Space is a container of its own, whose address can be reached through the service alone.
@@ -57,7 +58,24 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"OmniLMM Chat {__version__}")
     flags = parser.add_argument_group("which model, and on what")
     flags.add_argument(
-        "--model", default=BUILT_IN, help="name in configs/, hub id, folder, or GGUF file (default: %(default)s)"
+        "--model",
+        help=f"name in configs/, hub id, folder, or GGUF file (default: {BUILT_IN}); with --engine-url: its id there",
+    )
+    flags.add_argument(
+        "--engine-url",
+        dest="engine_urls",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="let a model on an OpenAI-compatible server answer, such as http://127.0.0.1:8080/v1; may be repeated",
+    )
+    flags.add_argument(
+        "--engine-key",
+        dest="engine_keys",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="key of the server, or one for each --engine-url in their order (default: OPENAI_API_KEY)",
     )
     flags.add_argument("--device", default="auto", help=f"{DEVICES} (default: %(default)s)")
     flags.add_argument(
@@ -209,7 +227,28 @@ def add_live_flags(parser: argparse.ArgumentParser) -> None:
 
 def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """Return the flags as arguments of `load_engine` and `OmniLMMChat`."""
-    return {name: getattr(args, name) for name in LOADING}
+    return {name: getattr(args, name) for name in LOADING} | {"model": args.model or BUILT_IN}
+
+
+def engine_keys(args: argparse.Namespace) -> list[str]:
+    """Return the keys of the servers: of the flags, or else that of the environment variable."""
+    return args.engine_keys or [key for key in [os.environ.get(KEY_VARIABLE)] if key]
+
+
+def check_for_server(args: argparse.Namespace) -> None:
+    """Check that no flag is given that has no effect with `--engine-url`.
+
+    Raises:
+        OptionsError: One is.
+    """
+    defaults = Parser()
+    add_loading_flags(defaults)
+    own = vars(defaults.parse_args([]))
+    given = [name for name in LOADING if name != "model" and getattr(args, name) != own[name]]
+    if given:
+        names = {"feature_cache_mib": "--feature-cache", "prefix_cache_mib": "--prefix-cache"}
+        flags = [names.get(name, f"--{name.replace('_', '-')}") for name in given]
+        raise OptionsError("flags_of_this_machine", flags=flags)
 
 
 def flags_of_environment() -> list[str]:
@@ -241,7 +280,8 @@ def check_requested(args: argparse.Namespace) -> None:
     Raises:
         ModelNotFoundError: There is no such model.
         HardwareError: There is no such device here, or it cannot compute with that dtype.
-        OptionsError: No picture can be cut into that many slices, or the certificate's files are not both there.
+        OptionsError: No picture can be cut into that many slices, the certificate's files are not both there, or a flag
+            has no effect with `--engine-url`.
     """
     for file in (args.ssl_certfile, args.ssl_keyfile):
         if file is not None and not Path(file).is_file():
@@ -249,9 +289,13 @@ def check_requested(args: argparse.Namespace) -> None:
     if (args.ssl_certfile is None) != (args.ssl_keyfile is None):
         raise OptionsError("ssl_files_together")
     Sampling(max_slices=args.max_slices)
+    if args.engine_urls:
+        check_for_server(args)
     if args.max_file_size > limits().file_mb:  # whatever may be uploaded may also be decoded
         os.environ[f"{PREFIX}FILE_MB"] = str(args.max_file_size)
-    card = find(args.model)
+    if args.engine_urls:
+        return
+    card = find(args.model or BUILT_IN)
     if args.device in ("auto", "cpu") and args.dtype == "auto":
         return  # cannot fail, and torch takes seconds to import
     prepare_environment(args.device)

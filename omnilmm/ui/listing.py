@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.choosing import ListedModel, best
+from omnilmm.engine.remote.servers import ServedModel
 from omnilmm.ui import model_lines
 from omnilmm.ui.texts import ENGLISH
 
@@ -36,6 +37,16 @@ def write_listing(models: Sequence[ListedModel], free_gib: float | None, device:
     statements = {str(model.card.statement) for model in models if str(model.card.statement)}
     for statement in statements:
         console.print(f"\nWhat the makers of the MiniCPM-V and OmniLMM models say: {statement}", soft_wrap=True)
+
+
+def write_served(models: Iterable[ServedModel], out: TextIO) -> None:
+    """Write the models of servers, one a line: name, server, and what the server says about the model."""
+    for served in models:
+        there = served.model
+        facts = [f"{there.endpoint.shown} ({there.dialect.title})"]
+        facts += [f"{there.context} tokens of context"] if there.context else []
+        facts += [] if there.pictures is None else ["pictures" if there.pictures else "text only"]
+        out.write(f"{served.name}: {', '.join(facts)}\n")
 
 
 def _row(model: ListedModel) -> tuple[str, ...]:

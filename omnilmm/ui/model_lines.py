@@ -17,7 +17,12 @@ def title(entry: ListedModel, texts: Texts) -> str:
 
 
 def facts(entry: ListedModel, texts: Texts) -> str:
-    """Return the second line in a picker: whether and how it fits, download, speed; short enough for a phone."""
+    """Return the second line in a picker: whether and how it fits, download, speed; short enough for a phone.
+
+    For a model on a server it is the server.
+    """
+    if entry.server:
+        return texts.on_server.format(server=entry.server)
     needs = min(entry.card.memory_gib.values(), default=None)
     if entry.fits:
         parts = [texts.fits_in.format(dtype=entry.fits)]

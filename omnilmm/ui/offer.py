@@ -19,17 +19,21 @@ class Offer:
     Args:
         listed: returns all models with what is known about them on this machine; its argument is the number of bytes
             that the current model takes, which would be free.
-        dtypes: returns the dtypes that are possible here.
+        dtypes: returns the dtypes that are possible here; None where the dtype cannot be chosen.
         can_be_here: whether a model is on this disk, or can be downloaded as far as is known.
+
+    Attributes:
+        has_dtypes: whether the dtype can be chosen.
     """
 
     def __init__(
         self,
         listed: Callable[[int], Sequence[ListedModel]],
-        dtypes: Callable[[], Sequence[str]] = tuple,
+        dtypes: Callable[[], Sequence[str]] | None = tuple,
         can_be_here: Callable[[ListedModel], bool] = lambda _: True,
     ) -> None:
-        self._look, self._dtypes, self._can_be_here = listed, dtypes, can_be_here
+        self._look, self._dtypes, self._can_be_here = listed, dtypes or tuple, can_be_here
+        self.has_dtypes = dtypes is not None
         self._lock = threading.Lock()
         self._found: tuple[ListedModel, ...] = ()
         self._possible: tuple[str, ...] = ()

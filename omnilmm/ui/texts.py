@@ -158,6 +158,10 @@ class Texts(BaseModel):
     here: str
     download_short: str
     here_short: str
+    on_server: str
+    server_busy: str
+    without_effect: str
+    on_server_line: str
     you: str
     assistant: str
     streamlit: dict[str, str]
@@ -173,8 +177,11 @@ class Texts(BaseModel):
         return [(text, here[key]) for key, text in texts_in("en").streamlit.items() if text != here[key]]
 
     def model_line(self, engine: Engine) -> str:
-        """Return which model answers, on which device, in which dtype and why, and the memory that it takes."""
+        """Return which model answers, on which device or server, in which dtype and why, and the memory it takes."""
         device, dtype = engine.device, engine.dtype
+        if not dtype.value:  # only the server knows it
+            reason = self.translate(device.reason)
+            return self.on_server_line.format(model=engine.card.title, device=device.value, device_reason=reason)
         memory = self.of_memory.format(size=_size(engine.memory_bytes)) if engine.memory_bytes else ""
         why = self.translate(dtype.reason)
         return self.on_device.format(
@@ -198,7 +205,8 @@ class Texts(BaseModel):
         """Return what a user should know about the model, as Markdown."""
         size = [self.parameters.format(count=self._count(card.parameters))] if card.parameters else []
         licence = f"[{card.licence}]({card.licence_url})" if card.licence_url else card.licence
-        facts = [*size, self.context_tokens.format(count=card.context), licence]
+        context = [self.context_tokens.format(count=card.context)] if card.is_context_known else []
+        facts = [*size, *context, *([licence] if licence else [])]
         parts = (card.note.in_language(self.code), " · ".join(facts), card.statement.in_language(self.code))
         return "\n\n".join(part for part in parts if part)
 
@@ -253,7 +261,7 @@ class Texts(BaseModel):
             return line.format(number=event.done, count=event.total)
         if event.stage == "encoding":
             return self._looking(event.done, event.total)
-        lines = {"downloading": self.downloading_model, "prefill": self.reading_prompt}
+        lines = {"downloading": self.downloading_model, "prefill": self.reading_prompt, "busy": self.server_busy}
         share = f" {event.done / event.total:.0%}" if event.total and (event.done or event.stage != "prefill") else ""
         return lines.get(event.stage, self.loading_model).format(share=share)
 
@@ -301,6 +309,9 @@ class Texts(BaseModel):
             parts.append(self.length_limit_in_thought if event.is_cut_in_thought else self.length_limit)
         if event.dropped_messages:
             parts.append(self.dropped.format(count=event.dropped_messages))
+        if event.without_effect:
+            names = [self.labels.get(name, name) for name in event.without_effect]
+            parts.append(self.without_effect.format(options=self.comma.join(names)))
         return " · ".join(parts)
 
     def seen_line(self, views: tuple[PictureSlice, ...] | None) -> str:
@@ -345,9 +356,9 @@ def texts_for(wanted: str | None) -> Texts:
 ENGLISH = texts_in("en")
 
 
-def loading(card: ModelCard) -> str:
+def loading(title: str) -> str:
     """Return the line printed while the model is being loaded."""
-    return f"Loading {card.title} …"
+    return f"Loading {title} …"
 
 
 def loading_speech(name: str) -> str:

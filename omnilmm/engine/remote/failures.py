@@ -118,7 +118,7 @@ def _not_connected(error: Exception, url: str) -> OmniLMMError:
         return ServerError("server_not_found", url=url)
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
         found = next(cause for cause in causes if isinstance(cause, ssl.SSLError))
-        return ServerError("server_certificate", url=url, reason=_line(found))
+        return ServerError("server_no_tls", url=url, reason=_line(found))
     return ServerError("server_not_running", url=url)
 
 

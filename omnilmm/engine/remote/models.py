@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import httpx
 
 from omnilmm.catalog import ModelCard, SamplingDefaults, Words, cards
-from omnilmm.engine.options import LIMITS, Mode
+from omnilmm.engine.options import LIMITS, TYPES, Mode
 from omnilmm.engine.remote.client import Client, Endpoint, NotJSONError, RefusedError
 from omnilmm.engine.remote.dialects import LLAMA_CPP, PLAIN, VLLM, Dialect, Fields, recognise
 from omnilmm.engine.remote.failures import error_of
-from omnilmm.errors import ModelNotFoundError, ServerError
 
 UNKNOWN_CONTEXT = 32_768  # tokens, to build controls with; the server says when a conversation is too long
 LENGTH = 1024
@@ -50,7 +49,7 @@ class RemoteModel:
         return card_of(self.id, self.dialect, self.context, self.parameters, self.pictures)
 
 
-def look(endpoint: Endpoint) -> tuple[RemoteModel, ...]:
+def list_models(endpoint: Endpoint) -> tuple[RemoteModel, ...]:
     """Ask a server for its models.
 
     Raises:
@@ -66,26 +65,6 @@ def look(endpoint: Endpoint) -> tuple[RemoteModel, ...]:
     if dialect is PLAIN:
         dialect = _probed(client)
     return tuple(_model(one, endpoint, dialect) for one in listed)
-
-
-def choose(models: tuple[RemoteModel, ...], model: str | None, endpoint: Endpoint) -> RemoteModel:
-    """Return the model of an id, or the only one there is.
-
-    Raises:
-        ModelNotFoundError: There is no such model there, or several to choose from.
-        ServerError: There is none.
-    """
-    ids = [one.id for one in models]
-    if not models:
-        raise ServerError("server_has_no_models", url=endpoint.shown)
-    if model is None and len(models) == 1:
-        return models[0]
-    if model is None:
-        raise ModelNotFoundError("several_models_there", url=endpoint.shown, models=ids)
-    for one in models:
-        if one.id == model:
-            return one
-    raise ModelNotFoundError("no_such_model_there", url=endpoint.shown, model=model, models=ids)
 
 
 def model_ids(client: Client) -> list[str]:
@@ -124,6 +103,7 @@ def card_of(
         "max_slices": None,
         "finer_detail": False,
         "thinking": known.thinking if known and dialect.thinking else None,
+        "is_context_known": bool(context or known),
         "beam_search": dialect.beam is not None,
         "without_effect": without_effect(dialect),
     }
@@ -150,8 +130,9 @@ def card_of(
 
 def without_effect(dialect: Dialect) -> tuple[str, ...]:
     """Return the options that have no effect with this dialect, each as "mode.option"."""
-    modes: dict[Mode, Fields] = {"sampling": dialect.sampling, "greedy": dialect.sampling, "beam": dialect.beam or {}}
-    return tuple(f"{mode}.{name}" for mode, fields in modes.items() for name in LIMITS if name not in fields)
+    known: dict[Mode, Fields] = {"sampling": dialect.sampling, "greedy": dialect.sampling, "beam": dialect.beam or {}}
+    options = [(mode, one.name) for mode, kind in TYPES.items() for one in fields(kind) if one.name in LIMITS]
+    return tuple(f"{mode}.{name}" for mode, name in options if name not in known[mode])
 
 
 def _listed(client: Client) -> tuple[list[dict[str, Any]], Any]:

@@ -69,7 +69,8 @@ class Choices:
         w, texts, request = self.context.widgets, visitor.session.texts, provider.requested
         shown = request.model if request else provider.card.name  # the last choice, also while it is being loaded
         picker = w.choices(offer.models(provider), provider.card, shown, offer.better(provider), texts)
-        return picker | w.dtypes(offer.dtypes(provider), request.dtype if request else "auto", texts)
+        dtype = request.dtype if request else "auto"
+        return picker | w.dtypes(offer.dtypes(provider), dtype, texts, is_shown=offer.has_dtypes)
 
     def settings(self, visitor: Visitor) -> Updates:
         """Render what depends on the model; resets the settings to its defaults if they belong to another model."""
@@ -80,7 +81,7 @@ class Choices:
         before, visitor.card = visitor.card, known
         late = {"thinking": card.thinking, "max_slices": card.max_slices}  # known only after loading
         if before is None or before.model_copy(update=late) != known:
-            defaults = w.defaults(card)
+            defaults = w.defaults(card) | w.modes(card, visitor.session.texts)
         else:
             defaults = {} if before == known else w.switches(card)
         return merged(defaults, self.picker(visitor), {w.system: system, w.about: visitor.session.texts.about(card)})

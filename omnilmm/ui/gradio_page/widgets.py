@@ -14,7 +14,7 @@ from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.options import MODES, Mode
 from omnilmm.images.formats import UPLOADS, VIDEO_UPLOADS
 from omnilmm.ui import model_lines
-from omnilmm.ui.controls import Control, length_control, mode_controls, slices_control
+from omnilmm.ui.controls import Control, length_control, mode_controls, modes_of, slices_control
 from omnilmm.ui.gradio_page.events import Box, Name
 from omnilmm.ui.markup import live_view, past_chats
 from omnilmm.ui.offer import choosable
@@ -190,7 +190,7 @@ class Widgets:
         for mode in MODES:
             with gr.Column(visible=mode == "sampling", elem_id=f"{mode}-controls") as column:
                 for control in mode_controls(card, mode):
-                    self.controls.append((mode, control.name, _control(control)))
+                    self.controls.append((mode, control.name, _control(control, visible=control.is_shown)))
             self.columns.append(column)
         length = length_control(card)
         self.controls.append((None, length.name, _control(length)))
@@ -241,11 +241,21 @@ class Widgets:
         updates = {widget: gr.update(**localize(texts)) for widget, localize in self.localized}
         for control, widget in self._controls(card, texts):
             updates[widget] = gr.update(label=control.label, info=control.help, **_placeholder(control, texts))
-        return updates | {self.about: texts.about(card)}
+        return updates | self.modes(card, texts) | {self.about: texts.about(card)}
+
+    def modes(self, card: ModelCard, texts: Texts) -> dict[Any, Any]:
+        """Return the update of the choice of modes; it goes back to the first one if the model may lack the chosen."""
+        offered = modes_of(card)
+        value = {} if offered == MODES else {"value": MODES[0]}
+        choices = [(texts.modes[mode], mode) for mode in offered]
+        return {self.mode: gr.update(label=texts.decode_type, choices=choices, **value)}
 
     def defaults(self, card: ModelCard) -> dict[Any, Any]:
         """Return updates that set every control to the makers' default, within the valid range of the model."""
-        ranges = {widget: gr.update(**_range(control)) for control, widget in self._controls(card, ENGLISH)}
+        ranges = {
+            widget: gr.update(**_range(control), visible=control.is_shown)
+            for control, widget in self._controls(card, ENGLISH)
+        }
         return ranges | self.switches(card)
 
     def switches(self, card: ModelCard) -> dict[Any, Any]:
@@ -280,10 +290,10 @@ class Widgets:
             }
         return {self.picker: gr.update(choices=named, value=shown)} | offer
 
-    def dtypes(self, dtypes: Sequence[str], wished: str, texts: Texts) -> dict[Any, Any]:
-        """Return the update of the choice of dtypes."""
+    def dtypes(self, dtypes: Sequence[str], wished: str, texts: Texts, *, is_shown: bool = True) -> dict[Any, Any]:
+        """Return the update of the choice of dtypes; it is not shown where there is none to choose from."""
         named = [(texts.automatic if dtype == "auto" else dtype, dtype) for dtype in dict.fromkeys((*dtypes, wished))]
-        return {self.dtype: gr.update(choices=named, value=wished)}
+        return {self.dtype: gr.update(choices=named, value=wished, visible=is_shown)}
 
     def _controls(self, card: ModelCard, texts: Texts) -> list[tuple[Control, Any]]:
         specs = [
@@ -302,7 +312,7 @@ def _control(control: Control, *, visible: bool = True) -> Any:
     """Create a slider, or a text field for a value that may stay empty (an empty number field sends 0)."""
     common = {"label": control.label, "info": control.help, "elem_id": control.name}
     if control.default is None:
-        return gr.Textbox(max_lines=1, **_placeholder(control, ENGLISH), **common)
+        return gr.Textbox(max_lines=1, visible=visible, **_placeholder(control, ENGLISH), **common)
     return gr.Slider(**_range(control), visible=visible, precision=0 if control.limit.whole else 2, **common)
 
 

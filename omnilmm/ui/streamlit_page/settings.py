@@ -12,7 +12,15 @@ import streamlit as st
 
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.options import MODES, Mode, Options
-from omnilmm.ui.controls import Control, length_control, mode_controls, options_from_controls, slices_control, switched
+from omnilmm.ui.controls import (
+    Control,
+    length_control,
+    mode_controls,
+    modes_of,
+    options_from_controls,
+    slices_control,
+    switched,
+)
 from omnilmm.ui.texts import ENGLISH, Texts
 
 MODE = "mode"  # key of the mode selector
@@ -27,10 +35,12 @@ def draw_settings(card: ModelCard, texts: Texts, is_corrected: Callable[[], bool
         texts: in the visitor's language.
         is_corrected: whether an invalid setting that the page reports has been corrected.
     """
-    st.session_state.setdefault(MODE, MODES[0])
+    modes = modes_of(card)
+    if st.session_state.get(MODE) not in modes:
+        st.session_state[MODE] = modes[0]
     st.radio(
         texts.decode_type,
-        MODES,
+        modes,
         format_func=lambda mode: texts.modes[mode],
         key=MODE,
         horizontal=True,
@@ -58,6 +68,7 @@ def options(card: ModelCard) -> Options:
         OptionsError: A value is invalid.
     """
     mode: Mode = st.session_state.get(MODE, MODES[0])
+    mode = mode if mode in modes_of(card) else MODES[0]
     chosen: dict[str, Any] = {
         control.name: st.session_state.get(key, control.default) for key, control in _controls(card, mode, ENGLISH)
     }
@@ -76,7 +87,7 @@ def reset(card: ModelCard) -> None:
 
 def _controls(card: ModelCard, mode: Mode, texts: Texts) -> Iterator[tuple[str, Control]]:
     """Yield the controls of a mode by their keys; both modes share the length limit, each model has its own keys."""
-    for control in mode_controls(card, mode, texts):
+    for control in (control for control in mode_controls(card, mode, texts) if control.is_shown):
         yield f"{mode}-{control.name}-{card.name}", control
     length = length_control(card, texts)
     yield f"{length.name}-{card.name}", length

@@ -14,7 +14,7 @@ from omnilmm.engine.events import Engine
 from omnilmm.errors import OmniLMMError
 from omnilmm.ui import model_lines
 from omnilmm.ui.markdown_export import to_markdown
-from omnilmm.ui.offer import choosable
+from omnilmm.ui.offer import Offer, choosable
 from omnilmm.ui.streamlit_page import past, server_state, settings
 from omnilmm.ui.streamlit_page.visitor import LANGUAGE, SYSTEM, Visitor
 from omnilmm.ui.texts import CODES, texts_in
@@ -57,12 +57,8 @@ def _models(me: Visitor, engine: Engine) -> None:
         st.session_state[SHOWN], st.session_state[MODEL], st.session_state[DTYPE] = state, request.model, request.dtype
     name = st.selectbox(me.texts.model, [*known], format_func=lambda name: _title(known[name]), key=MODEL)
     if isinstance(entry := known.get(name), ListedModel):
-        st.caption(f"{model_lines.size(entry.card)} · {model_lines.facts(entry, me.texts)}")
-    dtypes = [*dict.fromkeys((*offer.dtypes(provider), st.session_state[DTYPE]))]
-    automatic = me.texts.automatic
-    dtype = st.selectbox(
-        me.texts.dtype, dtypes, format_func=lambda dtype: automatic if dtype == "auto" else dtype, key=DTYPE
-    )
+        st.caption(" · ".join(filter(None, (model_lines.size(entry.card), model_lines.facts(entry, me.texts)))))
+    dtype = _dtype(me, offer) if offer.has_dtypes else "auto"
     now = ModelRequest(current) if provider.requested is None else provider.requested
     is_same = provider.is_ready and (name, dtype) == (current, now.dtype)
     is_late = is_same or provider.is_changing
@@ -71,6 +67,15 @@ def _models(me: Visitor, engine: Engine) -> None:
         label = me.texts.best_model.format(model=better.card.title)
         st.button(label, key="best", on_click=switch, args=(me, better.card.name, "auto"))
         st.caption(model_lines.reason(better, me.texts))
+
+
+def _dtype(me: Visitor, offer: Offer) -> str:
+    """Draw the choice of the dtype, and return it."""
+    dtypes = [*dict.fromkeys((*offer.dtypes(server_state.provider()), st.session_state[DTYPE]))]
+    automatic = me.texts.automatic
+    return st.selectbox(
+        me.texts.dtype, dtypes, format_func=lambda dtype: automatic if dtype == "auto" else dtype, key=DTYPE
+    )
 
 
 def _title(entry: ListedModel | ModelCard) -> str:

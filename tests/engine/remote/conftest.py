@@ -9,6 +9,9 @@ import pytest
 
 from tests.engine.remote.llama_server import LlamaServer
 from tests.engine.remote.tiny_gguf import write_tiny
+from tests.pages.conftest import engine, pace  # the built-in model, and how it waits for the test
+
+__all__ = ["engine", "pace"]
 
 
 @pytest.fixture(scope="session")

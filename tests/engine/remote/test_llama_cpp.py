@@ -11,10 +11,9 @@ from PIL import Image
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.events import Event, Finished, Progress, TextDelta
 from omnilmm.engine.options import options_for
-from omnilmm.engine.remote.client import Endpoint
 from omnilmm.engine.remote.dialects import LLAMA_CPP
 from omnilmm.engine.remote.engine import RemoteEngine
-from omnilmm.engine.remote.models import choose, look
+from omnilmm.engine.remote.servers import Servers
 from omnilmm.errors import ContextLengthError, InputError, ModelNotFoundError, OptionsError, ServerError
 from tests.engine.remote.llama_server import CONTEXT, LlamaServer
 
@@ -23,10 +22,10 @@ HELLO = Conversation().with_message("user", "Hello")
 
 @pytest.fixture
 def engine(llama: LlamaServer) -> RemoteEngine:
-    endpoint = Endpoint.of(llama.url)
-    model = choose(look(endpoint), None, endpoint)
+    served = Servers([llama.url]).choose(None)
+    model = served.model
     assert (model.id, model.dialect, model.context, model.pictures) == ("tiny", LLAMA_CPP, CONTEXT, False)
-    return RemoteEngine(llama.url, model.id, dialect=model.dialect, card=model.card)
+    return served.load()
 
 
 def ask(engine: RemoteEngine, conversation: Conversation = HELLO, **options: object) -> list[Event]:
@@ -107,9 +106,8 @@ def test_pictures_for_a_text_model_and_models_that_are_not_there(engine: RemoteE
     assert unaware.card.pictures
     with pytest.raises(InputError, match="takes no pictures"):
         ask(unaware, shown)
-    endpoint = Endpoint.of(llama.url)
     with pytest.raises(ModelNotFoundError, match=r"'other'.*tiny"):
-        choose(look(endpoint), "other", endpoint)
+        Servers([llama.url]).choose("other")
 
 
 def test_a_server_that_is_killed_in_an_answer_and_comes_back(engine: RemoteEngine, llama: LlamaServer) -> None:
@@ -122,7 +120,7 @@ def test_a_server_that_is_killed_in_an_answer_and_comes_back(engine: RemoteEngin
     with pytest.raises(ServerError, match="No server answers"):
         ask(engine)
     with pytest.raises(ServerError, match="No server answers"):
-        look(Endpoint.of(llama.url))
+        Servers([llama.url]).choose(None)
     llama.start()
     assert isinstance(ask(engine, max_new_tokens=4)[-1], Finished)
 

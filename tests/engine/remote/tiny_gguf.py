@@ -7,7 +7,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-WIDTH, HEADS, LAYERS, FEED = 64, 4, 1, 64
+WIDTH, HEADS = 64, 4
 CONTEXT = 32_768
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -25,21 +25,22 @@ def _tokens() -> tuple[list[str], list[int]]:
     return [*chars, *marks], [int(kind) for kind in kinds]
 
 
-def write_tiny(path: Path, seed: int = 0, name: str = "tiny") -> Path:
+def write_tiny(path: Path, seed: int = 0, width: int = WIDTH, layers: int = 1) -> Path:
     """Write a model of Qwen2's architecture whose answers are random letters without an end.
 
     Args:
         path: the file.
         seed: of the weights.
-        name: name of the model.
+        width: width of the hidden states and of the MLPs.
+        layers: number of layers; with many, an answer takes a while.
     """
     tokens, kinds = _tokens()
     writer = gguf.GGUFWriter(path, "qwen2")
-    writer.add_name(name)
+    writer.add_name("tiny")
     writer.add_context_length(CONTEXT)
-    writer.add_embedding_length(WIDTH)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(FEED)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(width)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(HEADS)
     writer.add_layer_norm_rms_eps(1e-6)
@@ -58,26 +59,26 @@ def write_tiny(path: Path, seed: int = 0, name: str = "tiny") -> Path:
         writer.add_tensor(name, values.astype(np.float32))
 
     def drawn(*shape: int) -> np.ndarray:
-        return random.standard_normal(shape) * 0.3
+        return random.standard_normal(shape) * 0.3 * (WIDTH / width) ** 0.5
 
     # The first number of every hidden state is large; by it the output prefers letters, and never ends an answer.
-    embedding, head = drawn(len(tokens), WIDTH), drawn(len(tokens), WIDTH)
-    embedding[:, 0] = 5
+    embedding, head = drawn(len(tokens), width), drawn(len(tokens), width)
+    embedding[:, 0] = 5 * (width / WIDTH) ** 0.5
     head[:, 0] = [3 if token.isascii() and token.isalpha() else -10 for token in tokens]
     add("token_embd.weight", embedding)
     add("output.weight", head)
-    add("output_norm.weight", np.ones(WIDTH))
-    for layer in range(LAYERS):
+    add("output_norm.weight", np.ones(width))
+    for layer in range(layers):
         block = f"blk.{layer}"
         for norm in ("attn_norm", "ffn_norm"):
-            add(f"{block}.{norm}.weight", np.ones(WIDTH))
+            add(f"{block}.{norm}.weight", np.ones(width))
         for part in ("q", "k", "v"):
-            add(f"{block}.attn_{part}.weight", drawn(WIDTH, WIDTH))
-            add(f"{block}.attn_{part}.bias", np.zeros(WIDTH))
-        add(f"{block}.attn_output.weight", drawn(WIDTH, WIDTH) * 0.1)
-        add(f"{block}.ffn_gate.weight", drawn(FEED, WIDTH))
-        add(f"{block}.ffn_up.weight", drawn(FEED, WIDTH))
-        add(f"{block}.ffn_down.weight", drawn(WIDTH, FEED) * 0.1)
+            add(f"{block}.attn_{part}.weight", drawn(width, width))
+            add(f"{block}.attn_{part}.bias", np.zeros(width))
+        add(f"{block}.attn_output.weight", drawn(width, width) * 0.1 / layers)
+        add(f"{block}.ffn_gate.weight", drawn(width, width))
+        add(f"{block}.ffn_up.weight", drawn(width, width))
+        add(f"{block}.ffn_down.weight", drawn(width, width) * 0.1 / layers)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
