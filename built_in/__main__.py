@@ -1,7 +1,7 @@
 """Train and evaluate the built-in model.
 
 `train --run FOLDER` starts or resumes a run; `export --run FOLDER` writes the weights (bf16) to assets/built-in;
-`evaluate` prints the table of abilities.
+`evaluate` prints the table of abilities; `benchmark` writes its questions as a file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import logging
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--quick", action="store_true", help="a tenth of the questions")
     evaluate.add_argument("--only", nargs="+", metavar="ABILITY", help="these alone")
     evaluate.add_argument("--gallery", type=Path, metavar="FILE", help="also write a page of wrong answers (HTML)")
+    benchmark = commands.add_parser("benchmark", help="write the same questions as a file for omnilmm.evaluation")
+    benchmark.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .tsv file")
+    benchmark.add_argument("--questions", type=int, default=500, help="of each ability (default: %(default)s)")
+    benchmark.add_argument("--only", nargs="+", metavar="ABILITY", help="these alone")
     return top
 
 
@@ -92,14 +97,32 @@ def export(args: argparse.Namespace) -> None:
     _trained(args.run, model).to(torch.bfloat16).save_pretrained(args.model, max_shard_size=LARGEST_FILE)
 
 
+def benchmark(args: argparse.Namespace) -> None:
+    """Write the questions of the evaluation as a TSV."""
+    from built_in import benchmark as file
+    from omnilmm.models.processor import MiniCPMVProcessor
+
+    _check_abilities(args.only)
+    rules = MiniCPMVProcessor.from_pretrained(args.model).config.slicing_rules
+    count = file.write(args.out, rules, questions=args.questions, only=args.only)
+    sys.stdout.write(f"{count} questions written to {args.out}. Score a model's answers to them with:\n")
+    sys.stdout.write(f"  python -m omnilmm.evaluation {args.out} --benchmark built-in\n")
+
+
+def _check_abilities(only: Sequence[str] | None) -> None:
+    from built_in import evaluation
+
+    if unknown := set(only or ()) - {row.name for row in evaluation.ROWS}:
+        known = ", ".join(row.name for row in evaluation.ROWS)
+        raise SystemExit(f"There is no ability {', '.join(sorted(unknown))}. There are: {known}.")
+
+
 def evaluate(args: argparse.Namespace) -> None:
     """Print the table of abilities as Markdown."""
     from built_in import evaluation, gallery
     from omnilmm.engine.loading import load_engine
 
-    if unknown := set(args.only or ()) - {row.name for row in evaluation.ROWS}:
-        known = ", ".join(row.name for row in evaluation.ROWS)
-        raise SystemExit(f"There is no ability {', '.join(sorted(unknown))}. There are: {known}.")
+    _check_abilities(args.only)
     if args.run:
         model, processor = _fresh(args.model)
         model = _trained(args.run, model)
@@ -140,7 +163,7 @@ def main() -> None:
     """Run one command."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     args = parser().parse_args()
-    {"train": train, "export": export, "evaluate": evaluate}[args.command](args)
+    {"train": train, "export": export, "evaluate": evaluate, "benchmark": benchmark}[args.command](args)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from built_in.lessons import ASKERS, Lesson, lesson_of
 from built_in.questions.turn import Turn
-from built_in.scoring import character_error_rate, is_right, precision_and_recall, printed_in
+from built_in.scoring import precision_and_recall, printed_in
 from omnilmm.conversation import Conversation, Picture
+from omnilmm.evaluation.metrics.boxes import is_right
+from omnilmm.evaluation.metrics.distance import character_error_rate
 from omnilmm.images.pixels import cut, patch_strip, stack_strips
 from omnilmm.images.slicing import SlicePlan, plan_slices
 from omnilmm.models.minicpmv import MiniCPMV
@@ -83,7 +85,7 @@ class Answered:
 
     @property
     def is_right(self) -> bool:
-        """Whether the answer is right; see `scoring.is_right`."""
+        """Whether the answer is right; see `metrics.boxes.is_right`."""
         return is_right(self.turn.answer, self.answer)
 
     @property

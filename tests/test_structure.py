@@ -45,11 +45,12 @@ LAYERS = (
     "live",
     "ui",
     "api",
+    "evaluation",
     "training",
     "export",
 )
 BASE = {"__version__", "sentences", "errors", "conversation", "versions", "catalog", "hardware", "hub_space", "network"}
-BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading", "training.batches"}
+BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading", "training.batches", "evaluation.metrics"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.
 UI = BASE | {
     "archive",

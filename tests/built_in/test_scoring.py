@@ -2,14 +2,9 @@
 
 import pytest
 
-from built_in.scoring import (
-    character_error_rate,
-    is_right,
-    overlap,
-    precision_and_recall,
-    printed_in,
-    things_named,
-)
+from built_in.scoring import precision_and_recall, printed_in, things_named
+from omnilmm.evaluation.metrics.boxes import is_right, overlap
+from omnilmm.evaluation.metrics.distance import character_error_rate
 
 STAR = "<ref>star</ref>"
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from omnilmm.evaluation.metrics.base import Asked, Mark
 
 LEAST_OVERLAP = 0.5
-BOX = re.compile(r"<box>\s*(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\d+)\s*</box>")
+BOX = re.compile(r"<box>(\d+) (\d+) (\d+) (\d+)</box>")
 Corners = Sequence[int]
 
 

@@ -1,0 +1,226 @@
+"""Evaluate a model on a benchmark, or on anybody's own questions.
+
+python -m omnilmm.evaluation questions.tsv --model minicpm-v-2.6 --out runs/mine
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omnilmm import __version__
+from omnilmm.catalog import ModelCard, find
+from omnilmm.engine.events import Engine
+from omnilmm.engine.options import Options
+from omnilmm.errors import InputError, OmniLMMError
+from omnilmm.evaluation.metrics import CHAIR, JUDGE, NAMES, metric_of
+from omnilmm.evaluation.metrics.base import Metric
+from omnilmm.evaluation.metrics.chair import Objects
+from omnilmm.evaluation.report import PAGE, Comparison, Report, write_judge_file, write_report, write_table
+from omnilmm.evaluation.rows import Row, grouped, metric_for, read_rows
+from omnilmm.evaluation.running import ANSWERS, Run
+from omnilmm.evaluation.scoring import Scored, compared, read_answers, score, summed
+from omnilmm.evaluation.settings import Benchmark, Setting, benchmark_for, benchmarks
+from omnilmm.ui.download_bar import DownloadBar
+from omnilmm.ui.flags import Parser, add_loading_flags, loading_arguments
+from omnilmm.ui.streams import configure_streams, one_line
+
+OPTIONS = ("max_new_tokens", "repetition_penalty", "temperature", "top_p", "top_k", "seed", "beams", "length_penalty")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command-line parser."""
+    top = Parser(prog="python -m omnilmm.evaluation", description="Ask a model questions and score its answers.")
+    top.add_argument(
+        "file", type=Path, help="VLMEvalKit's TSV, a CSV, JSONL, an exported conversation, or a folder of these exports"
+    )
+    top.add_argument("--benchmark", choices=list(benchmarks()), help="(default: by the name of the file)")
+    top.add_argument("--metric", choices=NAMES, help="(default: the benchmark's, or what fits the columns)")
+    top.add_argument("--words", type=Path, metavar="FILE", help="for chair: a line per object, synonyms with commas")
+    top.add_argument("--limit", type=_positive, metavar="N", help="only the first N questions")
+    top.add_argument("--out", type=Path, metavar="DIR", help="(default: evaluation/FILE-MODEL)")
+    top.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    top.add_argument("--compare", type=Path, metavar="DIR", help="the folder of another run of the same file")
+    top.add_argument("--at-once", type=_positive, default=8, metavar="N", help="(default: %(default)s)")
+    add_loading_flags(top)
+    decoding = top.add_argument_group("decoding (the benchmark's where left out)")
+    decoding.add_argument("--mode", choices=("sampling", "greedy", "beam"))
+    for name in OPTIONS:
+        kind = float if name in ("repetition_penalty", "temperature", "top_p", "length_penalty") else int
+        decoding.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        0 for a report, 1 for an error or a stopped run, 2 for invalid flags.
+    """
+    configure_streams()
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    args = parser().parse_args(arguments)
+    try:
+        return _run(args)
+    except OmniLMMError as error:
+        print(f"Error: {one_line(error)}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"Error: {error.strerror}: {error.filename}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. The same command with --resume goes on.", file=sys.stderr)
+        return 1
+
+
+@dataclass
+class _Plan:
+    """What is asked and how, known before the model is loaded."""
+
+    rows: list[Row]
+    metric: Metric
+    benchmark: Benchmark
+    card: ModelCard
+    setting: Setting
+    options: Options
+
+
+def _plan(args: argparse.Namespace) -> _Plan:
+    rows = read_rows(args.file)
+    found = metric_for(rows)
+    benchmark = benchmarks()[args.benchmark] if args.benchmark else benchmark_for(args.file, args.metric or found)
+    name = args.metric or benchmark.metric or found
+    if name == CHAIR and not args.words:
+        raise InputError("chair_without_words")
+    if name != JUDGE and not all(row.asked.answers or row.asked.objects for row in rows if row.counts):
+        raise InputError("benchmark_without_answers", path=args.file)
+    rows = grouped(rows, name)[: args.limit]
+    card = find(args.model)
+    setting = benchmark.setting(card)
+    given = {option: value for option in OPTIONS if (value := getattr(args, option)) is not None}
+    metric = metric_of(name, Objects.read(args.words) if name == CHAIR else None)
+    return _Plan(rows, metric, benchmark, card, setting, setting.chosen(card, args.mode, given))
+
+
+def _run(args: argparse.Namespace) -> int:
+    plan = _plan(args)
+    folder = args.out or Path("evaluation") / f"{args.file.stem}-{plan.card.name.replace('/', '-')}"
+    if (folder / ANSWERS).exists() and not args.resume:
+        raise InputError("run_exists", folder=folder)
+    other = read_answers(args.compare) if args.compare else None
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(plan.rows, plan.card, plan.setting, plan.options, folder)
+    loaded: list[Engine] = []
+
+    def engine() -> Engine:
+        from omnilmm.engine.loading import load_engine
+
+        with DownloadBar() as bar:
+            loaded.append(load_engine(**loading_arguments(args), report=bar.report))
+        return loaded[0]
+
+    run.answer(engine, args.at_once)
+    answers = read_answers(folder)
+    scored = score(plan.rows, answers, plan.metric)
+    scores = summed(scored, plan.metric, plan.benchmark.scale)
+    changes = _changes(args.compare, plan, scored, other) if other is not None else None
+    published = plan.benchmark.published.get(plan.card.name)
+    report = Report(
+        plan.benchmark.title,
+        _facts(args, plan, answers, loaded[0] if loaded else None),
+        _same(args, plan),
+        published.figure if published else None,
+        scores,
+        changes,
+    )
+    write_report(report, folder)
+    write_table(plan.rows, answers, folder / f"{plan.card.name.replace('/', '-')}_{args.file.stem}.tsv")
+    if plan.metric.name == JUDGE:
+        write_judge_file(scored, folder / "judge.jsonl")
+    _say(report, folder, plan)
+    return 0
+
+
+def _facts(
+    args: argparse.Namespace, plan: _Plan, answers: dict[str, dict[str, Any]], engine: Engine | None
+) -> dict[str, str]:
+    settings = next((str(cells.get("settings")) for cells in answers.values()), "")
+    tokens = sum(int(cells.get("new_tokens") or 0) for cells in answers.values())
+    seconds = sum(float(cells.get("seconds") or 0) for cells in answers.values())
+    facts = {
+        "model": f"{plan.card.title} ({plan.card.source})",
+        "file": str(args.file),
+        "metric": plan.metric.title,
+        "decoding": settings,
+        "prompt from": plan.setting.source,
+        "questions": str(sum(row.counts for row in plan.rows)),
+        "answers": f"{tokens} tokens; {seconds:.0f} s of answering, several at once",
+        "versions": f"OmniLMM Chat {__version__}, " + ", ".join(f"{n} {version(n)}" for n in ("torch", "transformers")),
+    }
+    if engine is not None:
+        facts["device"] = f"{engine.device} ({engine.device.reason}), {engine.dtype} ({engine.dtype.reason})"
+    if plan.benchmark.note:
+        facts["note"] = plan.benchmark.note
+    return facts
+
+
+def _same(args: argparse.Namespace, plan: _Plan) -> str:
+    """Say whether the settings are those of the published figure, and why."""
+    reasons = [] if plan.setting.same else [plan.setting.because]
+    if args.limit:
+        reasons.append(f"only the first {len(plan.rows)} questions were asked")
+    if args.mode or any(getattr(args, option) is not None for option in OPTIONS):
+        reasons.append("the decoding was chosen on the command line")
+    if args.metric and args.metric != plan.benchmark.metric:
+        reasons.append("the metric was chosen on the command line")
+    if args.dtype in ("int8", "int4"):
+        reasons.append(f"the weights were quantised to {args.dtype}")
+    return f"no, because {'; '.join(reasons)}" if reasons else f"yes: {plan.setting.because}"
+
+
+def _changes(folder: Path, plan: _Plan, scored: Sequence[Scored], other: dict[str, dict[str, Any]]) -> Comparison:
+    """Compare with another run, whose answers are marked anew by the same metric."""
+    answered = [row for row in plan.rows if row.asked.index in other]
+    if not answered:
+        raise InputError("nothing_in_common", folder=folder)
+    theirs = score(answered, other, plan.metric)
+    by_index = {item.row.asked.index: item for item in theirs}
+    changed = [
+        (item, by_index[item.row.asked.index])
+        for item in scored
+        if item.row.asked.index in by_index and item.mark.credit != by_index[item.row.asked.index].mark.credit
+    ]
+    return Comparison(str(folder), compared(scored, theirs, plan.metric, plan.benchmark.scale), changed)
+
+
+def _say(report: Report, folder: Path, plan: _Plan) -> None:
+    print(f"{report.title}: {report.facts['questions']} questions, {plan.card.title}")
+    for figure in report.scores.figures:
+        print(f"  {figure.name}: {figure}")
+    if report.published is not None:
+        print(f"  published: {report.published:g}; same settings: {report.same}")
+    for figure in report.changes.differences if report.changes else ():
+        print(f"  {figure.name}, difference: {figure}")
+    for name, one in report.scores.categories.items() if len(report.scores.categories) > 1 else ():
+        print(f"    {name}: {one}")
+    if report.scores.problems:
+        print(f"  {len(report.scores.problems)} have no answer or one that was cut off; the report lists them.")
+    if plan.metric.name == JUDGE:
+        print(f"  This benchmark needs a judge model: give it {folder / 'judge.jsonl'}, or VLMEvalKit the table.")
+    print(f"Report: {folder / PAGE}")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""The report of a run: JSON, VLMEvalKit's result table, and one HTML page that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omnilmm.errors import OmniLMMError
+from omnilmm.evaluation.figures import Figure
+from omnilmm.evaluation.rows import Row
+from omnilmm.evaluation.scoring import Scored, Scores
+
+RESULT, PAGE = "result.json", "report.html"
+MOST_SHOWN = 200  # wrong answers on the page
+_SIDE = 320  # pixels of a picture on the page
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:24px auto;padding:0 16px;color:#1c2733}
+h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2em}table{border-collapse:collapse;width:100%}
+td,th{text-align:left;padding:4px 8px;border-bottom:1px solid #dde3ea;vertical-align:top}
+.bar{background:#e4e9ef;height:12px;border-radius:6px;min-width:160px}.bar i{display:block;height:12px;
+border-radius:6px;background:#0d9488}article{display:flex;gap:16px;border-top:1px solid #dde3ea;padding:12px 0}
+article img{max-width:240px;max-height:240px;display:block;margin-bottom:4px}dl{margin:0;min-width:0}
+dt{color:#5b6875;font-size:.85rem}dd{margin:0 0 6px;white-space:pre-wrap;overflow-wrap:anywhere}
+.note{color:#5b6875}@media(max-width:600px){article{flex-direction:column}}
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All there is to say about a run.
+
+    Attributes:
+        title: name of the benchmark.
+        facts: model, device, dtype, settings and so on, in the order of the page.
+        same: whether the settings are those of the published figure, and why.
+        published: the published figure; None if there is none.
+        scores: the marks.
+        changes: the comparison with another run, if there is one.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    same: str
+    published: float | None
+    scores: Scores
+    changes: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The comparison with another run.
+
+    Attributes:
+        name: name of the other run.
+        differences: of the figures, this run's minus the other's.
+        rows: (this run's, the other's) of the questions whose marks differ.
+    """
+
+    name: str
+    differences: Sequence[Figure]
+    rows: Sequence[tuple[Scored, Scored]] = field(default_factory=list)
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write the JSON file and the page."""
+    text = json.dumps(_document(report), ensure_ascii=False, indent=1)
+    (folder / RESULT).write_text(text + "\n", encoding="utf-8")
+    (folder / PAGE).write_text(page(report), encoding="utf-8")
+
+
+def write_table(rows: Sequence[Row], answers: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Write VLMEvalKit's table of predictions: the columns of the benchmark without pictures, and `prediction`."""
+    names = list(dict.fromkeys(name for row in rows for name in row.cells))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        table.writerow(["index", *(name for name in names if name != "index"), "prediction"])
+        for row in rows:
+            cells = [_cell(row.cells.get(name, "")) for name in names if name != "index"]
+            table.writerow([row.asked.index, *cells, answers.get(row.asked.index, {}).get("answer", "")])
+
+
+def write_judge_file(scored: Sequence[Scored], path: Path) -> None:
+    """Write a JSON line for each question, with all that a judge model needs but the pictures."""
+    with path.open("w", encoding="utf-8") as file:
+        for item in scored:
+            asked = item.row.asked
+            line: dict[str, Any] = {"index": asked.index, "question": item.row.question, "hint": item.row.hint}
+            line |= {"category": asked.category, "reference": list(asked.answers), "prediction": item.answer}
+            file.write(json.dumps(line | dict(item.row.cells), ensure_ascii=False) + "\n")
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _document(report: Report) -> dict[str, Any]:
+    scores, changes = report.scores, report.changes
+    document: dict[str, Any] = {
+        "benchmark": report.title,
+        **report.facts,
+        "same settings as published": report.same,
+        "published": report.published,
+        "figures": [asdict(one) for one in scores.figures],
+        "categories": {name: asdict(one) for name, one in scores.categories.items()},
+        "l2-categories": {name: asdict(one) for name, one in scores.coarse.items()},
+        "splits": {name: asdict(one) for name, one in scores.splits.items()},
+        "questions": len(scores.scored),
+        "not scored as they stand": {item.row.asked.index: item.problem for item in scores.problems},
+        "wrong": [item.row.asked.index for item in scores.wrong],
+    }
+    if changes is not None:
+        document["compared with"] = changes.name
+        document["differences"] = [asdict(one) for one in changes.differences]
+        document["changed"] = [
+            {"index": one.row.asked.index, "this": one.answer, "other": other.answer, "expected": one.row.asked.answers}
+            for one, other in changes.rows
+        ]
+    return document
+
+
+def page(report: Report) -> str:
+    """Return the report as an HTML page."""
+    scores = report.scores
+    parts = [f"<h1>{_safe(report.title)}</h1>", _facts(report), _figures(scores.figures)]
+    for title, group in (("Splits", scores.splits), ("Coarse", scores.coarse), ("Categories", scores.categories)):
+        if len(group) > 1:
+            parts.append(_bars(title, group))
+    if report.changes is not None:
+        parts.append(_changes(report.changes))
+    if scores.problems:
+        parts.append(_problems(scores.problems))
+    parts.append(_wrong(scores.wrong))
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; "
+        f"style-src 'unsafe-inline'\"><title>{_safe(report.title)}</title><style>{_STYLE}</style>"
+        f"<body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def _facts(report: Report) -> str:
+    published = "–" if report.published is None else f"{report.published:g}"
+    facts = {**report.facts, "published figure": published, "same settings as published": report.same}
+    rows = "".join(f"<tr><th>{_safe(name)}<td>{_safe(value)}" for name, value in facts.items())
+    return f"<table>{rows}</table>"
+
+
+def _figures(figures: Sequence[Figure], title: str = "Figures") -> str:
+    head = "<tr><th>figure<th>value<th>95 % interval (bootstrap)<th>units"
+    rows = "".join(
+        f"<tr><td>{_safe(one.name)}<td>{_number(one.value)}<td>{_number(one.low)} to {_number(one.high)}<td>{one.units}"
+        for one in figures
+    )
+    return f"<h2>{_safe(title)}</h2><table>{head}{rows}</table>"
+
+
+def _bars(title: str, group: Mapping[str, Figure]) -> str:
+    rows = "".join(
+        f"<tr><td>{_safe(name)}<td><div class=bar><i style='width:{min(max(one.value or 0, 0), 100):.1f}%'></i></div>"
+        f"<td>{_number(one.value)}<td class=note>{_number(one.low)} to {_number(one.high)}<td class=note>{one.units}"
+        for name, one in group.items()
+    )
+    return f"<h2>{_safe(title)}</h2><table>{rows}</table>"
+
+
+def _changes(changes: Comparison) -> str:
+    shown = "".join(
+        f"<tr><td>{_safe(one.row.asked.index)}<td>{_safe(one.row.question)}"
+        f"<td>{_safe(' / '.join(one.row.asked.answers))}<td>{_safe(one.answer)}<td>{_safe(other.answer)}"
+        for one, other in changes.rows[:MOST_SHOWN]
+    )
+    head = "<tr><th>index<th>question<th>expected<th>this run<th>the other"
+    return (
+        f"{_figures(changes.differences, f'Difference from {changes.name}')}"
+        f"<h2>{len(changes.rows)} questions whose marks differ</h2>{_left_out(len(changes.rows))}"
+        f"<table>{head}{shown}</table>"
+    )
+
+
+def _problems(problems: Sequence[Scored]) -> str:
+    rows = "".join(f"<tr><td>{_safe(item.row.asked.index)}<td>{_safe(item.problem)}" for item in problems[:MOST_SHOWN])
+    title = f"{len(problems)} questions without an answer, or with one that was cut off"
+    return f"<h2>{title}</h2>{_left_out(len(problems))}<table>{rows}</table>"
+
+
+def _wrong(wrong: Sequence[Scored]) -> str:
+    shown = "".join(_article(item) for item in wrong[:MOST_SHOWN])
+    return f"<h2>{len(wrong)} wrong answers</h2>{_left_out(len(wrong))}{shown}"
+
+
+def _left_out(count: int) -> str:
+    left = count - MOST_SHOWN
+    return f"<p class=note>The first {MOST_SHOWN}; {left} more are in {RESULT}.</p>" if left > 0 else ""
+
+
+def _article(item: Scored) -> str:
+    options = "\n".join(f"{letter}. {text}" for letter, text in item.row.asked.options.items())
+    said = {
+        "question": item.row.question + (f"\n{options}" if options else ""),
+        "expected": " / ".join(item.row.asked.answers),
+        "given": item.answer or item.problem,
+    }
+    if item.mark.read and item.mark.read != item.answer:
+        said["read as"] = item.mark.read
+    listed = "".join(f"<dt>{name}<dd>{_safe(text)}</dd>" for name, text in said.items())
+    title = " · ".join(filter(None, (item.row.asked.index, item.row.asked.category)))
+    return f"<article><div>{_pictures(item.row)}</div><dl><dt>{_safe(title)}</dt>{listed}</dl></article>"
+
+
+def _pictures(row: Row) -> str:
+    try:
+        pictures = [*row.opened(), *(row.history.messages[-1].pictures if row.history.messages else ())]
+    except (OmniLMMError, ValueError):
+        return "<p class=note>the picture cannot be read</p>"
+    found = []
+    for picture in pictures:
+        small, file = picture.image.copy(), io.BytesIO()
+        small.thumbnail((_SIDE, _SIDE))
+        small.save(file, "JPEG", quality=80)
+        found.append(f"<img alt='' src='data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}'>")
+    return "".join(found)
+
+
+def _safe(text: str) -> str:
+    return html.escape(text)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
