@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from built_in import evaluation
 from built_in.__main__ import BUILT_IN
 from built_in.benchmark import write
 from built_in.evaluation import examine
@@ -153,8 +154,11 @@ def test_it_is_said_whether_the_settings_are_the_published_ones(questions: Path,
     assert program._same(args, program._plan(args)).startswith(begins)
 
 
-def test_the_built_in_models_card_is_what_this_program_measures(engine: LocalEngine, tmp_path: Path) -> None:
+def test_the_built_in_models_card_is_what_this_program_measures(
+    engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same questions, answers and marks as `built_in evaluate`; "again" has a history of several pictures."""
+    monkeypatch.setattr(evaluation, "BATCH", 1)  # no more lessons than needed
     only, questions = ["box", "again"], 3
     file, out = tmp_path / "built-in.tsv", tmp_path / "run"
     assert write(file, engine.processor.config.slicing_rules, questions=questions, only=only) == questions * len(only)
