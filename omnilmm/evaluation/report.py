@@ -129,7 +129,11 @@ def page(report: Report) -> str:
     """Return the report as an HTML page."""
     scores = report.scores
     parts = [f"<h1>{_safe(report.title)}</h1>", _facts(report), _figures(scores.figures)]
-    for title, group in (("Splits", scores.splits), ("Coarse", scores.coarse), ("Categories", scores.categories)):
+    for title, group in (
+        ("Splits", scores.splits),
+        ("Coarser categories", scores.coarse),
+        ("Categories", scores.categories),
+    ):
         if len(group) > 1:
             parts.append(_bars(title, group))
     if report.changes is not None:
@@ -216,7 +220,7 @@ def _article(item: Scored) -> str:
 
 def _pictures(row: Row) -> str:
     try:
-        pictures = [*row.opened(), *(row.history.messages[-1].pictures if row.history.messages else ())]
+        pictures = [*row.opened(earlier=True), *(row.history.messages[-1].pictures if row.history.messages else ())]
     except (OmniLMMError, ValueError):
         return "<p class=note>the picture cannot be read</p>"
     found = []

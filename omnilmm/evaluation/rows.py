@@ -40,6 +40,7 @@ class Row:
         asked: what a metric needs: index, right answers, options, category.
         question: its text.
         pictures: new pictures of this turn, not opened yet.
+        earlier: pictures of the earlier turns of its conversation.
         hint: what the question comes with.
         split: part of the benchmark.
         coarse: coarser category (`l2-category`).
@@ -53,6 +54,7 @@ class Row:
     asked: Asked
     question: str
     pictures: tuple[Source, ...] = ()
+    earlier: tuple[Source, ...] = ()
     hint: str = ""
     split: str = ""
     coarse: str = ""
@@ -62,15 +64,14 @@ class Row:
     history: Conversation = field(default_factory=Conversation)
     cells: Mapping[str, Any] = field(default_factory=dict)
 
-    def opened(self) -> list[Picture]:
-        """Open the pictures.
+    def opened(self, *, earlier: bool = False) -> list[Picture]:
+        """Open the pictures, or those of the earlier turns, too.
 
         Raises:
             ImageError: One cannot be read.
         """
-        return [
-            open_picture(source if isinstance(source, Path) else decoded(source)) for source in self.pictures if source
-        ]
+        sources = (*self.earlier, *self.pictures) if earlier else self.pictures
+        return [open_picture(source if isinstance(source, Path) else decoded(source)) for source in sources if source]
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -141,7 +142,14 @@ def _cells(path: Path) -> Iterator[dict[str, Any]]:
 def _of_cells(path: Path, table: list[dict[str, Any]]) -> list[Row]:
     table = [{_named(name): value for name, value in cells.items()} for cells in table]
     images = {str(cells.get("index", number)): cells.get("image") for number, cells in enumerate(table)}
-    return [_row(path, number, cells, images) for number, cells in enumerate(table)]
+    rows, shown = [], dict[str, tuple[Source, ...]]()
+    for number, cells in enumerate(table):
+        row = _row(path, number, cells, images)
+        if row.conversation:
+            row = replace(row, earlier=shown.get(row.conversation, ()))
+            shown[row.conversation] = (*row.earlier, *row.pictures)
+        rows.append(row)
+    return rows
 
 
 def _named(name: str) -> str:

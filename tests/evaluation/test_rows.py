@@ -96,6 +96,16 @@ def test_a_jsonl_with_paths(tmp_path: Path) -> None:
     assert metric_for(rows) == "yes-no"
 
 
+def test_a_later_turn_knows_the_pictures_of_its_conversation(tmp_path: Path) -> None:
+    cells: list[dict[str, Any]] = [{"conversation": "x", "image": png(4)}, {"conversation": "x"}, {"image": png(5)}]
+    cells += [{"conversation": "x", "image": png(6), "counts": "no"}]
+    table(tmp_path / "a.tsv", [row | {"index": n, "question": "?", "answer": "a"} for n, row in enumerate(cells)])
+    rows = read_rows(tmp_path / "a.tsv")
+    seen = [[picture.image.getpixel((0, 0))[0] for picture in row.opened(earlier=True)] for row in rows]  # type: ignore[index]
+    assert seen == [[4], [4], [5], [4, 6]] and [reds(row) for row in rows] == [[4], [], [5], [6]]
+    assert [row.counts for row in rows] == [True, True, True, False]
+
+
 @pytest.mark.parametrize(
     ("answers", "metric"),
     [(["a", "b"], "exact"), (["['a', 'b']"], "vqa"), (["<ref>x</ref><box>1 2 3 4</box>", "a"], "literal")],
