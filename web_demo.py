@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import webbrowser
 from collections.abc import Sequence
@@ -75,14 +76,25 @@ def api_of(provider: ModelProvider, flags: argparse.Namespace, key: str | None) 
 
 
 def live_parts(flags: argparse.Namespace) -> Any:
-    """Load what the live view needs: the speech recognition model, and the voice activity detector."""
+    """Return what the live view needs; the speech recognition model is loaded meanwhile."""
     from omnilmm.live.detection import detector
     from omnilmm.live.recognition import load_recogniser
     from omnilmm.live.talk import Parts
 
     text = text_engine(flags.text_url, flags.text_model) if flags.text_url else None
-    say(texts.loading_speech(flags.speech_model))
-    return Parts(load_recogniser(flags.speech_model, offline=flags.offline), detector, flags.voice, text)
+    parts = Parts(None, detector, flags.voice, text, is_loading=True)
+
+    def load() -> None:
+        say(texts.loading_speech(flags.speech_model))
+        try:
+            parts.recogniser = load_recogniser(flags.speech_model, offline=flags.offline)
+        except OmniLMMError as error:
+            sys.stderr.write(f"Error: {one_line(error)} Questions in the live view are typed.\n")
+        finally:
+            parts.is_loading = False
+
+    threading.Thread(target=load, name="loading speech", daemon=True).start()
+    return parts
 
 
 def text_engine(url: str, model: str | None) -> Any:

@@ -294,7 +294,9 @@ window.omnilmmLive ??= (() => {
         live.name = message.name;
         send({ type: "language", language: texts.language });
         tellVoice();
-        if (!message.hears) tell(texts.cannot_hear);
+        if (message.loading) tell(texts.loading_speech);
+        else if (!message.hears) tell(texts.cannot_hear);
+        else if (parts.notice.textContent === texts.loading_speech) tell("");
         parts.describe.parentElement.hidden = !message.describes;
         if (parts.describe.checked) setDescribe(true);  // after the connection was lost
         if (parts.handsFree.checked) setHandsFree(true);

@@ -52,21 +52,23 @@ class Command(BaseModel):
     path: Annotated[str, Field(max_length=1000)] = ""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Parts:
     """What all tabs share.
 
     Attributes:
-        recogniser: None if nothing can be recognised, so that questions are typed.
+        recogniser: None if nothing can be recognised (yet), so that questions are typed.
         new_detector: returns a voice detector for one microphone, or None.
         voice: "auto": the browser's own voices, else espeak-ng; "browser", "espeak-ng", or "none".
         text: a text model that can answer from descriptions of what the camera shows; None without one.
+        is_loading: whether the recogniser is still being loaded.
     """
 
     recogniser: Recogniser | None
     new_detector: Callable[[], Detector | None]
     voice: Literal["auto", "browser", "espeak-ng", "none"] = "auto"
     text: Engine | None = None
+    is_loading: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,20 @@ class Talk:
         self._parts, self._send = parts, send
         self._language: Language = "en"
         self._is_muted = self._browser_speaks = False
-        self._hearing = Hearing(parts.new_detector() if parts.recogniser else None)
+        self._hearing = Hearing()
         self._sees = sees
         self.described: Described | None = None
         self._turns = Turns()
         self._lock = threading.Lock()  # of the turns, and of the answer that is running
         self._answer: Answer | None = None
         self._inbox = _Inbox()
+        self.get_ready()
         threading.Thread(target=self._listen, name="listening", daemon=True).start()
+
+    def get_ready(self) -> None:
+        """Take the voice detector into use; called again once the recogniser is loaded."""
+        if self._parts.recogniser is not None:
+            self._hearing = Hearing(self._parts.new_detector())
 
     @property
     def abilities(self) -> dict[str, Any]:
@@ -118,6 +126,7 @@ class Talk:
         return {
             "type": "ready",
             "hears": self._parts.recogniser is not None,
+            "loading": self._parts.is_loading,
             "hands_free": self._hearing.can_be_hands_free,
             "speaks": self._parts.voice in ("auto", "espeak-ng") and speech.can_speak(),
             "voice": self._parts.voice,

@@ -205,3 +205,15 @@ def test_a_failure_is_told_and_the_next_question_is_heard(sent: Sent, recogniser
     wait_until(lambda: len(sent.of("failed")) == 2)
     assert sent.state == "idle"
     talk.close()
+
+
+def test_a_recogniser_that_is_loaded_later_is_taken_into_use(sent: Sent, recogniser: Recogniser) -> None:
+    parts = Parts(None, lambda: lambda _: 0.0, "none", is_loading=True)
+    talk = Talk(parts, sent.append)
+    assert (talk.abilities["hears"], talk.abilities["loading"]) == (False, True)
+    parts.recogniser, parts.is_loading = recogniser, False
+    talk.get_ready()
+    assert (talk.abilities["hears"], talk.abilities["loading"], talk.abilities["hands_free"]) == (True, False, True)
+    ask_aloud(talk, "what_color")
+    wait_until(lambda: sent.of("heard"))
+    talk.close()

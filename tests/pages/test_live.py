@@ -257,11 +257,18 @@ def test_strangers_get_no_line(parts: Parts) -> None:
 
 
 def test_the_line_is_behind_the_login(come: Callable[..., Speaker], parts: Parts) -> None:
-    with serve(ScriptedEngine(), live=parts, login={"ann": "secret"}) as guarded:
+    loaded, loading = parts.recogniser, replace(parts, recogniser=None, is_loading=True)
+    with serve(ScriptedEngine(), live=loading, login={"ann": "secret"}) as guarded:
         with pytest.raises(InvalidStatus) as told:
             line(guarded.address)
         assert told.value.response.status_code == 403
-        come(guarded.address, login=("ann", "secret")).opens()
+        speaker = come(guarded.address, login=("ann", "secret"))
+        speaker.opens(microphone="")  # it opens, and is of no use yet
+        expect(speaker.notice).to_contain_text("still being loaded")
+        expect(speaker.talk).to_be_disabled()
+        loading.recogniser, loading.is_loading = loaded, False
+        expect(speaker.talk).to_be_enabled()
+        expect(speaker.notice).to_be_empty()
 
 
 def as_wav(samples: Any) -> bytes:

@@ -45,7 +45,7 @@ def served(*command: str) -> Iterator[str]:
             lines = []
             for line in process.stdout:
                 lines.append(line)
-                if found := re.search(r"http://[^ ]+:\d+", line):
+                if found := re.search(r"https?://[^ ]+:\d+", line):
                     yield found.group()
                     break
             else:

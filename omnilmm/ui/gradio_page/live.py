@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -28,6 +28,7 @@ from omnilmm.ui.session import Draft
 
 MOST_PER_VISITOR, MOST = 4, 64  # open live views
 MOST_COMMAND = 2000  # characters
+LOADING_POLL_S = 0.5
 MOST_WAITING = 500  # messages for a tab that were not sent yet
 
 
@@ -68,15 +69,24 @@ class Live:
         name = secrets.token_urlsafe(16)
         with self._lock:
             self._talks[name] = owner, talk
-        sending = asyncio.create_task(_send_all(socket, outgoing))
+        tasks = [asyncio.create_task(_send_all(socket, outgoing))]
         send(talk.abilities | {"name": name})
+        if self._parts.is_loading:
+            tasks.append(asyncio.create_task(self._tell_once_loaded(talk, name, send)))
         try:
             await self._receive_all(socket, talk, owner)
         finally:
             with self._lock:
                 del self._talks[name]
-            sending.cancel()
+            for task in tasks:
+                task.cancel()
             await asyncio.to_thread(talk.close)
+
+    async def _tell_once_loaded(self, talk: Talk, name: str, send: Callable[[dict[str, Any]], None]) -> None:
+        while self._parts.is_loading:
+            await asyncio.sleep(LOADING_POLL_S)
+        await asyncio.to_thread(talk.get_ready)
+        send(talk.abilities | {"name": name})
 
     def ask(
         self, request: gr.Request, name: str, question: dict[str, Any], shown: int, browser_state: str, *settings: Any

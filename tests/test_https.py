@@ -1,0 +1,44 @@
+"""Both pages over HTTPS; the certificate and its key are of the tests alone."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import httpx
+import pytest
+
+from omnilmm.errors import OptionsError
+from omnilmm.ui.flags import check_requested
+from tests.streamlit_pages.test_flags import run, served
+from web_demo import parser
+
+CERTIFICATE, KEY = (Path(__file__).parent / "tls" / name for name in ("cert.pem", "key.pem"))
+
+
+@pytest.mark.parametrize("page", ["web_demo.py", "web_demo_streamlit.py"])
+def test_a_page_is_served_over_https(page: str) -> None:
+    files = ("--ssl-certfile", str(CERTIFICATE), "--ssl-keyfile", str(KEY))
+    with served(page, "--port", "0", *files) as address:
+        assert address.startswith("https://")
+        trusted = ssl.create_default_context(cafile=str(CERTIFICATE))
+        answer = httpx.get(address, verify=trusted, follow_redirects=True)
+        assert answer.status_code == 200 and "<html" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (["--ssl-certfile", str(CERTIFICATE)], "belong together"),
+        (["--ssl-keyfile", str(KEY)], "belong together"),
+        (["--ssl-certfile", "no.pem", "--ssl-keyfile", str(KEY)], "no file no.pem"),
+    ],
+)
+def test_half_a_certificate_is_refused(files: list[str], told: str) -> None:
+    with pytest.raises(OptionsError, match=told):
+        check_requested(parser().parse_args(files))
+
+
+def test_a_file_that_is_no_certificate_is_one_line() -> None:
+    done = run("--port", "0", "--ssl-certfile", str(KEY), "--ssl-keyfile", __file__)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
