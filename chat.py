@@ -30,6 +30,7 @@ from omnilmm.ui.flags import (
     check_for_server,
     engine_keys,
     loading_arguments,
+    requested_model,
 )
 from omnilmm.ui.streams import can_encode, configure_streams, is_piped, one_line, read_line, read_piped, require_text
 
@@ -71,7 +72,8 @@ class OmniLMMChat:
         engine_url: base URL of an OpenAI-compatible server that answers, such as "http://127.0.0.1:8080/v1", or
             several; then the other arguments have no effect.
         engine_key: key of the server, or one for each.
-        **loading: revision, hub, offline, max_memory, report, quant, mmproj; see `omnilmm.engine.loading.load_engine`.
+        **loading: adapter, revision, hub, offline, max_memory, report, quant, mmproj; see
+            `omnilmm.engine.loading.load_engine`.
 
     Raises:
         ModelNotFoundError, HardwareError, CheckpointError: It cannot be loaded; the message says what can.
@@ -383,7 +385,7 @@ def _question(args: argparse.Namespace) -> str | None:
 def _run(args: argparse.Namespace) -> int:
     from omnilmm.archive import read_conversation_file
     from omnilmm.batch.program import preset
-    from omnilmm.catalog import BUILT_IN, cards, find
+    from omnilmm.catalog import cards, find
     from omnilmm.conversation import Conversation
     from omnilmm.engine.options import options_for
     from omnilmm.images.pixels import open_picture
@@ -396,9 +398,9 @@ def _run(args: argparse.Namespace) -> int:
     # Everything that can be wrong is checked before the model is loaded.
     given = {name: getattr(args, name) for name in (*OPTIONS, *ABILITIES)}
     engine = _of_server(args) if args.engine_urls else None
-    card = engine.card if engine else find(args.model or BUILT_IN)
+    card = engine.card if engine else find(requested_model(args))
     # The options that a model outside the catalog has are known only once it is loaded.
-    is_known = card.name in cards() or engine is not None
+    is_known = card.base_name in cards() or engine is not None
     options_for(card, args.mode, **given if is_known else given | dict.fromkeys(ABILITIES))
     if args.batch:
         return _batch(args, card, given, engine)

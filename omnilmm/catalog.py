@@ -18,6 +18,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from omnilmm.adapter_files import WITH, is_for, read_adapter
 from omnilmm.checkpoint_json import check_numbers, read_json
 from omnilmm.errors import CheckpointError, InputError, ModelNotFoundError
 from omnilmm.formats import WEIGHTS, check_adapter, check_files, check_pointers
@@ -129,6 +130,7 @@ class ModelCard(_Strict):
         name: name that users type.
         title: name that is displayed.
         source: hub id, or folder (relative to the repository for models that it ships).
+        adapter: folder of a LoRA adapter to add; `name` and `title` then name both.
         revision: commit, tag or branch of the hub to fetch; None for the newest.
         family: architecture and template, one of `FAMILIES`; "library" for models implemented in transformers.
         parameters: number of parameters; None for a folder, until it is loaded.
@@ -164,6 +166,7 @@ class ModelCard(_Strict):
     name: str
     title: str
     source: str
+    adapter: str | None = None
     revision: str | None = None
     family: str
     parameters: int | None = Field(gt=0)
@@ -246,10 +249,19 @@ class ModelCard(_Strict):
         return sampling
 
     @property
+    def base_name(self) -> str:
+        """The name without that of the adapter."""
+        return self.name.removesuffix(f"{WITH}{self.adapter}")
+
+    @property
     def location(self) -> str:
         """The location to load from: an absolute path for a model shipped with this program, else `source`."""
-        shipped = ROOT / self.source
-        return str(shipped) if shipped.is_dir() else self.source
+        return str(ROOT / self.source) if self.is_shipped else self.source
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it comes with this program."""
+        return (ROOT / self.source).is_dir() and not Path(self.source).is_absolute()
 
 
 GGUF_CONTEXT = 8192  # of a model of which nothing is known before it is downloaded
@@ -273,12 +285,16 @@ def cards() -> dict[str, ModelCard]:
 
 
 def find(model: str) -> ModelCard:
-    """Return the card of a model given by name, hub id or local folder.
+    """Return the card of a model given by name, hub id or local folder; "MODEL + FOLDER" adds the adapter there.
 
     Raises:
         ModelNotFoundError: There is no such model; the message suggests similar names.
-        CheckpointError: The path is a file, or a folder without a supported checkpoint.
+        CheckpointError: The path is a file, or a folder without a supported checkpoint; or the adapter is for another
+            model.
     """
+    base, plus, adapter = model.rpartition(WITH)
+    if plus and base and _folder(model) is None:
+        return _with_adapter(find(base), adapter)
     for card in cards().values():
         if model.lower() in (card.name.lower(), card.source.lower()):
             return card
@@ -298,6 +314,23 @@ def find(model: str) -> ModelCard:
     if near:
         raise ModelNotFoundError("no_such_model_but_near", model=model, near=near, known=list(cards()))
     raise ModelNotFoundError("no_such_model", model=model, known=list(cards()))
+
+
+def _with_adapter(card: ModelCard, adapter: str) -> ModelCard:
+    if card.adapter is not None:
+        raise CheckpointError("one_adapter_only", name=adapter, first=card.adapter)
+    files = read_adapter(adapter)
+    names = (card.name, card.source, card.location)
+    if not is_for(files, *names):
+        raise CheckpointError("adapter_of_another_model", name=adapter, base=files.base, title=card.title)
+    return card.model_copy(
+        update={
+            "name": f"{card.name}{WITH}{adapter}",
+            "title": f"{card.title}{WITH}{files.title}",
+            "adapter": adapter,
+            "drawings_only": False,  # it may have learnt others
+        }
+    )
 
 
 def family_of(config: Mapping[str, Any], name: str) -> str:

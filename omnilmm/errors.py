@@ -9,6 +9,7 @@
     ├── CheckpointError     the checkpoint is damaged, incomplete or not supported
     ├── SwitchError         the model cannot be switched now
     ├── HardwareError       the requested device or dtype is not available here
+    ├── TrainingError       a training had to stop; what was saved before it stays
     ├── MissingPackageError an optional package is not installed
     ├── ServerError         the server that runs the model cannot be used
     └── ContextLengthError  the question and its pictures alone exceed the model's context length
@@ -88,6 +89,10 @@ class SwitchError(OmniLMMError):
 
 class HardwareError(OmniLMMError):
     """The requested device or dtype is not available here."""
+
+
+class TrainingError(OmniLMMError):
+    """A training had to stop: its loss is no number, or its state cannot be saved. What was saved before stays."""
 
 
 class MissingPackageError(OmniLMMError):

@@ -105,23 +105,26 @@ def _is_mlx(config: Mapping[str, Any]) -> bool:
 
 
 def check_adapter(name: str, folder: Path) -> None:
-    """Refuse a folder that contains only an adapter (LoRA or similar), and name its base model.
+    """Refuse a folder that contains an adapter (LoRA or similar), as it has to be said whether it is wanted.
 
     Args:
         name: name of the folder in messages.
-        folder: folder of the files; a full checkpoint with an adapter beside it is accepted.
+        folder: folder of the files.
 
     Raises:
-        CheckpointError: The folder is an adapter; the message names its base model.
+        CheckpointError: The folder is an adapter, and the message has the flags that load it on its base model; or an
+            adapter lies beside a whole model, and is neither ignored nor added without a word.
     """
     files = [file.name for file in folder.iterdir()]
-    if "adapter_config.json" not in files or any(file.startswith(("model", "pytorch_model")) for file in files):
+    if "adapter_config.json" not in files:
         return
+    if any(file.startswith(("model", "pytorch_model")) for file in files):
+        raise CheckpointError("adapter_beside_model", name=name)
     base = None
     with suppress(OSError, CheckpointError, AttributeError):
         adapter = read_json(folder / "adapter_config.json")
         base = adapter.get("base_model_name_or_path")
-    raise CheckpointError("adapter_alone", name=name, base=base or Sentence("another_model"))
+    raise CheckpointError("adapter_alone", name=name, base=base or Sentence("its_base_model"))
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1"

@@ -32,6 +32,7 @@ LAYERS = (
     "gguf_header",
     "versions",
     "hub_cache",
+    "adapter_files",
     "catalog",
     "hardware",
     "hub_space",
@@ -49,7 +50,18 @@ LAYERS = (
     "training",
     "export",
 )
-BASE = {"__version__", "sentences", "errors", "conversation", "versions", "catalog", "hardware", "hub_space", "network"}
+BASE = {
+    "__version__",
+    "sentences",
+    "errors",
+    "conversation",
+    "versions",
+    "adapter_files",
+    "catalog",
+    "hardware",
+    "hub_space",
+    "network",
+}
 BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading", "training.batches", "evaluation.metrics"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.
 UI = BASE | {

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, cast
 
-from omnilmm.catalog import PREFERENCE, Dtype, ModelCard, cards
+from omnilmm.adapter_files import found_near, is_for, with_adapter
+from omnilmm.catalog import PREFERENCE, Dtype, ModelCard, cards, find
 from omnilmm.errors import CheckpointError, HardwareError
 from omnilmm.hardware import resolve_device, resolve_dtype
 
@@ -53,6 +56,8 @@ def free_bytes(device: str) -> int | None:
 def listed(device: str, hub: Literal["huggingface", "modelscope"], freed_bytes: int = 0) -> list[ListedModel]:
     """Return all models of the catalog: those on this disk first, then those that fit, each ordered by quality.
 
+    Models with an adapter that lies in the working folder are included.
+
     Args:
         device: the device they would run on.
         hub: the hub they would be downloaded from.
@@ -63,7 +68,7 @@ def listed(device: str, hub: Literal["huggingface", "modelscope"], freed_bytes: 
 
     free, place = free_bytes(device), resolve_device(device).value
     found = []
-    for card in cards().values():
+    for card in (*cards().values(), *adapted()):
         fits = None if free is None else _fitting(card, place, (free + freed_bytes) / 2**30)
         is_here = Path(card.location).is_dir() or cached(card.source, card.revision, hub) is not None
         found.append(ListedModel(card, fits, is_here, tokens_per_s(card, fits, place) if fits else None))
@@ -91,9 +96,29 @@ def can_be_here(entry: ListedModel, hub: Literal["huggingface", "modelscope"], *
     return True
 
 
+def adapted() -> tuple[ModelCard, ...]:
+    """Return the models of the catalog with each adapter for them in the working folder; it is searched once."""
+    return _adapted(Path.cwd())
+
+
+@lru_cache
+def _adapted(place: Path) -> tuple[ModelCard, ...]:
+    found = []
+    for files in found_near(place):
+        name = str(files.folder.relative_to(place))
+        base = next((card for card in cards().values() if files.base and is_for(files, card.name, card.source)), None)
+        with suppress(CheckpointError):
+            found += [find(with_adapter(base.name, name))] if base else []
+    return tuple(found)
+
+
 def best(models: Sequence[ListedModel]) -> ListedModel | None:
     """Return the best model that fits this machine and is expected to be fast enough; None if there is none."""
-    return max((entry for entry in models if entry.fits and entry.is_fast_enough), key=_rank, default=None)
+    return max(
+        (entry for entry in models if entry.fits and entry.is_fast_enough and not entry.card.adapter),
+        key=_rank,
+        default=None,
+    )
 
 
 def _fitting(card: ModelCard, device: str, free_gib: float) -> str | None:

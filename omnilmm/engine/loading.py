@@ -23,6 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from omnilmm.adapter_files import with_adapter
 from omnilmm.catalog import BUILT_IN, ModelCard, cards, find
 from omnilmm.engine.caches.features import FEATURE_BYTES
 from omnilmm.engine.caches.prefix import PREFIX_BYTES
@@ -114,6 +115,7 @@ def prepare(
     device: str = "auto",
     dtype: str = "auto",
     *,
+    adapter: str | None = None,
     revision: str | None = None,
     hub: Hub = "huggingface",
     offline: bool = False,
@@ -132,6 +134,7 @@ def prepare(
         model: name in `configs/`, hub id, or folder.
         device: "auto", "cpu", "cuda", "cuda:N", "mps", or "balanced" over several GPUs and the CPU.
         dtype: "auto", "bf16", "fp16", "fp32", "int8" or "int4".
+        adapter: folder of a LoRA adapter for that model; merged into it, beside quantised weights.
         revision: commit, tag or branch of the hub.
         hub: the hub to download from.
         offline: do not access the network.
@@ -153,8 +156,10 @@ def prepare(
         OptionsError: `max_memory` cannot be parsed, or `max_slices` is out of range.
     """
     Sampling(max_slices=max_slices)
-    card = find(model)
+    card = find(with_adapter(model, adapter))
     if card.family == "gguf":
+        if card.adapter is not None:
+            raise CheckpointError("adapter_for_gguf", name=card.adapter)
         return prepare_gguf(
             card,
             device,
@@ -194,6 +199,8 @@ def prepare(
     with _explained(card, folder):
         config, processor = _parts(folder)
         _check_tensors(config, shapes)
+        if card.adapter is not None:
+            _check_adapter(config, Path(card.adapter))
         dtype_choice, warning = _fitting(card, config, device_choice, dtype_choice, freed_bytes)
     if warning:
         logger.warning("%s", warning)
@@ -234,6 +241,16 @@ def _check_tensors(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
     check_tensors(config, dict(shapes))
 
 
+def _check_adapter(config: Any, folder: Path) -> None:
+    """Refuse an adapter that does not fit, or that cannot be loaded, before another model is unloaded for it."""
+    from omnilmm.adapter_files import read_adapter
+    from omnilmm.engine.adapters import check_shapes, import_peft
+    from omnilmm.engine.placement.layers import skeleton
+
+    import_peft()
+    check_shapes(skeleton(config), read_adapter(str(folder)))
+
+
 def _count(card: ModelCard, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     """Count the parameters in the files; None for a quantised checkpoint, whose weights are packed."""
     return None if card.stored in QUANTISED else sum(math.prod(shape) for shape in shapes.values())
@@ -272,9 +289,10 @@ def _parameters(config: Any) -> int:
 
 def _card_of(card: ModelCard, folder: Path) -> ModelCard:
     """Return the card of a downloaded model; one that is not in the catalog is described by its files."""
-    if card.name in cards():
+    if card.base_name in cards():
         return card
-    return find(str(folder)).model_copy(update={"name": card.name, "title": card.title, "source": card.source})
+    named = {name: getattr(card, name) for name in ("name", "title", "source", "adapter")}
+    return find(str(folder)).model_copy(update=named)
 
 
 def _caps(max_memory: str | None) -> dict[int | str, int] | None:
@@ -344,6 +362,10 @@ def _load(prepared: Prepared, dtype: Choice) -> Any:
         )
         loaded, info = load_model(folder, prepared.config, **placement)
         finalize_quantized_model(loaded)
+        if card.adapter is not None:
+            from omnilmm.engine.adapters import attach
+
+            loaded = attach(loaded, Path(card.adapter), is_merged=dtype.value not in QUANTISED)
     if info["missing_keys"]:  # native models check this themselves; others would be left randomly initialised
         missing = sorted(info["missing_keys"])
         raise CheckpointError("tensors_not_there", folder=folder, count=len(missing), name=missing[0])

@@ -79,6 +79,15 @@ def tensor_shapes(folder: Path) -> Shapes:
     return {names[name]: shape for name, shape in shapes.items()}
 
 
+def file_shapes(file: Path) -> Shapes:
+    """Return the shapes of the tensors of one file by name.
+
+    Raises:
+        CheckpointError: As for `tensor_shapes`.
+    """
+    return _header(file)[0]
+
+
 def state_dict(folder: Path) -> dict[str, Any] | None:
     """Return the state dict of a folder on the CPU, read lazily from disk; None if transformers can read the folder.
 

@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     try:
         prepare_environment(args.device)
-        return {"check": _check}[args.command](args)
+        return {"check": _check, "train": _train, "merge": _merge}[args.command](args)
     except OmniLMMError as error:
         sys.stderr.write(f"Error: {one_line(error)}\n")
         return 2 if isinstance(error, OptionsError | ModelNotFoundError | HardwareError) else 1
@@ -61,6 +61,43 @@ def _check(args: argparse.Namespace) -> int:
         f"\n{len(problems)} of {total} rows cannot be used.\n" if problems else f"\nAll {total} rows are usable.\n"
     )
     return 1 if problems else 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    _require_peft()
+    from omnilmm.training.run import Run
+
+    with DownloadBar() as bar:
+        run = Run(args, bar.report)
+    run.begin()
+    if run.is_finished:
+        sys.stdout.write(f"{args.out} is finished: use it with --adapter {args.out}, or give another --out.\n")
+        return 0
+    written = run.train()
+    if written:
+        sys.stdout.write(f"{written}\n")
+    use = f"--model {args.out}" if args.method == "full" else f"--model {args.model} --adapter {args.out}"
+    sys.stdout.write(f"Saved in {args.out}. Try it: python web_demo.py {use}\n")
+    return 0
+
+
+def _require_peft() -> None:
+    from omnilmm.engine.adapters import import_peft
+
+    import_peft()
+
+
+def _merge(args: argparse.Namespace) -> int:
+    _require_peft()
+    from omnilmm.training.merging import merge
+
+    with DownloadBar() as bar:
+        difference = merge(args.adapter, args.out, model=args.model, dtype=args.dtype, report=bar.report)
+    sys.stdout.write(
+        f"Saved in {args.out}. Largest difference of a logit between adapter and merged model, on one prompt: "
+        f"{difference:.2g}. Try it: python web_demo.py --model {args.out}\n"
+    )
+    return 0
 
 
 if __name__ == "__main__":

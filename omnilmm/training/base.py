@@ -9,7 +9,12 @@ from typing import Any
 from omnilmm.catalog import ModelCard, find
 from omnilmm.engine.events import Report
 from omnilmm.engine.fetching import Hub, fetch
+from omnilmm.engine.loading import load_engine
+from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.runnable import check_runs
+from omnilmm.errors import CheckpointError
+
+NOT_TRAINED = ("gguf", "library")
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ def open_base(
         OmniLMMError: There is no such model, or its files cannot be used.
     """
     card = find(model)
+    if card.family in NOT_TRAINED:
+        raise CheckpointError("not_trained_here", title=card.title)
     folder = Path(card.location)
     if not folder.is_dir():
         revision = revision or card.revision
@@ -53,3 +60,15 @@ def open_base(
     from omnilmm.models.library import LOCAL, load_processor
 
     return Base(card, folder, AutoConfig.from_pretrained(folder, **LOCAL), load_processor(folder))
+
+
+def load_trainable(model: str, device: str, dtype: str, **arguments: Any) -> LocalEngine:
+    """Load a model as `load_engine` does, if it is one of this package.
+
+    Raises:
+        CheckpointError: It runs in another way, which cannot be trained.
+    """
+    engine = load_engine(model, device, dtype, **arguments)
+    if not isinstance(engine, LocalEngine):
+        raise CheckpointError("not_trained_here", title=engine.card.title)
+    return engine

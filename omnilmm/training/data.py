@@ -57,6 +57,7 @@ class Row(_Loose):
     """One row of the file."""
 
     id: str | int | None = None
+    group: str | None = None  # names a line of the table of `forgetting`
     image: str | dict[str, str] | tuple[str, ...] | None = Field(
         default=None, validation_alias=AliasChoices("image", "images")
     )

@@ -99,13 +99,15 @@ def read_examples(
     return examples, problems
 
 
-def usable_examples(path: Path, *arguments: Any, **lengths: Any) -> list[Example]:
+def usable_examples(
+    path: Path, processor: Any, card: ModelCard, *, max_length: int | None = None, max_slices: int | None = None
+) -> list[Example]:
     """Return the examples of a file, all of whose rows have to be usable; arguments as for `read_examples`.
 
     Raises:
         InputError: A row cannot be used.
     """
-    examples, problems = read_examples(path, *arguments, **lengths)
+    examples, problems = read_examples(path, processor, card, max_length=max_length, max_slices=max_slices)
     if problems:
         first = Sentence("of_file", name=f"{path}:{problems[0].line}", reason=problems[0].reason)
         total = len(examples) + len(problems)

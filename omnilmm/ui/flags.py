@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from omnilmm import __version__
+from omnilmm.adapter_files import with_adapter
 from omnilmm.catalog import BUILT_IN, find
 from omnilmm.engine.options import Sampling
 from omnilmm.errors import MissingPackageError, OptionsError
@@ -76,6 +77,9 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY",
         help="key of the server, or one for each --engine-url in their order (default: OPENAI_API_KEY)",
+    )
+    flags.add_argument(
+        "--adapter", metavar="DIR", help="folder of a LoRA adapter for that model; see docs/fine-tuning.md"
     )
     flags.add_argument("--device", default="auto", help=f"{DEVICES} (default: %(default)s)")
     flags.add_argument(
@@ -227,7 +231,7 @@ def add_live_flags(parser: argparse.ArgumentParser) -> None:
 
 def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """Return the flags as arguments of `load_engine` and `OmniLMMChat`."""
-    return {name: getattr(args, name) for name in LOADING} | {"model": args.model or BUILT_IN}
+    return {name: getattr(args, name) for name in LOADING} | {"model": requested_model(args)}
 
 
 def engine_keys(args: argparse.Namespace) -> list[str]:
@@ -244,11 +248,16 @@ def check_for_server(args: argparse.Namespace) -> None:
     defaults = Parser()
     add_loading_flags(defaults)
     own = vars(defaults.parse_args([]))
-    given = [name for name in LOADING if name != "model" and getattr(args, name) != own[name]]
+    given = [name for name in (*LOADING, "adapter") if name != "model" and getattr(args, name) != own[name]]
     if given:
         names = {"feature_cache_mib": "--feature-cache", "prefix_cache_mib": "--prefix-cache"}
         flags = [names.get(name, f"--{name.replace('_', '-')}") for name in given]
         raise OptionsError("flags_of_this_machine", flags=flags)
+
+
+def requested_model(args: argparse.Namespace) -> str:
+    """Return the name of the requested model, with its adapter."""
+    return with_adapter(args.model or BUILT_IN, args.adapter)
 
 
 def flags_of_environment() -> list[str]:
@@ -295,7 +304,7 @@ def check_requested(args: argparse.Namespace) -> None:
         os.environ[f"{PREFIX}FILE_MB"] = str(args.max_file_size)
     if args.engine_urls:
         return
-    card = find(args.model or BUILT_IN)
+    card = find(requested_model(args))
     if args.device in ("auto", "cpu") and args.dtype == "auto":
         return  # cannot fail, and torch takes seconds to import
     prepare_environment(args.device)

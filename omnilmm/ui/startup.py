@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import find
 from omnilmm.engine.choosing import can_be_here, listed
 from omnilmm.engine.events import Report
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.engine.remote.servers import ServerProvider, Servers
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.hardware import possible_dtypes
-from omnilmm.ui.flags import engine_keys, loading_arguments
+from omnilmm.ui.flags import engine_keys, loading_arguments, requested_model
 from omnilmm.ui.offer import Offer
 
 
@@ -24,7 +24,7 @@ def title_of(flags: argparse.Namespace) -> str:
     """
     if flags.engine_urls:
         return str(flags.model or "the model")
-    return find(flags.model or BUILT_IN).title
+    return find(requested_model(flags)).title
 
 
 def provider_of(flags: argparse.Namespace, report: Report) -> ModelProvider:

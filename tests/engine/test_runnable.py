@@ -53,7 +53,7 @@ FOREIGN = {
     "onnx": ({"onnx/model.onnx": bytes(10), "config.json": b"{}"}, "ONNX, which ONNX Runtime runs"),
     "adapter": (
         {"adapter_config.json": b"{}", "adapter_model.safetensors": bytes(10)},
-        r"an adapter \(LoRA\) without the model .*PEFT",
+        r"an adapter \(LoRA\) without the model .*--adapter",
     ),
     "diffusers": ({"model_index.json": b"{}", "unet/model.safetensors": bytes(10)}, "diffusers, which makes pictures"),
 }

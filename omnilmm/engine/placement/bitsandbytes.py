@@ -103,6 +103,24 @@ def finalize_quantized_model(model: PreTrainedModel) -> int:
     return len(odd)
 
 
+def keep_differentiable(model: nn.Module) -> None:
+    """Keep int4 layers in the format through which gradients can be computed; call before training.
+
+    On a CPU with AVX512-BF16, a layer that is not in training mode rewrites its weights for a faster kernel once it is
+    used, through which gradients are silently wrong.
+    """
+    modules: list[Any] = [module for module in model.modules() if type(module).__name__ == "Linear4bit"]
+    for module in modules:
+        state = module.weight.quant_state
+        if getattr(state, "packing_format_for_cpu", False):
+            from bitsandbytes.functional import _convert_weight_packed_for_cpu_inverse
+
+            module.weight.data, module.weight.quant_state = _convert_weight_packed_for_cpu_inverse(
+                module.weight.data, state
+            )
+        module.support_avx512bf16_for_cpu = False
+
+
 def _unpacked(packed: Any, dtype: torch.dtype) -> nn.Linear:
     """Dequantise an int4 layer into a plain one; the kernel is given the weights as rows of one block each."""
     import torch

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omnilmm.catalog import BUILT_IN, cards, find
 from omnilmm.engine.change import ModelRequest
+from omnilmm.engine.choosing import adapted
 from omnilmm.engine.events import Engine, Report
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.errors import HardwareError
@@ -43,7 +44,7 @@ def provide(arguments: Mapping[str, Any], report: Report) -> ModelProvider:
     """
     if on_zero_gpu():  # requires the model before the page is served
         return ModelProvider.holding(load_page_engine(**arguments, report=report))
-    provider = ModelProvider(partial(_prepare, arguments, report), cards())
+    provider = ModelProvider(partial(_prepare, arguments, report), {*cards(), *(card.name for card in adapted())})
     provider.begin(ModelRequest(arguments["model"], arguments["dtype"], substitute=True))
     return provider
 

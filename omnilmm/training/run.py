@@ -1,0 +1,213 @@
+"""One run of training, from the data file to the adapter (or the whole model) and the report about it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+
+from omnilmm.engine.events import Report
+from omnilmm.engine.local import LocalEngine
+from omnilmm.errors import HardwareError, TrainingError
+from omnilmm.hardware import BALANCED, QUANTISED, is_out_of_memory, resolve_device, resolve_dtype
+from omnilmm.training import forgetting
+from omnilmm.training.adapters import inner, prepare, save
+from omnilmm.training.base import Base, load_trainable, open_base
+from omnilmm.training.examples import Example, Examples, usable_examples
+from omnilmm.training.flags import schedule_of, tuning_of
+from omnilmm.training.memory import LOADED
+from omnilmm.training.progress import Progress
+from omnilmm.training.schedule import Schedule
+from omnilmm.training.trainer import FineTuner, arguments_of, continue_with, last_state, settings_of
+
+LARGE = 100_000_000  # parameters from which activations are computed again rather than kept
+BEFORE, REPORT, DONE = "before.json", "report.md", "finished.json"
+
+
+class Run:
+    """A run in its folder, which may have been started before.
+
+    Args:
+        args: the flags of `train`.
+        report: called with the bytes of a download.
+
+    Raises:
+        OmniLMMError: The data, the model or the flags cannot be used; nothing was written.
+    """
+
+    def __init__(self, args: argparse.Namespace, report: Report | None = None) -> None:
+        self.args, self.report, self.out = args, report, Path(args.out)
+        self.tuning = tuning_of(args)
+        self.device = _device(args.device)
+        self.is_main = os.environ.get("RANK", "0") == "0"
+        self.base = open_base(args.model, revision=args.revision, hub=args.hub, offline=args.offline, report=report)
+        read = partial(_read, self.base, args)
+        self.learnt = [example for path in (args.data, args.replay) if path for example in read(path)]
+        self.evaluated = read(args.eval_data) if args.eval_data else []
+        self.kept = read(args.keep_eval) if args.keep_eval else []
+        self.schedule = self._schedule()
+
+    def _schedule(self) -> Schedule:
+        schedule = schedule_of(self.args)
+        parameters = self.base.card.parameters
+        if self.args.checkpointing is None:
+            schedule = replace(schedule, checkpointing=parameters is None or parameters >= LARGE)
+        return replace(schedule, half=self.tuning.method == "full" and self.device.startswith("cuda"))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything on which the trained weights depend."""
+        files = {name: getattr(self.args, name) for name in ("data", "replay")}
+        digests = {name: _digest(path) for name, path in files.items() if path}
+        given = {name: getattr(self.args, name) for name in ("max_length", "max_slices")}
+        return settings_of(self.tuning, self.schedule, model=self.base.card.name, **digests, **given)
+
+    def begin(self) -> None:
+        """Make the folder, or check that the run in it is this one.
+
+        Raises:
+            InputError: It has other settings, or the folder holds something else.
+        """
+        if self.is_main:
+            continue_with(self.out, self.settings)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has come to its end before."""
+        return (self.out / DONE).is_file()
+
+    def train(self) -> str:
+        """Train to the end, going on from the last saved state; return the report, empty without questions.
+
+        Raises:
+            TrainingError: The loss is no number, or a state cannot be saved.
+            HardwareError: The memory does not suffice.
+        """
+        engine = self._load()
+        files = {"new task": self.evaluated, "old abilities": self.kept} if self.kept else {}
+        before = self._before(engine, files)
+        set_seed(self.schedule.seed)
+        learning = prepare(engine.model, self.tuning, self.base.card)
+        config = vars(engine.model.config)
+        uses_cache = config.get("use_cache")
+        progress = Progress(self.out)
+        trainer = self._trainer(learning, engine, progress)
+        progress.count = lambda: trainer.tokens
+        try:
+            trainer.train(resume_from_checkpoint=_text(last_state(self.out)))
+        except TrainingError:
+            if self.is_main:
+                save(learning, self.out / "last", self.base.processor)
+            raise
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise HardwareError("out_of_memory_training", ways=_smaller(self.args)) from error
+        finally:
+            progress.close()
+        config.pop("use_cache", None)  # set by the Trainer
+        config |= {} if uses_cache is None else {"use_cache": uses_cache}
+        if not self.is_main:
+            return ""
+        self._save(learning)
+        return self._report(engine, files, before)
+
+    def _load(self) -> LocalEngine:
+        dtype = LOADED[self.tuning.method]
+        if dtype == "bf16":
+            dtype = resolve_dtype("auto", self.device, self.base.card.stored, self.base.card.parameters).value
+        if self.base.card.stored in QUANTISED and self.tuning.method != "full":
+            dtype = "auto"
+        if dtype == "fp16":  # its gradients underflow without a scaler
+            dtype = "fp32"
+        arguments = {"revision": self.args.revision, "hub": self.args.hub, "offline": self.args.offline}
+        return load_trainable(self.args.model, self.device, dtype, **arguments, report=self.report)
+
+    def _trainer(self, learning: Any, engine: LocalEngine, progress: Progress) -> FineTuner:
+        dataset = partial(
+            Examples,
+            model=inner(learning),
+            processor=engine.processor,
+            keeps_features=self.tuning.keeps_features,
+            feature_bytes=self.args.feature_cache_mib * 2**20,
+            max_slices=self.args.max_slices,
+        )
+        arguments = arguments_of(
+            self.schedule,
+            self.out,
+            self.device,
+            evaluates=bool(self.evaluated),
+            deepspeed=_text(self.args.deepspeed),
+        )
+        evaluation = dataset(self.evaluated) if self.evaluated else None
+        return FineTuner(learning, arguments, dataset(self.learnt), evaluation, [progress])
+
+    def _before(self, engine: LocalEngine, files: dict[str, list[Example]]) -> forgetting.Shares:
+        path = self.out / BEFORE
+        if not files or not self.is_main:
+            return {}
+        if not path.is_file():
+            path.write_text(json.dumps(forgetting.shares(engine, files)), encoding="utf-8")
+        return {name: (share, count) for name, (share, count) in json.loads(path.read_text(encoding="utf-8")).items()}
+
+    def _save(self, learning: Any) -> None:
+        try:
+            save(learning, self.out, self.base.processor)
+            (self.out / DONE).write_text(json.dumps({"method": self.tuning.method}), encoding="utf-8")
+        except Exception as error:
+            raise TrainingError("state_not_saved", folder=self.out, reason=str(error).splitlines()[0]) from error
+
+    def _report(self, engine: LocalEngine, files: dict[str, list[Example]], before: forgetting.Shares) -> str:
+        if not files:
+            return ""
+        engine.model.eval()
+        engine.model.activation_checkpointing_disable()
+        # An engine of its own: the prefixes that the other one keeps were computed with the old weights.
+        trained = LocalEngine(engine.model, engine.processor, engine.card, engine.device, engine.dtype)
+        written = forgetting.table(before, forgetting.shares(trained, files))
+        (self.out / REPORT).write_text(f"{written}\n", encoding="utf-8")
+        return written
+
+
+def _read(base: Base, args: argparse.Namespace, path: Path) -> list[Example]:
+    return usable_examples(path, base.processor, base.card, max_length=args.max_length, max_slices=args.max_slices)
+
+
+def _device(requested: str) -> str:
+    """Return the device of this process: with a launcher, the GPU that it was given."""
+    rank = os.environ.get("LOCAL_RANK")
+    found = resolve_device(requested).value
+    if rank is not None and found.startswith("cuda"):
+        return f"cuda:{rank}"
+    if found.startswith("cuda:") and found != "cuda:0":
+        raise HardwareError("train_on_visible_gpu", device=found, number=found.partition(":")[2])
+    if found == BALANCED and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise HardwareError("balanced_with_launcher")
+    return found
+
+
+def _smaller(args: argparse.Namespace) -> list[str]:
+    """Return the flags that make a training smaller, as far as they are not used yet."""
+    ways = []
+    if args.batch_size > 1:
+        ways.append(f"--batch-size 1 --accumulate {args.batch_size * args.accumulate}")
+    if args.method != "qlora":
+        ways.append("--method qlora" if args.method == "lora" else "--method lora")
+    if args.checkpointing is False:
+        ways.append("--checkpointing")
+    return [*ways, "--max-slices 1", "--max-length with fewer tokens"]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None

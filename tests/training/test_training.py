@@ -1,0 +1,225 @@
+"""A training as its user sees it: learnt, resumed, stopped, and talked to."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from omnilmm.catalog import ROOT
+from omnilmm.training import run as running
+from omnilmm.training.__main__ import main
+from omnilmm.training.trainer import FineTuner, last_state
+from tests.models.tiny import save_tiny
+
+FEW = ("--batch-size", "2", "--accumulate", "2", "--epochs", "4", "--rank", "4", "--learning-rate", "1e-2")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return save_tiny(tmp_path / "tiny")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Ten rows: eight about two pictures, two of text alone."""
+    for number in range(2):
+        Image.effect_noise((60, 40 + 20 * number), 80).convert("RGB").save(tmp_path / f"{number}.png")
+    rows: list[dict[str, Any]] = [
+        {"image": f"{number % 2}.png", "conversations": _said(f"Q{number}?", "ab"[number % 2] * 3)}
+        for number in range(8)
+    ]
+    rows += [{"messages": _said(f"T{number}?", "c")} for number in range(2)]
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def _said(question: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def train(model: Path, data: Path, out: Path, *flags: str) -> int:
+    return main(["train", "--model", str(model), "--data", str(data), "--out", str(out), *FEW, *flags])
+
+
+def weights(folder: Path, name: str = "adapter_model.safetensors") -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(folder / name)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def streams() -> Iterator[None]:
+    """The Trainer sets the seed of everything."""
+    with torch.random.fork_rng():
+        yield
+
+
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tiny: Path, data: Path, tmp_path: Path) -> None:
+    """With dropout, so that the random state counts, and the features of pictures kept or not."""
+    flags = ("--dropout", "0.2", "--save-steps", "5", "--eval-data", str(data))
+    assert train(tiny, data, tmp_path / "straight", *flags) == 0
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "omnilmm.training", "train", "--model", str(tiny), "--data", str(data)]
+    process = subprocess.Popen([*command, "--out", str(killed), *FEW, *flags], cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not last_state(killed) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    state = last_state(killed)
+    assert state and not (killed / "adapter_model.safetensors").exists()
+    half = weights(state)
+    with (killed / "trainer_log.jsonl").open("a") as log:
+        log.write('{"step": 11, "lo')  # cut off in the middle of a line
+    (killed / "checkpoint-99").mkdir()  # a state that was not completely written
+    assert train(tiny, data, killed, *flags, "--feature-cache", "1") == 0
+    one, other = weights(tmp_path / "straight"), weights(killed)
+    assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert any(not torch.equal(tensor, half[name]) for name, tensor in one.items())
+    logs = [(folder / "trainer_log.jsonl").read_text().splitlines() for folder in (tmp_path / "straight", killed)]
+    steps = [
+        [(entry["step"], entry.get("loss"), entry.get("eval_loss")) for entry in map(json.loads, log)] for log in logs
+    ]
+    assert steps[0] == steps[1] and steps[0][-1][0] == 12
+    with Image.open(killed / "loss.png") as curve:
+        assert curve.size[0] > 300
+
+
+def test_a_finished_run_says_so_and_one_with_other_settings_is_refused(
+    tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert train(tiny, data, out, "--epochs", "1") == 0
+    before = (out / "adapter_model.safetensors").read_bytes()
+    assert f"--adapter {out}" in capsys.readouterr().out
+    assert train(tiny, data, out, "--epochs", "1") == 0
+    assert "is finished" in capsys.readouterr().out
+    assert train(tiny, data, out, "--epochs", "1", "--rank", "8") == 1
+    error = capsys.readouterr().err
+    assert "other settings (alpha, rank)" in error and len(error.splitlines()) == 1
+    assert train(tiny, data, tmp_path, "--epochs", "1") == 1
+    assert "is not empty and holds no run" in capsys.readouterr().err
+    assert (out / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_all_of_a_model_is_trained_saved_and_loaded(tiny: Path, data: Path, tmp_path: Path) -> None:
+    from omnilmm.engine.loading import load_engine
+
+    out = tmp_path / "whole"
+    assert (
+        train(tiny, data, out, "--method", "full", "--epochs", "2", "--checkpointing", "--learning-rate", "1e-3") == 0
+    )
+    one, other = load_engine(str(out)).model.state_dict(), load_engine(str(tiny)).model.state_dict()
+    changed = {name for name in one if not torch.equal(one[name], other[name])}
+    assert changed and not [name for name in changed if not name.startswith("llm.")]
+
+
+def test_bad_rows_stop_a_training_before_anything_is_written(
+    tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "1.png").unlink()
+    assert train(tiny, data, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "4 of 10 rows cannot be used" in error and "data.json:1: No such picture" in error
+    assert len(error.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+def fails_at(monkeypatch: pytest.MonkeyPatch, step: int, failure: Exception | float) -> None:
+    """The loss of a step becomes a number of its own, or computing it fails."""
+    compute = FineTuner.compute_loss
+
+    def failing(self: FineTuner, *arguments: Any, **named: Any) -> Any:
+        loss = compute(self, *arguments, **named)
+        if self.state.global_step != step:
+            return loss
+        if isinstance(failure, Exception):
+            raise failure
+        return loss * failure
+
+    monkeypatch.setattr(FineTuner, "compute_loss", failing)
+
+
+def test_a_loss_that_is_no_number_stops_it_and_the_weights_before_stay(
+    tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        fails_at(patch, 4, float("nan"))
+        assert train(tiny, data, out, "--save-steps", "2") == 1
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
+    assert len(error) == 1 and "nan after step 4" in error[0] and "--learning-rate" in error[0]
+    kept, state = weights(out / "last"), weights(out / "checkpoint-4")
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in state.items())
+    assert all(bool(tensor.isfinite().all()) for tensor in kept.values())
+    assert train(tiny, data, out, "--save-steps", "2") == 0  # goes on from the state before
+
+
+def test_a_full_disk_is_one_line_and_the_state_before_stays(
+    tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert train(tiny, data, out, "--epochs", "1") == 0
+    size = max(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    full, (soft, hard) = tmp_path / "full", resource.getrlimit(resource.RLIMIT_FSIZE)
+    capsys.readouterr()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))  # no file may grow beyond
+    try:
+        assert train(tiny, data, full, "--epochs", "1") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
+    assert len(error) == 1 and "cannot be written" in error[0] and "free some space" in error[0]
+    assert last_state(full) is None and not list(full.glob("checkpoint-*"))
+    assert train(tiny, data, full, "--epochs", "1") == 0
+    assert all(torch.equal(tensor, weights(full)[name]) for name, tensor in weights(out).items())
+
+
+def test_too_little_memory_names_the_flags_that_need_less(
+    tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_at(monkeypatch, 1, torch.OutOfMemoryError("CUDA out of memory"))
+    assert train(tiny, data, tmp_path / "out", "--no-checkpointing") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    for flag in ("--batch-size 1 --accumulate 4", "--method qlora", "--checkpointing", "--max-slices"):
+        assert flag in error
+
+
+def test_one_gpu_of_several_is_chosen_by_what_is_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    from omnilmm.errors import HardwareError
+    from omnilmm.hardware import AS_ASKED, Choice
+
+    monkeypatch.setattr(running, "resolve_device", lambda requested: Choice(requested, AS_ASKED))
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with pytest.raises(HardwareError, match="CUDA_VISIBLE_DEVICES=1"):
+        running._device("cuda:1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert running._device("cuda") == "cuda:1" and running._device("cpu") == "cpu"
+    monkeypatch.delenv("LOCAL_RANK")
+    assert running._device("cuda") == "cuda"
+
+
+def test_the_flags_of_the_published_scripts_are_understood() -> None:
+    from omnilmm.training.flags import parser, schedule_of, tuning_of
+
+    published = (
+        "--model_name_or_path m --data_path d --eval_data_path e --output_dir o --model_max_length 1024 "
+        "--num_train_epochs 5 --per_device_train_batch_size 2 --gradient_accumulation_steps 4 --learning_rate 1e-5 "
+        "--lora_r 64 --lora_alpha 64 --lora_dropout 0.05 --max_slice_nums 4 --tune_vision --warmup_ratio 0.01 "
+        "--save_steps 100 --gradient_checkpointing"
+    )
+    args = parser().parse_args(["train", *published.split()])
+    assert (args.model, str(args.data), args.max_length, args.max_slices) == ("m", "d", 1024, 4)
+    schedule, tuning = schedule_of(args), tuning_of(args)
+    assert (schedule.epochs, schedule.accumulate, schedule.learning_rate, schedule.save_steps) == (5, 4, 1e-5, 100)
+    assert (tuning.rank, tuning.alpha, tuning.dropout, tuning.tune_vision) == (64, 64, 0.05, True)
