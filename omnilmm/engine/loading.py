@@ -192,7 +192,7 @@ def prepare(
             report=report,
             check=partial(_check_before_weights, card, device_choice, dtype, freed_bytes),
         )
-        card = _card_of(card, folder)
+        card = card_of(card, folder)
     shapes = _shapes(card.source, folder)
     card = card.model_copy(update={"parameters": card.parameters or _count(card, shapes)})
     dtype_choice = resolve_dtype(dtype, device_choice.value, card.stored, card.parameters)
@@ -268,7 +268,7 @@ def _check_download(card: ModelCard, device: Choice, dtype: str, freed_bytes: in
 def _check_before_weights(card: ModelCard, device: Choice, dtype: str, freed_bytes: int, folder: Path) -> None:
     """Refuse a model whose `config.json` shows that it cannot run here or does not fit into the free memory."""
     check_runs(card.source, folder)
-    card = _card_of(card, folder)
+    card = card_of(card, folder)
     with _explained(card, folder):
         config = _config(folder)
         parameters = card.parameters or _parameters(config)
@@ -287,7 +287,7 @@ def _parameters(config: Any) -> int:
     return sum(parameter.numel() for parameter in skeleton(config).parameters())
 
 
-def _card_of(card: ModelCard, folder: Path) -> ModelCard:
+def card_of(card: ModelCard, folder: Path) -> ModelCard:
     """Return the card of a downloaded model; one that is not in the catalog is described by its files."""
     if card.base_name in cards():
         return card

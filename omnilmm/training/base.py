@@ -9,12 +9,10 @@ from typing import Any
 from omnilmm.catalog import ModelCard, find
 from omnilmm.engine.events import Report
 from omnilmm.engine.fetching import Hub, fetch
-from omnilmm.engine.loading import load_engine
+from omnilmm.engine.loading import card_of, load_engine
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.runnable import check_runs
 from omnilmm.errors import CheckpointError
-
-NOT_TRAINED = ("gguf", "library")
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,16 @@ def open_base(
         OmniLMMError: There is no such model, or its files cannot be used.
     """
     card = find(model)
-    if card.family in NOT_TRAINED:
+    if card.family == "gguf":
         raise CheckpointError("not_trained_here", title=card.title)
     folder = Path(card.location)
     if not folder.is_dir():
         revision = revision or card.revision
         folder = fetch(card.source, title=card.title, revision=revision, hub=hub, offline=offline, report=report)
+        card = card_of(card, folder)
     check_runs(card.source, folder)
+    if card.family == "library":
+        raise CheckpointError("not_trained_here", title=card.title)
 
     from transformers import AutoConfig
 
