@@ -28,7 +28,7 @@ from omnilmm.evaluation.running import ANSWERS, Run
 from omnilmm.evaluation.scoring import Scored, compared, read_answers, score, summed
 from omnilmm.evaluation.settings import Benchmark, Setting, benchmark_for, benchmarks
 from omnilmm.ui.download_bar import DownloadBar
-from omnilmm.ui.flags import Parser, add_loading_flags, loading_arguments
+from omnilmm.ui.flags import Parser, add_loading_flags, check_for_server, engine_keys, loading_arguments
 from omnilmm.ui.streams import configure_streams, one_line
 
 OPTIONS = ("max_new_tokens", "repetition_penalty", "temperature", "top_p", "top_k", "seed", "beams", "length_penalty")
@@ -91,7 +91,17 @@ class _Plan:
     options: Options
 
 
-def _plan(args: argparse.Namespace) -> _Plan:
+def _of_server(args: argparse.Namespace) -> Engine | None:
+    """Return the engine of a model on a server, if one is named."""
+    if not args.engine_urls:
+        return None
+    from omnilmm.engine.remote.servers import Servers
+
+    check_for_server(args)
+    return Servers(args.engine_urls, engine_keys(args)).choose(args.model).load()
+
+
+def _plan(args: argparse.Namespace, server: Engine | None = None) -> _Plan:
     rows = read_rows(args.file)
     found = metric_for(rows)
     benchmark = benchmarks()[args.benchmark] if args.benchmark else benchmark_for(args.file, args.metric or found)
@@ -101,7 +111,7 @@ def _plan(args: argparse.Namespace) -> _Plan:
     if name != JUDGE and not all(row.asked.answers or row.asked.objects for row in rows if row.counts):
         raise InputError("benchmark_without_answers", path=args.file)
     rows = grouped(rows, name)[: args.limit]
-    card = find(args.model)
+    card = server.card if server else find(str(loading_arguments(args)["model"]))
     setting = benchmark.setting(card)
     given = {option: value for option in OPTIONS if (value := getattr(args, option)) is not None}
     metric = metric_of(name, Objects.read(args.words) if name == CHAIR else None)
@@ -109,7 +119,8 @@ def _plan(args: argparse.Namespace) -> _Plan:
 
 
 def _run(args: argparse.Namespace) -> int:
-    plan = _plan(args)
+    server = _of_server(args)
+    plan = _plan(args, server)
     folder = args.out or Path("evaluation") / f"{args.file.stem}-{plan.card.name.replace('/', '-')}"
     if (folder / ANSWERS).exists() and not args.resume:
         raise InputError("run_exists", folder=folder)
@@ -119,10 +130,7 @@ def _run(args: argparse.Namespace) -> int:
     loaded: list[Engine] = []
 
     def engine() -> Engine:
-        from omnilmm.engine.loading import load_engine
-
-        with DownloadBar() as bar:
-            loaded.append(load_engine(**loading_arguments(args), report=bar.report))
+        loaded.append(server or _loaded(args))
         return loaded[0]
 
     run.answer(engine, args.at_once)
@@ -145,6 +153,13 @@ def _run(args: argparse.Namespace) -> int:
         write_judge_file(scored, folder / "judge.jsonl")
     _say(report, folder, plan)
     return 0
+
+
+def _loaded(args: argparse.Namespace) -> Engine:
+    from omnilmm.engine.loading import load_engine
+
+    with DownloadBar() as bar:
+        return load_engine(**loading_arguments(args), report=bar.report)
 
 
 def _facts(
@@ -181,6 +196,10 @@ def _same(args: argparse.Namespace, plan: _Plan) -> str:
         reasons.append("the metric was chosen on the command line")
     if args.dtype in ("int8", "int4"):
         reasons.append(f"the weights were quantised to {args.dtype}")
+    if getattr(args, "adapter", None):
+        reasons.append("an adapter was loaded")
+    if args.engine_urls:
+        reasons.append("a server renders the prompt and computes in its own dtype")
     return f"no, because {'; '.join(reasons)}" if reasons else f"yes: {plan.setting.because}"
 
 

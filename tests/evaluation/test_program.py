@@ -15,6 +15,7 @@ from built_in import evaluation
 from built_in.__main__ import BUILT_IN
 from built_in.benchmark import write
 from built_in.evaluation import examine
+from omnilmm.api.app import application
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
 from omnilmm.evaluation import __main__ as program
@@ -22,6 +23,7 @@ from omnilmm.evaluation.__main__ import main, parser
 from omnilmm.evaluation.rows import read_rows
 from omnilmm.images.slicing import plan_slices
 from omnilmm.ui.samples import samples
+from tests.api.serving import served
 from tests.evaluation.test_rows import table
 
 BAD = 'a <b>"wrong"</b> answer'
@@ -181,3 +183,17 @@ def test_a_picture_without_slices_is_small_enough(engine: LocalEngine, tmp_path:
     rows = read_rows(tmp_path / "a.tsv")
     sizes = [picture.image.size for row in rows for picture in row.opened()]
     assert len(sizes) > 3 and all(plan_slices(size, rules).grid is None for size in sizes)
+
+
+def test_a_model_on_a_server_is_scored_by_the_same_command(
+    engine: LocalEngine, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served(application(engine)) as address:
+        flags = ["--engine-url", f"{address}/v1", "--out", str(tmp_path), "--limit", "4"]
+        assert main([str(questions), *flags]) == 0
+        assert main([str(questions), *flags, "--resume", "--dtype", "int4"]) == 1  # of no effect there
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (
+        result["figures"][0]["value"] == 100 and "a server renders the prompt" in result["same settings as published"]
+    )
+    assert "--dtype" in capsys.readouterr().err
