@@ -69,10 +69,34 @@ def listed(device: str, hub: Literal["huggingface", "modelscope"], freed_bytes: 
     free, place = free_bytes(device), resolve_device(device).value
     found = []
     for card in (*cards().values(), *adapted()):
+        if card.family == "gguf":
+            found.append(_listed_gguf(card, place, freed_bytes))
+            continue
         fits = None if free is None else _fitting(card, place, (free + freed_bytes) / 2**30)
         is_here = Path(card.location).is_dir() or cached(card.source, card.revision, hub) is not None
         found.append(ListedModel(card, fits, is_here, tokens_per_s(card, fits, place) if fits else None))
     return sorted(found, key=_place, reverse=True)
+
+
+def _listed_gguf(card: ModelCard, device: str, freed_bytes: int) -> ListedModel:
+    """Return how a model in GGUF would run; llama.cpp's usual package has Metal, but no CUDA."""
+    from omnilmm.engine.fetching import sizes_in, snapshot_of
+    from omnilmm.engine.llamacpp.files import candidates
+    from omnilmm.engine.placement.device_memory import free_memory
+    from omnilmm.engine.speed import tokens_per_s
+
+    place = device if device == "mps" else "cpu"
+    free = free_memory(place)
+    room = -math.inf if free is None else (free + (freed_bytes if place == device else 0)) / 2**30
+    fits = next((name for name, one in card.quantisations.items() if one.memory_gib <= room), None)
+    folder = snapshot_of(card.source, card.revision)
+    try:
+        is_here = folder is not None and bool(candidates(card.source, sizes_in(folder)))
+    except CheckpointError:
+        is_here = False
+    if fits:
+        card = card.model_copy(update={"download_gib": card.quantisations[fits].download_gib})
+    return ListedModel(card, fits, is_here, tokens_per_s(card, fits, place) if fits else None)
 
 
 def can_be_here(entry: ListedModel, hub: Literal["huggingface", "modelscope"], *, offline: bool) -> bool:
@@ -85,6 +109,8 @@ def can_be_here(entry: ListedModel, hub: Literal["huggingface", "modelscope"], *
     """
     from omnilmm.engine.fetching.cache import repository_of, require_space
 
+    if entry.card.family == "gguf" and (find_spec("xllamacpp") is None or hub == "modelscope"):
+        return False
     if entry.is_here or offline:
         return entry.is_here
     if hub == "modelscope":
@@ -113,12 +139,18 @@ def _adapted(place: Path) -> tuple[ModelCard, ...]:
 
 
 def best(models: Sequence[ListedModel]) -> ListedModel | None:
-    """Return the best model that fits this machine and is expected to be fast enough; None if there is none."""
-    return max(
-        (entry for entry in models if entry.fits and entry.is_fast_enough and not entry.card.adapter),
-        key=_rank,
-        default=None,
-    )
+    """Return the best model that fits this machine and is expected to be fast enough; None if there is none.
+
+    Where there are files of it for llama.cpp, too, the faster ones count.
+    """
+    usable = [entry for entry in models if entry.fits and entry.is_fast_enough and not entry.card.adapter]
+    found = max(usable, key=_rank, default=None)
+    same = [entry for entry in usable if found and _model_of(entry.card) == _model_of(found.card)]
+    return max(same, key=lambda entry: (entry.tokens_per_s or 0.0, entry is found), default=None)
+
+
+def _model_of(card: ModelCard) -> str | None:
+    return card.succeeds if card.family == "gguf" else card.name
 
 
 def _fitting(card: ModelCard, device: str, free_gib: float) -> str | None:

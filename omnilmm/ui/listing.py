@@ -53,7 +53,7 @@ def _row(model: ListedModel) -> tuple[str, ...]:
     card = model.card
     more = len(card.languages) - LANGUAGES_SHOWN
     languages = ", ".join(card.languages[:LANGUAGES_SHOWN]) + (f" +{more}" if more > 0 else "")
-    fits = f"yes, in {model.fits}" if model.fits else "no" if card.memory_gib else "?"
+    fits = f"yes, in {model.fits}" if model.fits else "no" if card.memory_gib or card.quantisations else "?"
     speed = f"~{model_lines.words_per_s(model.tokens_per_s, ENGLISH)}" if model.tokens_per_s else ""
     is_here = "yes" if model.is_here else "no"
     return (
@@ -70,6 +70,8 @@ def _row(model: ListedModel) -> tuple[str, ...]:
 
 def memory(card: ModelCard) -> str:
     """Return the memory that a model takes in each dtype, grouping dtypes that take the same."""
+    if card.quantisations:
+        return " · ".join(f"{name} {one.memory_gib:g}" for name, one in card.quantisations.items())
     by_size: dict[float, list[str]] = {}
     for dtype, gib in card.memory_gib.items():
         by_size.setdefault(gib, []).append(dtype)

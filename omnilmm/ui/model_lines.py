@@ -23,7 +23,8 @@ def facts(entry: ListedModel, texts: Texts) -> str:
     """
     if entry.server:
         return texts.on_server.format(server=entry.server)
-    needs = min(entry.card.memory_gib.values(), default=None)
+    sizes = [*entry.card.memory_gib.values(), *(one.memory_gib for one in entry.card.quantisations.values())]
+    needs = min(sizes, default=None)
     if entry.fits:
         parts = [texts.fits_in.format(dtype=entry.fits)]
     else:

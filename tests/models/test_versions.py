@@ -34,7 +34,7 @@ def test_a_new_version_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_version_has_a_card() -> None:
-    assert {card.family for card in cards().values()} == set(FAMILIES) - {"remote", "gguf"}
+    assert {card.family for card in cards().values()} == set(FAMILIES) - {"remote"}
 
 
 @pytest.mark.parametrize(
