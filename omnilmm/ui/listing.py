@@ -25,7 +25,7 @@ def write_listing(models: Sequence[ListedModel], free_gib: float | None, device:
         table.add_column(column, overflow="fold", no_wrap=column == "can do")
     for model in models:
         table.add_row(*_row(model))
-    width = None if out.isatty() else 160
+    width = None if out.isatty() else 170
     console = Console(file=out, width=width, highlight=False)
     console.print(table)
     if offered := best(models):
@@ -71,7 +71,8 @@ def _row(model: ListedModel) -> tuple[str, ...]:
 def memory(card: ModelCard) -> str:
     """Return the memory that a model takes in each dtype, grouping dtypes that take the same."""
     if card.quantisations:
-        return " · ".join(f"{name} {one.memory_gib:g}" for name, one in card.quantisations.items())
+        found = list(card.quantisations.items())
+        return " · ".join(f"{name} {one.memory_gib:g}" for name, one in (found[0], found[-1]))
     by_size: dict[float, list[str]] = {}
     for dtype, gib in card.memory_gib.items():
         by_size.setdefault(gib, []).append(dtype)

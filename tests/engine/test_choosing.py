@@ -10,7 +10,7 @@ import pytest
 from omnilmm import hardware
 from omnilmm.catalog import cards
 from omnilmm.engine import choosing, fetching, speed
-from omnilmm.engine.choosing import LEAST_TOKENS_PER_S, ListedModel, best, listed
+from omnilmm.engine.choosing import LEAST_TOKENS_PER_S, ListedModel, best, can_be_here, listed
 from omnilmm.engine.placement import device_memory
 from omnilmm.hardware import Choice
 
@@ -29,7 +29,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
         here: tuple[str, ...] = (),
     ) -> list[ListedModel]:
         monkeypatch.setattr(choosing, "resolve_device", lambda _: Choice(device, "it is a test"))
-        monkeypatch.setattr(hardware, "_has_amx", lambda: has_amx)
+        monkeypatch.setattr(hardware, "has_amx", lambda: has_amx)
         monkeypatch.setattr(device_memory, "free_memory", lambda _: None if free_gib is None else int(free_gib * 2**30))
         monkeypatch.setattr(speed, "bandwidth", lambda _: None if gb_per_s is None else gb_per_s * 1e9)
         monkeypatch.setattr(speed, "compute_dtype", lambda *_: "bf16" if has_amx else "fp32")
@@ -44,13 +44,39 @@ def offered(models: list[ListedModel]) -> str | None:
     return found.card.name if found else None
 
 
+def natively(models: list[ListedModel]) -> list[ListedModel]:
+    """Without those that llama.cpp runs."""
+    return [entry for entry in models if entry.card.family != "gguf"]
+
+
+def test_a_gguf_is_offered_where_it_is_faster_and_nowhere_else(machine: Machine) -> None:
+    laptop = machine(14)
+    assert offered(laptop) == "minicpm-v-4-gguf", "a better model than the one that is fast enough without llama.cpp"
+    entry = by_name(laptop)["minicpm-v-4-gguf"]
+    assert entry.fits == "Q8_0" and entry.tokens_per_s and entry.tokens_per_s > LEAST_TOKENS_PER_S
+    assert entry.tokens_per_s > 2 * (by_name(laptop)["minicpm-v-4"].tokens_per_s or 0)
+    small = by_name(machine(5))["minicpm-v-4-gguf"]
+    assert small.fits == "Q6_K" and small.card.download_gib < entry.card.download_gib
+    assert offered(machine(14, gb_per_s=1)) == "built-in"
+
+
+@pytest.mark.parametrize(("installed", "hub"), [(False, "huggingface"), (True, "modelscope")])
+def test_a_gguf_that_cannot_run_or_be_fetched_is_not_offered(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, installed: bool, hub: str
+) -> None:
+    entry = by_name(machine(14))["minicpm-v-4.6-gguf"]
+    assert can_be_here(entry, "huggingface", offline=False)
+    monkeypatch.setattr(choosing, "find_spec", lambda _: object() if installed else None)
+    assert not can_be_here(entry, hub, offline=False)  # type: ignore[arg-type]
+
+
 def by_name(models: list[ListedModel]) -> dict[str, ListedModel]:
     return {entry.card.name: entry for entry in models}
 
 
 def test_a_laptop_is_offered_a_small_good_model_and_not_the_largest_that_fits(machine: Machine) -> None:
     laptop = machine(14)
-    assert offered(laptop) == "minicpm-v-4.7"
+    assert offered(natively(laptop)) == "minicpm-v-4.7"
     largest = by_name(laptop)["omnilmm-12b"]
     assert largest.fits == "int4" and largest.tokens_per_s and largest.tokens_per_s < LEAST_TOKENS_PER_S
     small = by_name(laptop)["minicpm-v-4.6"]
@@ -58,7 +84,7 @@ def test_a_laptop_is_offered_a_small_good_model_and_not_the_largest_that_fits(ma
 
 
 def test_where_only_the_built_in_model_is_fast_enough_no_other_is_offered(machine: Machine) -> None:
-    slow = machine(14, gb_per_s=5)
+    slow = natively(machine(14, gb_per_s=5))
     assert by_name(slow)["minicpm-v-4.6"].fits and not by_name(slow)["minicpm-v-4.6"].is_fast_enough
     assert offered(slow) == "built-in"
 
@@ -79,7 +105,7 @@ def rank(models: list[ListedModel]) -> list[str]:
 
 
 def test_figures_rank_models_and_without_one_the_model_that_they_succeed_does(machine: Machine) -> None:
-    names = rank(machine(100, gb_per_s=2000))
+    names = rank(natively(machine(100, gb_per_s=2000)))
     assert names == [
         "minicpm-v-4.5",
         "minicpm-v-4",
