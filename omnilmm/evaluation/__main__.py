@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,12 +122,13 @@ def _plan(args: argparse.Namespace, server: Engine | None = None) -> _Plan:
 def _run(args: argparse.Namespace) -> int:
     server = _of_server(args)
     plan = _plan(args, server)
-    folder = args.out or Path("evaluation") / f"{args.file.stem}-{plan.card.name.replace('/', '-')}"
+    name = re.sub(r"[^\w.-]+", "-", plan.card.name if args.dtype == "auto" else f"{plan.card.name}-{args.dtype}")
+    folder = args.out or Path("evaluation") / f"{args.file.stem}-{name}"
     if (folder / ANSWERS).exists() and not args.resume:
         raise InputError("run_exists", folder=folder)
     other = read_answers(args.compare) if args.compare else None
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(plan.rows, plan.card, plan.setting, plan.options, folder)
+    run = Run(plan.rows, plan.card, plan.setting, plan.options, folder, args.dtype)
     loaded: list[Engine] = []
 
     def engine() -> Engine:
@@ -138,7 +140,7 @@ def _run(args: argparse.Namespace) -> int:
     scored = score(plan.rows, answers, plan.metric)
     scores = summed(scored, plan.metric, plan.benchmark.scale)
     changes = _changes(args.compare, plan, scored, other) if other is not None else None
-    published = plan.benchmark.published.get(plan.card.name)
+    published = plan.benchmark.published.get(plan.card.base_name)
     report = Report(
         plan.benchmark.title,
         _facts(args, plan, answers, loaded[0] if loaded else None),
@@ -148,7 +150,7 @@ def _run(args: argparse.Namespace) -> int:
         changes,
     )
     write_report(report, folder)
-    write_table(plan.rows, answers, folder / f"{plan.card.name.replace('/', '-')}_{args.file.stem}.tsv")
+    write_table(plan.rows, answers, folder / f"{name}_{args.file.stem}.tsv")
     if plan.metric.name == JUDGE:
         write_judge_file(scored, folder / "judge.jsonl")
     _say(report, folder, plan)
@@ -196,7 +198,7 @@ def _same(args: argparse.Namespace, plan: _Plan) -> str:
         reasons.append("the metric was chosen on the command line")
     if args.dtype in ("int8", "int4"):
         reasons.append(f"the weights were quantised to {args.dtype}")
-    if getattr(args, "adapter", None):
+    if args.adapter:
         reasons.append("an adapter was loaded")
     if args.engine_urls:
         reasons.append("a server renders the prompt and computes in its own dtype")

@@ -60,9 +60,19 @@ class Run:
         setting: how it is asked.
         options: generation options.
         folder: for the answers.
+        dtype: the requested dtype, which the answers of a run share.
     """
 
-    def __init__(self, rows: Sequence[Row], card: ModelCard, setting: Setting, options: Options, folder: Path) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        card: ModelCard,
+        setting: Setting,
+        options: Options,
+        folder: Path,
+        dtype: str = "auto",
+    ) -> None:
+        self.dtype = dtype
         self.rows, self.card, self.setting, self.options, self.folder = rows, card, setting, options, folder
         self.turns: dict[str, list[Row]] = {}  # of each conversation
         for row in rows:
@@ -76,7 +86,7 @@ class Run:
             InputError: The folder holds answers of another run.
         """
         prompt = hashlib.sha256(f"{self.setting.before}\n{self.setting.text}".encode()).hexdigest()[:8]
-        same = {"model": self.card.name, "settings": f"{describe(self.options)}; prompt {prompt}"}
+        same = {"model": self.card.name, "settings": f"{describe(self.options)}; prompt {prompt}; dtype {self.dtype}"}
         with RowFile(self.folder / ANSWERS, COLUMNS, ("index",), same) as file:
             keys = [(row.asked.index,) for row in self.rows]
             missing = [self.rows[number] for number in file.missing(keys)]

@@ -116,7 +116,7 @@ class Benchmark(_Strict):
 
     def setting(self, card: ModelCard) -> Setting:
         """Return how a model is asked."""
-        return self.settings.get(card.name, self.settings[PLAIN])
+        return self.settings.get(card.base_name, self.settings[PLAIN])
 
 
 @lru_cache

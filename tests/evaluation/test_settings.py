@@ -56,5 +56,7 @@ def test_decoding_is_the_published_one_unless_told_otherwise() -> None:
     assert setting.chosen(card, None, {}) == BeamSearch(3, 1.2, 1.0, 3)
     assert setting.chosen(card, None, {"max_new_tokens": 9}) == BeamSearch(3, 1.2, 1.0, 9)
     assert setting.chosen(card, "greedy", {}) == Greedy(card.sampling.repetition_penalty, card.max_new_tokens)
+    with_adapter = card.model_copy(update={"name": f"{card.name} + runs/mine", "adapter": "runs/mine"})
+    assert benchmarks()["mme"].setting(with_adapter) is setting
     assert isinstance(setting.chosen(card, "sampling", {"temperature": 0.5}), Sampling)
     assert Setting(source="s", because="b").text == "{hint}{question}"
