@@ -11,7 +11,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 JOURNEYS := tests/pages tests/streamlit_pages
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-streamlit test test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-live bench-gpu screenshots space clean
+.PHONY: demo demo-streamlit test test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-live bench-gpu bench-training screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL=minicpm-v-2.6 FLAGS="--dtype int4"
 	$(RUN) web_demo.py --open $(CHOSEN)
@@ -71,6 +71,9 @@ bench-live: $(VENV)/.dev  ## how soon the live view answers, part by part
 
 bench-gpu: $(VENV)/.dev  ## every architecture at full size with random weights; needs a CUDA GPU
 	$(RUN) -m benchmarks.full_size
+
+bench-training: $(VENV)/.dev  ## 20 steps of LoRA and QLoRA at full size with random weights; needs a CUDA GPU
+	$(RUN) -m benchmarks.full_size_training
 
 screenshots: $(VENV)/.dev  ## the pictures of the README, anew
 	$(RUN) -m tests.pages.screenshots

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import full_size
+from benchmarks import full_size, full_size_training
 from omnilmm.engine.placement.layers import quantised_modules, skeleton
 from omnilmm.errors import HardwareError
 
@@ -67,3 +67,16 @@ def test_full_size_is_not_built_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureF
 def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert full_size.main([]) == 2
     assert re.fullmatch(r"Error: there is no CUDA GPU on this machine; .*\n", capsys.readouterr().err)
+
+
+def test_training_is_measured_with_both_methods(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full_size_training, "STEPS", 1)
+    monkeypatch.setattr(full_size_training, "MODELS", ("omnilmm-12b",))  # of the smaller vocabulary
+    with torch.random.fork_rng():
+        assert full_size_training.main(["--tiny", "--device", "cpu"]) == 0
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()][2:]
+    expected = [(name, method) for name in full_size_training.MODELS for method in full_size_training.METHODS]
+    assert [(row[0], row[1]) for row in rows] == expected
+    assert all(float(row[4]) >= 0 and float(row[5]) > 0 for row in rows)
