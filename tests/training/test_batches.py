@@ -20,9 +20,9 @@ from tests.models.tiny import VERSIONS, tiny_model, tiny_processor
 
 @cache
 def talks() -> tuple[Conversation, ...]:
-    """One picture, two of other shapes, and text alone; answers of three lengths."""
+    """One picture of short slices, two of longer ones, and text alone; answers of three lengths."""
     wide, high, square = (
-        Picture(Image.effect_noise(size, 80).convert("RGB")) for size in ((120, 50), (56, 130), (60, 60))
+        Picture(Image.effect_noise(size, 80).convert("RGB")) for size in ((200, 20), (56, 130), (60, 60))
     )
     one = Conversation().with_message("user", wide, "What?").with_message("assistant", "A.")
     two = (
