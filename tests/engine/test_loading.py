@@ -131,7 +131,7 @@ def test_before_a_download_auto_counts_as_the_smallest_type_that_it_may_become(
     card = find("minicpm-v-2.6")
     parameters = card.parameters or 0
     monkeypatch.setattr(device_memory, "free_memory", lambda _: int(free_bytes * parameters))
-    monkeypatch.setattr(hardware, "_has_amx", lambda: False)
+    monkeypatch.setattr(hardware, "has_amx", lambda: False)
     with nullcontext() if fits else pytest.raises(HardwareError, match="are free on cpu"):
         loading._check_download(card, Choice("cpu", "test"), dtype, freed_bytes * parameters)
 
