@@ -40,6 +40,7 @@ from omnilmm.sentences import Sentence
 from omnilmm.versions import OMNI_TYPE, SOUND, without_sound
 
 logger = logging.getLogger(__name__)
+PACKED_NAMES = ("qweight", "weight_packed")  # how AWQ, GPTQ and compressed-tensors name packed weights
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,8 @@ def _check_adapter(config: Any, folder: Path) -> None:
 
 def _count(card: ModelCard, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     """Count the parameters in the files; None for a quantised checkpoint, whose weights are packed."""
-    return None if card.stored in QUANTISED else sum(math.prod(shape) for shape in shapes.values())
+    is_packed = any(name.endswith(PACKED_NAMES) for name in shapes)
+    return None if card.stored in QUANTISED or is_packed else sum(math.prod(shape) for shape in shapes.values())
 
 
 def _check_download(card: ModelCard, device: Choice, dtype: str, freed_bytes: int) -> None:

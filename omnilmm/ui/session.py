@@ -139,6 +139,7 @@ class Session:
         self._turn = threading.Lock()
         self._changing = threading.Lock()  # a chat is never read with the conversation of another one
         self._running: _Running | None = None
+        self._is_cleared = False  # the next turn begins by forgetting what the answer before it may have left
         self._asking: set[object] = set()  # answers that are running, or queued behind another one
         self.closed = False
         self._owner = object()  # key under which the engine caches what speeds up the next turn
@@ -273,10 +274,12 @@ class Session:
         """Stop the running answer and clear the conversation; returns once the model is free."""
         if running := self._running:
             running.forget = True
+        self._is_cleared = True
         self._forget()  # at once, so that the running answer is not rendered again
-        self.stop()
-        with self._turn:
-            self._forget()
+        if running:
+            running.stop.set()
+        with self._turn:  # a question that was asked since may have been answered meanwhile: it stays
+            self._forget_if_cleared()
 
     def close(self) -> None:
         """Handle a visitor who has left: stop the running answer and start no other."""
@@ -287,6 +290,11 @@ class Session:
     def _forget(self) -> None:
         self._become(Conversation(system=self.conversation.system), (), Chat())
         self._leave_engine()
+
+    def _forget_if_cleared(self) -> None:
+        if self._is_cleared:
+            self._is_cleared = False
+            self._forget()
 
     def _leave_engine(self) -> None:
         if self._engine is not None:
@@ -299,6 +307,7 @@ class Session:
         self.stop()
         with self._turn:
             try:
+                self._forget_if_cleared()
                 yield
             finally:
                 self._asking.discard(turn)

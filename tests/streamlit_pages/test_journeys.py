@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
+from streamlit.runtime import Runtime
 
 from omnilmm.catalog import BUILT_IN, ROOT
 from omnilmm.engine.events import TextDelta
@@ -358,9 +359,12 @@ def test_after_a_restart_of_the_server_the_text_is_back(
     person.sample(CIRCLE)
     person.answered()
     person.until(lambda: SAMPLES[CIRCLE].answer in person.remembered())
+    address = person.page.url
+    person.page.goto("about:blank")  # a run of the old page that is still on its way would store the conversation
+    person.until(lambda: not Runtime.instance()._session_mgr.list_active_sessions())
     monkeypatch.setattr(visitors, "SESSION_STORE", SessionStore())  # what a new server knows
     visitors._VISITORS.clear()
-    person.page.reload()
+    person.page.goto(address)
     person.until(lambda: person.answers() == [SAMPLES[CIRCLE].answer])
     expect(person.notice).to_contain_text(ENGLISH.restored_text)
     person.until(lambda: ENGLISH.picture_lost in person.questions()[0])

@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Route, expect
 from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from streamlit.runtime import Runtime
 
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event, Progress, TextDelta
-from omnilmm.ui.texts import ENGLISH, texts_in
+from omnilmm.ui.texts import CODES, ENGLISH, texts_in
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Person, Site
 from tests.ui.scripted import ScriptedEngine, capable, finished
@@ -240,6 +241,38 @@ def test_a_timer_discards_nothing_that_a_click_has_drawn(person: Person) -> None
     one._event_loop.call_soon_threadsafe(click_and_timer, one, done)
     assert done.wait(60)
     expect(person.notice).to_contain_text("drawn by a click")
+
+
+def test_a_timer_undoes_nothing_that_was_chosen_meanwhile(person: Person) -> None:
+    """A timer's message and a choice that was made after it arrive together, right after a run has ended."""
+    (one,) = (info.session for info in Runtime.instance()._session_mgr.list_active_sessions())
+    done = threading.Event()
+    one._event_loop.call_soon_threadsafe(timer_and_choice, one, done)
+    assert done.wait(60)
+    expect(person.page.get_by_text(texts_in("zh").settings, exact=True)).to_be_visible()
+    for _ in range(2):  # the run of the choice, and that of the timer
+        person.page.wait_for_timeout(200)
+        person.until(lambda: one._scriptrunner is None)
+    assert one.session_state["language"] == "zh"
+
+
+def timer_and_choice(session: Any, done: threading.Event) -> None:
+    session.request_rerun(ClientState())
+    session._scriptrunner._script_thread.join(60)
+    timer = next(iter(session._fragment_storage._fragments))
+    before, after = (with_language(session, code) for code in ("en", "zh"))
+    session.request_rerun(ClientState(fragment_id=timer, is_auto_rerun=True, widget_states=before))
+    session.request_rerun(ClientState(widget_states=after))
+    done.set()
+
+
+def with_language(session: Any, code: str) -> WidgetStates:
+    """What the browser sends with the radio button of the language at `code`."""
+    state = session._session_state
+    widget = state._key_id_mapper.get_id_from_key("language")
+    kind = state._new_widget_state.widget_metadata[widget].value_type
+    value = CODES.index(code) if kind == "int_value" else texts_in(code).language
+    return WidgetStates(widgets=[WidgetState(id=widget, **{kind: value})])
 
 
 def click_and_timer(session: Any, done: threading.Event) -> None:

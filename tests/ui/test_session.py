@@ -230,6 +230,36 @@ def test_a_new_question_stops_the_running_answer_and_follows_it() -> None:
     assert slow.engine.closed == 1
 
 
+class LateForNewChat:
+    """A turn lock that the thread of "New chat" gets last, as it may happen on a busy server."""
+
+    def __init__(self) -> None:
+        self.lock, self.is_free = threading.Lock(), threading.Event()
+
+    def __enter__(self) -> None:
+        if threading.current_thread().name == "new chat":
+            assert self.is_free.wait(60)
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def test_a_question_right_after_new_chat_is_answered_and_stays() -> None:
+    engine, session, late = ScriptedEngine(), Session(), LateForNewChat()
+    list(session.ask(engine, ("Old?",), OPTIONS))
+    session._turn = late  # type: ignore[assignment]
+    new_chat = threading.Thread(target=session.clear, name="new chat")
+    new_chat.start()
+    while session.conversation.messages:
+        new_chat.join(0.01)
+    assert [draft.state for draft in session.ask(engine, ("New?",), OPTIONS)][-1] == "completed"
+    late.is_free.set()
+    new_chat.join(60)
+    assert spoken(session) == ["New?", "New?"]
+    assert [message.text for message in engine.asked[-1][0].messages] == ["New?"]
+
+
 def test_clear_forgets_the_running_answer_too() -> None:
     session = Session()
     slow = Slow(session)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from omnilmm.engine.placement.layers import number_bytes, quantised_modules, skeleton, tensor_sizes
+from omnilmm.engine.placement.layers import number_bytes, packed_modules, quantised_modules, skeleton, tensor_sizes
 from omnilmm.hardware import gib
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def estimate(config: PreTrainedConfig, dtype: str, *, device: str = "cuda", cont
 def need_of(model: PreTrainedModel, dtype: str, device: str, context: int = TOKENS) -> Need:
     """Estimate as `estimate` does, given a model from `skeleton`."""
     number, tokens = number_bytes(dtype, device), min(context, TOKENS)
-    quantised = quantised_modules(model, dtype, device)
+    quantised = quantised_modules(model, dtype, device) | packed_modules(model)[0]
     unpacked = max((model.get_submodule(name).weight.numel() for name in quantised), default=0)
     return Need(
         weights=sum(tensor_sizes(model, dtype, device).values()),

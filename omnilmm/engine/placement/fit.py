@@ -138,7 +138,8 @@ def _smaller_models(card: ModelCard, dtype: str, device: str, free: int) -> list
     """Suggest the largest smaller model of the catalog that fits, in this dtype if possible."""
     own_size = card.parameters or math.inf
     smaller = [c for c in cards().values() if c.name != card.name and (c.parameters or math.inf) < own_size]
-    for others in ([c for c in reversed(smaller) if c.name != BUILT_IN], smaller):  # the built-in model comes last
+    largest = sorted(smaller, key=lambda c: c.parameters or 0, reverse=True)  # of equal ones the first by name
+    for others in ([c for c in largest if c.name != BUILT_IN], smaller):  # the built-in model comes last
         for requested in dict.fromkeys((dtype, *reversed(QUANTISED))):
             for other in others:
                 sizes: dict[str, float] = dict(other.memory_gib.items())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from omnilmm.errors import CheckpointError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 BLOCK = 64
 ROWS_AT_ONCE = 32
 NUMBER_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+PACKED = ("awq", "gptq")  # methods whose checkpoints hold packed weights of the decoder layers
 
 
 def skeleton(config: PreTrainedConfig) -> PreTrainedModel:
@@ -102,14 +104,69 @@ def quantised_modules(model: PreTrainedModel, dtype: str, device: str) -> set[st
     }
 
 
+@dataclass(frozen=True)
+class Packing:
+    """How a checkpoint packs the linear layers of its decoder.
+
+    Attributes:
+        bits: per weight.
+        group: weights of a row that share a scale and a zero point; 0 for the whole row.
+        kept: names of modules that are not packed.
+    """
+
+    bits: int
+    group: int
+    kept: tuple[str, ...]
+
+    def packed_bytes(self, weight: Tensor) -> int:
+        """Return the bytes of a packed weight [out, in] with its scales, which are in half precision."""
+        rows, columns = weight.shape
+        groups = rows * math.ceil(columns / (self.group or columns))
+        return math.ceil((weight.numel() + groups) * self.bits / 8) + 2 * groups
+
+
+def packing(config: PreTrainedConfig) -> Packing | None:
+    """Return the packing of a checkpoint in AWQ or GPTQ; None for any other."""
+    given = getattr(config, "quantization_config", None) or getattr(
+        config.get_text_config(), "quantization_config", None
+    )
+    if given is None:
+        return None
+    settings = given if isinstance(given, dict) else given.to_dict()
+    bits, group = (settings.get(name) for name in ("bits", "group_size"))
+    if str(getattr(settings.get("quant_method"), "value", settings.get("quant_method"))) not in PACKED:
+        return None
+    if not isinstance(bits, int) or not 1 <= bits <= 8:
+        return None
+    kept = settings.get("modules_to_not_convert") or ()
+    return Packing(bits, max(group, 0) if isinstance(group, int) else 0, tuple(kept))
+
+
+def packed_modules(model: PreTrainedModel) -> tuple[set[str], Packing | None]:
+    """Return the linear layers of the decoder that the checkpoint itself has packed, and how."""
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    how = packing(model.config)
+    if how is None:
+        return set(), None
+    name, layers = decoder_layers(model)
+    found = (f"{name}.{key}" for key, module in layers.named_modules() if _is_linear(module))
+    return {place for place in found if should_convert_module(place, list(how.kept))}, how
+
+
 def tensor_sizes(model: PreTrainedModel, dtype: str, device: str) -> dict[str, int]:
     """Return the size in bytes of every parameter and buffer of a skeleton in the dtype it will be loaded in."""
     number, quantised = number_bytes(dtype, device), quantised_modules(model, dtype, device)
+    packed, how = packed_modules(model)
     sizes = {name: table.nbytes for name, table in model.named_buffers()}
     for name, tensor in model.named_parameters():
         module, _, key = name.rpartition(".")
-        packed = key == "weight" and module in quantised
-        sizes[name] = _packed_bytes(tensor, dtype) if packed else tensor.numel() * number
+        if key == "weight" and how and module in packed:
+            sizes[name] = how.packed_bytes(tensor)
+        elif key == "weight" and module in quantised:
+            sizes[name] = _packed_bytes(tensor, dtype)
+        else:
+            sizes[name] = tensor.numel() * number
     return sizes
 
 

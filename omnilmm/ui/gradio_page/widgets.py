@@ -232,7 +232,9 @@ class Widgets:
     def kinds(self) -> dict[Any, Any]:
         """Return the types of widgets whose values differ from others of their class; see `events.KINDS`."""
         names = Annotated[list[Name], Field(max_length=10_000)] | None
-        return {self.refused: names, self.has: names, self.language: Literal[CODES], self.live_question: Box}
+        return {self.refused: names, self.has: names, self.language: Literal[CODES], self.mode: Literal[MODES]} | {
+            self.live_question: Box
+        }
 
     # --- updates ------------------------------------------------------------------------------------------------------
 

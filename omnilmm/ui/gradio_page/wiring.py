@@ -158,7 +158,9 @@ class Wiring:
     def _models(self) -> None:
         """The choice of another model, and the display of its progress."""
         w, choices = self.w, self.page.choices
-        w.switch.click(choices.switch, [w.picker, w.dtype], self.model, **AT_ONCE)
+        # Without Gradio's preprocessing, which fails with a traceback in the log if it is not among the choices.
+        as_sent = AT_ONCE | {"preprocess": False}
+        w.switch.click(choices.switch, [w.picker, w.dtype], self.model, **as_sent)
         for button in (w.best, w.take_offer):
             button.click(choices.switch_to_best, outputs=self.model, **AT_ONCE)
         w.cancel_change.click(choices.cancel, outputs=self.turn, **AT_ONCE)

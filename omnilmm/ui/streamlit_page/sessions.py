@@ -13,6 +13,7 @@ import logging
 import re
 import reprlib
 from contextvars import ContextVar, copy_context
+from dataclasses import replace
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
@@ -61,6 +62,9 @@ class OrderedSession(AppSession):
     whole page; if it ends while the server is busy and a fragment's timer comes next, its pending output is discarded:
     the click seems to have done nothing. Here pending output is sent before the run of the timer starts.
 
+    Meanwhile a message of the browser may arrive that is newer than the timer's. Then the timer runs with the values of
+    the widgets that this one brought: its own would undo them, e.g. a model that was chosen.
+
     Attributes:
         browser: the browser that opened it.
     """
@@ -93,7 +97,7 @@ class OrderedSession(AppSession):
 
     def _create_scriptrunner(self, initial_rerun_data: RerunData) -> None:
         ended = self._scriptrunner
-        if ended is None or not initial_rerun_data.fragment_id:
+        if ended is None or not initial_rerun_data.is_auto_rerun:
             super()._create_scriptrunner(initial_rerun_data)
         else:  # all output of the ended run is in the loop's queue already
             self._event_loop.call_soon(self._create_after, ended, initial_rerun_data)
@@ -102,8 +106,10 @@ class OrderedSession(AppSession):
         current = self._scriptrunner
         if current is ended or current is None:
             super()._create_scriptrunner(rerun_data)
-        elif not current.request_rerun(rerun_data):  # it has ended, too
-            self._create_scriptrunner(rerun_data)
+            return
+        without_values = replace(rerun_data, widget_states=None)
+        if not current.request_rerun(without_values):  # it has ended, too
+            self._create_scriptrunner(without_values)
 
 
 def _is_allowed(message: BackMsg, session_id: str) -> bool:

@@ -17,6 +17,7 @@ from omnilmm.engine.placement import device_memory
 from omnilmm.engine.placement.device_memory import footprint, free_memory
 from omnilmm.engine.placement.estimate import LARGEST_PICTURE, TOKENS, Need, estimate
 from omnilmm.engine.placement.fit import check_fit
+from omnilmm.engine.placement.layers import decoder_layers, skeleton
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import Choice, gib
 from tests.engine.placement.test_layers import full_size
@@ -251,3 +252,28 @@ def test_importing_it_is_cheap() -> None:
         "assert not {'torch', 'transformers', 'bitsandbytes', 'accelerate'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[3])
+
+
+@pytest.mark.parametrize(
+    ("settings", "bits", "group"),
+    [
+        ({"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": ["vpm", "resampler"]}, 4, 128),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False}, 4, 128),
+        ({"quant_method": "gptq", "bits": 8, "group_size": -1}, 8, 0),
+    ],
+)
+def test_a_checkpoint_in_awq_or_gptq_takes_what_its_packed_decoder_takes(
+    settings: dict[str, object], bits: int, group: int
+) -> None:
+    config = full_size("minicpm-v-2.6")
+    whole, int4 = (estimate(config, dtype, device="cuda") for dtype in ("bf16", "int4"))
+    config.quantization_config = settings
+    packed = estimate(config, "fp16", device="cuda")
+    linear = skeleton(full_size("minicpm-v-2.6"))
+    layers = [module for module in decoder_layers(linear)[1].modules() if type(module) is torch.nn.Linear]
+    numbers = sum(layer.weight.numel() for layer in layers)
+    groups = sum(layer.out_features * (-(-layer.in_features // (group or layer.in_features))) for layer in layers)
+    assert whole.weights - packed.weights == 2 * numbers - (numbers + groups) * bits // 8 - 2 * groups
+    assert abs(packed.weights / int4.weights - 1) < 0.05 or bits == 8
+    config.quantization_config = {"quant_method": "awq", "bits": "four"}
+    assert estimate(config, "fp16", device="cuda").weights == whole.weights
