@@ -11,7 +11,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 JOURNEYS := tests/pages tests/streamlit_pages
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-streamlit test test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-live bench-gpu bench-training screenshots space clean
+.PHONY: demo demo-streamlit test test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-live bench-gpu bench-llamacpp bench-training screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL=minicpm-v-2.6 FLAGS="--dtype int4"
 	$(RUN) web_demo.py --open $(CHOSEN)
@@ -68,6 +68,9 @@ bench-page: $(VENV)/.dev  ## how soon both pages answer, in a real browser
 
 bench-live: $(VENV)/.dev  ## how soon the live view answers, part by part
 	$(RUN) -m benchmarks.live $(FLAGS)
+
+bench-llamacpp: $(VENV)/.dev  ## llama.cpp beside transformers, and our way to it beside its bare server
+	$(RUN) -m benchmarks.llamacpp $(FLAGS)
 
 bench-gpu: $(VENV)/.dev  ## every architecture at full size with random weights; needs a CUDA GPU
 	$(RUN) -m benchmarks.full_size

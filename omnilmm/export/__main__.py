@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from omnilmm.catalog import BUILT_IN, find
 from omnilmm.engine.fetching import fetch
@@ -29,9 +30,12 @@ def parser() -> argparse.ArgumentParser:
     flags = Parser(prog="python -m omnilmm.export", description="Export a checkpoint for other programs.")
     formats = flags.add_subparsers(dest="format", required=True, metavar="FORMAT")
     own = formats.add_parser("gguf", help="for llama.cpp, Ollama and the apps built on them")
-    own.add_argument("--model", default=BUILT_IN, help="name in configs/, hub id, or folder (default: %(default)s)")
+    own.add_argument(
+        "--model", help=f"name in configs/, hub id, or folder (default: {BUILT_IN}, or the adapter's base)"
+    )
     own.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write the two files to")
     own.add_argument("--type", choices=TYPES, default="f16", help="of the weights (default: %(default)s)")
+    own.add_argument("--adapter", type=Path, metavar="DIR", help="merge this adapter into the model (in bf16) first")
     own.add_argument("--check", action="store_true", help="ask both engines the sample questions (needs [llamacpp])")
     own.add_argument("--revision", metavar="COMMIT", help="commit, tag or branch of the hub (default: the newest)")
     own.add_argument("--hub", choices=HUBS, default=HUBS[0], help="where to download from (default: %(default)s)")
@@ -55,16 +59,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(flags: argparse.Namespace) -> int:
     if find_spec("gguf") is None:
         raise MissingPackageError("gguf_missing")
-    from omnilmm.export.to_gguf import export_gguf
 
-    card = find(flags.model)
+    if flags.adapter:
+        with TemporaryDirectory(dir=_made(flags.out)) as merged:
+            return _export_folder(_merged(flags, Path(merged) / "merged"), flags.adapter.resolve().name, flags)
+    card = find(flags.model or BUILT_IN)
     folder = Path(card.location)
     with DownloadBar() as bar:
         if not folder.is_dir():
             revision = flags.revision or card.revision
             where = {"revision": revision, "hub": flags.hub, "offline": flags.offline}
             folder = fetch(card.source, title=card.title, report=bar.report, **where)
-    name = re.sub(r"[^\w.-]+", "-", card.name.rstrip("/").rpartition("/")[2]) or "model"
+    return _export_folder(folder, card.name.rstrip("/").rpartition("/")[2], flags)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _merged(flags: argparse.Namespace, folder: Path) -> Path:
+    """Merge the adapter into its base model, which `--model` may name, and return the folder of the result."""
+    from omnilmm.training.merging import merge
+
+    with DownloadBar() as bar:
+        merge(flags.adapter, folder, model=flags.model, report=bar.report)
+    return folder
+
+
+def _export_folder(folder: Path, said: str, flags: argparse.Namespace) -> int:
+    from omnilmm.export.to_gguf import export_gguf
+
+    name = re.sub(r"[^\w.-]+", "-", said) or "model"
     exported = export_gguf(folder, flags.out, name, flags.type, tell=_tell)
     for warning in exported.warnings:
         sys.stderr.write(f"{warning}\n")

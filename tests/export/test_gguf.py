@@ -27,6 +27,7 @@ from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import Sampling
 from omnilmm.errors import CheckpointError
 from omnilmm.export import features
+from omnilmm.export.__main__ import main
 from omnilmm.export.checking import Asker, compare, worst_cosine
 from omnilmm.export.template import chat_template
 from omnilmm.export.to_gguf import Exported, export_gguf
@@ -37,6 +38,8 @@ from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.vision import fractional_buckets
 from omnilmm.prompts import chatml, llama3, qwen3
 from omnilmm.prompts.pieces import GROUNDING_TAGS, Piece, Slots, as_text
+from omnilmm.training import adapters
+from omnilmm.training.targets import Tuning
 from tests.models.tiny import save_tiny, tiny_config
 
 BUILT_IN_FOLDER = Path(find(BUILT_IN).location)
@@ -269,3 +272,22 @@ def test_files_that_do_not_belong_together_and_a_key_that_is_missing(
     with closing(Asker(Settings(str(exports["f32"].model)))) as alone:
         assert httpx.get(f"{alone.server.url}/v1/models").status_code == 401
         assert alone.server.url.startswith("http://127.0.0.1:")
+
+
+def test_an_adapter_is_merged_into_its_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    engine = load_engine()
+    assert isinstance(engine, LocalEngine)
+    torch.manual_seed(0)
+    learning = adapters.prepare(engine.model, Tuning(rank=2, alpha=4), engine.card)
+    for name, parameter in learning.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=5.0)
+    adapters.save(learning, tmp_path / "mine")
+    assert main(["gguf", "--adapter", str(tmp_path / "mine"), "--out", str(tmp_path / "out"), "--type", "f32"]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"mine-f32.gguf", "mmproj-mine-f32.gguf"}
+    assert "mine-f32.gguf" in capsys.readouterr().out
+    merged = {one.name: one.data for one in GGUFReader(tmp_path / "out" / "mine-f32.gguf").tensors}
+    plain = engine.model.llm.model.layers[0].self_attn.q_proj
+    there = torch.tensor(merged["blk.0.attn_q.weight"])
+    lora_free = getattr(plain, "base_layer", plain).weight.detach().float()
+    assert not torch.equal(there, lora_free) and there.shape == lora_free.shape

@@ -1,0 +1,171 @@
+"""Benchmark llama.cpp beside transformers, in one run: `make bench-llamacpp`.
+
+Each model answers a question about a picture of 1344×1344 pixels, and a second question, three ways: our engine through
+transformers, our engine through llama.cpp, and llama.cpp's bare server, asked directly. The goals are those of the
+page: through our engine at least 0.95 of the bare server's tokens per second, and at most 1.05 of its time to the first
+word. Run nothing else meanwhile.
+
+The larger model has the shape of a Qwen2 of 1.5 B with a vision tower of SigLIP-400M's, and random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import torch
+from PIL import Image
+
+from benchmarks.__main__ import machine
+from omnilmm.catalog import BUILT_IN, find
+from omnilmm.conversation import Conversation
+from omnilmm.engine.events import Engine, Finished
+from omnilmm.engine.llamacpp.engine import LlamaCppEngine
+from omnilmm.engine.loading import load_engine
+from omnilmm.engine.options import Greedy
+from omnilmm.export.to_gguf import export_gguf
+from omnilmm.images.pixels import open_picture
+from omnilmm.models.config import MiniCPMVConfig
+from omnilmm.models.minicpmv import MiniCPMV
+from omnilmm.models.tokenizer import load_tokenizer
+
+SIDE = 1344
+NEW_TOKENS = 32
+QUESTIONS = ("What is in this picture?", "And what is on the left?")
+QWEN2 = {
+    "hidden_size": 1536,
+    "intermediate_size": 8960,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 2,
+    "vocab_size": 151_936,
+    "max_position_embeddings": 8192,
+    "query_num": 64,
+    "version": 2.6,
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Seconds to the first word of both questions, and tokens per second."""
+
+    first_s: float
+    second_s: float
+    tokens_per_s: float
+
+
+def main() -> None:
+    """Measure and print a table."""
+    flags = argparse.ArgumentParser(description=__doc__)
+    flags.add_argument("--repeats", type=int, default=3)
+    flags.add_argument("--small", action="store_true", help="the built-in model only")
+    flags.add_argument("--type", choices=("f16", "q8_0"), default="q8_0")
+    given = flags.parse_args()
+    print(f"Command: `python -m benchmarks.llamacpp` · {date.today()} · {machine()}\n")
+    print("| model | through | first word, picture of 1344×1344 | second question | tokens/s |\n|---|---|---|---|---|")
+    with TemporaryDirectory() as folder:
+        for name, checkpoint in models(Path(folder), only_small=given.small):
+            exported = export_gguf(checkpoint, Path(folder) / "gguf", name, given.type)
+            for way, measure in ways(checkpoint, exported.model):
+                found = [measure() for _ in range(given.repeats)]
+                first, second, speed = (
+                    statistics.median(getattr(one, field) for one in found)
+                    for field in ("first_s", "second_s", "tokens_per_s")
+                )
+                print(f"| {name} | {way} | {first:.2f} s | {second:.2f} s | {speed:.1f} |", flush=True)
+
+
+def models(folder: Path, *, only_small: bool) -> Iterator[tuple[str, Path]]:
+    """Yield the built-in model, then the random one."""
+    built_in = Path(find(BUILT_IN).location)
+    yield "built-in", built_in
+    if only_small:
+        return
+    config = MiniCPMVConfig(**QWEN2, eos_token_id=[], dtype="bfloat16")
+    torch.set_default_dtype(torch.bfloat16)
+    model = MiniCPMV(config)
+    torch.set_default_dtype(torch.float32)
+    model.save_pretrained(folder / "random")
+    del model
+    tokenizer = load_tokenizer(built_in, MiniCPMVConfig.from_pretrained(built_in), local_files_only=True)
+    tokenizer.save_pretrained(folder / "random")
+    yield "random 1.5 B", folder / "random"
+
+
+def ways(checkpoint: Path, gguf: Path) -> Iterator[tuple[str, Callable[[], Figures]]]:
+    """Yield the three ways, each while its model is loaded."""
+    engine: Engine = load_engine(str(checkpoint), dtype="bf16")
+    yield "transformers, bf16", partial(through, engine)
+    del engine
+    llama = load_engine(str(gguf), quant=None)
+    assert isinstance(llama, LlamaCppEngine)
+    with closing(llama):
+        yield "llama.cpp inside", partial(through, llama)
+        yield "llama.cpp, asked directly", partial(directly, llama)
+
+
+def picture() -> Image.Image:
+    """Return another picture each time, which nobody has in a cache."""
+    noise = torch.randint(0, 255, (8, 8, 3), dtype=torch.uint8).numpy()
+    return Image.fromarray(noise).resize((SIDE, SIDE))
+
+
+def through(engine: Engine) -> Figures:
+    """Ask both questions through an engine."""
+    conversation, seconds, speed = Conversation(), [], 0.0
+    for number, question in enumerate(QUESTIONS):
+        parts = [open_picture(picture()), question] if number == 0 else [question]
+        conversation = conversation.with_message("user", *parts)
+        *_, last = engine.stream(conversation, Greedy(max_new_tokens=NEW_TOKENS), owner="me")
+        assert isinstance(last, Finished)
+        seconds.append(last.timings.first_token_s)
+        speed = last.timings.tokens_per_s(last.usage.new_tokens)
+        conversation = conversation.with_message("assistant", last.text)
+    return Figures(seconds[0], seconds[1], speed)
+
+
+def directly(llama: LlamaCppEngine) -> Figures:
+    """Ask both questions as any client of the server would."""
+    server = llama._server
+    assert server is not None
+    file = io.BytesIO()
+    picture().save(file, "png", compress_level=1)
+    address = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    messages: list[dict[str, Any]] = []
+    seconds, speed = [], 0.0
+    for number, question in enumerate(QUESTIONS):
+        shown = [{"type": "image_url", "image_url": {"url": address}}] if number == 0 else []
+        messages.append({"role": "user", "content": [*shown, {"type": "text", "text": question}]})
+        body = {"messages": messages, "stream": True, "temperature": 0, "max_tokens": NEW_TOKENS}
+        began = time.monotonic()
+        times, text = [], ""
+        with httpx.stream(
+            "POST", f"{server.url}/v1/chat/completions", json=body, timeout=3600,
+            headers={"Authorization": f"Bearer {server.key}"},
+        ) as response:  # fmt: skip
+            for line in response.iter_lines():
+                choices = json.loads(line[6:])["choices"] if line.startswith("data: {") else []
+                if choices and (said := choices[0]["delta"].get("content")):
+                    times.append(time.monotonic())
+                    text += said
+        seconds.append(times[0] - began)
+        speed = (len(times) - 1) / max(times[-1] - times[0], 1e-9)
+        messages.append({"role": "assistant", "content": text})
+    return Figures(seconds[0], seconds[1], speed)
+
+
+if __name__ == "__main__":
+    main()
