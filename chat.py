@@ -459,8 +459,8 @@ def _batch(args: argparse.Namespace, card: ModelCard, given: dict[str, Any], eng
         require_text(question, Sentence("the_question"))
     listing = read_listing(args.batch, question)
     if listing.skipped:
-        few = ", ".join(listing.skipped[:3])
-        print(f"Skipped, neither pictures nor videos: {len(listing.skipped)} files ({few} …)", file=sys.stderr)
+        few = ", ".join(listing.skipped[:3]) + (" …" if len(listing.skipped) > 3 else "")
+        print(f"Skipped, neither pictures nor videos: {few} ({len(listing.skipped)})", file=sys.stderr)
     engine = engine or _loaded(args)
     options = options_for(engine.card, args.mode, **given)
     batch = Batch(engine, listing.entries, options, args.out, args.system, args.at_once)

@@ -596,4 +596,5 @@ def test_a_batch_in_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert colour["answer"] == ANSWER and "SUN" in word["answer"]
     assert word["question"] == "What does it say?" and "Greedy" in word["options"] and word["model"] == "built-in"
     assert "No such picture" in missing["error"]
-    assert "1 of 3 have no answer" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "3/3" in said and "1 of 3 have no answer" in said

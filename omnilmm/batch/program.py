@@ -132,7 +132,7 @@ class Bar:
     """
 
     def __init__(self, total: int, done: int = 0, file: TextIO | None = None) -> None:
-        from huggingface_hub.utils import tqdm
+        from tqdm import tqdm  # the hub's is off once a model is loaded
 
         file = file or sys.stderr
         interval = 0.2 if file.isatty() else 30.0  # a log needs no line for each

@@ -16,11 +16,14 @@ from built_in.__main__ import BUILT_IN
 from built_in.benchmark import write
 from built_in.evaluation import examine
 from omnilmm.api.app import application
+from omnilmm.archive import to_json
+from omnilmm.conversation import Conversation
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
 from omnilmm.evaluation import __main__ as program
 from omnilmm.evaluation.__main__ import main, parser
 from omnilmm.evaluation.rows import read_rows
+from omnilmm.images.pixels import open_picture
 from omnilmm.images.slicing import plan_slices
 from omnilmm.ui.samples import samples
 from tests.api.serving import served
@@ -197,3 +200,14 @@ def test_a_model_on_a_server_is_scored_by_the_same_command(
         result["figures"][0]["value"] == 100 and "a server renders the prompt" in result["same settings as published"]
     )
     assert "--dtype" in capsys.readouterr().err
+
+
+def test_an_exported_conversation_is_a_benchmark(tmp_path: Path) -> None:
+    talk = Conversation()
+    for sample in samples()[:2]:
+        talk = talk.with_message("user", open_picture(sample.picture), sample.question)
+        talk = talk.with_message("assistant", sample.answer)
+    (tmp_path / "talk.json").write_text(to_json(talk))
+    assert main([str(tmp_path / "talk.json"), "--out", str(tmp_path / "run")]) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["figures"][0]["value"] == 100 and result["questions"] == 2 and result["wrong"] == []
