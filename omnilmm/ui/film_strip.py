@@ -12,7 +12,7 @@ from omnilmm.images.video_sampling import spread
 
 MOST_FRAMES = 6  # frames of a sheet
 _WIDTH, _LINE, _GAP = 118, 16, 2  # of a frame, of the line with its time, and between frames, in pixels
-_COLUMNS = 6
+COLUMNS, COLUMNS_BESIDE = 6, 3  # frames per row; in a narrow place beside the conversation
 
 _sheets: WeakKeyDictionary[Video, Image.Image] = WeakKeyDictionary()
 
@@ -25,16 +25,17 @@ def sheet(video: Video) -> Image.Image:
     return _sheets[video]
 
 
-def strip(video: Video, places: Sequence[int]) -> Image.Image:
+def strip(video: Video, places: Sequence[int], columns: int = COLUMNS) -> Image.Image:
     """Draw frames of a video in rows, with their times.
 
     Args:
         video: the video.
         places: indices of the frames in `Video.frames`.
+        columns: frames per row.
     """
     width, height = video.frames[0].image.size
     high = max(min(round(_WIDTH * height / width), 2 * _WIDTH), 1)
-    columns = min(len(places), _COLUMNS)
+    columns = min(len(places), columns)
     rows = -(-len(places) // columns)
     across, down = _WIDTH + _GAP, high + _LINE + _GAP
     whole = Image.new("RGB", (columns * across - _GAP, rows * down - _GAP), "black")

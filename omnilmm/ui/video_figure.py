@@ -8,7 +8,7 @@ from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Video
 from omnilmm.images.video_sampling import groups_of
 from omnilmm.ui.embedding import data_address
-from omnilmm.ui.film_strip import strip
+from omnilmm.ui.film_strip import COLUMNS_BESIDE, strip
 from omnilmm.ui.texts import Texts
 
 
@@ -39,6 +39,6 @@ def video_figure(video: Video, card: ModelCard, texts: Texts, finer_detail: bool
     name = html.escape(texts.video_name(video))
     if not card.video:  # another model was chosen meanwhile
         return f"<p>{name}</p>"
-    source = data_address(strip(video, seen_frames(video, card, finer_detail)[0]))
+    source = data_address(strip(video, seen_frames(video, card, finer_detail)[0], COLUMNS_BESIDE))
     line = html.escape(video_line(video, card, texts, finer_detail))
     return f'<figure><img class="strip" src="{source}" alt="{name}"><figcaption>{name}<br>{line}</figcaption></figure>'
