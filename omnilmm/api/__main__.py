@@ -23,7 +23,7 @@ from omnilmm.errors import OmniLMMError
 from omnilmm.images.limits import limits
 from omnilmm.ui import texts
 from omnilmm.ui.download_bar import DownloadBar
-from omnilmm.ui.flags import Parser, add_loading_flags, check_requested
+from omnilmm.ui.flags import Parser, add_loading_flags, add_ssl_flags, check_requested
 from omnilmm.ui.hosts import Hosts, KnownHosts
 from omnilmm.ui.network import HOST, find_port
 from omnilmm.ui.startup import provider_of, title_of
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     )
     own.add_argument("--queue-size", type=int, metavar="N", help="answers given and waited for at once")
     own.add_argument("--api-fetch-urls", action="store_true", help="fetch pictures that a request names by address")
+    add_ssl_flags(own)
     own.add_argument("--allowed-host", dest="allowed_hosts", action="append", default=[], metavar="NAME")
     return flags
 
@@ -66,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 provider, key=key, fetch=fetch if flags.api_fetch_urls else None, most_answers=flags.queue_size
             )
             guarded = Hosts(app, KnownHosts(flags.host, flags.allowed_hosts))
-            server = _Server(uvicorn.Config(guarded, host=flags.host, port=port or 0, log_level="warning"))
+            ssl = {"ssl_certfile": flags.ssl_certfile, "ssl_keyfile": flags.ssl_keyfile}
+            config = uvicorn.Config(guarded, host=flags.host, port=port or 0, log_level="warning", **ssl)
+            server = _Server(config)
             failed = _watch(provider, server)
             server.run()
             provider.stop()
@@ -86,7 +89,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            print(texts.api_served(f"http://{self.config.host}:{self.config.port}/"), flush=True)
+            scheme = "https" if self.config.is_ssl else "http"
+            print(texts.api_served(f"{scheme}://{self.config.host}:{self.config.port}/"), flush=True)
 
 
 def _watch(provider: ModelProvider, server: uvicorn.Server) -> list[Exception]:

@@ -156,10 +156,7 @@ def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
     page = parser.add_argument_group("the page")
     page.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
     page.add_argument("--port", type=int, help=f"port to listen on, 0 for any (default: {port} or the next free one)")
-    page.add_argument(
-        "--ssl-certfile", metavar="FILE", help="serve over HTTPS with this certificate (PEM), needs --ssl-keyfile"
-    )
-    page.add_argument("--ssl-keyfile", metavar="FILE", help="the private key of the certificate (PEM)")
+    add_ssl_flags(page)
     page.add_argument("--open", action="store_true", help="open the page in the browser")
     guests = parser.add_argument_group("for more than one person")
     guests.add_argument(
@@ -193,6 +190,14 @@ def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
     guests.add_argument(
         "--queue-size", type=int, metavar="N", help="answers given and waited for at once; more are refused"
     )
+
+
+def add_ssl_flags(parser: argparse._ActionsContainer) -> None:
+    """Add the flags of HTTPS."""
+    parser.add_argument(
+        "--ssl-certfile", metavar="FILE", help="serve over HTTPS with this certificate (PEM), needs --ssl-keyfile"
+    )
+    parser.add_argument("--ssl-keyfile", metavar="FILE", help="the private key of the certificate (PEM)")
 
 
 def add_api_flags(parser: argparse.ArgumentParser) -> None:
