@@ -33,6 +33,12 @@ test-oldest: $(VENV)/.dev  ## the same tests with the oldest versions of the lib
 	$(VENV)/oldest/bin/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/oldest.txt -r requirements-dev.txt
 	$(VENV)/oldest/bin/python -m pytest $(PARALLEL) $(FLAGS)
 
+.PHONY: test-litellm
+test-litellm: $(VENV)/.dev  ## LiteLLM's proxy before two llama.cpp servers; it needs other versions of libraries
+	$(RUN) -m venv $(VENV)/litellm
+	$(VENV)/litellm/bin/python -m pip install --quiet --disable-pip-version-check "litellm[proxy]==1.108.7"
+	$(RUN) -m pytest tests/engine/remote/test_litellm.py
+
 check: $(VENV)/.dev  ## lint, format, types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .

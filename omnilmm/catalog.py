@@ -150,6 +150,7 @@ class ModelCard(_Strict):
         pictures: whether it takes pictures at all.
         beam_search: whether it can search with beams where it runs.
         without_effect: options without effect where it runs, as "mode.option"; the pages do not show them.
+        are_slices_assumed: whether slices are shown as the published code makes them, while a server may differ.
         is_context_known: whether `context` is that of the model; a server may not tell it.
         thinking: whether the model thinks before it answers by default; None where its template has no switch for it
             or the default is known only after loading.
@@ -194,6 +195,7 @@ class ModelCard(_Strict):
     beam_search: bool = True
     without_effect: tuple[str, ...] = ()
     is_context_known: bool = True
+    are_slices_assumed: bool = False
     licence: str
     licence_url: str = ""
     statement: Words = Words()

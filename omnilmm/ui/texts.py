@@ -128,6 +128,7 @@ class Texts(BaseModel):
     seen_overview: str
     seen_slices: str
     seen_unknown: str
+    seen_as_published: str
     seen_nothing: str
     drawings_only: str
     looks_like_photo: str
@@ -314,8 +315,8 @@ class Texts(BaseModel):
             parts.append(self.without_effect.format(options=self.comma.join(names)))
         return " · ".join(parts)
 
-    def seen_line(self, views: tuple[PictureSlice, ...] | None) -> str:
-        """Return how a picture is seen, in numbers."""
+    def seen_line(self, views: tuple[PictureSlice, ...] | None, *, is_assumed: bool = False) -> str:
+        """Return how a picture is seen, in numbers; `is_assumed` marks it as that of the published code."""
         if views is None:
             return self.seen_unknown
         if not views:
@@ -326,6 +327,7 @@ class Texts(BaseModel):
             tokens = sum(view.tokens for view in slices)
             size = {"width": slices[0].width, "height": slices[0].height}
             parts.append(self.seen_slices.format(count=len(slices), tokens=tokens, **size))
+        parts += [self.seen_as_published] if is_assumed else []
         return " · ".join(parts)
 
     def _count(self, count: int) -> str:

@@ -41,7 +41,8 @@ def test_a_conversation_with_a_server(visit: Callable[..., Visitor], site: Site,
     expect(page.locator("#mode")).to_contain_text(ENGLISH.modes["greedy"])
     expect(page.locator("#mode")).not_to_contain_text(ENGLISH.modes["beam"])
     expect(page.locator("#top_k").first).to_be_visible()
-    expect(page.locator("#max_slices")).to_be_hidden()
+    for of_pictures in ("#max_slices", "#samples", "#camera", "#seen-panel"):
+        expect(page.locator(of_pictures)).to_be_hidden()
     visitor.unfold("models")
     expect(page.locator("#picker input")).to_be_visible()
     expect(page.locator("#dtype")).to_be_hidden()

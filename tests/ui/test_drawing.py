@@ -36,5 +36,6 @@ def test_without_slices_the_picture_is_bare() -> None:
 def test_the_line_tells_sizes_and_tokens() -> None:
     assert ENGLISH.seen_line(VIEWS) == "overview 448×224: 64 tokens · 2 slices of 448×448: 128 tokens"
     assert texts_in("zh").seen_line(VIEWS[:1]) == "全图 448×224：64 词元"
+    assert ENGLISH.seen_line(VIEWS, is_assumed=True).endswith(f" · {ENGLISH.seen_as_published}")
     assert ENGLISH.seen_line(None) == ENGLISH.seen_unknown
     assert ENGLISH.seen_line(()) == ENGLISH.seen_nothing

@@ -28,6 +28,7 @@ from omnilmm.engine.caches.features import FEATURE_BYTES, FeatureKey, ImageEncod
 from omnilmm.engine.caches.prefix import PREFIX_BYTES, PrefixCache
 from omnilmm.engine.events import PictureSlice, Progress
 from omnilmm.engine.options import BeamSearch, Greedy, Options, Sampling
+from omnilmm.engine.picture_slices import picture_slices
 from omnilmm.engine.scheduler import AT_ONCE
 from omnilmm.engine.thoughts import ThinkingFormat, mark_ids
 from omnilmm.models.picture_model import PictureModel
@@ -81,17 +82,8 @@ class NativeBackend:
 
     def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...]:
         """Return how a picture is sliced for the model: the overview, then the slices of the resized picture."""
-        plan, tokens, (width, height) = (
-            self.processor.plan(picture, options.max_slices if options else None),
-            self.processor.encoder.query_num,
-            picture.image.size,
-        )
-        wide, high = plan.refined or picture.image.size
-        boxes = [(0, 0, wide, high), *plan.boxes]
-        return tuple(
-            PictureSlice((x0 * width / wide, y0 * height / high, x1 * width / wide, y1 * height / high), *size, tokens)
-            for (x0, y0, x1, y1), size in zip(boxes, plan.sizes, strict=True)
-        )
+        plan = self.processor.plan(picture, options.max_slices if options else None)
+        return picture_slices(plan, picture.image.size, self.processor.encoder.query_num)
 
     def forget(self, owner: Hashable) -> None:
         """Drop the prefix cached for an owner."""

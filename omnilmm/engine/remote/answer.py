@@ -30,7 +30,7 @@ class RemoteAnswer:
     def __init__(self, began_s: float, waited_s: float = 0.0) -> None:
         self._began_s, self._waited_s = began_s, waited_s
         self._first_s = self._last_s = 0.0
-        self._thought_s = 0.0
+        self._thought_s = self._now_s = 0.0
         self._splitter = ThoughtSplitter(is_open=False, by_text=True)
         self._is_thought_apart = False  # the server sends it in a field of its own
         self.text = self._thought = ""
@@ -43,8 +43,14 @@ class RemoteAnswer:
         """Whether any text has arrived."""
         return bool(self._first_s)
 
-    def add(self, chunk: dict[str, Any]) -> Iterator[Event]:
-        """Yield the events of a chunk, or of a whole answer in one piece."""
+    def add(self, chunk: dict[str, Any], arrived_s: float) -> Iterator[Event]:
+        """Yield the events of a chunk, or of a whole answer in one piece.
+
+        Args:
+            chunk: the chunk.
+            arrived_s: when it arrived, on the monotonic clock: the consumer may take its time.
+        """
+        self._now_s = arrived_s
         self._count(chunk)
         if progress := _prefill(chunk):
             yield progress
@@ -87,7 +93,7 @@ class RemoteAnswer:
         for is_thought, text in deltas:
             if is_thought:
                 self._thought += text
-                self._thought_s, self._thought_tokens = time.monotonic(), self._tokens
+                self._thought_s, self._thought_tokens = self._now_s, self._tokens
                 yield ThoughtDelta(text, self._tokens)
             else:
                 text = text if self.text or not self._is_thought_apart else text.lstrip()
@@ -96,7 +102,7 @@ class RemoteAnswer:
                     yield TextDelta(text, self._tokens)
 
     def _look_at_the_clock(self) -> None:
-        self._last_s = time.monotonic()
+        self._last_s = self._now_s
         self._first_s = self._first_s or self._last_s
 
     def _whole_thought(self) -> Thought | None:

@@ -16,6 +16,7 @@ import json
 import queue
 import ssl
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ MOST_ERROR_BYTES = 2**16
 DONE = "[DONE]"
 
 Chunk = dict[str, Any]
+Arrived = tuple[Chunk, float]  # with the time of its arrival, on the monotonic clock
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class Client:
             raise NotJSONError
         return body, response.headers
 
-    def stream(self, body: Mapping[str, Any]) -> Generator[Chunk | None]:
+    def stream(self, body: Mapping[str, Any]) -> Generator[Arrived | None]:
         """Send a chat completion request and yield its chunks; None while there is none, several times a second.
 
         A server that answers in one piece yields that one object. Closing the generator closes the connection.
@@ -159,7 +161,7 @@ class Client:
         try:
             while True:
                 try:
-                    item = reading.said.get(timeout=HEARTBEAT_S)
+                    item = reading.items.get(timeout=HEARTBEAT_S)
                 except queue.Empty:
                     yield None
                     continue
@@ -176,13 +178,13 @@ class _Reading:
     """One request, on a thread of its own.
 
     Attributes:
-        said: the chunks, then None or the error.
+        items: the chunks, then None or the error.
     """
 
     def __init__(self, client: Client, body: Mapping[str, Any]) -> None:
-        self.said: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
+        self.items: queue.SimpleQueue[Arrived | BaseException | None] = queue.SimpleQueue()
         self._loop = asyncio.new_event_loop()
-        self._task = self._loop.create_task(_read(client, body, self.said.put))
+        self._task = self._loop.create_task(_read(client, body, self._arrive))
         self._thread = threading.Thread(target=self._run, name="remote answer", daemon=True)
         self._thread.start()
 
@@ -191,6 +193,9 @@ class _Reading:
         with suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join(LEAVE_S)
+
+    def _arrive(self, chunk: Chunk) -> None:
+        self.items.put((chunk, time.monotonic()))
 
     def _run(self) -> None:
         end: BaseException | None = None
@@ -201,7 +206,7 @@ class _Reading:
         finally:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
-            self.said.put(end)
+            self.items.put(end)
 
 
 async def _read(client: Client, body: Mapping[str, Any], tell: Callable[[Chunk], None]) -> None:

@@ -36,7 +36,8 @@ class Dialect:
         always: fields of every request.
         with_sampling, with_beam: further fields of each mode.
         thinking: whether `chat_template_kwargs.enable_thinking` switches thinking.
-        has_owners: whether it keeps the caches of different users apart, by the field `user`.
+        is_ours: whether it is our own API: pictures are sliced as published, and the caches of different users are kept
+            apart by the field `user`.
         owners: `owned_by` of its models.
         server: beginning of its `Server` header.
         is_strict: whether it refuses unknown models; others answer with the model that they have.
@@ -50,7 +51,7 @@ class Dialect:
     with_sampling: Mapping[str, Any] = field(default_factory=dict)
     with_beam: Mapping[str, Any] = field(default_factory=dict)
     thinking: bool = False
-    has_owners: bool = False
+    is_ours: bool = False
     owners: tuple[str, ...] = ()
     server: str = ""
     is_strict: bool = True
@@ -136,7 +137,7 @@ OMNILMM = Dialect(
         "stop": "stop",
     },
     thinking=True,
-    has_owners=True,
+    is_ours=True,
     owners=("omnilmm",),
 )
 DIALECTS = {one.name: one for one in (LLAMA_CPP, VLLM, SGLANG, OLLAMA, LM_STUDIO, TRANSFORMERS, OMNILMM, PLAIN)}

@@ -118,7 +118,7 @@ class RemoteEngine:
 
     def _request(self, conversation: Conversation, options: Options, owner: Hashable) -> RemoteRequest:
         more: dict[str, Any] = {}
-        if owner is not None and self.dialect.has_owners:
+        if owner is not None and self.dialect.is_ours:
             more["user"] = self._owners.setdefault(owner, uuid.uuid4().hex)
         return RemoteRequest(
             self.model, conversation, options, self.dialect, set(self._refused), more, renamed=set(self._renamed)
@@ -141,11 +141,11 @@ class RemoteEngine:
         waiting = Progress("encoding", total=len(request.conversation.messages[-1].pictures))
         yield waiting
         with closing(self.client.stream(request.body(self._encoder))) as chunks:
-            for chunk in chunks:
-                if chunk is None:
+            for arrived in chunks:
+                if arrived is None:
                     yield waiting
                     continue
-                for event in answer.add(chunk):
+                for event in answer.add(*arrived):
                     waiting = event if isinstance(event, Progress) else waiting
                     yield event
         yield from answer.finish()

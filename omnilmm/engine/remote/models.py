@@ -103,6 +103,7 @@ def card_of(
         "max_slices": None,
         "finer_detail": False,
         "thinking": known.thinking if known and dialect.thinking else None,
+        "are_slices_assumed": not dialect.is_ours,
         "is_context_known": bool(context or known),
         "beam_search": dialect.beam is not None,
         "without_effect": without_effect(dialect),

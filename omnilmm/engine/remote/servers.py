@@ -20,6 +20,7 @@ from omnilmm.engine.provider import ModelProvider
 from omnilmm.engine.remote.client import Endpoint
 from omnilmm.engine.remote.engine import RemoteEngine
 from omnilmm.engine.remote.models import RemoteModel, list_models
+from omnilmm.engine.remote.slicing import published_slices
 from omnilmm.errors import ModelNotFoundError, OmniLMMError, OptionsError, ServerError
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,9 @@ class ServedModel:
     def load(self) -> RemoteEngine:
         """Create the engine; nothing is loaded on this machine."""
         there = self.model
-        return RemoteEngine(there.endpoint.url, there.id, there.endpoint.key, dialect=there.dialect, card=self.card)
+        endpoint, card = there.endpoint, self.card
+        slices = published_slices(card)
+        return RemoteEngine(endpoint.url, there.id, endpoint.key, dialect=there.dialect, card=card, slices=slices)
 
 
 class Servers:

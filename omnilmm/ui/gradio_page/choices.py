@@ -84,4 +84,9 @@ class Choices:
             defaults = w.defaults(card) | w.modes(card, visitor.session.texts)
         else:
             defaults = {} if before == known else w.switches(card)
-        return merged(defaults, self.picker(visitor), {w.system: system, w.about: visitor.session.texts.about(card)})
+        return merged(
+            defaults,
+            w.sight(card),
+            self.picker(visitor),
+            {w.system: system, w.about: visitor.session.texts.about(card)},
+        )

@@ -150,7 +150,8 @@ class PageContext:
                 figures.append(video_figure(picture, self.provider.card, texts, finer))
                 continue
             views = self.provider.slices(picture, options)
-            name, line = texts.picture_name(*picture.image.size), html.escape(texts.seen_line(views))
+            name = texts.picture_name(*picture.image.size)
+            line = html.escape(texts.seen_line(views, is_assumed=self.provider.card.are_slices_assumed))
             source = data_address(drawing.with_slices(picture, views))
             figures.append(
                 f'<figure><img src="{source}" alt="{name}"><figcaption>{name}<br>{line}</figcaption></figure>'

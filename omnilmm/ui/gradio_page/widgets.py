@@ -60,7 +60,7 @@ class Widgets:
         self.timer = gr.Timer(CHANGING_POLL_S)  # on every page, since any visitor may choose another model
         with gr.Row(elem_id="page"):
             with gr.Column(scale=3, min_width=340, elem_id="talk"):
-                self._talk(is_live)
+                self._talk(card, is_live)
             with gr.Column(scale=1, min_width=280, elem_id="side"):
                 self._side(card, switches)
         self._hidden()
@@ -70,7 +70,7 @@ class Widgets:
         self.localized.append((widget, localize))
         return widget
 
-    def _talk(self, is_live: bool) -> None:
+    def _talk(self, card: ModelCard, is_live: bool) -> None:
         self.chat = self._add(
             gr.Chatbot,
             lambda texts: {"label": texts.title},
@@ -104,7 +104,7 @@ class Widgets:
             self.continue_answer = self._button("continue_answer", visible=False)
             self.regenerate = self._button("regenerate")
             self.undo = self._button("undo")
-            self.camera = self._button("camera")
+            self.camera = self._button("camera", visible=card.pictures)
             self.open_live = self._add(
                 gr.Button, lambda texts: {"value": texts.live["open"]}, size="sm", elem_id="live-open", visible=is_live
             )
@@ -120,7 +120,7 @@ class Widgets:
                 height=360,
                 webcam_options=gr.WebcamOptions(mirror=False),
             )
-        with gr.Row(elem_id="samples"):
+        with gr.Row(elem_id="samples", visible=card.pictures) as self.samples_row:
             self.samples = [(sample, self._sample(sample)) for sample in samples()]
 
     def _button(self, name: str, **more: Any) -> Any:
@@ -134,7 +134,10 @@ class Widgets:
     def _side(self, card: ModelCard, switches: bool) -> None:
         with self._add(gr.Accordion, lambda texts: {"label": texts.settings}, elem_id="settings"):
             self._settings(card)
-        with self._add(gr.Accordion, lambda texts: {"label": texts.seen}, elem_id="seen-panel", open=False):
+        self.seen_panel = self._add(
+            gr.Accordion, lambda texts: {"label": texts.seen}, elem_id="seen-panel", open=False, visible=card.pictures
+        )
+        with self.seen_panel:
             self.seen = gr.HTML(elem_id="seen")
         with self._add(gr.Accordion, lambda texts: {"label": texts.export}, elem_id="files", open=False):
             self.export_json = self._button("export_json")
@@ -251,6 +254,15 @@ class Widgets:
         value = {} if offered == MODES else {"value": MODES[0]}
         choices = [(texts.modes[mode], mode) for mode in offered]
         return {self.mode: gr.update(label=texts.decode_type, choices=choices, **value)}
+
+    def sight(self, card: ModelCard) -> dict[Any, Any]:
+        """Return the updates of what only a model that takes pictures needs."""
+        return {widget: gr.update(visible=card.pictures) for widget in self.of_pictures}
+
+    @property
+    def of_pictures(self) -> list[Any]:
+        """Return the widgets that `sight` sets."""
+        return [self.samples_row, self.camera, self.seen_panel]
 
     def defaults(self, card: ModelCard) -> dict[Any, Any]:
         """Return updates that set every control to the makers' default, within the valid range of the model."""

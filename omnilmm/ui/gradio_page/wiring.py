@@ -56,7 +56,7 @@ class Wiring:
         self.turn: list[Any] = [w.chat, w.box, w.notice, w.shown, w.editing, w.browser_state, w.continue_answer]
         self.turn += [w.cancel, w.header, w.timer, w.seen, w.cancel_change]
         self.model: list[Any] = [*self.turn, w.picker, w.dtype, w.best, w.best_reason, w.about, w.system]
-        self.model += [w.mode, *w.settings]
+        self.model += [w.mode, *w.settings, *w.of_pictures]
         self.remember: dict[str, Any] = {"fn": None, "inputs": w.browser_state, "js": "omnilmm.remember"} | QUIET
         self._answers()
         self._conversations()

@@ -180,7 +180,7 @@ def _show_seen(picture: Picture | Video, me: Visitor, engine: Engine) -> None:
             return
         views = engine.slices(picture, me.chosen(engine))
         st.image(drawing.with_slices(picture, views), alt=me.texts.picture_name(*picture.image.size))
-        st.caption(me.texts.seen_line(views))
+        st.caption(me.texts.seen_line(views, is_assumed=engine.card.are_slices_assumed))
 
     show()
 

@@ -38,7 +38,8 @@ def draw() -> None:
         st.fragment(_model_line, run_every=CHANGING_POLL_S if state[1] else IDLE_POLL_S)(me, state)
     if not me.history.messages and me.answering is None:
         st.markdown(me.texts.first_screen(engine.card))
-        _samples(me)
+        if engine.card.pictures:
+            _samples(me)
     messages.draw(me, engine)
     sync_browser_state(me.browser_state, me.restore)
     past.keep()
@@ -126,8 +127,9 @@ def _pending(me: Visitor, engine: Engine) -> None:
                 with st.container(horizontal=True, gap="small"):
                     messages.seen_button(picture, me, engine, f"pending-seen-{number}")
                     st.button("✕", key=f"drop-{number}", type="tertiary", on_click=me.drop, args=(picture,))
-        with st.popover(me.texts.camera, icon=":material/photo_camera:", type="tertiary", key="camera-open"):
-            st.camera_input(me.texts.take_photo, key="camera", on_change=lambda: _photo(me))
+        if engine.card.pictures:
+            with st.popover(me.texts.camera, icon=":material/photo_camera:", type="tertiary", key="camera-open"):
+                st.camera_input(me.texts.take_photo, key="camera", on_change=lambda: _photo(me))
         if me.answering is not None:
             st.space("stretch")
             st.button(me.texts.stop, icon=":material/stop_circle:", key="stop", on_click=me.stop)

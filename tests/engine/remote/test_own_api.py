@@ -47,6 +47,7 @@ def answer(engine: object, conversation: Conversation, mode: str = "greedy", **o
 def test_the_card_is_that_of_the_catalog(remote: RemoteEngine, engine: LocalEngine) -> None:
     there, here = remote.card, engine.card
     assert (there.name, there.title, there.context, there.boxes) == (here.name, here.title, here.context, here.boxes)
+    assert remote.slices(PICTURES[0]) == engine.slices(PICTURES[0]) and not there.are_slices_assumed
     assert there.beam_search and {name.partition(".")[2] for name in there.without_effect} == {"max_slices"}
 
 

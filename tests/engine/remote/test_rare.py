@@ -283,6 +283,10 @@ def test_models_of_the_catalog_are_known_and_others_are_not(server: Scripted) ->
     server.models = {"data": [{"id": "openbmb/MiniCPM-V-2_6"}, {"id": "x", "input_modalities": ["text"]}]}
     servers = Servers([server.url])
     known, other = servers.choose("openbmb/MiniCPM-V-2_6").card, servers.choose("x").card
+    engine = servers.choose("openbmb/MiniCPM-V-2_6").load()
+    views = engine.slices(Picture(Image.new("RGB", (1000, 400))))
+    assert views and [(view.width, view.height, view.tokens) for view in views[1:]] == [(406, 490, 64)] * 3
+    assert known.are_slices_assumed and servers.choose("x").load().slices(PICTURE) is None
     assert known.title == "MiniCPM-V 2.6" and known.boxes and not known.beam_search and not known.video
     assert other.title == "x" and not other.pictures and other.licence == ""
 
