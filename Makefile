@@ -31,7 +31,9 @@ test-oldest: $(VENV)/.dev  ## the same tests with the oldest versions of the lib
 	$(RUN) -m tests.oldest > $(VENV)/oldest.txt
 	$(RUN) -m venv $(VENV)/oldest
 	$(VENV)/oldest/bin/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/oldest.txt -r requirements-dev.txt
-	$(VENV)/oldest/bin/python -m pytest $(PARALLEL) $(FLAGS)
+	cp -r $(VENV)/data $(VENV)/oldest
+	$(VENV)/oldest/bin/python -m pytest $(PARALLEL) $(JOURNEYS:%=--ignore=%) $(FLAGS)
+	$(VENV)/oldest/bin/python -m pytest $(JOURNEYS) $(FLAGS)
 
 .PHONY: test-litellm
 test-litellm: $(VENV)/.dev  ## LiteLLM's proxy before two llama.cpp servers; it needs other versions of libraries

@@ -103,7 +103,7 @@ def test_what_is_imported_is_declared() -> None:
     declared = distributions([*PROJECT["dependencies"], *(one for extra in EXTRAS.values() for one in extra)])
     known = packages_distributions()
     own = {"omnilmm", "chat", "web_demo", "web_demo_streamlit"}
-    optional = {"spaces"}  # of ZeroGPU, where it is there already
+    optional = {"spaces", "pocketsphinx"}  # of ZeroGPU; named in a flag by whoever has installed it
     for path in [*MODULES, *DOORS]:
         for library in libraries_used(path) - set(sys.stdlib_module_names) - own - optional:
             names = {name.lower().replace("_", "-") for name in known.get(library, [library])}
@@ -113,6 +113,8 @@ def test_what_is_imported_is_declared() -> None:
 def test_the_requirements_of_the_demos_are_those_of_the_project() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = {line for line in lines if line and not line.startswith("#")}
-    extras = {one for name in ("gradio", "streamlit", "api", "quantization", "heif", "video") for one in EXTRAS[name]}
+    extras = {
+        one for name in ("gradio", "streamlit", "api", "quantization", "heif", "video", "live") for one in EXTRAS[name]
+    }
     assert wanted == {*PROJECT["dependencies"], *extras}
     assert f"{EXTRAS['modelscope'][0]}" in (ROOT / "requirements-modelscope.txt").read_text(encoding="utf-8")
