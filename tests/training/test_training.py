@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,20 @@ from omnilmm.training.trainer import FineTuner, last_state
 from tests.models.tiny import save_tiny
 
 FEW = ("--batch-size", "2", "--accumulate", "2", "--epochs", "4", "--rank", "4", "--learning-rate", "1e-2")
+
+# The programs, killed from outside Python in the eighth step.
+KILLED = """
+import os, signal, sys
+from omnilmm.training.__main__ import main
+from omnilmm.training.trainer import FineTuner
+step = FineTuner.training_step
+def last(self, *arguments, **named):
+    if self.state.global_step == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *arguments, **named)
+FineTuner.training_step = last
+main(sys.argv[1:])
+"""
 
 
 @pytest.fixture
@@ -71,12 +84,9 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tiny: Path, data: P
     flags = ("--dropout", "0.2", "--save-steps", "5", "--eval-data", str(data))
     assert train(tiny, data, tmp_path / "straight", *flags) == 0
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "omnilmm.training", "train", "--model", str(tiny), "--data", str(data)]
-    process = subprocess.Popen([*command, "--out", str(killed), *FEW, *flags], cwd=ROOT, stderr=subprocess.DEVNULL)
-    while not last_state(killed) and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    command = [sys.executable, "-c", KILLED, "train", "--model", str(tiny), "--data", str(data)]
+    done = subprocess.run([*command, "--out", str(killed), *FEW, *flags], cwd=ROOT, stderr=subprocess.DEVNULL)
+    assert done.returncode == -signal.SIGKILL
     state = last_state(killed)
     assert state and not (killed / "adapter_model.safetensors").exists()
     half = weights(state)
