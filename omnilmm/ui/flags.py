@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import ssl
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +13,6 @@ from typing import Any, NoReturn
 from omnilmm import __version__
 from omnilmm.adapter_files import with_adapter
 from omnilmm.catalog import BUILT_IN, find
-from omnilmm.engine.options import Sampling
 from omnilmm.errors import MissingPackageError, OptionsError
 from omnilmm.hardware import DEVICES, DTYPE_CHOICES, prepare_environment, resolve_device, resolve_dtype
 from omnilmm.hub_space import on_space
@@ -297,14 +297,7 @@ def check_requested(args: argparse.Namespace) -> None:
         OptionsError: No picture can be cut into that many slices, the certificate's files are not both there, or a flag
             has no effect with `--engine-url`.
     """
-    for file in (args.ssl_certfile, args.ssl_keyfile):
-        if file is not None and not Path(file).is_file():
-            raise OptionsError("no_ssl_file", file=file)
-    if (args.ssl_certfile is None) != (args.ssl_keyfile is None):
-        raise OptionsError("ssl_files_together")
-    Sampling(max_slices=args.max_slices)
-    if args.engine_urls:
-        check_for_server(args)
+    _check_certificate(args.ssl_certfile, args.ssl_keyfile)
     if args.max_file_size > limits().file_mb:  # whatever may be uploaded may also be decoded
         os.environ[f"{PREFIX}FILE_MB"] = str(args.max_file_size)
     if args.engine_urls:
@@ -320,6 +313,21 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MOST_AT_ONCE:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MOST_AT_ONCE}, got {text!r}")
     return int(text)
+
+
+def _check_certificate(certificate: str | None, key: str | None) -> None:
+    for file in (certificate, key):
+        if file is not None and not Path(file).is_file():
+            raise OptionsError("no_ssl_file", file=file)
+    if (certificate is None) != (key is None):
+        raise OptionsError("ssl_files_together")
+    if certificate is None:
+        return
+    try:  # without a password, for which the servers would ask on the terminal
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise OptionsError("ssl_files_unusable", certificate=certificate, key=key, reason=reason) from error
 
 
 def _mib(text: str) -> int:
