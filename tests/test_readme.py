@@ -35,6 +35,11 @@ serve() {{  # a pattern to wait for, and the command of a server
     done
     kill -TERM -- -$server; wait $server; server=
 }}
+beside() {{  # a server at the address that the next command names, and that command
+    python -m omnilmm.api --port 8000 >/dev/null 2>&1 & local api=$!
+    until curl -s --noproxy '*' http://127.0.0.1:8000/health | grep -q ok; do kill -0 $api || exit 1; sleep 0.2; done
+    serve "$@"; kill $api; wait $api
+}}
 run() {{ "$@" </dev/null >"$LOG" 2>&1 || {{ echo "failed: $*"; cat "$LOG"; exit 1; }}; }}
 """
 
@@ -102,6 +107,8 @@ def typed(command: str) -> str:
         return f"run bash -c {shlex.quote(command)}"
     if not command.startswith(SERVERS):
         return f"run {command}"
+    if "--engine-url" in command:
+        return f"beside {ADDRESS} {command}"
     awaited = ADDRESS if command.startswith("streamlit run") else ANSWERS  # Streamlit's own command says no more
     return f"serve '{awaited}' {command}"
 
