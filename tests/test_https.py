@@ -1,4 +1,4 @@
-"""Both pages over HTTPS; the certificate and its key are of the tests alone."""
+"""Both pages and the API over HTTPS; the certificate and its key are of the tests alone."""
 
 from __future__ import annotations
 
@@ -16,14 +16,21 @@ from web_demo import parser
 CERTIFICATE, KEY = (Path(__file__).parent / "tls" / name for name in ("cert.pem", "key.pem"))
 
 
-@pytest.mark.parametrize("page", ["web_demo.py", "web_demo_streamlit.py"])
-def test_a_page_is_served_over_https(page: str) -> None:
+@pytest.mark.parametrize(
+    ("program", "path", "contains"),
+    [
+        (["web_demo.py"], "", "<html"),
+        (["web_demo_streamlit.py"], "", "<html"),
+        (["-m", "omnilmm.api"], "/v1/models", "built-in"),
+    ],
+)
+def test_it_is_served_over_https(program: list[str], path: str, contains: str) -> None:
     files = ("--ssl-certfile", str(CERTIFICATE), "--ssl-keyfile", str(KEY))
-    with served(page, "--port", "0", *files) as address:
+    with served(*program, "--port", "0", *files) as address:
         assert address.startswith("https://")
         trusted = ssl.create_default_context(cafile=str(CERTIFICATE))
-        answer = httpx.get(address, verify=trusted, follow_redirects=True)
-        assert answer.status_code == 200 and "<html" in answer.text
+        answer = httpx.get(address + path, verify=trusted, follow_redirects=True)
+        assert answer.status_code == 200 and contains in answer.text
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add_loading_flags(flags)
     own = flags.add_argument_group("the API")
     own.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s, this machine alone)")
+    add_ssl_flags(own)
     own.add_argument("--port", type=int, default=PORT, help="port to listen on, 0 for any (default: %(default)s)")
     own.add_argument(
         "--max-file-size", type=int, default=limits().file_mb, metavar="MIB", help="of a picture (default: %(default)s)"
