@@ -35,9 +35,12 @@ from omnilmm.ui.flags import (
     add_live_flags,
     add_loading_flags,
     add_page_flags,
+    check_certificate,
+    check_live,
     check_requested,
     flags_of_environment,
     require,
+    text_keys,
 )
 from omnilmm.ui.network import find_port
 from omnilmm.ui.startup import offer_of, provider_of, title_of
@@ -77,11 +80,12 @@ def api_of(provider: ModelProvider, flags: argparse.Namespace, key: str | None) 
 
 def live_parts(flags: argparse.Namespace) -> Any:
     """Return what the live view needs; the speech recognition model is loaded meanwhile."""
+    from omnilmm.engine.remote.servers import Servers
     from omnilmm.live.detection import detector
     from omnilmm.live.recognition import load_recogniser
     from omnilmm.live.talk import Parts
 
-    text = text_engine(flags.text_url, flags.text_model) if flags.text_url else None
+    text = Servers([flags.text_url], text_keys(flags)).choose(flags.text_model).load() if flags.text_url else None
     parts = Parts(None, detector, flags.voice, text, is_loading=True)
 
     def load() -> None:
@@ -95,18 +99,6 @@ def live_parts(flags: argparse.Namespace) -> Any:
 
     threading.Thread(target=load, name="loading speech", daemon=True).start()
     return parts
-
-
-def text_engine(url: str, model: str | None) -> Any:
-    """Return the engine of a text model behind a server, which is asked for its models."""
-    from omnilmm.engine.remote.client import Endpoint
-    from omnilmm.engine.remote.engine import RemoteEngine
-    from omnilmm.engine.remote.models import choose, look
-
-    key = os.environ.get("OPENAI_API_KEY")
-    endpoint = Endpoint.of(url, key)
-    there = choose(look(endpoint), model, endpoint)
-    return RemoteEngine(url, there.id, key, dialect=there.dialect, card=there.card)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_exposed(flags.host, key, is_shared=flags.share, has_accounts=bool(login))
         require("gradio", extra="gradio")
         check_requested(flags)
+        check_certificate(flags.ssl_certfile, flags.ssl_keyfile)
+        check_live(flags)
         prepare_proxies()  # Gradio's own client reads them
         say(texts.loading(title_of(flags)))
         from omnilmm.ui.gradio_page.page import Page  # importing Gradio takes seconds, which `--help` avoids

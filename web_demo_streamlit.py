@@ -33,6 +33,7 @@ from omnilmm.ui.flags import (
     Parser,
     add_loading_flags,
     add_page_flags,
+    check_certificate,
     check_requested,
     flags_of_environment,
     require,
@@ -113,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         accounts(flags.auth)
         require("streamlit", extra="streamlit")
         check_requested(flags)
+        check_certificate(flags.ssl_certfile, flags.ssl_keyfile)
         print(texts.loading(title_of(flags)), flush=True)
         from omnilmm.ui.streamlit_page import serving
 

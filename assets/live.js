@@ -31,7 +31,8 @@ window.omnilmmLive ??= (() => {
     }
   });`;
 
-  let pending = null;  // the question for the page's next event
+  const FULL = 4429;  // code of a connection that is refused since too many views are open
+  const pending = [];  // questions for the page's next events
 
   const fill = (root, texts) => {
     const button = (text, act, attributes = {}) => element("button", { type: "button", onclick: act, ...attributes }, text);
@@ -69,7 +70,7 @@ window.omnilmmLive ??= (() => {
     const live = {
       isOpen: false, socket: null, name: "", abilities: {}, camera: null, microphone: null, audio: null, state: "idle",
       isHeld: false, frames: [], ring: 0, frame: null, askedGrey: null, playing: null, queue: [], isNextSound: null, figures: [],
-      retry: 0, speaking: 0, describing: 0, isDescribing: false, describedGrey: null,
+      retry: 0, speaking: 0, asks: 0, openings: { camera: 0, microphone: 0 }, describing: 0, isDescribing: false, describedGrey: null,
     };
 
     const tell = (line) => { parts.notice.textContent = line; };
@@ -94,6 +95,7 @@ window.omnilmmLive ??= (() => {
     }[error.name] ?? `${kind}_failed`];
     const end = (stream) => stream?.getTracks().forEach((track) => track.stop());
     const openCamera = async (id) => {
+      const mine = ++live.openings.camera;
       end(live.camera);
       live.camera = null;
       const size = { width: { ideal: LONGEST_SIDE }, height: { ideal: 720 } };
@@ -101,41 +103,48 @@ window.omnilmmLive ??= (() => {
         const stream = await navigator.mediaDevices.getUserMedia({
           video: { ...size, ...(id ? { deviceId: { exact: id } } : { facingMode: { ideal: "environment" } }) },
         });
-        if (!live.isOpen) return end(stream);
+        if (mine !== live.openings.camera) return end(stream);  // closed, or another one was chosen meanwhile
         live.camera = stream;
         parts.video.srcObject = stream;
-        stream.getVideoTracks()[0].addEventListener("ended", () => { live.camera = null; lights(); tell(texts.camera_lost); });
+        stream.getVideoTracks()[0].addEventListener("ended", () => {
+          if (live.camera === stream) { live.camera = null; lights(); tell(texts.camera_lost); }
+        });
         const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((device) => device.kind === "videoinput");
         parts.cameras.hidden = cameras.length < 2;
         parts.cameras.replaceChildren(...cameras.map((device, number) =>
           element("option", { value: device.deviceId }, device.label || `${texts.camera} ${number + 1}`)));
         parts.cameras.value = stream.getVideoTracks()[0].getSettings().deviceId ?? "";
-      } catch (error) { tell(why(error, "camera")); }
+      } catch (error) { if (mine === live.openings.camera) tell(why(error, "camera")); }
       lights();
     };
     const openMicrophone = async () => {
+      closeMicrophone();
+      const mine = live.openings.microphone;
       try {
         const stream = await navigator.mediaDevices.getUserMedia({
           audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true },
         });
-        if (!live.isOpen) return end(stream);
+        if (mine !== live.openings.microphone) return end(stream);
         live.microphone = stream;
         stream.getAudioTracks()[0].addEventListener("ended", () => { closeMicrophone(); tell(texts.microphone_lost); });
         live.audio = new AudioContext({ sampleRate: RATE });
         const script = URL.createObjectURL(new Blob([WORKLET], { type: "text/javascript" }));
         await live.audio.audioWorklet.addModule(script);
         URL.revokeObjectURL(script);
+        if (mine !== live.openings.microphone) return;
         const node = new AudioWorkletNode(live.audio, "chunks");
         /* Sound leaves the browser only while the key is held, or when hands-free was chosen. */
         node.port.onmessage = ({ data }) => { if (live.isHeld || parts.handsFree.checked) send(data.buffer); };
         live.audio.createMediaStreamSource(stream).connect(node);
       } catch (error) {
+        if (mine !== live.openings.microphone) return;
         closeMicrophone();
         tell(why(error, "microphone"));
       }
       ready();
     };
     const closeMicrophone = () => {
+      live.openings.microphone += 1;
       end(live.microphone);
       live.audio?.close().catch(() => {});
       Object.assign(live, { microphone: null, audio: null, isHeld: false });
@@ -177,12 +186,10 @@ window.omnilmmLive ??= (() => {
       const [path] = await answer.json();
       return { blob, path };
     };
-    /* Upload a frame, unless the conversation already has one that shows the same, or descriptions are used. */
+    /* Upload a frame, unless descriptions are used; the server leaves it out if the newest picture shows the same. */
     const upload = async (canvas) => {
       if (!canvas || parts.describe.checked) return [];
-      if (document.querySelector("#chat .picture") && shows(canvas, live.askedGrey)) return [];
       const { blob, path } = await sendFrame(canvas);
-      live.askedGrey = grey(canvas);
       URL.revokeObjectURL(parts.frame.src);
       parts.frame.src = URL.createObjectURL(blob);
       parts.frame.hidden = false;
@@ -216,6 +223,7 @@ window.omnilmmLive ??= (() => {
     const press = () => {
       if (live.isHeld || parts.talk.disabled || parts.handsFree.checked) return;
       hush();
+      live.asks += 1;  // a question that is still on its way is not asked
       live.isHeld = true;
       live.frame = grab();  // what the question is about is in front of the camera when it begins
       live.audio.resume();
@@ -228,8 +236,11 @@ window.omnilmmLive ??= (() => {
       send({ type: "release" });
     };
     const setHandsFree = (on) => { live.audio?.resume(); send({ type: "hands_free", on }); keepFrames(); };
-    const setMuted = (on) => { if (on) hush(); send({ type: "mute", on }); };
-    const stop = () => { hush(); send({ type: "stop" }); };
+    const setMuted = (on) => {
+      send({ type: "mute", on });
+      if (on) { hush(); send({ type: "silent" }); }
+    };
+    const stop = () => { hush(); live.asks += 1; send({ type: "stop" }); };
     const type = () => {
       const text = parts.typed.value.trim();
       if (!text) return;
@@ -238,14 +249,18 @@ window.omnilmmLive ??= (() => {
       parts.typed.value = "";
       ask(text);
     };
-    const ask = async (text) => {
+    const ask = async (text, turn = -1) => {
+      const mine = ++live.asks;
       parts.you.textContent = text;
       parts.model.textContent = "";
       const frame = live.frame;
       live.frame = null;
       let files = [];
+      const isSame = Boolean(frame) && Boolean(shows(frame, live.askedGrey));
       try { files = await upload(frame); } catch (error) { tell(error.message); }
-      pending = [live.name, { text, files }];
+      if (mine !== live.asks) return;
+      if (frame) live.askedGrey = grey(frame);
+      pending.push([live.name, turn, isSame, { text, files }]);
       document.getElementById("do-live")?.click();
     };
 
@@ -268,8 +283,10 @@ window.omnilmmLive ??= (() => {
       };
       live.playing = { stop() {} };
       if (typeof next === "string") {
-        const speech = Object.assign(new SpeechSynthesisUtterance(next), { lang: texts.language, onend: after, onerror: after });
-        return window.speechSynthesis.speak(speech);
+        const voice = localVoice();
+        if (!voice) return after();
+        const speech = new SpeechSynthesisUtterance(next);
+        return window.speechSynthesis.speak(Object.assign(speech, { voice, lang: voice.lang, onend: after, onerror: after }));
       }
       try {
         live.output ??= new AudioContext();
@@ -282,9 +299,9 @@ window.omnilmmLive ??= (() => {
         source.start();
       } catch { after(); }
     };
-    const hasVoice = () => (window.speechSynthesis?.getVoices() ?? []).some((voice) =>
+    const localVoice = () => (window.speechSynthesis?.getVoices() ?? []).find((voice) =>
       voice.localService && voice.lang.toLowerCase().startsWith(texts.language));  // others send the text to a company
-    const tellVoice = () => send({ type: "voice", on: hasVoice() });
+    const tellVoice = () => send({ type: "voice", on: Boolean(localVoice()) });
 
     /* --- messages ------------------------------------------------------------------------------------------------ */
 
@@ -305,11 +322,11 @@ window.omnilmmLive ??= (() => {
         show("idle");
       },
       state: ({ state }) => show(state),
-      started: () => { hush(); live.frame = live.frames.at(-1) ?? grab(); },
-      heard: ({ text, seconds: took }) => {
+      started: () => { hush(); live.asks += 1; live.frame = live.frames.at(-1) ?? grab(); },
+      heard: ({ text, turn, seconds: took }) => {
         live.figures = [filled(texts.figure_heard, { seconds: seconds(took) })];
         parts.figures.textContent = live.figures.join(" · ");
-        ask(text);
+        ask(text, turn);
       },
       nothing_heard: () => tell(texts.nothing_heard),
       first_word: ({ seconds: took }) => {
@@ -319,6 +336,7 @@ window.omnilmmLive ??= (() => {
       say: ({ text, sound, browser }) => {
         parts.model.textContent = `${parts.model.textContent} ${text}`.trim();
         live.isNextSound = sound ? live.speaking : null;
+        if (!sound && !parts.mute.checked && live.abilities.voice !== "none" && !(browser && localVoice())) tell(texts.no_voice);
         if (browser) { live.queue.push(text); play(); }
       },
       hush: () => hush(),
@@ -331,11 +349,12 @@ window.omnilmmLive ??= (() => {
         if (typeof data === "string") { const message = JSON.parse(data); return receive[message.type]?.(message); }
         if (live.isNextSound === live.speaking) { live.queue.push(data); play(); }
       };
-      socket.onclose = () => {
+      socket.onclose = ({ code }) => {
         if (live.socket !== socket) return;
         live.socket = null;
         if (!live.isOpen) return;
         show("idle");
+        if (code === FULL) return tell(texts.full);
         tell(texts.lost);
         live.retry = setTimeout(connect, RECONNECT_MS);
       };
@@ -355,6 +374,8 @@ window.omnilmmLive ??= (() => {
     const close = () => {
       if (!live.isOpen) return;
       live.isOpen = false;
+      live.openings.camera += 1;
+      live.asks += 1;
       root.hidden = true;
       parts.handsFree.checked = parts.describe.checked = false;
       clearTimeout(live.retry);
@@ -398,10 +419,7 @@ window.omnilmmLive ??= (() => {
   let current = null;
   const close = () => current?.close();
   const toggle = () => { if (current?.isOpen()) return close(); current = fillOnce(); current?.open(); };
-  const asked = (_name, _question, ...given) => {
-    const [name, question] = pending ?? ["", { text: "", files: [] }];
-    pending = null;
-    return [name, question, ...given];
-  };
+  const asked = (_name, _turn, _isSame, _question, ...given) =>
+    [...(pending.shift() ?? ["", -1, false, { text: "", files: [] }]), ...given];
   return { toggle, close, asked };
 })();

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from omnilmm.errors import OptionsError
-from omnilmm.ui.flags import check_requested
+from omnilmm.ui.flags import check_certificate
 from tests.streamlit_pages.test_flags import served
 from web_demo import parser
 
@@ -44,5 +44,6 @@ def test_it_is_served_over_https(program: list[str], path: str, contains: str) -
     ],
 )
 def test_half_a_certificate_is_refused(files: list[str], told: str) -> None:
+    flags = parser().parse_args(files)
     with pytest.raises(OptionsError, match=told):
-        check_requested(parser().parse_args(files))
+        check_certificate(flags.ssl_certfile, flags.ssl_keyfile)

@@ -23,7 +23,7 @@ from omnilmm.errors import OmniLMMError
 from omnilmm.images.limits import limits
 from omnilmm.ui import texts
 from omnilmm.ui.download_bar import DownloadBar
-from omnilmm.ui.flags import Parser, add_loading_flags, add_ssl_flags, check_requested
+from omnilmm.ui.flags import Parser, add_loading_flags, add_ssl_flags, check_certificate, check_requested
 from omnilmm.ui.hosts import Hosts, KnownHosts
 from omnilmm.ui.network import HOST, find_port
 from omnilmm.ui.startup import provider_of, title_of
@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_exposed(flags.host, key)
         port = find_port(flags.host, flags.port)
         check_requested(flags)
+        check_certificate(flags.ssl_certfile, flags.ssl_keyfile)
         print(texts.loading(title_of(flags)), flush=True)
         with DownloadBar() as bar:
             provider = provider_of(flags, bar.report)

@@ -1,4 +1,5 @@
 """Spoken conversation: voice activity detection, speech recognition, speech synthesis, and whose turn it is."""
 
-VOICES = ("auto", "browser", "espeak-ng", "none")
+ESPEAK = "espeak-ng"
+VOICES = ("auto", "browser", ESPEAK, "none")
 SPEECH_MODEL = "openai/whisper-base"  # many languages, Chinese among them; 290 MB

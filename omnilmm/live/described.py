@@ -20,7 +20,6 @@ from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.engine.events import Engine, Event, Finished, PictureSlice
 from omnilmm.engine.options import Options, options_for
-from omnilmm.errors import OmniLMMError
 from omnilmm.hardware import Choice
 from omnilmm.sentences import Language, Sentence
 
@@ -86,7 +85,7 @@ class Watcher:
                         return
                     if isinstance(event, Finished) and event.text.strip():
                         self._found.append((seen_s, event.text.strip()))
-        except OmniLMMError:
+        except Exception:  # the next frame is tried
             log.warning("A frame could not be described", exc_info=True)
 
 

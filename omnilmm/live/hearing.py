@@ -16,6 +16,7 @@ RATE = 16_000
 CHUNK = 512
 BYTES_PER_CHUNK = 2 * CHUNK
 MOST_S = 30.0  # length of an utterance, which Whisper takes in one piece
+MOST_CHUNKS = int(MOST_S * RATE) // CHUNK  # not one sample more
 LEAST_S = 0.3  # anything shorter is a click
 BEFORE = 10  # chunks (320 ms) from before the detector noticed the voice
 STARTS, ENDS = 3, 12  # chunks in a row with a voice, and without: 96 ms and 384 ms
@@ -80,14 +81,14 @@ class Hearing:
         sound = samples.astype(np.float32) / np.float32(32768)
         if self._is_held:
             self._chunks.append(sound)
-            return self._end() if self._seconds >= MOST_S else None
+            return self._end() if self._is_full else None
         if not self._is_hands_free or self._detector is None or len(sound) != CHUNK:
             return None
         self._chunks.append(sound)
         probability = self._detector(sound)
         if self._is_speaking:
             self._run = self._run + 1 if probability < NO_VOICE else 0
-            return self._end() if self._run >= ENDS or self._seconds >= MOST_S else None
+            return self._end() if self._run >= ENDS or self._is_full else None
         while len(self._chunks) > BEFORE + STARTS:
             self._chunks.popleft()
         self._run = self._run + 1 if probability >= VOICE else 0
@@ -97,8 +98,8 @@ class Hearing:
         return Started()
 
     @property
-    def _seconds(self) -> float:
-        return sum(map(len, self._chunks)) / RATE
+    def _is_full(self) -> bool:
+        return len(self._chunks) >= MOST_CHUNKS
 
     def _end(self) -> Utterance:
         sound = np.concatenate(self._chunks) if self._chunks else np.zeros(0, np.float32)

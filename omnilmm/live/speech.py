@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-ESPEAK = "espeak-ng"
+from omnilmm.live import ESPEAK
+
 VOICES = {"en": "en-us", "zh": "cmn"}
 LONGEST = 400  # characters of one sentence; a longer one is cut at a comma or space
 TIMEOUT_S = 20.0

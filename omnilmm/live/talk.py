@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from omnilmm.conversation import Picture
+from omnilmm.conversation import Conversation, Picture, Video
 from omnilmm.engine.events import Engine
 from omnilmm.live import speech
 from omnilmm.live.described import Described, Watcher
@@ -29,7 +29,10 @@ from omnilmm.live.turns import Turns
 from omnilmm.sentences import Language
 
 LATEST_S = 10.0  # sound that could not be handled for so long is dropped
+MOST_COMMANDS = 100  # that wait behind a recognition; nobody presses a key so often
 POLL_S = 0.05  # how often a growing answer is looked at
+
+Shown = Picture | Video
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +111,7 @@ class Talk:
         self._hearing = Hearing()
         self._sees = sees
         self.described: Described | None = None
+        self._asked_about: Shown | None = None  # the frame of the last question that had one
         self._turns = Turns()
         self._lock = threading.Lock()  # of the turns, and of the answer that is running
         self._answer: Answer | None = None
@@ -175,15 +179,35 @@ class Talk:
         if described := self.described:
             described.watcher.see(picture)
 
+    def new_to(self, conversation: Conversation, frames: list[Shown], *, is_same: bool) -> list[Shown]:
+        """Return the frames that a question needs: none if the newest picture of its conversation shows the same.
+
+        Args:
+            conversation: the conversation before the question.
+            frames: the camera's frame, or none.
+            is_same: whether it shows what the frame of the question before showed.
+        """
+        newest = [part for message in conversation.messages for part in message.shown][-1:]
+        if frames and is_same and newest and newest[0] is self._asked_about:
+            return []
+        if frames:
+            self._asked_about = frames[0]
+        return frames
+
     # --- from the page ------------------------------------------------------------------------------------------------
 
-    def speak(self, answer: Answer) -> None:
-        """Speak an answer while it is generated; returns at once."""
+    def speak(self, answer: Answer, turn: int | None = None) -> None:
+        """Speak an answer while it is generated; returns at once.
+
+        Args:
+            answer: the answer; it is stopped if the user has spoken again or pressed Stop since the question.
+            turn: the turn in which the question was heard; None if it was typed.
+        """
         with self._lock:
-            is_late = self._turns.state == "listening"  # the user has begun to speak again meanwhile
-            if not is_late:
-                turn, self._answer = self._turns.ask(), answer
-        if is_late:
+            is_wanted = self._turns.ask(turn)
+            if is_wanted:
+                turn, self._answer = self._turns.turn, answer
+        if not is_wanted or turn is None:
             answer.stop()
             return
         self._tell_state()
@@ -238,7 +262,8 @@ class Talk:
             if not words:
                 self._turns.nothing_heard()
         if words:
-            self._send({"type": "heard", "text": words, "seconds": round(time.monotonic() - began_s, 3)})
+            took_s = round(time.monotonic() - began_s, 3)
+            self._send({"type": "heard", "text": words, "seconds": took_s, "turn": turn})
         else:
             self._send({"type": "nothing_heard"})
             self._tell_state()
@@ -312,6 +337,8 @@ class _Inbox:
 
     def put(self, item: bytes | Command | None) -> None:
         with self._new:
+            if isinstance(item, Command) and len(self._items) - self._chunks >= MOST_COMMANDS:
+                return
             self._items.append(item)
             self._chunks += isinstance(item, bytes)
             if self._chunks * CHUNK / RATE > LATEST_S:

@@ -47,11 +47,21 @@ class Turns:
         """Handle that no words were recognised."""
         self.state = "idle"
 
-    def ask(self) -> int:
-        """Handle that a question is asked, spoken or typed; returns the number of its turn."""
-        self.turn += 1
+    def ask(self, turn: int | None = None) -> bool:
+        """Handle that a question is asked.
+
+        Args:
+            turn: the turn in which it was spoken; None for a typed one, which begins a turn.
+
+        Returns:
+            Whether it may be answered: not if the user has spoken or pressed Stop since.
+        """
+        if turn is not None and turn != self.turn:
+            return False
+        if turn is None:
+            self.turn += 1
         self._is_answered, self.state = False, "thinking"
-        return self.turn
+        return True
 
     def speak(self, turn: int) -> bool:
         """Handle a sentence of an answer; returns whether it may be spoken."""

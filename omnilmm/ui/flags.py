@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import ssl
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any, NoReturn
 from omnilmm import __version__
 from omnilmm.adapter_files import with_adapter
 from omnilmm.catalog import BUILT_IN, find
+from omnilmm.engine.options import Sampling
 from omnilmm.errors import MissingPackageError, OptionsError
 from omnilmm.hardware import DEVICES, DTYPE_CHOICES, prepare_environment, resolve_device, resolve_dtype
 from omnilmm.hub_space import on_space
 from omnilmm.images.limits import PREFIX, limits
-from omnilmm.live import SPEECH_MODEL, VOICES
+from omnilmm.live import ESPEAK, SPEECH_MODEL, VOICES
 from omnilmm.ui.network import HOST
 from omnilmm.ui.upload import QUOTA_MIB
 
@@ -239,6 +241,9 @@ def add_live_flags(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="OpenAI-compatible server of a text model, which can answer from descriptions of what the camera shows",
     )
+    live.add_argument(
+        "--text-key", metavar="KEY", help="its key (default: OPENAI_API_KEY, unless that is for --engine-url)"
+    )
     live.add_argument("--text-model", metavar="ID", help="its id there (default: the only one there is)")
 
 
@@ -250,6 +255,28 @@ def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
 def engine_keys(args: argparse.Namespace) -> list[str]:
     """Return the keys of the servers: of the flags, or else that of the environment variable."""
     return args.engine_keys or [key for key in [os.environ.get(KEY_VARIABLE)] if key]
+
+
+def text_keys(args: argparse.Namespace) -> list[str]:
+    """Return the key of the text model's server; the variable's is not sent to two servers."""
+    if args.text_key:
+        return [args.text_key]
+    return [] if args.engine_urls and not args.engine_keys else [key for key in [os.environ.get(KEY_VARIABLE)] if key]
+
+
+def check_live(args: argparse.Namespace) -> None:
+    """Check the flags of the live view.
+
+    Raises:
+        OptionsError: One is given without `--live`, or there is no such voice here.
+    """
+    defaults = Parser()
+    add_live_flags(defaults)
+    given = [name for name, value in vars(defaults.parse_args([])).items() if getattr(args, name) != value]
+    if not args.live and given:
+        raise OptionsError("flags_of_live", flags=[f"--{name.replace('_', '-')}" for name in given])
+    if args.voice == ESPEAK and shutil.which(ESPEAK) is None:
+        raise OptionsError("voice_missing", voice=ESPEAK)
 
 
 def check_for_server(args: argparse.Namespace) -> None:
@@ -302,10 +329,11 @@ def check_requested(args: argparse.Namespace) -> None:
     Raises:
         ModelNotFoundError: There is no such model.
         HardwareError: There is no such device here, or it cannot compute with that dtype.
-        OptionsError: No picture can be cut into that many slices, the certificate's files are not both there, or a flag
-            has no effect with `--engine-url`.
+        OptionsError: No picture can be cut into that many slices, or a flag has no effect with `--engine-url`.
     """
-    _check_certificate(args.ssl_certfile, args.ssl_keyfile)
+    Sampling(max_slices=args.max_slices)
+    if args.engine_urls:
+        check_for_server(args)
     if args.max_file_size > limits().file_mb:  # whatever may be uploaded may also be decoded
         os.environ[f"{PREFIX}FILE_MB"] = str(args.max_file_size)
     if args.engine_urls:
@@ -323,7 +351,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _check_certificate(certificate: str | None, key: str | None) -> None:
+def check_certificate(certificate: str | None, key: str | None) -> None:
+    """Check the files of `--ssl-certfile` and `--ssl-keyfile`.
+
+    Raises:
+        OptionsError: They are not both given, not there, or not a certificate with its private key.
+    """
     for file in (certificate, key):
         if file is not None and not Path(file).is_file():
             raise OptionsError("no_ssl_file", file=file)

@@ -15,7 +15,7 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForCondi
 from omnilmm.errors import MissingPackageError, ModelNotFoundError
 from omnilmm.live import recognition
 from omnilmm.live.detection import detector
-from omnilmm.live.hearing import CHUNK, MOST_S, RATE, Hearing, Sound, Started, Utterance
+from omnilmm.live.hearing import CHUNK, MOST_CHUNKS, MOST_S, RATE, Hearing, Sound, Started, Utterance
 from omnilmm.live.recognition import Recogniser, load_recogniser
 from tests.live.sounds import WORDS, chunks, noise, silence, spoken
 
@@ -48,7 +48,8 @@ def test_an_utterance_ends_at_its_longest() -> None:
     hearing = Hearing()
     hearing.press()
     (number, found), *more = heard(hearing, chunks(silence(MOST_S + 5)))
-    assert isinstance(found, Utterance) and number * CHUNK / RATE == pytest.approx(MOST_S, abs=0.1) and not more
+    assert isinstance(found, Utterance) and found.sound is not None and not more
+    assert MOST_S * RATE - CHUNK < len(found.sound) <= MOST_S * RATE and number == MOST_CHUNKS - 1
 
 
 def test_hands_free_finds_the_words_between_noise_and_silence(recogniser: Recogniser) -> None:

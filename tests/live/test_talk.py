@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
+from omnilmm.conversation import Conversation
+from omnilmm.images.pixels import open_picture
 from omnilmm.live.hearing import BYTES_PER_CHUNK, Sound
 from omnilmm.live.recognition import Recogniser
 from omnilmm.live.talk import LATEST_S, Answer, Command, Parts, Talk
@@ -111,11 +114,19 @@ def test_speech_and_stop_end_the_answer_and_its_sound(talk: Talk, sent: Sent, ki
     assert len(sent.of("say")) == said
 
 
-def test_an_answer_that_begins_after_the_user_speaks_again_is_stopped(talk: Talk, sent: Sent) -> None:
-    do(talk, "press")
+@pytest.mark.parametrize(("kind", "state"), [("press", "listening"), ("stop", "idle")])
+def test_a_question_that_comes_after_the_user_speaks_again_is_not_answered(
+    talk: Talk, sent: Sent, kind: str, state: str
+) -> None:
+    ask_aloud(talk, "what_color")
+    wait_until(lambda: sent.of("heard"))
+    do(talk, kind)  # while the page still sends the frame
     growing = Growing()
-    talk.speak(growing.answer())
-    assert growing.stops == 1 and sent.state == "listening"
+    talk.speak(growing.answer(), sent.of("heard")[0]["turn"])
+    assert growing.stops == 1 and sent.state == state
+    growing = Growing()
+    talk.speak(growing.answer())  # typed
+    assert growing.stops == 0 and sent.state == "thinking"
 
 
 def test_words_of_an_interrupted_turn_are_not_asked(sent: Sent) -> None:
@@ -155,6 +166,16 @@ def test_a_refused_question_ends_the_turn(talk: Talk, sent: Sent) -> None:
     wait_until(lambda: sent.of("heard"))
     talk.give_up()
     assert sent.state == "idle"
+
+
+def test_a_frame_is_left_out_only_while_the_newest_picture_is_the_one_that_shows_the_same(talk: Talk) -> None:
+    first, other = (open_picture(Image.new("RGB", (8, 8), colour)) for colour in ("red", "blue"))
+    asked = Conversation().with_message("user", first, "What is it?").with_message("assistant", "It is red.")
+    assert talk.new_to(Conversation(), [first], is_same=True) == [first], "nothing was asked about yet"
+    assert talk.new_to(asked, [other], is_same=True) == []
+    assert talk.new_to(asked, [other], is_same=False) == [other]
+    assert talk.new_to(asked, [first], is_same=True) == [first], "the newest picture is another one by now"
+    assert talk.new_to(Conversation(), [first], is_same=True) == [first], "the chat is a new one"
 
 
 def test_muted_answers_are_shown_and_not_spoken(talk: Talk, sent: Sent) -> None:

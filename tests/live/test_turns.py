@@ -13,7 +13,7 @@ STEPS = ("listen", "interrupt", "recognise", "nothing_heard", "ask", "speak", "a
 
 
 def do(turns: Turns, step: str) -> None:
-    given = (turns.turn,) if step in ("speak", "answered") else ()
+    given = (turns.turn,) if step in ("ask", "speak", "answered") else ()
     getattr(turns, step)(*given)
 
 
@@ -42,7 +42,8 @@ def test_an_answer_without_words_ends_the_turn() -> None:
 
 def test_speech_interrupts_and_nothing_of_the_old_answer_is_spoken() -> None:
     turns = Turns()
-    turn = turns.ask()
+    assert turns.ask()
+    turn = turns.turn
     assert turns.speak(turn)
     assert turns.listen()
     assert not turns.speak(turn) and turns.state == "listening"
@@ -58,6 +59,7 @@ def test_whatever_happens_stop_and_speech_work(steps: list[str]) -> None:
         assert turns.state in get_args(State)
     old = turns.turn
     turns.interrupt()
-    assert turns.state == "idle" and not turns.speak(old)
+    assert turns.state == "idle" and not turns.speak(old) and not turns.ask(old)
+    assert turns.ask() and turns.state == "thinking", "a typed question begins a turn of its own"
     turns.listen()
     assert turns.state == "listening"

@@ -10,7 +10,15 @@ import pytest
 from omnilmm.engine.loading import prepare
 from omnilmm.errors import OptionsError
 from omnilmm.images.limits import limits
-from omnilmm.ui.flags import add_loading_flags, add_page_flags, check_requested, loading_arguments
+from omnilmm.ui.flags import (
+    add_live_flags,
+    add_loading_flags,
+    add_page_flags,
+    check_live,
+    check_requested,
+    loading_arguments,
+    text_keys,
+)
 
 
 def parsed(*flags: str) -> dict[str, object]:
@@ -22,7 +30,7 @@ def parsed(*flags: str) -> dict[str, object]:
 def test_left_out_they_are_those_of_prepare() -> None:
     parameters = inspect.signature(prepare).parameters
     assert parsed() == {name: parameters[name].default for name in parsed()}
-    assert set(parameters) - set(parsed()) == {"report", "freed_bytes"}
+    assert set(parameters) - set(parsed()) == {"report", "freed_bytes", "adapter"}
 
 
 def test_memory_for_later_is_given_in_mib() -> None:
@@ -55,3 +63,35 @@ def test_what_may_be_uploaded_may_be_opened(wished: int | None, opened: int, mon
     flags = parser.parse_args([] if wished is None else ["--max-file-size", str(wished)])
     check_requested(flags)
     assert flags.max_file_size == (wished or 32) and limits().file_mb == opened
+
+
+def live_flags(*flags: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_loading_flags(parser)
+    add_live_flags(parser)
+    return parser.parse_args(flags)
+
+
+def test_flags_of_the_live_view_without_it_are_refused() -> None:
+    check_live(live_flags())
+    check_live(live_flags("--live", "--voice", "none", "--speech-model", "none"))
+    with pytest.raises(OptionsError, match="--voice and --text-url belong to the live view"):
+        check_live(live_flags("--voice", "none", "--text-url", "http://127.0.0.1:1/v1"))
+
+
+def test_a_voice_that_is_not_installed_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    check_live(live_flags("--live"))
+    with pytest.raises(OptionsError, match="apt install espeak-ng"):
+        check_live(live_flags("--live", "--voice", "espeak-ng"))
+
+
+def test_one_key_of_the_environment_is_not_sent_to_two_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, engine = ("--live", "--text-url", "http://t/v1"), ("--engine-url", "http://e/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "of the environment")
+    assert text_keys(live_flags(*text)) == ["of the environment"]
+    assert text_keys(live_flags(*text, *engine)) == []
+    assert text_keys(live_flags(*text, *engine, "--engine-key", "e")) == ["of the environment"]
+    assert text_keys(live_flags(*text, *engine, "--text-key", "t")) == ["t"]
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    assert text_keys(live_flags(*text)) == []

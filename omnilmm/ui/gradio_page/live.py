@@ -29,7 +29,8 @@ from omnilmm.ui.session import Draft
 MOST_PER_VISITOR, MOST = 4, 64  # open live views
 MOST_COMMAND = 2000  # characters
 LOADING_POLL_S = 0.5
-MOST_WAITING = 500  # messages for a tab that were not sent yet
+MOST_MESSAGES, MOST_SOUNDS = 500, 20  # for a tab that were not sent yet
+FULL = 4429  # code of a connection that is closed since there are too many; `assets/live.js` knows it
 
 
 class Live:
@@ -43,7 +44,7 @@ class Live:
 
     def __init__(self, context: PageContext, answers: Answers, parts: Parts) -> None:
         self._context, self._answers, self._parts = context, answers, parts
-        self._talks: dict[str, tuple[str, Talk]] = {}  # by an unguessable name: their owner, and the talk
+        self._talks: dict[str, tuple[str, Talk | None]] = {}  # by an unguessable name: the owner, and the talk
         self._lock = threading.Lock()
 
     @property
@@ -53,34 +54,34 @@ class Live:
 
     async def connect(self, socket: WebSocket) -> None:
         """Serve the websocket of a tab."""
-        owner = owner_of(socket.headers)
+        owner, name = owner_of(socket.headers), secrets.token_urlsafe(16)
         await socket.accept()
-        if not owner or self._is_full(owner):
-            await socket.close(1008 if not owner else 1013)
+        if not owner or not self._reserve(name, owner):
+            await socket.close(1008 if not owner else FULL)
             return
         loop, outgoing = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | bytes]()
 
         def send(message: dict[str, Any] | bytes) -> None:
-            is_stuck = outgoing.qsize() > MOST_WAITING  # the tab reads nothing any more
-            if not loop.is_closed() and not is_stuck:
+            is_stuck = outgoing.qsize() > (MOST_SOUNDS if isinstance(message, bytes) else MOST_MESSAGES)
+            if not loop.is_closed() and not is_stuck:  # a tab that reads nothing any more is not waited for
                 loop.call_soon_threadsafe(outgoing.put_nowait, message)
 
-        talk = await asyncio.to_thread(Talk, self._parts, send, self._context.provider)
-        name = secrets.token_urlsafe(16)
-        with self._lock:
-            self._talks[name] = owner, talk
-        tasks = [asyncio.create_task(_send_all(socket, outgoing))]
-        send(talk.abilities | {"name": name})
-        if self._parts.is_loading:
-            tasks.append(asyncio.create_task(self._tell_once_loaded(talk, name, send)))
+        talk, tasks = None, [asyncio.create_task(_send_all(socket, outgoing))]
         try:
+            talk = await asyncio.to_thread(Talk, self._parts, send, self._context.provider)
+            with self._lock:
+                self._talks[name] = owner, talk
+            send(talk.abilities | {"name": name})
+            if self._parts.is_loading:
+                tasks.append(asyncio.create_task(self._tell_once_loaded(talk, name, send)))
             await self._receive_all(socket, talk, owner)
         finally:
             with self._lock:
                 del self._talks[name]
             for task in tasks:
                 task.cancel()
-            await asyncio.to_thread(talk.close)
+            if talk is not None:
+                await asyncio.to_thread(talk.close)
 
     async def _tell_once_loaded(self, talk: Talk, name: str, send: Callable[[dict[str, Any]], None]) -> None:
         while self._parts.is_loading:
@@ -89,7 +90,15 @@ class Live:
         send(talk.abilities | {"name": name})
 
     def ask(
-        self, request: gr.Request, name: str, question: dict[str, Any], shown: int, browser_state: str, *settings: Any
+        self,
+        request: gr.Request,
+        name: str,
+        turn: int,
+        is_same: bool,
+        question: dict[str, Any],
+        shown: int,
+        browser_state: str,
+        *settings: Any,
     ) -> Iterator[Updates]:
         """Answer a question of the live view, and speak the answer; the question box keeps its content."""
         visitor = self._context.visitor(request)
@@ -99,6 +108,8 @@ class Live:
 
         def drafts() -> Iterator[Draft]:
             pictures = [self._context.open_upload(visitor, file) for file in files]
+            if talk is not None:
+                pictures = talk.new_to(visitor.session.conversation, pictures, is_same=is_same)
             options = self._answers.options(visitor, settings)
             engine = talk.described if talk and talk.described else self._context.provider
             return visitor.session.ask(engine, (*pictures, question["text"]), options)
@@ -108,7 +119,8 @@ class Live:
         def speak(answering: Answering) -> None:
             begun.append(answering)
             if talk is not None and owner == visitor.owner:
-                talk.speak(Answer(lambda: _text_of(answering), answering.done, visitor.session.stop))
+                answer = Answer(lambda: _text_of(answering), answering.done, visitor.session.stop)
+                talk.speak(answer, turn if turn >= 0 else None)
 
         yield from self._answers.turn(visitor, (shown, browser_state), drafts, begun=speak)
         if not begun and talk is not None:
@@ -150,10 +162,14 @@ class Live:
         finally:
             self._context.uploads.discard(owner, str(path))
 
-    def _is_full(self, owner: str) -> bool:
+    def _reserve(self, name: str, owner: str) -> bool:
+        """Take a place for one more live view, unless there are too many."""
         with self._lock:
             owners = [other for other, _ in self._talks.values()]
-        return len(owners) >= MOST or owners.count(owner) >= MOST_PER_VISITOR
+            is_full = len(owners) >= MOST or owners.count(owner) >= MOST_PER_VISITOR
+            if not is_full:
+                self._talks[name] = owner, None
+            return not is_full
 
 
 def _text_of(answering: Answering) -> str:

@@ -220,7 +220,10 @@ class Widgets:
         self.has = gr.JSON(visible=False)  # names of its pictures that the browser has
         self.opened = gr.JSON(visible=False)  # a stored chat
         self.live_name = gr.Textbox(visible=False)  # of the live view that asks
+        self.live_turn = gr.Number(-1, visible=False, precision=0)  # in which it was heard; -1 if it was typed
+        self.live_same = gr.Checkbox(visible=False)  # the camera shows what it showed at the last question
         self.live_question = gr.JSON(visible=False)
+        self.live = [self.live_name, self.live_turn, self.live_same, self.live_question]
         self.ask_live = gr.Button(visible="hidden", elem_id="do-live")
         self.keep = gr.Button(visible="hidden", elem_id="do-keep")
         self.open_past = gr.Button(visible="hidden", elem_id="do-open-past")

@@ -75,7 +75,7 @@ class Wiring:
             (w.box.submit, answers.ask, [w.box, w.editing, *given]),
             (w.regenerate.click, answers.regenerate, given),
             (w.continue_answer.click, answers.continue_, given),
-            *([(w.ask_live.click, live.ask, [w.live_name, w.live_question, *given])] if live else []),
+            *([(w.ask_live.click, live.ask, [*w.live, *given])] if live else []),
             *((button.click, answers.ask_sample(sample), given) for sample, button in w.samples),
         ):
             asked = {w.box: "omnilmm.sent", w.live_name: "omnilmmLive.asked"}.get(inputs[0], "omnilmm.asked")
