@@ -78,8 +78,8 @@ def api_of(provider: ModelProvider, flags: argparse.Namespace, key: str | None) 
     return application(provider, key=key, fetch=fetch if flags.api_fetch_urls else None, most_answers=flags.queue_size)
 
 
-def live_parts(flags: argparse.Namespace) -> Any:
-    """Return what the live view needs; the speech recognition model is loaded meanwhile."""
+def live_parts(flags: argparse.Namespace, provider: ModelProvider) -> Any:
+    """Return what the live view needs; the speech recognition model is loaded once the model itself is."""
     from omnilmm.engine.remote.servers import Servers
     from omnilmm.live.detection import detector
     from omnilmm.live.recognition import load_recogniser
@@ -89,6 +89,8 @@ def live_parts(flags: argparse.Namespace) -> Any:
     parts = Parts(None, detector, flags.voice, text, is_loading=True)
 
     def load() -> None:
+        with suppress(OmniLMMError):  # reported elsewhere
+            provider.wait()
         say(texts.loading_speech(flags.speech_model))
         try:
             parts.recogniser = load_recogniser(flags.speech_model, offline=flags.offline)
@@ -128,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             provider = provider_of(flags, bar.report)
             is_fixed = flags.fixed_model or on_zero_gpu()
             offer = None if is_fixed else offer_of(flags, provider)
-            page = Page(provider, offer, flags.queue_size, live_parts(flags) if flags.live else None)
+            page = Page(provider, offer, flags.queue_size, live_parts(flags, provider) if flags.live else None)
             if provider.failure:  # known before anybody could open the page
                 provider.wait()
             address = launch(
