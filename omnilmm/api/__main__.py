@@ -46,7 +46,6 @@ def parser() -> argparse.ArgumentParser:
     )
     own.add_argument("--queue-size", type=int, metavar="N", help="answers given and waited for at once")
     own.add_argument("--api-fetch-urls", action="store_true", help="fetch pictures that a request names by address")
-    add_ssl_flags(own)
     own.add_argument("--allowed-host", dest="allowed_hosts", action="append", default=[], metavar="NAME")
     return flags
 

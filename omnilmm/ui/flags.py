@@ -148,14 +148,6 @@ def add_batch_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_ssl_flags(group: argparse._ArgumentGroup) -> None:
-    """Add the flags of a certificate."""
-    group.add_argument(
-        "--ssl-certfile", metavar="FILE", help="serve over HTTPS with this certificate (PEM), needs --ssl-keyfile"
-    )
-    group.add_argument("--ssl-keyfile", metavar="FILE", help="the private key of the certificate (PEM)")
-
-
 def add_page_flags(parser: argparse.ArgumentParser, port: int) -> None:
     """Add the flags that both pages take: where they are served, and to whom.
 
