@@ -124,7 +124,7 @@ def _list(text: str, path: Path) -> Iterator[Located]:
         match = space.match(text, place)
         place = match.end() if match else place
         if text[place : place + 1] == "]":
-            return
+            return _check_end(text, place + 1, path)
         line += text.count("\n", counted, place)
         counted = place
         try:
@@ -132,6 +132,14 @@ def _list(text: str, path: Path) -> Iterator[Located]:
         except (ValueError, RecursionError) as error:
             raise InputError("data_broken", path=path, line=line, reason=error) from error
         yield _located(line, row)
+
+
+def _check_end(text: str, end: int, path: Path) -> None:
+    """Check that nothing follows the list: a second one would be left out without a word."""
+    if text[end:].strip():
+        place = len(text) - len(text[end:].lstrip())
+        reason = json.JSONDecodeError("Extra data", text, place)
+        raise InputError("data_broken", path=path, line=reason.lineno, reason=reason)
 
 
 def _located(line: int, given: Any) -> Located:

@@ -160,6 +160,8 @@ def test_good_data_is_shown_with_what_is_learnt_its_lengths_and_its_memory(
         ("[]", "has no rows"),
         ("hello\nyou", "is not JSON"),
         ('[{"a": 1},\n{"b"', "line 2"),
+        ('[{"a": 1}]\n\n[{"a": 1}, {"a": 1}]', "line 3"),  # a second list, none of whose rows would be trained on
+        ('[{"a": 1}] and more', "line 1"),
         (None, "read"),
     ],
 )
