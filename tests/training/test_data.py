@@ -89,6 +89,17 @@ def test_pictures_stand_where_their_placeholders_do(folder: Path) -> None:
     assert fourth.system == "Be kind." and len(fourth.messages) == 2
 
 
+def test_a_line_ends_only_where_json_lines_say_so(tmp_path: Path) -> None:
+    """The line separators of Unicode may stand within a JSON text; a row that nests too deep is one bad row."""
+    answers = [f"one{separator}two" for separator in "\u2028\u2029\x85"]
+    texts = [json.dumps({"messages": said("Q?", answer)}, ensure_ascii=False) for answer in answers]
+    path = tmp_path / "data.jsonl"
+    path.write_bytes("\r\n".join([*texts, '{"a": ' + "[" * 200_000, texts[0]]).encode())
+    found = read_rows(path)
+    assert [located.line for located in found] == [1, 2, 3, 4, 5]
+    assert [located.row.turns[1].content for located in found if located.row] == [*answers, answers[0]]
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "object": ("text", "expected an object"),
     "no conversation": ({"image": "a.png"}, "conversations"),
