@@ -9,13 +9,13 @@ from collections.abc import Generator, Hashable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.events import HEARTBEAT_S, Event, Finished, PictureSlice, Progress, TextDelta, ThoughtDelta, Usage
 from omnilmm.engine.llamacpp.child import LlamaServer, Settings
 from omnilmm.engine.llamacpp.slicing import slices
+from omnilmm.engine.llamacpp.starting import Start
 from omnilmm.engine.options import Options, options_for
 from omnilmm.engine.remote.dialects import LLAMA_CPP
 from omnilmm.engine.remote.engine import RemoteEngine
@@ -83,6 +83,7 @@ class LlamaCppEngine:
         self._is_closed = False
         self._server: LlamaServer | None = None
         self._inner: RemoteEngine | None = None
+        self._starting: Start | None = None  # left by a question whose reader has gone
         self._take(LlamaServer(settings))
 
     @property
@@ -145,41 +146,45 @@ class LlamaCppEngine:
         with self._lock:
             self._is_closed = True
             server, self._server, self._inner = self._server, None, None
+            start, self._starting = self._starting, None
         if server:
             server.stop()
+        if start:
+            start.abandon()
+            start.is_over(None)
 
     def _running(self) -> Generator[Event, None, tuple[LlamaServer, RemoteEngine]]:
-        """Return the server and its client, after starting a new one if the old one has ended."""
+        """Return the server and its client, after starting a new one if the old one has ended.
+
+        Whoever leaves meanwhile leaves the start to the next question, so that no second one is loaded beside it.
+        """
         while not self._lock.acquire(timeout=HEARTBEAT_S):
             yield Progress("loading")
-        started: list[LlamaServer | OmniLMMError] = []
         try:
             if self._is_closed:
                 raise ServerError("llama_cpp_closed", title=self.card.title)
             if self._server is None or not self._server.is_alive:
-                if self._server:
-                    self._server.stop()
-                starting = threading.Thread(target=self._start, args=(started,), daemon=True)
-                starting.start()
-                while starting.is_alive():
+                start = self._begun()
+                while True:
                     yield Progress("loading")
-                    starting.join(HEARTBEAT_S)
-                if isinstance(started[0], OmniLMMError):
-                    raise started[0]
-                self._take(started.pop(0))  # type: ignore[arg-type]
+                    if start.is_over(HEARTBEAT_S):
+                        break
+                self._starting = None
+                self._take(start.take())
         finally:
-            if started and isinstance(started[0], LlamaServer):  # nobody waits for the answer any more
-                self._take(started[0])
             self._lock.release()
         if self._server is None or self._inner is None:
             raise ServerError("llama_cpp_closed", title=self.card.title)
         return self._server, self._inner
 
-    def _start(self, started: list[Any]) -> None:
-        try:
-            started.append(LlamaServer(self._settings))
-        except OmniLMMError as error:
-            started.append(error)
+    def _begun(self) -> Start:
+        """Return the start that an earlier question has left, or a new one."""
+        if self._server:
+            self._server.stop()
+        if self._starting is None or self._starting.has_failed:
+            self._starting = Start(self._settings)
+            weakref.finalize(self, self._starting.abandon)
+        return self._starting
 
     def _take(self, server: LlamaServer) -> None:
         self._server = server

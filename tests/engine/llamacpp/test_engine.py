@@ -234,3 +234,31 @@ def test_progress_is_told_while_it_starts_again(engine: LlamaCppEngine) -> None:
     assert engine._server is not None and engine._server.has_ended(5)
     events = list(engine.stream(Conversation().with_message("user", "Hi"), GREEDY))
     assert Progress("loading") in events and isinstance(events[-1], Finished)
+
+
+def _left_while_it_starts(engine: LlamaCppEngine) -> None:
+    os.kill(engine.pid or 0, signal.SIGKILL)
+    assert engine._server is not None and engine._server.has_ended(5)
+    answer = engine.stream(Conversation().with_message("user", "Hi"), GREEDY)
+    assert next(answer) == Progress("loading")
+    answer.close()  # type: ignore[attr-defined]
+
+
+def test_leaving_while_it_starts_again_leaves_no_second_one(
+    exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = children()
+    engine = load_engine(str(exported.model))
+    assert isinstance(engine, LlamaCppEngine)
+    _left_while_it_starts(engine)
+    assert finished(engine, Conversation().with_message("user", "Hi")).text
+    assert children() - others == {engine.pid}
+    with monkeypatch.context() as broken:
+        broken.setattr(subprocess, "Popen", lambda *_, **__: 1 / 0)
+        _left_while_it_starts(engine)
+        with pytest.raises(CheckpointError, match="division by zero"):
+            finished(engine, Conversation().with_message("user", "Hi"))
+    assert finished(engine, Conversation().with_message("user", "Hi")).text
+    _left_while_it_starts(engine)
+    engine.close()
+    assert children() == others
