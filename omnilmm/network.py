@@ -6,6 +6,7 @@ They are therefore checked first.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -47,6 +48,14 @@ def proxy_for(address: str) -> Sentence | None:
     scheme = parts.scheme if found.get(parts.scheme) else "all"
     name = next((name for name in _named() if name.lower() == f"{scheme}_proxy"), None)
     return Sentence("proxy_named_by", proxy=_shown(proxy), variable=name or Sentence("system_settings"))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine; no proxy can reach it for us."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _named(*variables: str) -> dict[str, str]:

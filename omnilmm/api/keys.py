@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from omnilmm.errors import OptionsError
+from omnilmm.network import is_loopback
 
 KEY = "OMNILMM_API_KEY"
 
@@ -25,12 +24,5 @@ def check_exposed(host: str, key: str | None, *, is_shared: bool = False, has_ac
         return
     if has_accounts:
         raise OptionsError("key_needed_beside_login", variable=KEY)
-    if is_shared or not _is_loopback(host):
+    if is_shared or not is_loopback(host):
         raise OptionsError("key_needed_for_others", variable=KEY, host="--share" if is_shared else host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

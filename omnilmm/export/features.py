@@ -145,7 +145,7 @@ def _asked(server: LlamaServer, image: Image.Image, text: str) -> Tensor:
     headers = {"Authorization": f"Bearer {server.key}"}
     file = io.BytesIO()
     image.save(file, "png")
-    with httpx.Client(base_url=server.url, headers=headers, timeout=600) as client:
+    with httpx.Client(base_url=server.url, headers=headers, timeout=600, trust_env=False) as client:
         marker = client.get("/props").raise_for_status().json()["media_marker"]
         data = [base64.b64encode(file.getvalue()).decode()]
         content = {"prompt_string": marker + text, "multimodal_data": data}

@@ -98,8 +98,12 @@ def test_features_are_equal_where_the_pictures_are_cut_alike(engine: LocalEngine
 
 
 @pytest.mark.parametrize(("version", "least"), [("2.6", 0.999999), ("4.5", 0.999999), ("2.5", 0.9)])
-def test_features_of_the_other_versions(version: str, least: float, tmp_path: Path) -> None:
-    """Those of 2.5 differ, as llama.cpp gives its patches two-dimensional positions."""
+def test_features_of_the_other_versions(
+    version: str, least: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of 2.5 differ, as llama.cpp gives its patches two-dimensional positions. No proxy is asked."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # where nobody answers
+    monkeypatch.delenv("NO_PROXY", raising=False)
     one, model = exported_tiny(version, tmp_path)
     image = Image.effect_mandelbrot((112, 56), (-2, -1, 1, 1), 30).convert("RGB")
     if version == "2.5":  # whose slices have other tokens around them

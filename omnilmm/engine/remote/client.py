@@ -29,6 +29,7 @@ import httpx
 from omnilmm.engine.events import HEARTBEAT_S
 from omnilmm.engine.remote.sse import EventParser, EventTooLongError
 from omnilmm.errors import OptionsError
+from omnilmm.network import is_loopback
 
 CONNECT_S = 10.0
 LOOK_S = 10.0  # for short requests such as the list of models
@@ -87,6 +88,11 @@ class Endpoint:
         return self.url.removesuffix("/v1")
 
     @property
+    def uses_environment(self) -> bool:
+        """Whether proxies of the environment apply: never to a server on this machine, which they could not reach."""
+        return not is_loopback(urlsplit(self.url).hostname or "")
+
+    @property
     def headers(self) -> dict[str, str]:
         """The headers of every request."""
         return {"authorization": f"Bearer {self.key}"} if self.key else {}
@@ -140,7 +146,8 @@ class Client:
         Raises:
             RefusedError, NotJSONError, httpx.HTTPError: The request failed.
         """
-        with httpx.Client(verify=_certificates(), timeout=timeout_s) as client:
+        trust_env = self.endpoint.uses_environment
+        with httpx.Client(verify=_certificates(), timeout=timeout_s, trust_env=trust_env) as client:
             response = client.get(url, headers=self.endpoint.headers)
         body = _parsed(response.content)
         if response.status_code != 200:
@@ -215,7 +222,7 @@ async def _read(client: Client, body: Mapping[str, Any], tell: Callable[[Chunk],
     content = json.dumps(body, ensure_ascii=False).encode()
     headers = {"content-type": "application/json", "accept": "text/event-stream", **endpoint.headers}
     async with (
-        httpx.AsyncClient(verify=_certificates(), timeout=client.timeout) as http,
+        httpx.AsyncClient(verify=_certificates(), timeout=client.timeout, trust_env=endpoint.uses_environment) as http,
         http.stream(*request, content=content, headers=headers) as response,
     ):
         if response.status_code != 200:

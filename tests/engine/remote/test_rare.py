@@ -129,6 +129,25 @@ def test_addresses_without_a_server() -> None:
         RemoteEngine("http://a/v1", "m", "a\nb")
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "all_proxy"])
+def test_a_server_on_this_machine_is_asked_without_a_proxy(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """A proxy could not reach it, and must see neither the conversation nor the key; other servers are its business."""
+    for name in ("HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    with scripted() as proxy:
+        monkeypatch.setenv(variable, proxy.url.removesuffix("/v1"))
+        server.replies = proxy.replies = [[HEAD, delta("Yes."), DONE]]
+        for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+            Servers([url], [KEY]).choose("m")
+            assert ask(RemoteEngine(url, "m", KEY)).text == "Yes."
+        assert not proxy.headers and len(server.bodies) == 2
+        ask(RemoteEngine("http://elsewhere.invalid/v1", "m"))
+        assert len(proxy.bodies) == 1
+
+
 def test_silence_ends_and_heartbeats_come_meanwhile(server: Scripted) -> None:
     server.replies = [[HEAD, b": alive\n\n", 60.0]]
     engine = engine_of(server)
