@@ -30,6 +30,7 @@ from omnilmm.ui.flags import (
     check_for_server,
     engine_keys,
     loading_arguments,
+    loading_line,
     requested_model,
 )
 from omnilmm.ui.streams import can_encode, configure_streams, is_piped, one_line, read_line, read_piped, require_text
@@ -463,7 +464,8 @@ def _batch(args: argparse.Namespace, card: ModelCard, given: dict[str, Any], eng
         print(f"Skipped, neither pictures nor videos: {few} ({len(listing.skipped)})", file=sys.stderr)
     engine = engine or _loaded(args)
     options = options_for(engine.card, args.mode, **given)
-    batch = Batch(engine, listing.entries, options, args.out, args.system, args.at_once)
+    loading = loading_line(args, engine.device.value if args.engine_urls else None)
+    batch = Batch(engine, listing.entries, options, args.out, args.system, args.at_once, loading=loading)
     try:
         failed = batch.run()
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,7 @@ class Batch:
         system: system prompt, for a model that has one.
         at_once: number of questions answered concurrently.
         stdout, stderr: for the rows without a file, and for the progress.
+        loading: how the model was loaded, which the rows of a file share.
     """
 
     engine: Engine
@@ -57,6 +59,7 @@ class Batch:
     at_once: int = AT_ONCE
     stdout: TextIO | None = None
     stderr: TextIO | None = None
+    loading: str = "dtype auto"
 
     def run(self) -> int:
         """Answer all questions that have no answer yet.
@@ -67,7 +70,7 @@ class Batch:
         with ExitStack() as stack:
             file = None
             if self.out:
-                same = {"model": self.engine.card.name, "options": describe(self.options)}
+                same = {"model": self.engine.card.name, "options": self._described()}
                 file = stack.enter_context(RowFile(self.out, COLUMNS, KEY, same))
             keys = [(entry.picture, entry.question) for entry in self.entries]
             missing = file.missing(keys) if file else range(len(keys))
@@ -75,6 +78,13 @@ class Batch:
             if file:
                 file.sort(keys)
         return failed
+
+    def _described(self) -> str:
+        """Return all that the answers depend on beside model and question; the system prompt as its hash."""
+        parts = [describe(self.options), self.loading]
+        if self.system:
+            parts.append(f"system prompt {hashlib.sha256(self.system.encode()).hexdigest()[:8]}")
+        return "; ".join(parts)
 
     def _answer(self, entries: Sequence[Entry], file: RowFile | None, done: int) -> int:
         failed = 0

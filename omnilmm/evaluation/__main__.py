@@ -29,7 +29,7 @@ from omnilmm.evaluation.running import ANSWERS, Run
 from omnilmm.evaluation.scoring import Scored, compared, read_answers, score, summed
 from omnilmm.evaluation.settings import Benchmark, Setting, benchmark_for, benchmarks
 from omnilmm.ui.download_bar import DownloadBar
-from omnilmm.ui.flags import Parser, add_loading_flags, check_for_server, engine_keys, loading_arguments
+from omnilmm.ui.flags import Parser, add_loading_flags, check_for_server, engine_keys, loading_arguments, loading_line
 from omnilmm.ui.streams import configure_streams, one_line
 
 OPTIONS = ("max_new_tokens", "repetition_penalty", "temperature", "top_p", "top_k", "seed", "beams", "length_penalty")
@@ -128,7 +128,8 @@ def _run(args: argparse.Namespace) -> int:
         raise InputError("run_exists", folder=folder)
     other = read_answers(args.compare) if args.compare else None
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(plan.rows, plan.card, plan.setting, plan.options, folder, args.dtype)
+    loading = loading_line(args, server.device.value if server else None)
+    run = Run(plan.rows, plan.card, plan.setting, plan.options, folder, loading)
     loaded: list[Engine] = []
 
     def engine() -> Engine:
@@ -198,6 +199,10 @@ def _same(args: argparse.Namespace, plan: _Plan) -> str:
         reasons.append("the metric was chosen on the command line")
     if args.dtype in ("int8", "int4"):
         reasons.append(f"the weights were quantised to {args.dtype}")
+    if args.max_slices is not None:
+        reasons.append(f"pictures were cut into at most {args.max_slices} slices, as chosen on the command line")
+    if args.revision:
+        reasons.append(f"the revision {args.revision} of the model was chosen on the command line")
     if args.adapter:
         reasons.append("an adapter was loaded")
     if args.engine_urls:

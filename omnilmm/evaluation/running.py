@@ -60,7 +60,7 @@ class Run:
         setting: how it is asked.
         options: generation options.
         folder: for the answers.
-        dtype: the requested dtype, which the answers of a run share.
+        loading: how the model was loaded, which the answers of a run share.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class Run:
         setting: Setting,
         options: Options,
         folder: Path,
-        dtype: str = "auto",
+        loading: str = "dtype auto",
     ) -> None:
-        self.dtype = dtype
+        self.loading = loading
         self.rows, self.card, self.setting, self.options, self.folder = rows, card, setting, options, folder
         self.turns: dict[str, list[Row]] = {}  # of each conversation
         for row in rows:
@@ -86,7 +86,7 @@ class Run:
             InputError: The folder holds answers of another run.
         """
         prompt = hashlib.sha256(f"{self.setting.before}\n{self.setting.text}".encode()).hexdigest()[:8]
-        same = {"model": self.card.name, "settings": f"{describe(self.options)}; prompt {prompt}; dtype {self.dtype}"}
+        same = {"model": self.card.name, "settings": f"{describe(self.options)}; prompt {prompt}; {self.loading}"}
         with RowFile(self.folder / ANSWERS, COLUMNS, ("index",), same) as file:
             keys = [(row.asked.index,) for row in self.rows]
             missing = [self.rows[number] for number in file.missing(keys)]

@@ -72,6 +72,10 @@ def test_a_damaged_picture_is_a_row_with_its_error_and_alone_is_tried_again(
     assert batch(engine, folder, out).run() == 0 and len(engine.asked) == 9  # nothing is left to be asked
     with pytest.raises(InputError, match="its options is Greedy"):
         Batch(engine, read_listing(folder, "Red?").entries, Greedy(max_new_tokens=5), out).run()
+    for another in ({"system": "Be brief."}, {"loading": "dtype auto, max_slices=36"}):
+        with pytest.raises(InputError, match="answers of another run"):
+            batch(engine, folder, out, **another).run()
+    assert [row["answer"] for row in rows(out)] == [*EXPECTED[:6], "Red? 55", *EXPECTED[7:]]
 
 
 def test_without_a_file_rows_are_json_lines_and_progress_stands_apart(folder: Path) -> None:

@@ -90,6 +90,8 @@ def test_a_run_goes_on_only_if_told_so_and_loads_nothing_if_all_is_there(
 ) -> None:
     assert main([str(questions), "--out", str(folder)]) == 1
     assert "go on with it by --resume" in capsys.readouterr().err
+    assert main([str(questions), "--out", str(folder), "--resume", "--max-slices", "1"]) == 1
+    assert "answers of another run" in capsys.readouterr().err
     monkeypatch.setattr(program, "DownloadBar", None)  # a model that is loaded comes with one
     assert main([str(questions), "--out", str(folder), "--resume", "--limit", "5"]) == 0
     said = capsys.readouterr().out
@@ -151,6 +153,8 @@ def test_what_cannot_be_is_told_before_a_model_is_loaded(
         (["--dtype", "int4"], "no, because the weights were quantised to int4"),
         (["--mode", "greedy", "--limit", "2"], "no, because only the first 2 questions were asked; the decoding"),
         (["--metric", "exact"], "no, because the metric"),
+        (["--max-slices", "36"], "no, because pictures were cut into at most 36 slices"),
+        (["--revision", "v1"], "no, because the revision v1"),
         (["--model", "minicpm-v-1"], "no, because in 2024-02"),
     ],
 )

@@ -136,7 +136,7 @@ def test_other_settings_are_another_run_and_a_complete_one_loads_no_model(tmp_pa
     with pytest.raises(InputError, match="settings is Greedy"):
         run(tmp_path, ROWS[:1], Greedy(max_new_tokens=7)).answer(never)
     with pytest.raises(InputError, match="dtype int4"):
-        Run(ROWS[:1], find("built-in"), SETTING, Greedy(), tmp_path, "int4").answer(never)
+        Run(ROWS[:1], find("built-in"), SETTING, Greedy(), tmp_path, "dtype int4").answer(never)
     other = Run(ROWS[:1], find("built-in"), SETTING.model_copy(update={"text": "{question}!"}), Greedy(), tmp_path)
     with pytest.raises(InputError, match="another run"):
         other.answer(never)

@@ -17,6 +17,7 @@ from omnilmm.ui.flags import (
     check_live,
     check_requested,
     loading_arguments,
+    loading_line,
     text_keys,
 )
 
@@ -45,6 +46,18 @@ def test_a_number_of_slices_that_no_picture_can_be_cut_into_is_refused_before_th
     check_requested(parser.parse_args(["--max-slices", "36"]))
     with pytest.raises(OptionsError, match="max_slices must be a whole number from 1 to 36"):
         check_requested(parser.parse_args(["--max-slices", "37"]))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--max-slices", "36"], ["--quant", "Q4_K_M"], ["--mmproj", "a.gguf"], ["--revision", "v1"], ["--dtype", "int4"]],
+)
+def test_runs_with_other_flags_that_change_answers_are_told_apart(flags: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_loading_flags(parser)
+    plain, other = parser.parse_args([]), parser.parse_args(flags)
+    assert loading_line(other) != loading_line(plain) == "dtype auto" and flags[1] in loading_line(other)
+    assert loading_line(plain, "here:1") != loading_line(plain, "there:1")
 
 
 @pytest.mark.parametrize("wrong", ["-1", "1.5", "1GiB", ""])
