@@ -14,7 +14,7 @@ from typing import Any, Literal, TextIO
 
 from omnilmm.batch.answering import AT_ONCE, Prepare, Reply, answer_all
 from omnilmm.batch.listing import VIDEOS, Entry
-from omnilmm.batch.rows import RowFile
+from omnilmm.batch.rows import RowFile, storable
 from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation, Picture, Video
 from omnilmm.engine.events import Engine
@@ -96,6 +96,7 @@ class Batch:
                 if file:
                     file.append(row)
                 else:
+                    row = {name: storable(value) for name, value in row.items()}
                     print(json.dumps(row, ensure_ascii=False), file=self.stdout or sys.stdout, flush=True)
                 bar.advance(failed)
         return failed

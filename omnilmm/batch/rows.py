@@ -36,6 +36,19 @@ def check_name(path: Path) -> None:
         raise InputError("rows_without_folder", folder=path.resolve().parent)
 
 
+def storable(value: Any) -> Any:
+    r"""Return a value that UTF-8 can hold.
+
+    Bytes of a file name that are not UTF-8 become "\xff", half a character of UTF-16 becomes "\ud800".
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class RowFile:
     """A file of rows, open for more of them.
 
@@ -51,7 +64,12 @@ class RowFile:
     """
 
     def __init__(self, path: Path, columns: Sequence[str], key: Sequence[str], same: Row) -> None:
-        self.path, self.columns, self.key, self.same = path, tuple(columns), tuple(key), dict(same)
+        self.path, self.columns, self.key, self.same = (
+            path,
+            tuple(columns),
+            tuple(key),
+            {name: storable(value) for name, value in same.items()},
+        )
         check_name(path)
         self._lock = FileLock(f"{path}.lock", timeout=0)
         try:
@@ -75,16 +93,16 @@ class RowFile:
         """Return the numbers of those keys that have no row yet."""
         here = Counter(self._key(row) for row in self.rows)
         wanted: list[int] = []
-        for number, key in enumerate(keys):
-            if here[tuple(key)] > 0:
-                here[tuple(key)] -= 1
+        for number, key in enumerate(map(_storable, keys)):
+            if here[key] > 0:
+                here[key] -= 1
             else:
                 wanted.append(number)
         return wanted
 
     def append(self, row: Row) -> None:
         """Write a row, at once."""
-        whole = self.same | dict(row)
+        whole = {name: storable(value) for name, value in (self.same | dict(row)).items()}
         self.rows.append(whole)
         self._file.write(self._line(whole))
         self._file.flush()
@@ -92,8 +110,8 @@ class RowFile:
     def sort(self, keys: Iterable[Sequence[Hashable]]) -> None:
         """Put the rows into the order of their keys; rows with other keys come last."""
         places: dict[Hashable, list[int]] = {}
-        for number, key in enumerate(keys):
-            places.setdefault(tuple(key), []).append(number)
+        for number, key in enumerate(map(_storable, keys)):
+            places.setdefault(key, []).append(number)
         taken: Counter[Hashable] = Counter()
 
         def place(row: Row) -> float:
@@ -184,6 +202,10 @@ class RowFile:
 
     def _unreadable(self, reason: object) -> InputError:
         return InputError("rows_unreadable", path=self.path, reason=getattr(reason, "strerror", None) or reason)
+
+
+def _storable(key: Sequence[Hashable]) -> tuple[Hashable, ...]:
+    return tuple(map(storable, key))
 
 
 def _csv(values: Sequence[Any]) -> str:

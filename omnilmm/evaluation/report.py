@@ -19,6 +19,7 @@ from omnilmm.evaluation.scoring import Scored, Scores
 
 RESULT, PAGE = "result.json", "report.html"
 MOST_SHOWN = 200  # wrong answers on the page
+ODD = "backslashreplace"  # of file names that are not UTF-8
 _SIDE = 320  # pixels of a picture on the page
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:24px auto;padding:0 16px;color:#1c2733}
@@ -71,14 +72,14 @@ class Comparison:
 def write_report(report: Report, folder: Path) -> None:
     """Write the JSON file and the page."""
     text = json.dumps(_document(report), ensure_ascii=False, indent=1)
-    (folder / RESULT).write_text(text + "\n", encoding="utf-8")
-    (folder / PAGE).write_text(page(report), encoding="utf-8")
+    (folder / RESULT).write_text(text + "\n", encoding="utf-8", errors=ODD)
+    (folder / PAGE).write_text(page(report), encoding="utf-8", errors=ODD)
 
 
 def write_table(rows: Sequence[Row], answers: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Write VLMEvalKit's table of predictions: the columns of the benchmark without pictures, and `prediction`."""
     names = list(dict.fromkeys(name for row in rows for name in row.cells))
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors=ODD, newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerow(["index", *(name for name in names if name != "index"), "prediction"])
         for row in rows:
@@ -88,7 +89,7 @@ def write_table(rows: Sequence[Row], answers: Mapping[str, Mapping[str, Any]], p
 
 def write_judge_file(scored: Sequence[Scored], path: Path) -> None:
     """Write a JSON line for each question, with all that a judge model needs but the pictures."""
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", errors=ODD) as file:
         for item in scored:
             asked = item.row.asked
             line: dict[str, Any] = {"index": asked.index, "question": item.row.question, "hint": item.row.hint}

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from omnilmm.archive import read_conversation_file
+from omnilmm.batch.rows import storable
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.errors import InputError
 from omnilmm.evaluation.metrics.base import Asked, listed
@@ -161,7 +162,7 @@ def _named(name: str) -> str:
 def _row(path: Path, number: int, cells: dict[str, Any], images: Mapping[str, Any]) -> Row:
     if not str(cells.get("question", "")).strip():
         raise InputError("benchmark_row_incomplete", path=path, row=number + 1, column="question")
-    index = str(cells.get("index", number))
+    index = storable(str(cells.get("index", number)))
     options = {letter: str(cells[letter]) for letter in string.ascii_uppercase if letter in cells}
     answers = listed(cells["answer"]) if "answer" in cells else ()
     objects = listed(cells["objects"]) if "objects" in cells else answers
@@ -204,7 +205,7 @@ def _of_conversation(path: Path) -> list[Row]:
             question = conversation.messages[place - 1]
             history = replace(conversation, messages=conversation.messages[: place - 1])
             number = len(rows) + 1
-            asked = Asked(f"{path.stem}/{number}", (message.text,))
+            asked = Asked(f"{storable(path.stem)}/{number}", (message.text,))
             cells = {"index": asked.index, "question": question.text, "answer": message.text}
             rows.append(Row(asked, question.text, history=_with_pictures(history, question), cells=cells))
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from PIL import Image
 
 from omnilmm.batch.listing import read_listing
 from omnilmm.batch.program import PRESETS, Batch, preset
-from omnilmm.batch.rows import RowFile
+from omnilmm.batch.rows import RowFile, storable
 from omnilmm.catalog import cards, find
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event
@@ -76,6 +77,26 @@ def test_a_damaged_picture_is_a_row_with_its_error_and_alone_is_tried_again(
         with pytest.raises(InputError, match="answers of another run"):
             batch(engine, folder, out, **another).run()
     assert [row["answer"] for row in rows(out)] == [*EXPECTED[:6], "Red? 55", *EXPECTED[7:]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.parametrize("name", ["answers.csv", "answers.jsonl"])
+def test_a_name_that_is_not_utf_8_is_escaped_in_its_row_and_stops_nothing(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    odd, out, engine = os.fsdecode(b"5b-\xff.png"), tmp_path / name, ScriptedEngine(colour)
+    (folder / "5b.png").rename(folder / odd)  # damaged: its error names it, too
+    for _ in range(2):
+        assert batch(engine, folder, out).run() == 1
+        assert [row["answer"] for row in rows(out)] == EXPECTED and len(engine.asked) == 8
+        assert rows(out)[6]["picture"] == r"5b-\xff.png" and rows(out)[6]["error"]
+    Image.new("RGB", (8, 8), (55, 0, 0)).save(folder / odd)
+    for _ in range(2):
+        assert batch(engine, folder, out).run() == 0 and len(engine.asked) == 9
+    assert rows(out)[6]["picture"] == r"5b-\xff.png" and rows(out)[6]["answer"] == "Red? 55"
+    stdout = io.StringIO()
+    batch(engine, folder, None, stdout=stdout).run()
+    assert stdout.getvalue().encode() and storable("a\ud800") == r"a\ud800"
 
 
 def test_without_a_file_rows_are_json_lines_and_progress_stands_apart(folder: Path) -> None:

@@ -6,6 +6,8 @@ import base64
 import csv
 import io
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,13 @@ def test_exported_conversations_are_questions_with_their_history(tmp_path: Path)
         assert [row.asked.index for row in rows] == ["a/1", "a/2", "b/1"][:count]
         assert [row.asked.answers for row in rows[:2]] == [("1",), ("2",)]
         assert rows[1].history.messages == talk.messages[:3] and rows[1].history.system == "Be brief."
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_the_index_from_a_name_that_is_not_utf_8_can_be_written(tmp_path: Path) -> None:
+    talk = Conversation().with_message("user", "x").with_message("assistant", "y")
+    (tmp_path / os.fsdecode(b"a\xff.json")).write_text(to_json(talk))
+    assert read_rows(tmp_path)[0].asked.index == r"a\xff/1"
 
 
 @pytest.mark.parametrize(
