@@ -164,8 +164,9 @@ def _row(path: Path, number: int, cells: dict[str, Any], images: Mapping[str, An
         raise InputError("benchmark_row_incomplete", path=path, row=number + 1, column="question")
     index = storable(str(cells.get("index", number)))
     options = {letter: str(cells[letter]) for letter in string.ascii_uppercase if letter in cells}
-    answers = listed(cells["answer"]) if "answer" in cells else ()
-    objects = listed(cells["objects"]) if "objects" in cells else answers
+    is_table = _is_table(path)
+    answers = listed(cells["answer"], is_table=is_table) if "answer" in cells else ()
+    objects = listed(cells["objects"], is_table=is_table) if "objects" in cells else answers
     if len(objects) == 1:
         objects = tuple(part.strip() for part in objects[0].split(",") if part.strip())
     pictures = tuple(_pictures(path, cells, images))
@@ -184,16 +185,20 @@ def _row(path: Path, number: int, cells: dict[str, Any], images: Mapping[str, An
     )
 
 
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() != ".jsonl"
+
+
 def _pictures(path: Path, cells: Mapping[str, Any], images: Mapping[str, Any]) -> Iterator[Source]:
     cell = next((cells[name] for name in ("image", "picture", "images") if cells.get(name)), None)
-    is_table = path.suffix.lower() != ".jsonl"
+    is_table = _is_table(path)
     if cell is not None and is_table and len(str(cell)) <= LONGEST_INDEX and str(cell) in images:
         cell = images[str(cell)]
     if cell is not None:
-        for part in listed(cell):
+        for part in listed(cell, is_table=is_table):
             yield part if is_table or part[:5].lower() == "data:" else path.parent / part
     elif cells.get("image_path"):
-        yield from (path.parent / part for part in listed(cells["image_path"]))
+        yield from (path.parent / part for part in listed(cells["image_path"], is_table=is_table))
 
 
 def _of_conversation(path: Path) -> list[Row]:

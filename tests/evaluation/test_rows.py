@@ -98,6 +98,16 @@ def test_a_jsonl_with_paths(tmp_path: Path) -> None:
     assert metric_for(rows) == "yes-no"
 
 
+def test_a_right_answer_that_looks_like_a_list_is_one_answer(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    answers: list[Any] = ["[1, 2]", '["x", "y"]', ["x", 1], "[a] b"]
+    path.write_text("".join(json.dumps({"question": "?", "answer": answer}) + "\n" for answer in answers))
+    read = [row.asked.answers for row in read_rows(path)]
+    assert read == [("[1, 2]",), ('["x", "y"]',), ("x", "1"), ("[a] b",)]
+    in_table = table(tmp_path / "a.tsv", [{"index": 1, "question": "?", "answer": "[1, 2]"}])
+    assert read_rows(in_table)[0].asked.answers == ("[1, 2]",)
+
+
 def test_a_later_turn_knows_the_pictures_of_its_conversation(tmp_path: Path) -> None:
     cells: list[dict[str, Any]] = [{"conversation": "x", "image": png(4)}, {"conversation": "x"}, {"image": png(5)}]
     cells += [{"conversation": "x", "image": png(6), "counts": "no"}]

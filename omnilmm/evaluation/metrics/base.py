@@ -112,20 +112,25 @@ def accuracy(marked: Marked, name: str = "accuracy") -> tuple[Measured, ...]:
     )
 
 
-def listed(cell: Any) -> tuple[str, ...]:
+def listed(cell: Any, *, is_table: bool = True) -> tuple[str, ...]:
     """Return the answers in a cell: the items of a list as JSON or Python write it, else the cell itself.
 
-    Nothing in a cell is executed: `ast.literal_eval` accepts literals only.
+    A text is a list only in a table, which has no other way to write one, and only if all items are texts: "[1, 2]" is
+    one answer. Nothing in a cell is executed: `ast.literal_eval` accepts literals only.
+
+    Args:
+        cell: a text, or a list from JSON.
+        is_table: whether it is from TSV or CSV.
     """
     if isinstance(cell, list | tuple):
         return tuple(map(str, cell))
     text = str(cell)
-    if text.strip()[:1] == "[":
+    if is_table and text.strip()[:1] == "[":
         for parse in (json.loads, ast.literal_eval):
             try:
                 found = parse(text.strip())
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
-            if isinstance(found, list) and found:
-                return tuple(map(str, found))
+            if isinstance(found, list) and found and all(isinstance(item, str) for item in found):
+                return tuple(found)
     return (text,)
