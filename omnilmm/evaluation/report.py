@@ -20,6 +20,7 @@ from omnilmm.evaluation.scoring import Scored, Scores
 RESULT, PAGE = "result.json", "report.html"
 MOST_SHOWN = 200  # wrong answers on the page
 ODD = "backslashreplace"  # of file names that are not UTF-8
+UNMARKED = "<h2>Answers</h2><p class=note>They need a judge model, and are not marked here: see judge.jsonl.</p>"
 _SIDE = 320  # pixels of a picture on the page
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:24px auto;padding:0 16px;color:#1c2733}
@@ -114,7 +115,7 @@ def _document(report: Report) -> dict[str, Any]:
         "splits": {name: asdict(one) for name, one in scores.splits.items()},
         "questions": len(scores.scored),
         "not scored as they stand": {item.row.asked.index: item.problem for item in scores.problems},
-        "wrong": [item.row.asked.index for item in scores.wrong],
+        "wrong": [item.row.asked.index for item in scores.wrong] if scores.is_marked else None,
     }
     if changes is not None:
         document["compared with"] = changes.name
@@ -141,7 +142,7 @@ def page(report: Report) -> str:
         parts.append(_changes(report.changes))
     if scores.problems:
         parts.append(_problems(scores.problems))
-    parts.append(_wrong(scores.wrong))
+    parts.append(_wrong(scores.wrong) if scores.is_marked else UNMARKED)
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; "

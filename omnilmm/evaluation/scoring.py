@@ -49,6 +49,7 @@ class Scores:
         figures: over all questions, the main one first.
         categories, coarse, splits: the main figure by category, coarser category and split.
         scored: the questions that count.
+        is_marked: whether they were marked; False for a benchmark that needs a judge model.
     """
 
     figures: tuple[Figure, ...]
@@ -56,11 +57,12 @@ class Scores:
     coarse: Mapping[str, Figure]
     splits: Mapping[str, Figure]
     scored: tuple[Scored, ...]
+    is_marked: bool = True
 
     @property
     def wrong(self) -> tuple[Scored, ...]:
-        """The questions without the full mark."""
-        return tuple(item for item in self.scored if not item.is_right)
+        """The questions without the full mark; none if nobody marked them."""
+        return tuple(item for item in self.scored if self.is_marked and not item.is_right)
 
     @property
     def problems(self) -> tuple[Scored, ...]:
@@ -112,6 +114,7 @@ def summed(scored: Sequence[Scored], metric: Metric, scale: float = 1.0) -> Scor
         by(lambda row: row.coarse),
         by(lambda row: row.split),
         tuple(scored),
+        metric.is_marked,
     )
 
 

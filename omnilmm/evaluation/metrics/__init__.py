@@ -49,5 +49,5 @@ def metric_of(name: str, objects: Objects | None = None) -> Metric:
     if name == CHAIR and objects is not None:
         return Metric(CHAIR, "CHAIR", objects.mark, measure_chair, lower_is_better=True)
     if name == JUDGE:
-        return Metric(JUDGE, "marked by a judge model", _not_marked, lambda _: ())
+        return Metric(JUDGE, "marked by a judge model", _not_marked, lambda _: (), is_marked=False)
     return METRICS[name]

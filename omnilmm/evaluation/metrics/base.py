@@ -91,6 +91,7 @@ class Metric:
         mark: marks one answer.
         measure: computes the figures of a part of a benchmark, the main one first.
         lower_is_better: as for CHAIR.
+        is_marked: whether it marks answers; False if only a judge model can.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Metric:
     mark: Callable[[Asked, str], Mark]
     measure: Callable[[Marked], tuple[Measured, ...]]
     lower_is_better: bool = False
+    is_marked: bool = True
 
 
 def accuracy(marked: Marked, name: str = "accuracy") -> tuple[Measured, ...]:
