@@ -16,10 +16,11 @@ from omnilmm.adapter_files import read_adapter
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.adapters import attach
 from omnilmm.engine.events import Report
-from omnilmm.errors import CheckpointError, InputError, TrainingError
+from omnilmm.errors import CheckpointError, InputError
 from omnilmm.hardware import QUANTISED
 from omnilmm.training.adapters import save
 from omnilmm.training.base import load_trainable
+from omnilmm.training.files import writing
 
 PROMPT = "What is in this picture?"
 
@@ -55,10 +56,8 @@ def merge(
     before = _logits(apart, engine.processor)
     del apart, engine
     engine = load_trainable(base, "cpu", dtype, adapter=str(adapter))
-    try:
+    with writing(out):
         save(engine.model, out, engine.processor)
-    except Exception as error:
-        raise TrainingError("state_not_saved", folder=out, reason=str(error).splitlines()[0]) from error
     return float((before - _logits(engine.model.float(), engine.processor)).abs().max())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from omnilmm.training.files import write, writing
+
+logger = logging.getLogger(__name__)
 LOG, CURVE = "trainer_log.jsonl", "loss.png"
 KEPT = ("loss", "eval_loss", "grad_norm", "learning_rate", "epoch")
 
@@ -33,7 +37,7 @@ class Progress(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Open the bar at the step from which the run goes on."""
         before = [entry for entry in entries(self.log) if entry["step"] <= state.global_step]
-        self.log.write_text("".join(f"{json.dumps(entry)}\n" for entry in before), encoding="utf-8")
+        write(self.log, "".join(f"{json.dumps(entry)}\n" for entry in before))
         self.began_s = time.monotonic()
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", file=sys.stderr)
 
@@ -47,17 +51,21 @@ class Progress(TrainerCallback):
         if not {"loss", "eval_loss"} & set(kept):
             return
         speed = round(self.count() / max(time.monotonic() - self.began_s, 1e-9), 1)
-        with self.log.open("a", encoding="utf-8") as file:
+        with writing(self.log), self.log.open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps({'step': state.global_step, **kept, 'tokens_per_s': speed})}\n")
         self.shown |= {name: f"{kept[name]:.4f}" for name in ("loss", "eval_loss") if name in kept}
         if self.bar is not None:
             self.bar.set_postfix({**self.shown, "tokens/s": f"{speed:.0f}"})
 
     def close(self) -> None:
-        """Close the bar and draw the curve."""
+        """Close the bar and draw the curve; no training fails for the sake of the picture."""
         if self.bar is not None:
             self.bar.close()
-        draw(entries(self.log), self.curve)
+        try:
+            draw(entries(self.log), self.curve)
+        except OSError as error:
+            self.curve.unlink(missing_ok=True)
+            logger.warning("%s cannot be written: %s", self.curve, error.strerror or error)
 
 
 def entries(log: Path) -> list[dict[str, Any]]:

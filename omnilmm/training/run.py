@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from omnilmm.training import forgetting
 from omnilmm.training.adapters import inner, prepare, save
 from omnilmm.training.base import Base, load_trainable, open_base
 from omnilmm.training.examples import Example, Examples, usable_examples
+from omnilmm.training.files import write, writing
 from omnilmm.training.flags import schedule_of, tuning_of
 from omnilmm.training.memory import LOADED
 from omnilmm.training.progress import Progress
@@ -102,9 +104,9 @@ class Run:
         progress.count = lambda: trainer.tokens
         try:
             trainer.train(resume_from_checkpoint=_text(last_state(self.out)))
-        except TrainingError:
-            if self.is_main:
-                save(learning, self.out / "last", self.base.processor)
+        except TrainingError as error:
+            if self.is_main and error.code == "loss_not_finite":
+                self._save_last(learning, error)
             raise
         except Exception as error:
             if not is_out_of_memory(error):
@@ -158,11 +160,27 @@ class Run:
         return {name: (share, count) for name, (share, count) in json.loads(path.read_text(encoding="utf-8")).items()}
 
     def _save(self, learning: Any) -> None:
-        try:
+        with writing(self.out):
             save(learning, self.out, self.base.processor)
-            (self.out / DONE).write_text(json.dumps({"method": self.tuning.method}), encoding="utf-8")
-        except Exception as error:
-            raise TrainingError("state_not_saved", folder=self.out, reason=str(error).splitlines()[0]) from error
+        write(self.out / DONE, json.dumps({"method": self.tuning.method}))
+
+    def _save_last(self, learning: Any, cause: TrainingError) -> None:
+        """Save the weights before a loss that is no number; what stopped the training is said in any case."""
+        folder = self.out / "last"
+        try:
+            with writing(folder):
+                save(learning, folder, self.base.processor)
+        except TrainingError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            said = cause.parameters
+            raise TrainingError(
+                "loss_not_finite_nor_saved",
+                what=said["what"],
+                value=said["value"],
+                step=said["step"],
+                rate=said["rate"],
+                reason=error.parameters["reason"],
+            ) from error
 
     def _report(self, engine: LocalEngine, files: dict[str, list[Example]], before: forgetting.Shares) -> str:
         if not files:

@@ -22,6 +22,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from omnilmm.errors import InputError, TrainingError
 from omnilmm.training.adapters import save
 from omnilmm.training.batches import Batch, Sample, collate
+from omnilmm.training.files import write, writing
 from omnilmm.training.schedule import Schedule
 
 STATE = "trainer_state.json"  # written last, so a saved state with it is complete
@@ -114,12 +115,13 @@ class FineTuner(Trainer):
 
     def _save_checkpoint(self, *arguments: Any, **named: Any) -> None:
         """Save a state; one that could not be written completely is removed, and the one before stays."""
+        folder = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         try:
-            super()._save_checkpoint(*arguments, **named)
-        except Exception as error:
-            folder = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            with writing(folder):
+                super()._save_checkpoint(*arguments, **named)
+        except TrainingError:
             shutil.rmtree(folder, ignore_errors=True)
-            raise TrainingError("state_not_saved", folder=folder, reason=str(error).splitlines()[0]) from error
+            raise
 
 
 def last_state(out: Path) -> Path | None:
@@ -141,6 +143,7 @@ def continue_with(out: Path, settings: dict[str, Any]) -> None:
 
     Raises:
         InputError: The folder has a run with other settings, or other files.
+        TrainingError: It cannot be written.
     """
     path = out / SETTINGS
     if path.is_file():
@@ -150,8 +153,9 @@ def continue_with(out: Path, settings: dict[str, Any]) -> None:
         return
     if out.is_dir() and any(out.iterdir()):
         raise InputError("out_not_empty", out=out)
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    write(path, json.dumps(settings, indent=1))
 
 
 def settings_of(*parts: Any, **others: Any) -> dict[str, Any]:

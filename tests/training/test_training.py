@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,24 +177,48 @@ def test_a_loss_that_is_no_number_stops_it_and_the_weights_before_stay(
     assert train(tiny, data, out, "--save-steps", "2") == 0  # goes on from the state before
 
 
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """No file may grow beyond, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_full_disk_is_one_line_and_the_state_before_stays(
     tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
+    """Full for every file, for the log, for all but the log, and for the largest alone; then there is room again."""
+    out, full = tmp_path / "out", tmp_path / "full"
     assert train(tiny, data, out, "--epochs", "1") == 0
     size = max(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    full, (soft, hard) = tmp_path / "full", resource.getrlimit(resource.RLIMIT_FSIZE)
-    capsys.readouterr()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))  # no file may grow beyond
-    try:
-        assert train(tiny, data, full, "--epochs", "1") == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
-    assert len(error) == 1 and "cannot be written" in error[0] and "free some space" in error[0]
-    assert last_state(full) is None and not list(full.glob("checkpoint-*"))
+    for limit in (16, 100, 2000, size // 2):
+        settings = full / "training.json"
+        if limit == 100:
+            full.mkdir(exist_ok=True)
+            shutil.copy(out / settings.name, settings)
+        capsys.readouterr()
+        with files_of_at_most(limit):
+            assert train(tiny, data, full, "--epochs", "1") == 1
+        error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
+        assert len(error) == 1 and "cannot be written" in error[0] and "free some space" in error[0], limit
+        assert last_state(full) is None and not list(full.glob("checkpoint-*")) and not (full / "last").exists()
+        assert settings.exists() is (limit > 16) and not list(full.glob("*.part"))
     assert train(tiny, data, full, "--epochs", "1") == 0
     assert all(torch.equal(tensor, weights(full)[name]) for name, tensor in weights(out).items())
+
+
+def test_a_full_disk_hides_no_loss_that_is_no_number(
+    tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_at(monkeypatch, 1, float("nan"))
+    with files_of_at_most(2000):
+        assert train(tiny, data, tmp_path / "out") == 1
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
+    assert len(error) == 1 and "nan after step 1" in error[0]
 
 
 def test_too_little_memory_names_the_flags_that_need_less(
