@@ -146,7 +146,7 @@ def _run(args: argparse.Namespace) -> int:
         plan.benchmark.title,
         _facts(args, plan, answers, loaded[0] if loaded else None),
         _same(args, plan),
-        published.figure if published else None,
+        published,
         scores,
         changes,
     )
@@ -230,7 +230,7 @@ def _say(report: Report, folder: Path, plan: _Plan) -> None:
     for figure in report.scores.figures:
         print(f"  {figure.name}: {figure}")
     if report.published is not None:
-        print(f"  published: {report.published:g}; same settings: {report.same}")
+        print(f"  published: {report.published_line}; same settings: {report.same}")
     for figure in report.changes.differences if report.changes else ():
         print(f"  {figure.name}, difference: {figure}")
     for name, one in report.scores.categories.items() if len(report.scores.categories) > 1 else ():

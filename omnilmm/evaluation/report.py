@@ -16,6 +16,7 @@ from omnilmm.errors import OmniLMMError
 from omnilmm.evaluation.figures import Figure
 from omnilmm.evaluation.rows import Row
 from omnilmm.evaluation.scoring import Scored, Scores
+from omnilmm.evaluation.settings import Published
 
 RESULT, PAGE = "result.json", "report.html"
 MOST_SHOWN = 200  # wrong answers on the page
@@ -42,7 +43,7 @@ class Report:
         title: name of the benchmark.
         facts: model, device, dtype, settings and so on, in the order of the page.
         same: whether the settings are those of the published figure, and why.
-        published: the published figure; None if there is none.
+        published: what the makers published; None if there is nothing.
         scores: the marks.
         changes: the comparison with another run, if there is one.
     """
@@ -50,9 +51,29 @@ class Report:
     title: str
     facts: Mapping[str, str]
     same: str
-    published: float | None
+    published: Published | None
     scores: Scores
     changes: Comparison | None = None
+
+    @property
+    def beside(self) -> Figure | None:
+        """The measured figure that the published one belongs to; None if there is none."""
+        if self.published is None:
+            return None
+        if self.published.split:
+            return self.scores.splits.get(self.published.split)
+        name = self.published.of
+        return next((one for one in self.scores.figures if name in ("", one.name)), None)
+
+    @property
+    def published_line(self) -> str:
+        """The published figure, what it is, and the measured one beside it where that is not the main figure."""
+        if self.published is None:
+            return "–"
+        name, measured = self.published.name, self.beside
+        if not name:
+            return f"{self.published.value:g}"
+        return f"{self.published.value:g} ({name}); measured here: {measured if measured is not None else '–'}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +129,8 @@ def _document(report: Report) -> dict[str, Any]:
         "benchmark": report.title,
         **report.facts,
         "same settings as published": report.same,
-        "published": report.published,
+        "published": report.published.value if report.published else None,
+        "published is": report.published.name if report.published else "",
         "figures": [asdict(one) for one in scores.figures],
         "categories": {name: asdict(one) for name, one in scores.categories.items()},
         "l2-categories": {name: asdict(one) for name, one in scores.coarse.items()},
@@ -152,8 +174,7 @@ def page(report: Report) -> str:
 
 
 def _facts(report: Report) -> str:
-    published = "–" if report.published is None else f"{report.published:g}"
-    facts = {**report.facts, "published figure": published, "same settings as published": report.same}
+    facts = {**report.facts, "published figure": report.published_line, "same settings as published": report.same}
     rows = "".join(f"<tr><th>{_safe(name)}<td>{_safe(value)}" for name, value in facts.items())
     return f"<table>{rows}</table>"
 

@@ -73,15 +73,33 @@ class Setting(_Strict):
 
 
 class Published(_Strict):
-    """A published figure, of the benchmark's main figure.
+    """A published figure.
 
     Attributes:
         figure: as published.
         source: where.
+        of: name of the figure that it is; the benchmark's main one if empty.
+        split: the split that it is of; all questions if empty.
+        complement: whether it was published as 100 minus that figure.
     """
 
     figure: float
     source: str
+    of: str = ""
+    split: str = ""
+    complement: bool = False
+
+    @property
+    def value(self) -> float:
+        """What the measured figure is compared with."""
+        return round(100 - self.figure, 6) if self.complement else self.figure
+
+    @property
+    def name(self) -> str:
+        """What it is, if it is not the main figure of all questions."""
+        split = f"split {self.split}" if self.split else ""
+        given = f"published as 100 − {self.of} = {self.figure:g}" if self.complement else ""
+        return ", ".join(filter(None, (self.of, split, given)))
 
 
 class Benchmark(_Strict):

@@ -17,6 +17,7 @@ from built_in.benchmark import write
 from built_in.evaluation import examine
 from omnilmm.api.app import application
 from omnilmm.archive import to_json
+from omnilmm.catalog import cards
 from omnilmm.conversation import Conversation
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
@@ -28,6 +29,7 @@ from omnilmm.images.slicing import plan_slices
 from omnilmm.ui.samples import samples
 from tests.api.serving import served
 from tests.evaluation.test_rows import table
+from tests.ui.scripted import ScriptedEngine, saying
 
 BAD = 'a <b>"wrong"</b> answer'
 
@@ -164,6 +166,31 @@ def test_what_cannot_be_is_told_before_a_model_is_loaded(
 def test_it_is_said_whether_the_settings_are_the_published_ones(questions: Path, flags: list[str], begins: str) -> None:
     args = parser().parse_args([str(questions), "--benchmark", "mme", "--model", "omnilmm-12b", *flags])
     assert program._same(args, program._plan(args)).startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "says"),
+    [
+        ("mmmu", "published: 40.7 (split validation); measured here: 50.0 ("),
+        ("object-halbench", "published: 9.7 (CHAIRs, published as 100 − CHAIRs = 90.3); measured here: 100.0 ("),
+        ("mme", "published: 1935.8; same settings: yes"),
+    ],
+)
+def test_a_published_figure_stands_beside_what_it_is_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, benchmark: str, says: str
+) -> None:
+    splits, letters = ["dev", "dev", "validation", "validation"], "AAAB"
+    rows = [
+        {"index": n, "question": "?", "split": split, "A": "x", "B": "y", "answer": letter, "category": "color"}
+        for n, (split, letter) in enumerate(zip(splits, letters, strict=True))
+    ]
+    (tmp_path / "words.txt").write_text("dog\ncat\n")
+    monkeypatch.setattr(program, "_loaded", lambda _: ScriptedEngine(saying("A dog"), cards()["omnilmm-12b"]))
+    flags = ["--benchmark", benchmark, "--model", "omnilmm-12b", "--words", str(tmp_path / "words.txt")]
+    assert main([str(table(tmp_path / "a.tsv", rows)), "--out", str(tmp_path / "run"), *flags]) == 0
+    assert says in capsys.readouterr().out
+    published = says.split("; same")[0].removeprefix("published: ")
+    assert published in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_built_in_models_card_is_what_this_program_measures(

@@ -9,7 +9,9 @@ import pytest
 from omnilmm.catalog import cards, find
 from omnilmm.conversation import Conversation
 from omnilmm.engine.options import BeamSearch, Greedy, Sampling
-from omnilmm.evaluation.metrics.base import Asked
+from omnilmm.evaluation.metrics import metric_of
+from omnilmm.evaluation.metrics.base import Asked, Mark
+from omnilmm.evaluation.metrics.chair import Objects
 from omnilmm.evaluation.rows import Row
 from omnilmm.evaluation.settings import PLAIN, Benchmark, Setting, benchmark_for, benchmarks
 
@@ -33,6 +35,18 @@ def test_what_the_makers_published_is_there() -> None:
         assert sum(model in benchmark.published for benchmark in benchmarks().values()) >= least, model
     assert benchmarks()["mme"].published["minicpm-v-2"].figure == 1808.6
     assert benchmarks()["ocrbench"].scale * 72.5 == benchmarks()["ocrbench"].published["minicpm-llama3-v-2.5"].figure
+
+
+def test_a_published_figure_says_what_it_is() -> None:
+    asked = [(Asked("1", ("a",), objects=("a",)), Mark(1.0))]
+    for benchmark in benchmarks().values():
+        for published in benchmark.published.values():
+            if published.of and benchmark.metric:
+                metric = metric_of(benchmark.metric, Objects({"a": "a"}))
+                assert published.of in [one.name for one in metric.measure(asked)], benchmark.name
+    halbench = benchmarks()["object-halbench"].published["omnilmm-12b"]
+    assert (halbench.of, halbench.value) == ("CHAIRs", 9.7)  # 90.3 is the share without hallucination
+    assert {one.split for one in benchmarks()["mmmu"].published.values()} == {"validation"}
 
 
 def test_a_benchmark_is_known_by_its_file_and_any_other_file_is_ones_own() -> None:
