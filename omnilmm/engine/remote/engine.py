@@ -104,7 +104,8 @@ class RemoteEngine:
                 else:
                     self._adapt(request, error)
             else:
-                self._refused, self._renamed = request.refused, request.renamed
+                self._refused |= request.refused  # other answers may have ended meanwhile
+                self._renamed |= request.renamed
                 yield answer.finished(request.dropped, request.without_effect)
                 return
 
@@ -160,8 +161,8 @@ class RemoteEngine:
             raise InputError("no_pictures_there", title=self.card.title) from error
         if error.status == 413 and request.shrink():
             return
-        if names := failures.refused_fields(error, list(request.fields())):
-            request.leave_out(names)
+        names = failures.refused_fields(error, list(request.fields()))
+        if request.leave_out(names, are_unknown=failures.are_unknown(error)):
             return
         raise self._error(error) from error
 

@@ -29,6 +29,19 @@ _NO_PICTURES = re.compile(
     r"|mmproj|multimodal data provided, but model does not support|not support.{0,30}(image|vision)",
     re.I,
 )
+# Wording for a field that a server does not know, whatever its value: OpenAI, pydantic, transformers, LiteLLM, Gemini …
+_UNKNOWN = re.compile(
+    r"unrecogni[sz]ed|unknown|unexpected|unsupported|\bextra(_forbidden)?\b|cannot find field|\binstead\b"
+    r"|not (be )?(supported|support|permitted|allowed|accepted|recogni[sz]ed)",
+    re.I,
+)
+# … and for a value that it does not take: another one may be accepted.
+_VALUE = re.compile(
+    r"\bvalues?\b|unsupported_value|must (not )?be|should be|at (most|least)"
+    r"|(less|greater|more|larger|higher|lower) than"
+    r"|too (large|small|big|high|low|long|many)|exceed|out of range|\brange\b|between|maximum|minimum|only the default",
+    re.I,
+)
 
 
 def quoted(error: RefusedError) -> str:
@@ -62,6 +75,13 @@ def refused_fields(error: RefusedError, sent: list[str]) -> list[str]:
         return [first]
     text = _everything(error)
     return [name for name in sent if _names(text, name)]
+
+
+def are_unknown(error: RefusedError) -> bool:
+    """Whether a server does not know the fields that its message names; else it may only refuse their values."""
+    inner = _inner(error.body)
+    said = " ".join([_everything(error), *(str(inner.get(name, "")) for name in ("code", "type"))])
+    return bool(_UNKNOWN.search(said)) and not _VALUE.search(said)
 
 
 def error_of(error: Exception, endpoint: Endpoint, models: list[str] | None = None) -> OmniLMMError:

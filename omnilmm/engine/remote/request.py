@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +24,12 @@ class RemoteRequest:
         conversation: the whole conversation.
         options: the generation options.
         dialect: the fields that the server understands.
-        refused: fields that this server has refused, now or in an earlier request.
+        refused: fields that this server does not know, as it said now or in an earlier request.
         more: further fields.
         dropped: how many of the oldest messages are left out.
         longest: longest side of a picture in pixels; None sends them as they are.
         renamed: fields that are sent under their newer name.
+        omitted: fields that are left out of this request alone, as the server may take another value of them.
     """
 
     model: str
@@ -40,12 +41,13 @@ class RemoteRequest:
     dropped: int = 0
     longest: int | None = None
     renamed: set[str] = field(default_factory=set)
+    omitted: set[str] = field(default_factory=set)
 
     def fields(self) -> dict[str, Any]:
         """Return all fields of the body that the server may refuse."""
         given = {"stream_options": {"include_usage": True}, **self.more, **self.dialect.fields(self.options)}
         given = {SYNONYMS[name] if name in self.renamed else name: value for name, value in given.items()}
-        return {name: value for name, value in given.items() if name not in self.refused}
+        return {name: value for name, value in given.items() if name not in self.refused | self.omitted}
 
     def body(self, encoder: Encoder) -> dict[str, Any]:
         """Return the body of the request."""
@@ -56,16 +58,25 @@ class RemoteRequest:
     def without_effect(self) -> tuple[str, ...]:
         """Options that the server refuses, by our names; fields that are none of our options are left out."""
         asked = {**self.more, **self.dialect.fields(self.options)}
-        names = {self.dialect.option(name) for name in self.refused if name in asked or name in SYNONYMS.values()}
+        names = {self.dialect.option(name) for name in self.refused | self.omitted if name in asked}
         return tuple(sorted(names & set(vars(self.options))))
 
-    def leave_out(self, names: Iterable[str]) -> None:
-        """Leave out fields from now on; one that has a newer name is sent under it first."""
-        for name in names:
-            if name in SYNONYMS:
-                self.renamed.add(name)
-            else:
-                self.refused.add(name)
+    def leave_out(self, names: Sequence[str], *, are_unknown: bool) -> bool:
+        """Leave out fields; returns False if none of them can be.
+
+        The limit of the length is never left out: if the server does not know it, it is sent under its newer name.
+
+        Args:
+            names: the fields.
+            are_unknown: whether the server does not know them; else it has refused their values.
+        """
+        named, others = [name for name in names if name in SYNONYMS], set(names) - {*SYNONYMS, *SYNONYMS.values()}
+        if are_unknown:
+            self.renamed.update(named)
+            self.refused.update(others)
+        else:
+            self.omitted.update(others)
+        return bool(others or (named and are_unknown))
 
     def shorten(self, error: RefusedError) -> bool:
         """Leave out oldest turns; returns False if there is none left to leave out."""

@@ -191,7 +191,7 @@ def refusal(message: str, status: int = 400, **inner: Any) -> list[Any]:
     ("refused", "gone", "options"),
     [
         (refusal("Unsupported parameter", param="temperature"), {"temperature"}, ("temperature",)),
-        (refusal("'top_p' and seed: no, top_k"), {"top_p", "top_k"}, ("top_k", "top_p")),
+        (refusal("Unknown arguments: 'top_p' and seed, top_k"), {"top_p", "top_k"}, ("top_k", "top_p")),
         ([reply({"detail": "Unexpected fields in the request: {'seed'}"}, 422)], {"seed"}, ("seed",)),
         (
             [reply({"detail": [{"loc": ["body", "repetition_penalty"], "msg": "extra"}]}, 422)],
@@ -213,6 +213,52 @@ def test_a_refused_field_is_left_out_and_named(
     assert ask(engine, seed=3).without_effect == options and len(server.bodies) == 3, "it is remembered"
     if "max_tokens" in gone:
         assert second["max_completion_tokens"] == first["max_tokens"]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        refusal("temperature must be at most 2, not 9", param="temperature"),
+        refusal("Unsupported value: 'temperature' does not support 9", param="temperature", code="unsupported_value"),
+        refusal("I do not like `temperature`"),
+    ],
+)
+def test_a_refused_value_of_one_visitor_takes_the_option_from_nobody(server: Scripted, refused: list[Any]) -> None:
+    yes = [HEAD, delta("Yes."), DONE]
+    server.replies = [refused, yes]
+    engine = engine_of(server)
+    assert ask(engine, temperature=2).without_effect == ("temperature",)
+    assert "temperature" not in server.bodies[1]
+    assert ask(engine).without_effect == () and server.bodies[2]["temperature"]
+
+
+def test_what_one_answer_learns_another_at_the_same_time_does_not_forget(server: Scripted) -> None:
+    yes = [HEAD, delta("Yes."), DONE]
+    server.replies = [yes, refusal("Unknown field", param="seed"), yes]
+    engine = engine_of(server)
+    first = engine.stream(HELLO)
+    assert any(isinstance(one, TextDelta) for one in first)  # stops at the first one
+    assert ask(engine, seed=3).without_effect == ("seed",)
+    assert isinstance([*first][-1], Finished)
+    ask(engine, seed=3)
+    assert "seed" not in server.bodies[3]
+
+
+@pytest.mark.parametrize("param", ["max_tokens", None])
+def test_the_limit_of_the_length_is_never_left_out(server: Scripted, param: str | None) -> None:
+    yes = [HEAD, delta("Yes."), DONE]
+    server.replies = [refusal("max_tokens is too large: 900. At most 512 are supported.", param=param), yes]
+    engine = engine_of(server)
+    with pytest.raises(ServerError, match="At most 512"):
+        ask(engine, max_new_tokens=900)
+    ask(engine, max_new_tokens=500)
+    assert server.bodies[1]["max_tokens"] == 500
+    unknown = [refusal(f"Unknown field {name}") for name in ("max_tokens", "max_completion_tokens")]
+    server.replies += [*unknown, yes]
+    with pytest.raises(ServerError, match="Unknown field max_completion_tokens"):
+        ask(engine)
+    ask(engine)
+    assert server.bodies[-1]["max_tokens"]
 
 
 def test_a_refusal_that_names_no_field_is_reported(server: Scripted) -> None:
