@@ -63,7 +63,7 @@ def _export(flags: argparse.Namespace) -> int:
     if flags.adapter:
         with TemporaryDirectory(dir=_made(flags.out)) as merged:
             return _export_folder(_merged(flags, Path(merged) / "merged"), flags.adapter.resolve().name, flags)
-    card = find(flags.model or BUILT_IN)
+    card = find(BUILT_IN if flags.model is None else flags.model)
     folder = Path(card.location)
     with DownloadBar() as bar:
         if not folder.is_dir():

@@ -303,7 +303,7 @@ def check_for_server(args: argparse.Namespace) -> None:
 
 def requested_model(args: argparse.Namespace) -> str:
     """Return the name of the requested model, with its adapter."""
-    return with_adapter(args.model or BUILT_IN, args.adapter)
+    return with_adapter(BUILT_IN if args.model is None else args.model, args.adapter)
 
 
 def flags_of_environment() -> list[str]:

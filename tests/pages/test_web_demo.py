@@ -13,11 +13,11 @@ from PIL import ExifTags, Image
 from playwright.sync_api import expect
 
 from built_in.language import CODES, Code
-from built_in.scoring import is_right
 from omnilmm.archive import read_conversation_file
 from omnilmm.catalog import BUILT_IN
 from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
+from omnilmm.evaluation.metrics.boxes import is_right
 from omnilmm.sentences import Sentence
 from omnilmm.ui.controls import mode_controls
 from omnilmm.ui.session_store import SessionStore
