@@ -27,8 +27,8 @@ def site(engine: LocalEngine) -> Iterator[Site]:
         yield site
 
 
-# For a folder, not the whole session: while Playwright's event loop is there, no other test could run one of its own.
-@pytest.fixture(scope="package")
+# Not for the whole session: while Playwright's event loop is there, no other test could run one of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     arguments = launch_arguments()
     with sync_playwright() as playwright:
