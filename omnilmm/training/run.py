@@ -118,8 +118,11 @@ class Run:
         config |= {} if uses_cache is None else {"use_cache": uses_cache}
         if not self.is_main:
             return ""
-        self._save(learning)
-        return self._report(engine, files, before)
+        with writing(self.out):
+            save(learning, self.out, self.base.processor)
+        written = self._report(engine, files, before)
+        write(self.out / DONE, json.dumps({"method": self.tuning.method}))
+        return written
 
     def _load(self) -> LocalEngine:
         dtype = LOADED[self.tuning.method]
@@ -152,17 +155,17 @@ class Run:
         return FineTuner(learning, arguments, dataset(self.learnt), evaluation, [progress])
 
     def _before(self, engine: LocalEngine, files: dict[str, list[Example]]) -> forgetting.Shares:
-        path = self.out / BEFORE
+        """Return the answers of the untrained model, asked once for the same questions."""
         if not files or not self.is_main:
             return {}
-        if not path.is_file():
-            path.write_text(json.dumps(forgetting.shares(engine, files)), encoding="utf-8")
-        return {name: (share, count) for name, (share, count) in json.loads(path.read_text(encoding="utf-8")).items()}
-
-    def _save(self, learning: Any) -> None:
-        with writing(self.out):
-            save(learning, self.out, self.base.processor)
-        write(self.out / DONE, json.dumps({"method": self.tuning.method}))
+        asked = {
+            name: _digest(getattr(self.args, name)) for name in ("eval_data", "keep_eval") if getattr(self.args, name)
+        }
+        kept = _json(self.out / BEFORE)
+        if kept.get("asked") != asked:
+            kept = {"asked": asked, "shares": forgetting.shares(engine, files)}
+            write(self.out / BEFORE, json.dumps(kept))
+        return {name: (share, count) for name, (share, count) in kept["shares"].items()}
 
     def _save_last(self, learning: Any, cause: TrainingError) -> None:
         """Save the weights before a loss that is no number; what stopped the training is said in any case."""
@@ -190,7 +193,7 @@ class Run:
         # An engine of its own: the prefixes that the other one keeps were computed with the old weights.
         trained = LocalEngine(engine.model, engine.processor, engine.card, engine.device, engine.dtype)
         written = forgetting.table(before, forgetting.shares(trained, files))
-        (self.out / REPORT).write_text(f"{written}\n", encoding="utf-8")
+        write(self.out / REPORT, f"{written}\n")
         return written
 
 
@@ -225,6 +228,15 @@ def _smaller(args: argparse.Namespace) -> list[str]:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Return the object of a file; empty where there is none, or none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _text(path: Path | None) -> str | None:

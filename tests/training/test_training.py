@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from omnilmm.catalog import ROOT
+from omnilmm.training import forgetting
 from omnilmm.training import run as running
 from omnilmm.training.__main__ import main
 from omnilmm.training.trainer import FineTuner, last_state
@@ -219,6 +220,40 @@ def test_a_full_disk_hides_no_loss_that_is_no_number(
         assert train(tiny, data, tmp_path / "out") == 1
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
     assert len(error) == 1 and "nan after step 1" in error[0]
+
+
+def test_the_report_is_written_however_often_a_run_is_stopped_and_is_about_the_questions_given_now(
+    tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, asked, shares = tmp_path / "out", tmp_path / "asked.jsonl", forgetting.shares
+    row = json.dumps({"messages": _said("T?", "c")})
+    flags = ("--epochs", "1", "--eval-data", str(asked), "--keep-eval", str(asked))
+    found: list[list[int]] = []
+
+    def stopped_at(call: int) -> Any:
+        def asking(*arguments: Any) -> forgetting.Shares:
+            found.append([count for _, count in shares(*arguments).values()])
+            if len(found) == call:
+                raise KeyboardInterrupt
+            return {name: (1.0 / len(found), count) for name, (_, count) in shares(*arguments).items()}
+
+        return asking
+
+    asked.write_text(row)
+    monkeypatch.setattr(forgetting, "shares", stopped_at(2))  # while the questions are asked again, at the end
+    assert train(tiny, data, out, *flags) == 1
+    assert (out / "adapter_model.safetensors").exists() and not (out / "report.md").exists()
+    asked.write_text(f"{row}\n{row}")
+    assert train(tiny, data, out, *flags) == 0
+    assert found == [[1, 1], [1, 1], [2, 2], [2, 2]]  # asked again before, as the questions are others
+    assert "| new task | 2 | 0.333 | 0.250 | -0.083 |" in (out / "report.md").read_text()
+    assert "is finished" not in capsys.readouterr().out
+    assert train(tiny, data, out, *flags) == 0 and len(found) == 4
+    (out / "finished.json").unlink()
+    assert train(tiny, data, out, *flags) == 0 and len(found) == 5  # the same questions: only afterwards
+    (out / "finished.json").unlink()
+    (out / "before.json").write_text('{"asked"')  # cut off
+    assert train(tiny, data, out, *flags) == 0 and len(found) == 7
 
 
 def test_too_little_memory_names_the_flags_that_need_less(
