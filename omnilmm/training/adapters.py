@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.adapters import import_peft
 from omnilmm.engine.placement.bitsandbytes import keep_differentiable
@@ -36,6 +38,9 @@ def prepare(model: PictureModel, tuning: Tuning, card: ModelCard) -> Any:
     )
     learning = peft.get_peft_model(model, config)
     learning.peft_config["default"].base_model_name_or_path = card.name if card.is_shipped else card.source
+    _learn_in_float32(learning)
+    if tuning.tune_resampler:
+        model.resampler.register_forward_pre_hook(_patches_in_float32)
     return learning
 
 
@@ -53,6 +58,18 @@ def save(model: Any, folder: Path, processor: MiniCPMVProcessor | None = None) -
     model.save_pretrained(folder, max_shard_size=LARGEST_FILE)
     if processor is not None:
         processor.save_pretrained(folder)
+
+
+def _learn_in_float32(learning: Any) -> None:
+    """Convert what is trained: PEFT does so with LoRA's layers only, and half precision rounds small steps away."""
+    for parameter in learning.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def _patches_in_float32(resampler: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Convert the patches that a half-precision tower passes to a resampler in float32; `merge` converts its output."""
+    return (given[0].float(), *given[1:])
 
 
 def _resampler_name(model: PictureModel) -> str:

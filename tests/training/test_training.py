@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from omnilmm.catalog import ROOT
+from omnilmm.hardware import AS_ASKED, Choice
 from omnilmm.training import forgetting
 from omnilmm.training import run as running
 from omnilmm.training.__main__ import main
@@ -138,6 +139,32 @@ def test_all_of_a_model_is_trained_saved_and_loaded(tiny: Path, data: Path, tmp_
     assert changed and not [name for name in changed if not name.startswith("llm.")]
 
 
+def test_a_resampler_over_half_precision_learns_in_single_precision_also_when_resumed(
+    tiny: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps this small are rounded away in bfloat16, in which a model of real size is loaded."""
+    monkeypatch.setattr(running, "resolve_dtype", lambda *_: Choice("bf16", AS_ASKED))
+    rows = ("--eval-data", str(data), "--keep-eval", str(data))
+    flags = ("--epochs", "2", "--tune-resampler", "--tune-vision", "--learning-rate", "1e-5", *rows)
+    monkeypatch.setattr(forgetting, "ROOM_TOKENS", 1)
+    assert train(tiny, data, tmp_path / "straight", *flags) == 0
+    with monkeypatch.context() as patch:
+        fails_at(patch, 4, KeyboardInterrupt())
+        assert train(tiny, data, tmp_path / "out", *flags) == 1
+    assert train(tiny, data, tmp_path / "out", *flags) == 0
+    learnt, straight, before = (
+        weights(tmp_path / "out"),
+        weights(tmp_path / "straight"),
+        weights(tiny, "model.safetensors"),
+    )
+    for name in ("query", "proj", "attn.in_proj_weight"):
+        trained = learnt[f"base_model.model.resampler.{name}"]
+        assert trained.dtype == torch.float32 and not torch.equal(
+            trained, before[f"resampler.{name}"].bfloat16().float()
+        )
+    assert all(torch.equal(tensor, learnt[name]) for name, tensor in straight.items())
+
+
 def test_bad_rows_stop_a_training_before_anything_is_written(
     tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,7 +175,7 @@ def test_bad_rows_stop_a_training_before_anything_is_written(
     assert len(error.splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
-def fails_at(monkeypatch: pytest.MonkeyPatch, step: int, failure: Exception | float) -> None:
+def fails_at(monkeypatch: pytest.MonkeyPatch, step: int, failure: BaseException | float) -> None:
     """The loss of a step becomes a number of its own, or computing it fails."""
     compute = FineTuner.compute_loss
 
@@ -156,7 +183,7 @@ def fails_at(monkeypatch: pytest.MonkeyPatch, step: int, failure: Exception | fl
         loss = compute(self, *arguments, **named)
         if self.state.global_step != step:
             return loss
-        if isinstance(failure, Exception):
+        if isinstance(failure, BaseException):
             raise failure
         return loss * failure
 
@@ -268,7 +295,6 @@ def test_too_little_memory_names_the_flags_that_need_less(
 
 def test_one_gpu_of_several_is_chosen_by_what_is_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     from omnilmm.errors import HardwareError
-    from omnilmm.hardware import AS_ASKED, Choice
 
     monkeypatch.setattr(running, "resolve_device", lambda requested: Choice(requested, AS_ASKED))
     monkeypatch.delenv("LOCAL_RANK", raising=False)
