@@ -24,6 +24,7 @@ from omnilmm.training.base import Base, load_trainable, open_base
 from omnilmm.training.examples import Example, Examples, usable_examples
 from omnilmm.training.files import write, writing
 from omnilmm.training.flags import schedule_of, tuning_of
+from omnilmm.training.launch import check_launch
 from omnilmm.training.memory import LOADED
 from omnilmm.training.progress import Progress
 from omnilmm.training.schedule import Schedule
@@ -47,6 +48,7 @@ class Run:
     def __init__(self, args: argparse.Namespace, report: Report | None = None) -> None:
         self.args, self.report, self.out = args, report, Path(args.out)
         self.tuning = tuning_of(args)
+        check_launch(args.deepspeed)
         self.device = _device(args.device)
         self.is_main = os.environ.get("RANK", "0") == "0"
         self.base = open_base(args.model, revision=args.revision, hub=args.hub, offline=args.offline, report=report)
