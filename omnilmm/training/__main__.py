@@ -8,7 +8,7 @@ import sys
 
 from omnilmm.errors import HardwareError, ModelNotFoundError, OmniLMMError, OptionsError
 from omnilmm.hardware import prepare_environment
-from omnilmm.training.flags import parser, tuning_of
+from omnilmm.training.flags import arguments_of, tuning_of
 from omnilmm.ui.download_bar import DownloadBar
 from omnilmm.ui.streams import configure_streams, one_line
 
@@ -21,8 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     configure_streams()
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    args = parser().parse_args(arguments)
     try:
+        args = arguments_of(sys.argv[1:] if arguments is None else arguments)
         prepare_environment(args.device)
         return {"check": _check, "train": _train, "merge": _merge}[args.command](args)
     except OmniLMMError as error:

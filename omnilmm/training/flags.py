@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from omnilmm.catalog import BUILT_IN
 from omnilmm.hardware import DEVICES
+from omnilmm.training.published import translated
 from omnilmm.training.schedule import Schedule
 from omnilmm.training.targets import METHODS, Tuning
 from omnilmm.ui.flags import HUBS, Parser
@@ -25,6 +27,15 @@ def parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", help="train, and go on with a training that was interrupted"))
     _add_merge(commands.add_parser("merge", help="merge an adapter into its base: a whole checkpoint"))
     return top
+
+
+def arguments_of(given: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments of a command, also in the form of the published scripts.
+
+    Raises:
+        OptionsError: A flag of those scripts cannot be met.
+    """
+    return parser().parse_args(translated(given))
 
 
 def schedule_of(args: argparse.Namespace) -> Schedule:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import resource
 import shutil
 import signal
@@ -361,3 +362,34 @@ def test_the_flags_of_the_published_scripts_are_understood() -> None:
     schedule, tuning = schedule_of(args), tuning_of(args)
     assert (schedule.epochs, schedule.accumulate, schedule.learning_rate, schedule.save_steps) == (5, 4, 1e-5, 100)
     assert (tuning.rank, tuning.alpha, tuning.dropout, tuning.tune_vision) == (64, 64, 0.05, True)
+
+
+LEARNT = "train --data_path d --output_dir o --tune_vision true --gradient_checkpointing true --bf16 true "
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("--use_lora true --tune_llm false --q_lora true", ("qlora", True, True)),
+        ("--use_lora true --lr_scheduler_type cosine --report_to tensorboard --do_train", ("lora", True, True)),
+        ("--tune_llm=True --use_lora=false --tune_vision=false --gradient_checkpointing False", ("full", False, False)),
+        ("--tune_llm true --use_lora true", "one of the two"),
+        ("--tune_llm false", "always trained"),
+        ("--tune_vision maybe", "--tune_vision is true or false, got maybe"),
+        ("--max_steps 10 --weight_decay 0.1 --lr_scheduler_type linear", "--max_steps, --weight_decay and --lr_"),
+    ],
+)
+def test_the_published_scripts_are_understood_as_they_are_written(
+    given: str, expected: tuple[str, bool, bool] | str, caplog: pytest.LogCaptureFixture
+) -> None:
+    from omnilmm.errors import OptionsError
+    from omnilmm.training.flags import arguments_of, tuning_of
+
+    if isinstance(expected, str):
+        with pytest.raises(OptionsError, match=re.escape(expected)):
+            arguments_of([*LEARNT.split(), *given.split()])
+        return
+    args = arguments_of([*LEARNT.split(), *given.split()])
+    assert (args.method, tuning_of(args).tune_vision, args.checkpointing) == expected
+    (said,) = caplog.messages
+    assert "Without effect" in said and "--bf16" in said and ("--do_train" in said) is ("--do_train" in given)
