@@ -50,13 +50,18 @@ def attach(model: Any, folder: Path, *, is_merged: bool) -> Any:
         MissingPackageError: PEFT is not installed.
         CheckpointError: The adapter does not fit the model.
     """
-    peft, files = import_peft(), read_adapter(str(folder))
-    check_shapes(model, files)
-    wrapped = peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+    wrapped = wrap(model, folder)
     if is_merged:
         return wrapped.merge_and_unload(safe_merge=True)
     wrapped.requires_grad_(False)
     return wrapped.get_base_model()
+
+
+def wrap(model: Any, folder: Path) -> Any:
+    """Load an adapter into a model and return PEFT's model, which can merge it; errors as of `attach`."""
+    peft = import_peft()
+    check_shapes(model, read_adapter(str(folder)))
+    return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
 
 
 def check_shapes(model: Any, files: AdapterFiles) -> None:

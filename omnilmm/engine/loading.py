@@ -197,7 +197,7 @@ def prepare(
     shapes = _shapes(card.source, folder)
     card = card.model_copy(update={"parameters": card.parameters or _count(card, shapes)})
     dtype_choice = resolve_dtype(dtype, device_choice.value, card.stored, card.parameters)
-    with _explained(card, folder):
+    with explained(card, folder):
         config, processor = _parts(folder)
         _check_tensors(config, shapes)
         if card.adapter is not None:
@@ -271,7 +271,7 @@ def _check_before_weights(card: ModelCard, device: Choice, dtype: str, freed_byt
     """Refuse a model whose `config.json` shows that it cannot run here or does not fit into the free memory."""
     check_runs(card.source, folder)
     card = card_of(card, folder)
-    with _explained(card, folder):
+    with explained(card, folder):
         config = _config(folder)
         parameters = card.parameters or _parameters(config)
         card = card.model_copy(update={"parameters": parameters})
@@ -304,8 +304,8 @@ def _caps(max_memory: str | None) -> dict[int | str, int] | None:
 
 
 @contextmanager
-def _explained(card: ModelCard, folder: Path) -> Iterator[None]:
-    """Turn any error of transformers within the block into one of ours, in one line."""
+def explained(card: ModelCard, folder: Path) -> Iterator[None]:
+    """Turn any error of transformers or PEFT within the block into one of ours, in one line."""
     # Otherwise transformers starts a thread that asks a service to convert a repository that has only pickles.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
@@ -354,7 +354,7 @@ def _config(folder: Path) -> Any:
 def _load(prepared: Prepared, dtype: Choice) -> Any:
     """Load the model."""
     card, folder = prepared.card, prepared.folder
-    with _explained(card, folder):
+    with explained(card, folder):
         from omnilmm.engine.placement.bitsandbytes import finalize_quantized_model
         from omnilmm.engine.placement.device_map import from_pretrained_arguments
         from omnilmm.models.library import load_model

@@ -1,25 +1,28 @@
 """Merge an adapter into its base model, and save the result as a whole checkpoint in the hub's own form.
 
-The merged weights are rounded to the dtype of the files, so the result differs a little from base and adapter side by
-side; `merge` measures how much on one prompt.
+The base is loaded once, in float32, for which `prepare` checks the memory. The merged weights are rounded to the dtype
+of the files, so the result differs a little from base and adapter side by side; `merge` measures how much on one
+prompt, computed in float32 so that only the rounding counts.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
-from omnilmm.adapter_files import read_adapter
+from omnilmm.adapter_files import read_adapter, with_adapter
+from omnilmm.catalog import find
 from omnilmm.conversation import Conversation, Picture
-from omnilmm.engine.adapters import attach
+from omnilmm.engine.adapters import wrap
 from omnilmm.engine.events import Report
+from omnilmm.engine.loading import Prepared, explained, prepare
 from omnilmm.errors import CheckpointError, InputError
-from omnilmm.hardware import QUANTISED
+from omnilmm.hardware import DTYPES, QUANTISED
 from omnilmm.training.adapters import save
-from omnilmm.training.base import load_trainable
 from omnilmm.training.files import writing
 
 PROMPT = "What is in this picture?"
@@ -48,17 +51,34 @@ def merge(
         raise InputError("adapter_without_base", name=adapter)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("out_not_empty", out=out)
-    engine = load_trainable(base, "cpu", dtype, report=report)
-    if engine.card.stored in QUANTISED:
-        raise CheckpointError("merge_into_quantised", title=engine.card.title)
-    # Both are compared with float32 computations, so that only the rounding of the weights counts.
-    apart = attach(engine.model.float(), adapter, is_merged=False)
-    before = _logits(apart, engine.processor)
-    del apart, engine
-    engine = load_trainable(base, "cpu", dtype, adapter=str(adapter))
+    prepared = _prepared(base, adapter, report)
+    engine = replace(prepared, card=prepared.card.model_copy(update={"adapter": None})).load()
+    with explained(prepared.card, prepared.folder):
+        wrapped = wrap(engine.model, adapter)
+        before = _logits(wrapped.get_base_model(), engine.processor)
+        merged = wrapped.merge_and_unload(safe_merge=True)
+        _round(merged, getattr(torch, DTYPES[dtype]))
     with writing(out):
-        save(engine.model, out, engine.processor)
-    return float((before - _logits(engine.model.float(), engine.processor)).abs().max())
+        save(merged, out, engine.processor)
+    _round(merged, torch.float32)
+    return float((before - _logits(merged, engine.processor)).abs().max())
+
+
+def _prepared(base: str, adapter: Path, report: Report | None) -> Prepared:
+    """Check that the adapter fits the base, and that the base can be merged into and fits into the memory."""
+    card = find(with_adapter(base, str(adapter)))
+    if card.stored in QUANTISED:
+        raise CheckpointError("merge_into_quantised", title=card.title)
+    prepared = prepare(base, "cpu", "fp32", adapter=str(adapter), report=report)
+    if not isinstance(prepared, Prepared) or prepared.card.family == "library":
+        raise CheckpointError("not_trained_here", title=card.title)
+    return prepared
+
+
+def _round(model: Any, dtype: torch.dtype) -> None:
+    """Convert the weights one by one, so that there is no second model; tables computed at loading stay as they are."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 @torch.no_grad()
