@@ -31,6 +31,7 @@ class AdapterFiles:
         base: what it was trained for: a hub id or a path; None if it does not say.
         method: "LORA" or another method of PEFT.
         rank: of LoRA.
+        revision: of the base on its hub; None if it does not say.
     """
 
     name: str
@@ -38,6 +39,7 @@ class AdapterFiles:
     base: str | None
     method: str
     rank: int | None
+    revision: str | None = None
 
     @property
     def title(self) -> str:
@@ -78,7 +80,14 @@ def read_adapter(name: str) -> AdapterFiles:
     if not any((folder / file).is_file() for file in WEIGHTS):
         raise CheckpointError("adapter_without_weights", name=name, files=WEIGHTS)
     base, rank = said.get("base_model_name_or_path"), said.get("r")
-    return AdapterFiles(name, folder, str(base) if base else None, method, rank if isinstance(rank, int) else None)
+    return AdapterFiles(
+        name,
+        folder,
+        str(base) if base else None,
+        method,
+        rank if isinstance(rank, int) else None,
+        str(said["revision"]) if said.get("revision") else None,
+    )
 
 
 def is_for(files: AdapterFiles, *names: str) -> bool:

@@ -49,6 +49,11 @@ def cached_name(folder: Path) -> str | None:
     return name and name.rpartition("/")[2]
 
 
+def cached_commit(folder: Path) -> str | None:
+    """Return the commit whose snapshot a folder is; None if it is not a snapshot."""
+    return folder.name if folder.parent.name == "snapshots" and _name(folder.parent.parent) else None
+
+
 def _newest(model: Path) -> Path:
     snapshots = [entry for entry in (model / "snapshots").iterdir() if entry.is_dir()]
     with suppress(OSError):

@@ -82,8 +82,9 @@ def _merged(flags: argparse.Namespace, folder: Path) -> Path:
     """Merge the adapter into its base model, which `--model` may name, and return the folder of the result."""
     from omnilmm.training.merging import merge
 
+    source = {"revision": flags.revision, "hub": flags.hub, "offline": flags.offline}
     with DownloadBar() as bar:
-        merge(flags.adapter, folder, model=flags.model, report=bar.report)
+        merge(flags.adapter, folder, model=flags.model, report=bar.report, **source)
     return folder
 
 

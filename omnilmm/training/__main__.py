@@ -92,7 +92,8 @@ def _merge(args: argparse.Namespace) -> int:
     from omnilmm.training.merging import merge
 
     with DownloadBar() as bar:
-        difference = merge(args.adapter, args.out, model=args.model, dtype=args.dtype, report=bar.report)
+        source = {"revision": args.revision, "hub": args.hub, "offline": args.offline}
+        difference = merge(args.adapter, args.out, model=args.model, dtype=args.dtype, report=bar.report, **source)
     sys.stdout.write(
         f"Saved in {args.out}. Largest difference of a logit between adapter and merged model, on one prompt: "
         f"{difference:.2g}. Try it: python web_demo.py --model {args.out}\n"

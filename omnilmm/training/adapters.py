@@ -21,8 +21,15 @@ from omnilmm.training.targets import Tuning, freeze, target_pattern, tower_name
 LARGEST_FILE = "5GB"
 
 
-def prepare(model: PictureModel, tuning: Tuning, card: ModelCard) -> Any:
-    """Return the model with what is to be trained requiring gradients; LoRA starts from torch's random state."""
+def prepare(model: PictureModel, tuning: Tuning, card: ModelCard, revision: str | None = None) -> Any:
+    """Return the model with what is to be trained requiring gradients; LoRA starts from torch's random state.
+
+    Args:
+        model: the base model.
+        tuning: what is trained.
+        card: card of the base, which the adapter names.
+        revision: commit of the base, which the adapter names, too.
+    """
     if tuning.method == "full":
         model.requires_grad_(True)
         freeze(model, tuning)
@@ -30,6 +37,7 @@ def prepare(model: PictureModel, tuning: Tuning, card: ModelCard) -> Any:
     peft = import_peft()
     keep_differentiable(model)
     config = peft.LoraConfig(
+        revision=revision,
         r=tuning.rank,
         lora_alpha=tuning.alpha,
         lora_dropout=tuning.dropout,

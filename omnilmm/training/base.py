@@ -13,6 +13,7 @@ from omnilmm.engine.loading import card_of, load_engine
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.runnable import check_runs
 from omnilmm.errors import CheckpointError
+from omnilmm.hub_cache import cached_commit
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Base:
         card: its card.
         folder: folder of its files.
         config, processor: its configuration and processor.
+        revision: commit of its files, or what was asked for where the hub does not tell it; None for other folders.
     """
 
     card: ModelCard
     folder: Path
     config: Any
     processor: Any
+    revision: str | None = None
 
 
 def open_base(
@@ -48,7 +51,9 @@ def open_base(
     if card.family == "gguf":
         raise CheckpointError("not_trained_here", title=card.title)
     folder = Path(card.location)
-    if not folder.is_dir():
+    if folder.is_dir():
+        revision = None
+    else:
         revision = revision or card.revision
         folder = fetch(card.source, title=card.title, revision=revision, hub=hub, offline=offline, report=report)
         card = card_of(card, folder)
@@ -60,7 +65,8 @@ def open_base(
 
     from omnilmm.models.library import LOCAL, load_processor
 
-    return Base(card, folder, AutoConfig.from_pretrained(folder, **LOCAL), load_processor(folder))
+    commit = cached_commit(folder) or revision
+    return Base(card, folder, AutoConfig.from_pretrained(folder, **LOCAL), load_processor(folder), commit)
 
 
 def load_trainable(model: str, device: str, dtype: str, **arguments: Any) -> LocalEngine:

@@ -70,6 +70,7 @@ def _add_merge(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder of the checkpoint")
     command.add_argument("--model", help="the base model (default: the one that the adapter names)")
     command.add_argument("--dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="(default: %(default)s)")
+    _add_source(command)
     command.set_defaults(device="cpu")
 
 
@@ -142,6 +143,10 @@ def _add_model(command: argparse.ArgumentParser) -> None:
         help="name in configs/, hub id, or folder (default: %(default)s)",
     )
     flags.add_argument("--device", default="auto", help=f"{DEVICES} (default: %(default)s)")
+    _add_source(flags)
+
+
+def _add_source(flags: argparse._ActionsContainer) -> None:
     flags.add_argument("--revision", metavar="COMMIT", help="commit, tag or branch of the hub (default: the newest)")
     flags.add_argument("--hub", choices=HUBS, default=HUBS[0], help="where to download from (default: %(default)s)")
     flags.add_argument("--offline", action="store_true", help="use what is on this disk, touch no network")

@@ -19,6 +19,7 @@ from omnilmm.catalog import find
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.adapters import wrap
 from omnilmm.engine.events import Report
+from omnilmm.engine.fetching import Hub
 from omnilmm.engine.loading import Prepared, explained, prepare
 from omnilmm.errors import CheckpointError, InputError
 from omnilmm.hardware import DTYPES, QUANTISED
@@ -29,7 +30,15 @@ PROMPT = "What is in this picture?"
 
 
 def merge(
-    adapter: Path, out: Path, *, model: str | None = None, dtype: str = "bf16", report: Report | None = None
+    adapter: Path,
+    out: Path,
+    *,
+    model: str | None = None,
+    dtype: str = "bf16",
+    revision: str | None = None,
+    hub: Hub = "huggingface",
+    offline: bool = False,
+    report: Report | None = None,
 ) -> float:
     """Merge an adapter and save the whole model.
 
@@ -38,6 +47,9 @@ def merge(
         out: new folder of the checkpoint.
         model: the base model; by default the one that the adapter names.
         dtype: dtype of the files.
+        revision: commit, tag or branch of the base; by default the commit that the adapter names, on its hub.
+        hub: the hub to download the base from.
+        offline: do not access the network.
         report: called with the bytes of a download.
 
     Returns:
@@ -46,12 +58,20 @@ def merge(
     Raises:
         OmniLMMError: The adapter or its base cannot be loaded, or the folder cannot be written.
     """
-    base = model or read_adapter(str(adapter)).base
+    files = read_adapter(str(adapter))
+    base = model or files.base
     if base is None:
         raise InputError("adapter_without_base", name=adapter)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("out_not_empty", out=out)
-    prepared = _prepared(base, adapter, report)
+    if model is None and hub == "huggingface":
+        revision = revision or files.revision
+    _check_base(base, adapter)
+    prepared = prepare(
+        base, "cpu", "fp32", adapter=str(adapter), revision=revision, hub=hub, offline=offline, report=report
+    )
+    if not isinstance(prepared, Prepared) or prepared.card.family == "library":
+        raise CheckpointError("not_trained_here", title=prepared.card.title)
     engine = replace(prepared, card=prepared.card.model_copy(update={"adapter": None})).load()
     with explained(prepared.card, prepared.folder):
         wrapped = wrap(engine.model, adapter)
@@ -64,15 +84,11 @@ def merge(
     return float((before - _logits(merged, engine.processor)).abs().max())
 
 
-def _prepared(base: str, adapter: Path, report: Report | None) -> Prepared:
-    """Check that the adapter fits the base, and that the base can be merged into and fits into the memory."""
+def _check_base(base: str, adapter: Path) -> None:
+    """Check, as far as is known before a download, that the adapter is for the base, and that it can be merged into."""
     card = find(with_adapter(base, str(adapter)))
     if card.stored in QUANTISED:
         raise CheckpointError("merge_into_quantised", title=card.title)
-    prepared = prepare(base, "cpu", "fp32", adapter=str(adapter), report=report)
-    if not isinstance(prepared, Prepared) or prepared.card.family == "library":
-        raise CheckpointError("not_trained_here", title=card.title)
-    return prepared
 
 
 def _round(model: Any, dtype: torch.dtype) -> None:

@@ -68,10 +68,17 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """Everything on which the trained weights depend."""
-        files = {name: getattr(self.args, name) for name in ("data", "replay")}
+        files = {name: getattr(self.args, name) for name in ("data", "replay", "deepspeed")}
         digests = {name: _digest(path) for name, path in files.items() if path}
         given = {name: getattr(self.args, name) for name in ("max_length", "max_slices")}
-        return settings_of(self.tuning, self.schedule, model=self.base.card.name, **digests, **given)
+        where = {
+            "model": self.base.card.name,
+            "revision": self.base.revision,
+            "device": self.device.partition(":")[0],
+            "dtype": self.dtype,
+            "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        }
+        return settings_of(self.tuning, self.schedule, **where, **digests, **given)
 
     def begin(self) -> None:
         """Make the folder, or check that the run in it is this one.
@@ -98,7 +105,7 @@ class Run:
         files = {"new task": self.evaluated, "old abilities": self.kept} if self.kept else {}
         before = self._before(engine, files)
         set_seed(self.schedule.seed)
-        learning = prepare(engine.model, self.tuning, self.base.card)
+        learning = prepare(engine.model, self.tuning, self.base.card, self.base.revision)
         config = vars(engine.model.config)
         uses_cache = config.get("use_cache")
         progress = Progress(self.out)
@@ -126,16 +133,19 @@ class Run:
         write(self.out / DONE, json.dumps({"method": self.tuning.method}))
         return written
 
-    def _load(self) -> LocalEngine:
+    @property
+    def dtype(self) -> str:
+        """The dtype in which the base is loaded."""
         dtype = LOADED[self.tuning.method]
         if dtype == "bf16":
             dtype = resolve_dtype("auto", self.device, self.base.card.stored, self.base.card.parameters).value
         if self.base.card.stored in QUANTISED and self.tuning.method != "full":
             dtype = "auto"
-        if dtype == "fp16":  # its gradients underflow without a scaler
-            dtype = "fp32"
+        return "fp32" if dtype == "fp16" else dtype  # gradients in fp16 underflow without a scaler
+
+    def _load(self) -> LocalEngine:
         arguments = {"revision": self.args.revision, "hub": self.args.hub, "offline": self.args.offline}
-        return load_trainable(self.args.model, self.device, dtype, **arguments, report=self.report)
+        return load_trainable(self.args.model, self.device, self.dtype, **arguments, report=self.report)
 
     def _trainer(self, learning: Any, engine: LocalEngine, progress: Progress) -> FineTuner:
         dataset = partial(

@@ -15,6 +15,8 @@ from omnilmm.conversation import Conversation
 from omnilmm.engine import loading
 from omnilmm.engine.adapters import attach
 from omnilmm.engine.loading import load_engine
+from omnilmm.errors import CheckpointError
+from omnilmm.training import merging
 from omnilmm.training.__main__ import main
 from omnilmm.training.adapters import prepare, save
 from omnilmm.training.targets import Tuning
@@ -104,3 +106,35 @@ def test_an_adapter_that_peft_refuses_is_one_line(
     assert merged(adapter, tmp_path / "out") == 1
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
     assert len(error) == 1 and "cannot be loaded" in error[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], {"revision": "c" * 40, "hub": "huggingface", "offline": False}),
+        (["--revision", "v1", "--offline"], {"revision": "v1", "hub": "huggingface", "offline": True}),
+        (["--hub", "modelscope"], {"revision": None, "hub": "modelscope", "offline": False}),
+        (["--model", "mine"], {"revision": None, "hub": "huggingface", "offline": False}),
+    ],
+)
+def test_the_base_is_the_revision_that_the_adapter_names_unless_another_is_given(
+    base: Path, tmp_path: Path, flags: list[str], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit of one hub is none of the other, nor of another model."""
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    said = {"peft_type": "LORA", "base_model_name_or_path": str(base), "revision": "c" * 40}
+    (adapter / "adapter_config.json").write_text(json.dumps(said))
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    asked: dict[str, Any] = {}
+
+    def preparing(*_: Any, **arguments: Any) -> None:
+        asked.update(arguments)
+        raise CheckpointError("adapter_empty", name="it")
+
+    monkeypatch.setattr(merging, "prepare", preparing)
+    (tmp_path / "mine").symlink_to(base)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("omnilmm.catalog.is_for", lambda *_: True)
+    assert merged(adapter, tmp_path / "out", *flags) == 1
+    assert {name: asked.get(name) for name in expected} == expected

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from omnilmm.catalog import ROOT
+from omnilmm.errors import InputError
 from omnilmm.hardware import AS_ASKED, Choice
 from omnilmm.training import forgetting
 from omnilmm.training import run as running
 from omnilmm.training.__main__ import main
+from omnilmm.training.flags import arguments_of
 from omnilmm.training.trainer import FineTuner, last_state
 from tests.models.tiny import save_tiny
 
@@ -126,6 +128,43 @@ def test_a_finished_run_says_so_and_one_with_other_settings_is_refused(
     assert train(tiny, data, tmp_path, "--epochs", "1") == 1
     assert "is not empty and holds no run" in capsys.readouterr().err
     assert (out / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_whatever_the_weights_depend_on_is_a_setting_and_the_adapter_names_the_commit(
+    tiny: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that went on with another of these was a mixture of two trainings."""
+    commits = [tmp_path / "models--me--tiny" / "snapshots" / (letter * 40) for letter in "ab"]
+    for folder in commits:
+        shutil.copytree(tiny, folder)
+    zero = tmp_path / "zero.json"
+    zero.write_text("{}")
+
+    def run(folder: Path = commits[0], *flags: str) -> running.Run:
+        given = ["train", "--model", str(folder), "--data", str(data), "--out", str(tmp_path / "out"), *flags]
+        return running.Run(arguments_of(given))
+
+    def changed(patch: Callable[[pytest.MonkeyPatch], None], *given: Any) -> Any:
+        with monkeypatch.context() as context:
+            patch(context)
+            again = run(*given)
+            with pytest.raises(InputError) as refused:
+                again.begin()
+        return refused.value.parameters["changed"]
+
+    monkeypatch.setattr(running, "resolve_dtype", lambda *_: Choice("fp32", AS_ASKED))
+    run().begin()
+    run().begin()
+    assert changed(lambda patch: patch.setenv("WORLD_SIZE", "2")) == ("world_size",)
+    assert changed(lambda patch: patch.setattr(running, "_device", lambda _: "mps")) == ("device",)
+    assert changed(lambda patch: patch.setattr(running, "resolve_dtype", lambda *_: Choice("bf16", AS_ASKED))) == (
+        "dtype",
+    )
+    monkeypatch.setattr("omnilmm.training.launch.find_spec", lambda name: True)
+    assert changed(lambda patch: None, commits[0], "--deepspeed", str(zero)) == ("deepspeed",)
+    assert changed(lambda patch: None, commits[1]) == ("model", "revision")
+    assert train(commits[1], data, tmp_path / "other", "--epochs", "1") == 0
+    assert json.loads((tmp_path / "other" / "adapter_config.json").read_text())["revision"] == "b" * 40
 
 
 def test_all_of_a_model_is_trained_saved_and_loaded(tiny: Path, data: Path, tmp_path: Path) -> None:
@@ -383,7 +422,7 @@ def test_the_published_scripts_are_understood_as_they_are_written(
     given: str, expected: tuple[str, bool, bool] | str, caplog: pytest.LogCaptureFixture
 ) -> None:
     from omnilmm.errors import OptionsError
-    from omnilmm.training.flags import arguments_of, tuning_of
+    from omnilmm.training.flags import tuning_of
 
     if isinstance(expected, str):
         with pytest.raises(OptionsError, match=re.escape(expected)):
