@@ -184,9 +184,9 @@ def test_a_resampler_over_half_precision_learns_in_single_precision_also_when_re
 ) -> None:
     """Steps this small are rounded away in bfloat16, in which a model of real size is loaded."""
     monkeypatch.setattr(running, "resolve_dtype", lambda *_: Choice("bf16", AS_ASKED))
-    rows = ("--eval-data", str(data), "--keep-eval", str(data))
-    flags = ("--epochs", "2", "--tune-resampler", "--tune-vision", "--learning-rate", "1e-5", *rows)
-    monkeypatch.setattr(forgetting, "ROOM_TOKENS", 1)
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text(json.dumps({"image": "0.png", "conversations": _said("Q0?", "a")}))
+    flags = ("--epochs", "2", "--tune-resampler", "--tune-vision", "--learning-rate", "1e-5", "--keep-eval", str(kept))
     assert train(tiny, data, tmp_path / "straight", *flags) == 0
     with monkeypatch.context() as patch:
         fails_at(patch, 4, KeyboardInterrupt())
