@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from omnilmm.engine.events import Report
 from omnilmm.engine.local import LocalEngine
@@ -122,7 +122,8 @@ class Run:
                 raise
             raise HardwareError("out_of_memory_training", ways=_smaller(self.args)) from error
         finally:
-            progress.close()
+            if self.is_main:
+                progress.close()
         config.pop("use_cache", None)  # set by the Trainer
         config |= {} if uses_cache is None else {"use_cache": uses_cache}
         if not self.is_main:
@@ -164,7 +165,8 @@ class Run:
             deepspeed=_text(self.args.deepspeed),
         )
         evaluation = dataset(self.evaluated) if self.evaluated else None
-        return FineTuner(learning, arguments, dataset(self.learnt), evaluation, [progress])
+        callbacks: list[TrainerCallback] = [progress] if self.is_main else []  # the others would write the same files
+        return FineTuner(learning, arguments, dataset(self.learnt), evaluation, callbacks)
 
     def _before(self, engine: LocalEngine, files: dict[str, list[Example]]) -> forgetting.Shares:
         """Return the answers of the untrained model, asked once for the same questions."""

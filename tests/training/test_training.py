@@ -167,6 +167,16 @@ def test_whatever_the_weights_depend_on_is_a_setting_and_the_adapter_names_the_c
     assert json.loads((tmp_path / "other" / "adapter_config.json").read_text())["revision"] == "b" * 40
 
 
+def test_of_several_processes_one_writes_the_log_and_the_curve(tiny: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = ["train", "--model", str(tiny), "--data", str(data), "--out", str(out), *FEW, "--epochs", "1"]
+    run = running.Run(arguments_of(given))
+    run.begin()
+    run.is_main = False
+    assert run.train() == ""
+    assert {path.name for path in out.iterdir()} == {"training.json", "checkpoint-3"}
+
+
 def test_all_of_a_model_is_trained_saved_and_loaded(tiny: Path, data: Path, tmp_path: Path) -> None:
     from omnilmm.engine.loading import load_engine
 
