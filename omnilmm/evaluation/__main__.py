@@ -26,7 +26,7 @@ from omnilmm.evaluation.metrics.chair import Objects
 from omnilmm.evaluation.report import PAGE, Comparison, Report, write_judge_file, write_report, write_table
 from omnilmm.evaluation.rows import Row, grouped, metric_for, read_rows
 from omnilmm.evaluation.running import ANSWERS, Run
-from omnilmm.evaluation.scoring import Scored, compared, read_answers, score, summed
+from omnilmm.evaluation.scoring import Scored, compared, read_answers, score, settings_apart, summed
 from omnilmm.evaluation.settings import Benchmark, Setting, benchmark_for, benchmarks
 from omnilmm.ui.download_bar import DownloadBar
 from omnilmm.ui.flags import Parser, add_loading_flags, check_for_server, engine_keys, loading_arguments, loading_line
@@ -140,13 +140,12 @@ def _run(args: argparse.Namespace) -> int:
     answers = read_answers(folder)
     scored = score(plan.rows, answers, plan.metric)
     scores = summed(scored, plan.metric, plan.benchmark.scale)
-    changes = _changes(args.compare, plan, scored, other) if other is not None else None
-    published = plan.benchmark.published.get(plan.card.base_name)
+    changes = _changes(args.compare, plan, scored, answers, other) if other is not None else None
     report = Report(
         plan.benchmark.title,
         _facts(args, plan, answers, loaded[0] if loaded else None),
         _same(args, plan),
-        published,
+        plan.benchmark.published_for(plan.card),
         scores,
         changes,
     )
@@ -203,14 +202,20 @@ def _same(args: argparse.Namespace, plan: _Plan) -> str:
         reasons.append(f"pictures were cut into at most {args.max_slices} slices, as chosen on the command line")
     if args.revision:
         reasons.append(f"the revision {args.revision} of the model was chosen on the command line")
-    if args.adapter:
+    if plan.card.adapter is not None:
         reasons.append("an adapter was loaded")
     if args.engine_urls:
         reasons.append("a server renders the prompt and computes in its own dtype")
     return f"no, because {'; '.join(reasons)}" if reasons else f"yes: {plan.setting.because}"
 
 
-def _changes(folder: Path, plan: _Plan, scored: Sequence[Scored], other: dict[str, dict[str, Any]]) -> Comparison:
+def _changes(
+    folder: Path,
+    plan: _Plan,
+    scored: Sequence[Scored],
+    answers: dict[str, dict[str, Any]],
+    other: dict[str, dict[str, Any]],
+) -> Comparison:
     """Compare with another run, whose answers are marked anew by the same metric."""
     answered = [row for row in plan.rows if row.asked.index in other]
     if not answered:
@@ -222,7 +227,8 @@ def _changes(folder: Path, plan: _Plan, scored: Sequence[Scored], other: dict[st
         for item in scored
         if item.row.asked.index in by_index and item.mark.credit != by_index[item.row.asked.index].mark.credit
     ]
-    return Comparison(str(folder), compared(scored, theirs, plan.metric, plan.benchmark.scale), changed)
+    differences = compared(scored, theirs, plan.metric, plan.benchmark.scale)
+    return Comparison(str(folder), differences, changed, settings_apart(answers, other))
 
 
 def _say(report: Report, folder: Path, plan: _Plan) -> None:
@@ -231,6 +237,8 @@ def _say(report: Report, folder: Path, plan: _Plan) -> None:
         print(f"  {figure.name}: {figure}")
     if report.published is not None:
         print(f"  published: {report.published_line}; same settings: {report.same}")
+    if report.changes and report.changes.apart:
+        print(f"  {report.changes.apart}")
     for figure in report.changes.differences if report.changes else ():
         print(f"  {figure.name}, difference: {figure}")
     for name, one in report.scores.categories.items() if len(report.scores.categories) > 1 else ():

@@ -84,11 +84,19 @@ class Comparison:
         name: name of the other run.
         differences: of the figures, this run's minus the other's.
         rows: (this run's, the other's) of the questions whose marks differ.
+        settings: this run's model and settings, and the other's, without what they have in common.
     """
 
     name: str
     differences: Sequence[Figure]
     rows: Sequence[tuple[Scored, Scored]] = field(default_factory=list)
+    settings: tuple[str, str] = ("", "")
+
+    @property
+    def apart(self) -> str:
+        """How the settings of the two differ; empty if they do not."""
+        this, other = (settings or "–" for settings in self.settings)
+        return f"asked in different ways: this run by {this}, {self.name} by {other}" if any(self.settings) else ""
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -141,6 +149,7 @@ def _document(report: Report) -> dict[str, Any]:
     }
     if changes is not None:
         document["compared with"] = changes.name
+        document["settings that differ"] = dict(zip(("this", "other"), changes.settings, strict=True))
         document["differences"] = [asdict(one) for one in changes.differences]
         document["changed"] = [
             {"index": one.row.asked.index, "this": one.answer, "other": other.answer, "expected": one.row.asked.answers}
@@ -205,7 +214,7 @@ def _changes(changes: Comparison) -> str:
     )
     head = "<tr><th>index<th>question<th>expected<th>this run<th>the other"
     return (
-        f"{_figures(changes.differences, f'Difference from {changes.name}')}"
+        f"{_figures(changes.differences, f'Difference from {changes.name}')}<p class=note>{_safe(changes.apart)}</p>"
         f"<h2>{len(changes.rows)} questions whose marks differ</h2>{_left_out(len(changes.rows))}"
         f"<table>{head}{shown}</table>"
     )

@@ -130,6 +130,20 @@ def compared(one: Sequence[Scored], other: Sequence[Scored], metric: Metric, sca
     ]
 
 
+def settings_apart(one: Mapping[str, Mapping[str, Any]], other: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
+    """Return how two runs were asked, without what they have in common; both are empty if there is no difference."""
+    first, second = _asked(one), _asked(other)
+    return "; ".join(part for part in first if part not in second), "; ".join(
+        part for part in second if part not in first
+    )
+
+
+def _asked(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return model and settings of a run, which all its answers share."""
+    cells = next(iter(answers.values()), {})
+    return [f"model {cells.get('model')}", *str(cells.get("settings", "")).split("; ")]
+
+
 def _main(scored: Sequence[Scored], metric: Metric) -> Figure | None:
     measured = metric.measure(_marked(scored))
     return figure(measured[0]) if measured else None

@@ -136,6 +136,10 @@ class Benchmark(_Strict):
         """Return how a model is asked."""
         return self.settings.get(card.base_name, self.settings[PLAIN])
 
+    def published_for(self, card: ModelCard) -> Published | None:
+        """Return what was published for a model, or for the one that its adapter was trained for."""
+        return self.published.get(card.base_name)
+
 
 @lru_cache
 def benchmarks() -> dict[str, Benchmark]:

@@ -117,7 +117,15 @@ def test_two_runs_are_compared_question_by_question(
     assert result["differences"][0]["value"] == pytest.approx(40) and result["compared with"] == str(other)
     assert [(row["index"], row["other"]) for row in result["changed"]] == [("1", "nothing"), ("2", "nothing")]
     assert "2 questions whose marks differ" in (folder / "report.html").read_text(encoding="utf-8")
-    assert "difference: 40.0" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "difference: 40.0" in said and "different ways" not in said
+    others = (other / "answers.jsonl").read_text().replace("dtype auto", "dtype int8")
+    (other / "answers.jsonl").write_text(others)
+    assert main([*arguments, str(other)]) == 0
+    apart = f"asked in different ways: this run by dtype auto, {other} by dtype int8"
+    assert apart in capsys.readouterr().out and apart in (folder / "report.html").read_text(encoding="utf-8")
+    result = json.loads((folder / "result.json").read_text())
+    assert result["settings that differ"] == {"this": "dtype auto", "other": "dtype int8"}
     assert main([*arguments, str(tmp_path)]) == 1
     assert "no file of a run's answers" in capsys.readouterr().err
 
@@ -191,6 +199,16 @@ def test_a_published_figure_stands_beside_what_it_is_of(
     assert says in capsys.readouterr().out
     published = says.split("; same")[0].removeprefix("published: ")
     assert published in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_model_named_together_with_its_adapter_is_not_asked_as_published(
+    questions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = cards()["omnilmm-12b"]
+    card = card.model_copy(update={"name": f"{card.name} + runs/mine", "adapter": "runs/mine"})
+    monkeypatch.setattr(program, "find", lambda _: card)
+    args = parser().parse_args([str(questions), "--benchmark", "mme", "--model", card.name])
+    assert program._same(args, program._plan(args)) == "no, because an adapter was loaded"
 
 
 def test_the_built_in_models_card_is_what_this_program_measures(

@@ -72,5 +72,7 @@ def test_decoding_is_the_published_one_unless_told_otherwise() -> None:
     assert setting.chosen(card, "greedy", {}) == Greedy(card.sampling.repetition_penalty, card.max_new_tokens)
     with_adapter = card.model_copy(update={"name": f"{card.name} + runs/mine", "adapter": "runs/mine"})
     assert benchmarks()["mme"].setting(with_adapter) is setting
+    published = benchmarks()["mme"].published_for(with_adapter)
+    assert published is not None and published.figure == 2024.6
     assert isinstance(setting.chosen(card, "sampling", {"temperature": 0.5}), Sampling)
     assert Setting(source="s", because="b").text == "{hint}{question}"
