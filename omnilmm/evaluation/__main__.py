@@ -244,7 +244,8 @@ def _say(report: Report, folder: Path, plan: _Plan) -> None:
     for name, one in report.scores.categories.items() if len(report.scores.categories) > 1 else ():
         print(f"    {name}: {one}")
     if report.scores.problems:
-        print(f"  {len(report.scores.problems)} have no answer or one that was cut off; the report lists them.")
+        count = len(report.scores.problems)
+        print(f"  {count} have no answer, or one that was cut off or cannot be read; the report lists them.")
     if plan.metric.name == JUDGE:
         print(f"  This benchmark needs a judge model: give it {folder / 'judge.jsonl'}, or VLMEvalKit the table.")
     print(f"Report: {folder / PAGE}")

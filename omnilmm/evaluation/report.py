@@ -222,7 +222,7 @@ def _changes(changes: Comparison) -> str:
 
 def _problems(problems: Sequence[Scored]) -> str:
     rows = "".join(f"<tr><td>{_safe(item.row.asked.index)}<td>{_safe(item.problem)}" for item in problems[:MOST_SHOWN])
-    title = f"{len(problems)} questions without an answer, or with one that was cut off"
+    title = f"{len(problems)} questions without an answer, or with one that was cut off or cannot be read"
     return f"<h2>{title}</h2>{_left_out(len(problems))}<table>{rows}</table>"
 
 

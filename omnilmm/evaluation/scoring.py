@@ -66,7 +66,7 @@ class Scores:
 
     @property
     def problems(self) -> tuple[Scored, ...]:
-        """The questions that have no answer, or one that was cut off."""
+        """The questions that have no answer, or one that was cut off or that a metric could not read."""
         return tuple(item for item in self.scored if item.problem)
 
 
@@ -95,8 +95,9 @@ def _scored(row: Row, cells: Mapping[str, Any], metric: Metric) -> Scored:
         # Without an answer nothing was hallucinated, but neither was the question answered.
         mark = Mark(0.0, out_of=1.0, gained=1.0 if metric.lower_is_better else 0.0)
         return Scored(row, answer, error, mark, error or NO_ANSWER)
-    problem = CUT if cells.get("reason") == "length" else ""
-    return Scored(row, answer, error, metric.mark(row.asked, answer), problem)
+    mark = metric.mark(row.asked, answer)
+    cut = CUT if cells.get("reason") == "length" else ""
+    return Scored(row, answer, error, mark, "; ".join(filter(None, (cut, mark.problem))))
 
 
 def summed(scored: Sequence[Scored], metric: Metric, scale: float = 1.0) -> Scores:

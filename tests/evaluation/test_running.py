@@ -142,6 +142,30 @@ def test_other_settings_are_another_run_and_a_complete_one_loads_no_model(tmp_pa
         other.answer(never)
 
 
+@pytest.mark.parametrize(
+    ("metric", "answer", "problem"),
+    [
+        ("choice", "B", ""),
+        ("choice", "A", ""),
+        ("choice", "either A or B", "names no single option"),
+        ("choice", "Cannot determine the answer", "takes none of the options, or refuses"),
+        ("yes-no", "Yes.", ""),
+        ("yes-no", "It may be.", "says neither yes nor no, or both"),
+        ("box", "there", "has no box"),
+        ("exact", "x", ""),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_listed(metric: str, answer: str, problem: str) -> None:
+    row = Row(Asked("1", ("B",), {"A": "x1", "B": "y1"}), "?")
+    cells = {"answer": answer, "reason": "end"}
+    for reason, cut in (("end", ""), ("length", "cut off at the length limit")):
+        summary = summed(score([row], {"1": cells | {"reason": reason}}, METRICS[metric]), METRICS[metric])
+        assert [item.problem for item in summary.problems] == list(
+            filter(None, ["; ".join(filter(None, (cut, problem)))])
+        )
+        assert bool(summary.wrong) == (answer != "B")
+
+
 def test_what_is_no_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file of a run's answers"):
         read_answers(tmp_path)

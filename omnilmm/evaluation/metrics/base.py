@@ -39,12 +39,14 @@ class Mark:
         out_of: its weight in the mean, 1 but for metrics that count things in the answer.
         read: what was read from the answer, e.g. the letter of an option.
         gained: numerator of the mean, credit × out_of if left out.
+        problem: why nothing could be read from the answer, if so.
     """
 
     credit: float
     read: str = ""
     out_of: float = 1.0
     gained: float | None = None
+    problem: str = ""
 
     @property
     def sum(self) -> float:

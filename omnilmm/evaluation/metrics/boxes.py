@@ -34,7 +34,7 @@ def box_iou(asked: Asked, answer: str) -> Mark:
     best = (
         max((overlap(box, given[0]) for right in asked.answers for box in boxes_in(right)), default=0.0) if given else 0
     )
-    return Mark(float(best >= LEAST_OVERLAP), f"IoU {best:.3f}")
+    return Mark(float(best >= LEAST_OVERLAP), f"IoU {best:.3f}", problem="" if given else "has no box")
 
 
 def literal(asked: Asked, answer: str) -> Mark:

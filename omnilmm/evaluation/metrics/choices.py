@@ -13,6 +13,7 @@ from omnilmm.evaluation.metrics.base import Asked, Mark, Marked, Measured, Ratio
 
 CIRCLE = 1_000_000  # of MMBench: the index of the n-th rotation is the first one's plus n · 10^6
 REFUSED = "Z"  # the letter for an answer that takes none of the options
+UNREADABLE, NONE_TAKEN = "names no single option", "takes none of the options, or refuses"
 _SEPARATORS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _REFUSALS = (
     "Sorry, I can't help with images of people yet.",
@@ -42,9 +43,10 @@ def letter_of(answer: str, options: Mapping[str, str]) -> str:
 
 
 def choice(asked: Asked, answer: str) -> Mark:
-    """Mark 1 if the answer takes the right option."""
+    """Mark 1 if the answer takes the right option; one that takes none has a problem, too."""
     letter = letter_of(answer, asked.options)
-    return Mark(float(letter != "" and letter in asked.answers), letter)
+    problem = {"": UNREADABLE, REFUSED: NONE_TAKEN}.get(letter, "") if letter not in asked.options else ""
+    return Mark(float(letter != "" and letter in asked.answers), letter, problem=problem)
 
 
 def circular(marked: Marked) -> tuple[Measured, ...]:

@@ -12,6 +12,7 @@ from omnilmm.evaluation.metrics.vqa import without_punctuation
 
 PERCEPTION = ("OCR artwork celebrity color count existence landmark position posters scene").split()
 COGNITION = ("code_reasoning commonsense_reasoning numerical_calculation text_translation").split()
+UNREADABLE = "says neither yes nor no, or both"
 
 
 def said(answer: str) -> str:
@@ -23,7 +24,8 @@ def said(answer: str) -> str:
 def yes_no(asked: Asked, answer: str) -> Mark:
     """Mark 1 if the answer says yes or no as it should."""
     read = said(answer)
-    return Mark(float(read != "" and read in (right.strip().lower() for right in asked.answers)), read)
+    right = read != "" and read in (right.strip().lower() for right in asked.answers)
+    return Mark(float(right), read, problem="" if read else UNREADABLE)
 
 
 def accuracies(marked: Marked, name: str = "") -> tuple[Ratio, Ratio]:
