@@ -464,7 +464,7 @@ def _batch(args: argparse.Namespace, card: ModelCard, given: dict[str, Any], eng
         print(f"Skipped, neither pictures nor videos: {few} ({len(listing.skipped)})", file=sys.stderr)
     engine = engine or _loaded(args)
     options = options_for(engine.card, args.mode, **given)
-    loading = loading_line(args, engine.device.value if args.engine_urls else None)
+    loading = loading_line(args, engine.device.value if args.engine_urls else None, engine.dtype.value)
     batch = Batch(engine, listing.entries, options, args.out, args.system, args.at_once, loading=loading)
     try:
         failed = batch.run()

@@ -594,7 +594,12 @@ def test_a_batch_in_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with out.open(encoding="utf-8-sig", newline="") as file:
         colour, word, missing = csv.DictReader(file)
     assert colour["answer"] == ANSWER and "SUN" in word["answer"]
-    assert word["question"] == "What does it say?" and "Greedy" in word["options"] and word["model"] == "built-in"
+    assert (
+        word["question"] == "What does it say?"
+        and "Greedy" in word["options"]
+        and "dtype fp32" in word["options"]
+        and word["model"] == "built-in"
+    )
     assert "No such picture" in missing["error"]
     said = capsys.readouterr().err
     assert "3/3" in said and "1 of 3 have no answer" in said

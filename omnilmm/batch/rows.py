@@ -89,6 +89,16 @@ class RowFile:
             self._unlock()
             raise
 
+    def require(self, name: str, value: object) -> None:
+        """Add a column whose value must be the same in the whole file, known only after the file was opened.
+
+        Raises:
+            InputError: A row has another value; rows without that column are of an earlier version, and pass.
+        """
+        for row in self.rows:
+            self._check(row.get(name, value), name, value)
+        self.same[name] = storable(value)
+
     def missing(self, keys: Iterable[Sequence[Hashable]]) -> list[int]:
         """Return the numbers of those keys that have no row yet."""
         here = Counter(self._key(row) for row in self.rows)
@@ -170,9 +180,12 @@ class RowFile:
         rows = read(text)
         for row in rows:
             for name, value in self.same.items():
-                if str(row.get(name)) != str(value):
-                    raise InputError("rows_of_another_run", path=self.path, name=name, found=row.get(name), given=value)
+                self._check(row.get(name), name, value)
         return rows
+
+    def _check(self, found: object, name: str, value: object) -> None:
+        if str(found) != str(value):
+            raise InputError("rows_of_another_run", path=self.path, name=name, found=found, given=value)
 
     def _begins(self, content: bytes) -> bool:
         """Return whether content without a whole line may be the begin of a first row; CSV has its header at once."""

@@ -20,7 +20,7 @@ from omnilmm.errors import InputError
 from omnilmm.evaluation.rows import Row
 from omnilmm.evaluation.settings import Setting
 
-COLUMNS = ("index", "answer", "error", "model", "settings", "reason", "new_tokens", "seconds")
+COLUMNS = ("index", "answer", "error", "model", "settings", "reason", "new_tokens", "seconds", "dtype")
 ANSWERS = "answers.jsonl"
 
 
@@ -92,7 +92,9 @@ class Run:
             missing = [self.rows[number] for number in file.missing(keys)]
             if missing:
                 answers = _Answers({str(row["index"]): str(row["answer"]) for row in file.rows})
-                self._ask(engine(), missing, file, answers, at_once)
+                loaded = engine()
+                file.require("dtype", loaded.dtype.value)  # chosen by device and memory if not by the user
+                self._ask(loaded, missing, file, answers, at_once)
             file.sort(keys)
 
     def _ask(self, engine: Engine, missing: Sequence[Row], file: RowFile, answers: _Answers, at_once: int) -> None:

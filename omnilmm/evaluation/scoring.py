@@ -142,7 +142,8 @@ def settings_apart(one: Mapping[str, Mapping[str, Any]], other: Mapping[str, Map
 def _asked(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return model and settings of a run, which all its answers share."""
     cells = next(iter(answers.values()), {})
-    return [f"model {cells.get('model')}", *str(cells.get("settings", "")).split("; ")]
+    computed = [f"computed in {cells['dtype']}"] if cells.get("dtype") else []
+    return [f"model {cells.get('model')}", *str(cells.get("settings", "")).split("; "), *computed]
 
 
 def _main(scored: Sequence[Scored], metric: Metric) -> Figure | None:

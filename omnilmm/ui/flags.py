@@ -244,18 +244,19 @@ def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in LOADING} | {"model": requested_model(args)}
 
 
-def loading_line(args: argparse.Namespace, server: str | None = None) -> str:
+def loading_line(args: argparse.Namespace, server: str | None = None, dtype: str | None = None) -> str:
     """Return what else than the model's name decides how it answers, in one line, to tell runs apart.
 
     Args:
         args: with the flags of `add_loading_flags`.
         server: host and port of the server that answers; None for this machine.
+        dtype: the dtype or quantisation of the loaded model; that of the flags, maybe "auto", if it is not loaded yet.
     """
     if server:
         return f"server {server}"
     given = {name: getattr(args, name) for name in ("quant", "mmproj", "revision", "max_slices")}
     chosen = [f"{name} {value}" for name, value in given.items() if value is not None]
-    return ", ".join([f"dtype {args.dtype}", *chosen])
+    return ", ".join([f"dtype {dtype or args.dtype}", *chosen])
 
 
 def engine_keys(args: argparse.Namespace) -> list[str]:

@@ -23,6 +23,7 @@ from omnilmm.evaluation.rows import Row
 from omnilmm.evaluation.running import ANSWERS, Run
 from omnilmm.evaluation.scoring import compared, read_answers, score, summed
 from omnilmm.evaluation.settings import Setting
+from omnilmm.hardware import Choice
 from tests.ui.scripted import ScriptedEngine, finished
 
 ROOT = Path(__file__).parents[2]
@@ -164,6 +165,21 @@ def test_an_answer_that_cannot_be_read_is_listed(metric: str, answer: str, probl
             filter(None, ["; ".join(filter(None, (cut, problem)))])
         )
         assert bool(summary.wrong) == (answer != "B")
+
+
+def test_a_dtype_that_the_machine_chose_is_that_of_the_whole_run(tmp_path: Path) -> None:
+    run(tmp_path, ROWS[:1]).answer(lambda: ScriptedEngine(counting))
+    before = (tmp_path / ANSWERS).read_bytes()
+    other = ScriptedEngine(counting)
+    other.dtype = Choice("Q4_K_M", "less memory is free now")
+    with pytest.raises(InputError, match="its dtype is fp32, now it is Q4_K_M"):
+        run(tmp_path).answer(lambda: other)
+    assert (tmp_path / ANSWERS).read_bytes() == before and not other.asked
+    lines = [json.loads(line) for line in before.splitlines()]
+    del lines[0]["dtype"]  # as an earlier version wrote it
+    (tmp_path / ANSWERS).write_text(json.dumps(lines[0]) + "\n")
+    run(tmp_path).answer(lambda: other)
+    assert len(other.asked) == len(ROWS) - 1
 
 
 def test_what_is_no_run_is_told(tmp_path: Path) -> None:

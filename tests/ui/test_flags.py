@@ -57,6 +57,7 @@ def test_runs_with_other_flags_that_change_answers_are_told_apart(flags: list[st
     add_loading_flags(parser)
     plain, other = parser.parse_args([]), parser.parse_args(flags)
     assert loading_line(other) != loading_line(plain) == "dtype auto" and flags[1] in loading_line(other)
+    assert loading_line(plain, dtype="Q4_K_M") == "dtype Q4_K_M"
     assert loading_line(plain, "here:1") != loading_line(plain, "there:1")
 
 
