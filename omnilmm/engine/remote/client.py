@@ -234,20 +234,27 @@ async def _read(client: Client, body: Mapping[str, Any], tell: Callable[[Chunk],
         whole = _parsed(await response.aread())
         if not isinstance(whole, dict):
             raise NotJSONError
-        tell(_checked(whole))
+        if not _has_choices(_checked(whole)):
+            raise _no_answer(whole)
+        tell(whole)
 
 
 async def _events(response: httpx.Response, tell: Callable[[Chunk], None]) -> None:
     """Pass on the chunks up to `[DONE]`, or to the end of a stream whose answer has a finish reason."""
-    is_finished = False
+    is_finished = is_done = has_choices = False
+    odd: Chunk | None = None
     async with aclosing(_data(response)) as events:
         async for data in events:
-            if data.strip() == DONE:
-                return
+            if is_done := data.strip() == DONE:
+                break
             chunk = _chunk(data)
             is_finished = is_finished or _finishes(chunk)
+            has_choices = has_choices or _has_choices(chunk)
+            odd = chunk if not _has_choices(chunk) else odd
             tell(chunk)
-    if not is_finished:
+    if odd is not None and not has_choices:
+        raise _no_answer(odd)
+    if not (is_finished or (is_done and has_choices)):
         raise StreamCutError
 
 
@@ -268,12 +275,25 @@ def _chunk(data: str) -> Chunk:
 
 
 def _checked(chunk: Chunk) -> Chunk:
-    """Raise the error that a chunk carries, if any."""
+    """Raise the error that a chunk carries or is, if any."""
     error = chunk.get("error")
-    if not error:
-        return chunk
+    if error or chunk.get("object") == "error":  # the latter: older versions of vLLM and what copies them
+        raise _refused(chunk, error or chunk)
+    return chunk
+
+
+def _no_answer(chunk: Chunk) -> RefusedError | NotJSONError:
+    """Return the error for what came instead of any answer; it is quoted if it says why."""
+    return _refused(chunk, chunk) if chunk.get("message") or chunk.get("detail") else NotJSONError()
+
+
+def _refused(chunk: Chunk, error: Any) -> RefusedError:
     code = error.get("code") if isinstance(error, dict) else None
-    raise RefusedError(code if isinstance(code, int) else 0, chunk)
+    return RefusedError(code if isinstance(code, int) else 0, chunk)
+
+
+def _has_choices(chunk: Chunk) -> bool:
+    return isinstance(chunk.get("choices"), list)
 
 
 def _finishes(chunk: Chunk) -> bool:
