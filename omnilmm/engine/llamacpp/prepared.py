@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +45,38 @@ class Files:
 
 @dataclass(frozen=True)
 class PreparedGGUF:
-    """A GGUF that has passed all checks short of loading it; implements `change.Loadable`."""
+    """A GGUF that has passed all checks short of loading it; implements `change.Loadable`.
+
+    Attributes:
+        card: the model's card.
+        settings: settings of the server.
+        dtype: the quantisation, and why.
+        sight: how the model sees, if that is known.
+        freed_bytes: memory that another model occupied meanwhile, expected to be free when this one is loaded.
+    """
 
     card: ModelCard
     settings: Settings
     dtype: Choice
     sight: Sight | None
+    freed_bytes: int = 0
 
     def load(self) -> LlamaCppEngine:
         """Start llama.cpp; may be called again once the engine is closed.
 
         Raises:
+            HardwareError: Less memory is free than expected.
             OmniLMMError: It cannot load the files.
         """
-        return LlamaCppEngine(self.settings, self.card, self.dtype, self.sight)
+        settings = self.settings
+        if self.freed_bytes:  # the memory expected to be free may not be: the other model may have been on a GPU
+            settings = replace(settings, slots=min(self._slots_now(), settings.slots))
+        return LlamaCppEngine(settings, self.card, self.dtype, self.sight)
+
+    def _slots_now(self) -> int:
+        settings = self.settings
+        files = Files(Path(settings.model), Path(settings.mmproj) if settings.mmproj else None)
+        return _slots(self.card, files, read_header(files.model), settings.context, _free(0))
 
 
 def prepare_gguf(
@@ -129,7 +147,7 @@ def prepare_gguf(
     there |= {"beam_search": False, "without_effect": without_effect(LLAMA_CPP), "video": False, "max_slices": None}
     reason = AS_ASKED if wanted or place.is_file() else Sentence("best_quantisation_that_fits")
     found = quant_of(files.model.name) or "GGUF"
-    return PreparedGGUF(card.model_copy(update=there), settings, Choice(found, reason), sight)
+    return PreparedGGUF(card.model_copy(update=there), settings, Choice(found, reason), sight, freed_bytes)
 
 
 def _free(freed_bytes: int) -> int | None:

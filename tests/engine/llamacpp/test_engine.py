@@ -20,6 +20,7 @@ from omnilmm.catalog import BUILT_IN
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Finished, Progress, TextDelta
 from omnilmm.engine.llamacpp.engine import LlamaCppEngine
+from omnilmm.engine.llamacpp.prepared import PreparedGGUF
 from omnilmm.engine.loading import load_engine, prepare
 from omnilmm.engine.options import Greedy
 from omnilmm.engine.provider import ModelProvider
@@ -227,6 +228,22 @@ def test_too_large_for_the_memory_is_refused_before_the_download(
     assert prepare("owner/m-gguf").card.pictures, "the hub is gone"
     with pytest.raises(CheckpointError, match="not there in Q8_0"):
         prepare("owner/m-gguf", quant="Q8_0", offline=True)
+
+
+def test_memory_that_did_not_become_free_is_not_counted(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the model before it was on a GPU."""
+    free = 2**20
+    monkeypatch.setattr("omnilmm.engine.placement.device_memory.free_memory", lambda _: free)
+    ready = prepare(str(exported.model), freed_bytes=2**40)
+    others = children()
+    with pytest.raises(HardwareError, match="free"):
+        ready.load()
+    assert children() == others
+    assert isinstance(ready, PreparedGGUF) and ready.settings.slots == 4
+    free = 2**29 + exported.model.stat().st_size + exported.mmproj.stat().st_size
+    engine = ready.load()
+    assert engine._settings.slots == 1 and finished(engine, Conversation().with_message("user", "Hi")).text
+    engine.close()
 
 
 def test_progress_is_told_while_it_starts_again(engine: LlamaCppEngine) -> None:
