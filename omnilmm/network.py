@@ -58,6 +58,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_this_machine(host: str) -> bool:
+    """Return whether a connection to a host stays on this machine: also 0.0.0.0, as servers print their address."""
+    try:
+        return is_loopback(host) or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def _named(*variables: str) -> dict[str, str]:
     names = [spelt for name in variables or VARIABLES for spelt in (name, name.lower())]
     return {name: os.environ[name] for name in names if os.environ.get(name)}

@@ -29,7 +29,7 @@ import httpx
 from omnilmm.engine.events import HEARTBEAT_S
 from omnilmm.engine.remote.sse import EventParser, EventTooLongError
 from omnilmm.errors import OptionsError
-from omnilmm.network import is_loopback
+from omnilmm.network import is_this_machine
 
 CONNECT_S = 10.0
 LOOK_S = 10.0  # for short requests such as the list of models
@@ -90,7 +90,7 @@ class Endpoint:
     @property
     def uses_environment(self) -> bool:
         """Whether proxies of the environment apply: never to a server on this machine, which they could not reach."""
-        return not is_loopback(urlsplit(self.url).hostname or "")
+        return not is_this_machine(urlsplit(self.url).hostname or "")
 
     @property
     def headers(self) -> dict[str, str]:

@@ -150,10 +150,11 @@ def test_a_server_on_this_machine_is_asked_without_a_proxy(
     with scripted() as proxy:
         monkeypatch.setenv(variable, proxy.url.removesuffix("/v1"))
         server.replies = proxy.replies = [[HEAD, delta("Yes."), DONE]]
-        for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+        for host in ("127.0.0.1", "localhost", "0.0.0.0"):  # noqa: S104
+            url = server.url.replace("127.0.0.1", host)
             Servers([url], [KEY]).choose("m")
             assert ask(RemoteEngine(url, "m", KEY)).text == "Yes."
-        assert not proxy.headers and len(server.bodies) == 2
+        assert not proxy.headers and len(server.bodies) == 3
         ask(RemoteEngine("http://elsewhere.invalid/v1", "m"))
         assert len(proxy.bodies) == 1
 
