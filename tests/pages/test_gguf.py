@@ -93,7 +93,7 @@ def test_a_conversation_through_llama_cpp(visit: Callable[..., Visitor], site: S
     # Stop; the other one is answered.
     process = freeze(llama(provider))
     visitor.ask("Hello")
-    visitor.until(lambda: len(visitor.answers()) == 3 and bool(visitor.answer))
+    visitor.until(lambda: len(visitor.notes()) == 3 and "tokens" in visitor.note)
     visitor.stop.click()
     visitor.until(lambda: ENGLISH.stopped in visitor.note)
     os.kill(process, signal.SIGCONT)
@@ -103,7 +103,7 @@ def test_a_conversation_through_llama_cpp(visit: Callable[..., Visitor], site: S
     # The process dies in an answer: one line; the next question starts another, and the conversation goes on.
     process = freeze(llama(provider))
     visitor.ask("And now?")
-    visitor.until(lambda: len(visitor.answers()) == 4 and bool(visitor.answer))
+    visitor.until(lambda: len(visitor.notes()) == 4 and "tokens" in visitor.note)
     os.kill(process, signal.SIGKILL)
     expect(visitor.notice).to_contain_text("has ended")
     expect(visitor.notice).to_contain_text("starts again with the next question")
