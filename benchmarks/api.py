@@ -7,14 +7,11 @@ does not count.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import date
 
 import httpx
-import uvicorn
 
 from benchmarks.__main__ import ROOT, machine
 from omnilmm.api.app import application
@@ -25,6 +22,7 @@ from omnilmm.engine.options import options_for
 from omnilmm.engine.remote.messages import Encoder
 from omnilmm.engine.remote.servers import Servers
 from omnilmm.images.pixels import open_picture
+from tests.api.serving import served
 
 RUNS = 15
 TOKENS = 200
@@ -36,7 +34,8 @@ def main() -> None:
     engine = load_engine()
     engine.backend.stop_ids = ()  # the answer goes on to its length limit
     asked = Conversation().with_message("user", open_picture(ROOT / "assets/samples/picture.png"), QUESTION)
-    with served(application(engine)) as url:
+    with served(application(engine)) as address:
+        url = f"{address}/v1"
         remote = Servers([url]).choose(None).load()
         ways: dict[str, Callable[[], tuple[float, int]]] = {
             "engine": lambda: through(engine, asked),
@@ -52,19 +51,6 @@ def main() -> None:
         each = seconds / tokens * 1000
         base = base or each
         print(f"| {name}, {tokens} tokens | {seconds * 1000:.0f} ms | {each:.2f} ms | {each / base - 1:+.1%} |")
-
-
-@contextmanager
-def served(app: object) -> Iterator[str]:
-    """Serve an application on a thread; its address, ending in "/v1"."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))  # type: ignore[arg-type]
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
-    server.should_exit = True
-    thread.join()
 
 
 def through(engine: Engine, asked: Conversation) -> tuple[float, int]:

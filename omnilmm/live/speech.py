@@ -75,11 +75,6 @@ def spoken(text: str) -> str:
     return text if any(character.isalnum() for character in text) else ""
 
 
-def can_speak() -> bool:
-    """Return whether espeak-ng is installed."""
-    return shutil.which(ESPEAK) is not None
-
-
 def synthesised(text: str, language: str) -> bytes | None:
     """Return a WAV file of a sentence; None if it could not be synthesised.
 

@@ -132,7 +132,6 @@ class Talk:
             "hears": self._parts.recogniser is not None,
             "loading": self._parts.is_loading,
             "hands_free": self._hearing.can_be_hands_free,
-            "speaks": self._parts.voice in ("auto", "espeak-ng") and speech.can_speak(),
             "voice": self._parts.voice,
             "describes": self._parts.text is not None and self._sees is not None,
         }

@@ -25,6 +25,7 @@ from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import options_for
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.samples import samples
+from tests.api.serving import served
 from tests.pages.visitor import Pace, wait_until_free
 
 KEY = "a key"
@@ -34,15 +35,8 @@ ASKED = "What colour is the heart?"
 
 @pytest.fixture(scope="module")
 def address(engine: LocalEngine) -> Iterator[str]:
-    config = uvicorn.Config(application(engine, key=KEY, most_answers=20), port=0, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with served(application(engine, key=KEY, most_answers=20)) as address:
+        yield address
 
 
 @pytest.fixture

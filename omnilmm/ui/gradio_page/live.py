@@ -102,8 +102,7 @@ class Live:
     ) -> Iterator[Updates]:
         """Answer a question of the live view, and speak the answer; the question box keeps its content."""
         visitor = self._context.visitor(request)
-        with self._lock:
-            owner, talk = self._talks.get(name, ("", None))
+        talk = self.talk_of(name, visitor.owner)
         files = [file["path"] for file in question["files"]]
 
         def drafts() -> Iterator[Draft]:
@@ -118,7 +117,7 @@ class Live:
 
         def speak(answering: Answering) -> None:
             begun.append(answering)
-            if talk is not None and owner == visitor.owner:
+            if talk is not None:
                 answer = Answer(lambda: _text_of(answering), answering.done, visitor.session.stop)
                 talk.speak(answer, turn if turn >= 0 else None)
 
@@ -127,6 +126,12 @@ class Live:
             talk.give_up()
         for file in files:
             self._context.uploads.discard(visitor.owner, file)
+
+    def talk_of(self, name: str, owner: str) -> Talk | None:
+        """Return a live view by its name, to its owner only."""
+        with self._lock:
+            known, talk = self._talks.get(name, ("", None))
+        return talk if known == owner else None
 
     async def _receive_all(self, socket: WebSocket, talk: Talk, owner: str) -> None:
         """Pass on what the tab sends until it leaves; anything that it cannot mean ends the connection."""

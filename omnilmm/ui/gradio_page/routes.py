@@ -142,7 +142,7 @@ ROUTES: Mapping[str, Need] = {
         Need.CLOSED,
     ),
 }
-WEBSOCKETS = {LIVE: Need.VISITOR}  # Gradio itself uses none
+WEBSOCKETS = frozenset({LIVE})  # each needs what Need.VISITOR says; Gradio itself uses none
 _OPEN = [(compile_path(path)[0], need) for path, need in ROUTES.items() if need is not Need.CLOSED]
 
 _HEARTBEAT = re.compile(r"/heartbeat/([^/]+)$")
