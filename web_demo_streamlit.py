@@ -31,9 +31,11 @@ from omnilmm.ui.access import Guard, accounts
 from omnilmm.ui.download_bar import DownloadBar
 from omnilmm.ui.flags import (
     Parser,
+    add_live_link_flags,
     add_loading_flags,
     add_page_flags,
     check_certificate,
+    check_live_link,
     check_requested,
     flags_of_environment,
     require,
@@ -53,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     flags = Parser(description="Talk about pictures in the browser.")
     add_loading_flags(flags)
     add_page_flags(flags, port=8501)
+    add_live_link_flags(flags)
     return flags
 
 
@@ -74,6 +77,7 @@ def build(make: Make, flags: argparse.Namespace) -> Any:
         provider = make()
         server_state.serve(provider, None if flags.fixed_model else offer_of(flags, provider), flags.queue_size)
         server_state.SERVER.quota_bytes = flags.upload_quota_mib * 2**20
+        server_state.SERVER.live_url = flags.live_url
         print(texts.served(serving.address(), time.monotonic() - STARTED_S), flush=True)
         if flags.open:
             webbrowser.open(serving.address())
@@ -97,6 +101,7 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     flags = parser().parse_args([*flags_of_environment(), *sys.argv[1:]])
+    check_live_link(flags)
     return build(_maker(flags, DownloadBar()), flags)
 
 
@@ -115,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         require("streamlit", extra="streamlit")
         check_requested(flags)
         check_certificate(flags.ssl_certfile, flags.ssl_keyfile)
+        check_live_link(flags)
         print(texts.loading(title_of(flags)), flush=True)
         from omnilmm.ui.streamlit_page import serving
 

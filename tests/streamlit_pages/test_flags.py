@@ -70,6 +70,11 @@ def test_a_login_that_is_none_is_one_line() -> None:
     assert_one_line(run("--auth", "half:"), "--auth", "user:password")
 
 
+def test_a_live_view_is_one_line_with_the_way_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert web_demo_streamlit.main(["--live"]) == 2
+    assert "web_demo.py --live" in (told := capsys.readouterr().err) and told.count("\n") == 1
+
+
 def test_a_taken_port_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -76,6 +76,13 @@ def said(page: AppTest) -> list[str]:
     return [message.text for message in visitor(page).session.conversation.messages]
 
 
+def test_a_live_view_elsewhere_is_linked_to(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not page.get("link_button")
+    monkeypatch.setattr(server_state.SERVER, "live_url", "https://example.org:7860")
+    (link,) = drawn(page.run()).get("link_button")
+    assert (link.proto.url, link.proto.label) == ("https://example.org:7860", ENGLISH.live["open"])  # type: ignore[attr-defined]
+
+
 def test_a_redrawn_page_repeats_and_loses_nothing(page: AppTest, engine: ScriptedEngine) -> None:
     ask_sample(page)
     question = samples()[0].question

@@ -130,6 +130,11 @@ def _pending(me: Visitor, engine: Engine) -> None:
         if engine.card.pictures:
             with st.popover(me.texts.camera, icon=":material/photo_camera:", type="tertiary", key="camera-open"):
                 st.camera_input(me.texts.take_photo, key="camera", on_change=lambda: _photo(me))
+        if url := server_state.SERVER.live_url:
+            live = me.texts.live
+            st.link_button(
+                live["open"], url, icon=":material/videocam:", type="tertiary", key="live", help=live["elsewhere"]
+            )
         if me.answering is not None:
             st.space("stretch")
             st.button(me.texts.stop, icon=":material/stop_circle:", key="stop", on_click=me.stop)

@@ -19,6 +19,7 @@ class ServerState:
         max_answers: how many answers may run or wait at once; None for no limit.
         had_visitors: whether anybody ever opened the page.
         quota_bytes: limit for one visitor's uploads together that were not sent yet.
+        live_url: address of a Gradio page with a live view; None if there is none to link to.
     """
 
     provider: ModelProvider | None = None
@@ -26,6 +27,7 @@ class ServerState:
     max_answers: int | None = None
     had_visitors: bool = False
     quota_bytes: int = QUOTA_MIB * 2**20
+    live_url: str | None = None
 
 
 SERVER = ServerState()
