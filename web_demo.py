@@ -19,6 +19,7 @@ import time
 import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any
 
 from omnilmm.api.keys import KEY, check_exposed
@@ -81,11 +82,14 @@ def api_of(provider: ModelProvider, flags: argparse.Namespace, key: str | None) 
 def live_parts(flags: argparse.Namespace, provider: ModelProvider) -> Any:
     """Return what the live view needs; the speech recognition model is loaded once the model itself is."""
     from omnilmm.engine.remote.servers import Servers
+    from omnilmm.live import BROWSER
     from omnilmm.live.detection import detector
     from omnilmm.live.recognition import load_recogniser
     from omnilmm.live.talk import Parts
 
     text = Servers([flags.text_url], text_keys(flags)).choose(flags.text_model).load() if flags.text_url else None
+    if flags.speech_model == BROWSER:
+        return Parts(None, detector, flags.voice, text, browser_hears=True)
     parts = Parts(None, detector, flags.voice, text, is_loading=True)
 
     def load() -> None:
@@ -98,6 +102,8 @@ def live_parts(flags: argparse.Namespace, provider: ModelProvider) -> Any:
             sys.stderr.write(f"Error: {one_line(error)} Questions in the live view are typed.\n")
         finally:
             parts.is_loading = False
+        if parts.recogniser is not None and find_spec("silero_vad") is None:
+            say(texts.no_hands_free())
 
     threading.Thread(target=load, name="loading speech", daemon=True).start()
     return parts

@@ -9,6 +9,7 @@ window.omnilmmLive ??= (() => {
   const DESCRIBE_MS = 2000;
   const SAME = 6;  // mean difference of grey values, of 255, below which a frame shows nothing new
   const RECONNECT_MS = 1500;
+  const UNBLOCK_MS = 1000;  // until sound that the browser blocks is given up
 
   const element = (name, attributes = {}, ...children) => {
     const made = Object.assign(document.createElement(name), attributes);
@@ -18,6 +19,7 @@ window.omnilmmLive ??= (() => {
   const filled = (text, gaps) => text.replace(/\{(\w+)\}/g, (_, name) => gaps[name]);
   const here = () => location.origin + location.pathname.replace(/\/$/, "");
   const seconds = (value) => value.toFixed(1);
+  const languageOf = (text, otherwise) => /\p{Script=Han}/u.test(text) ? "zh" : /\p{Script=Latin}/u.test(text) ? "en" : otherwise;
 
   /* Runs on the audio thread: collects chunks of 16-bit samples. */
   const WORKLET = `registerProcessor("chunks", class extends AudioWorkletProcessor {
@@ -52,6 +54,7 @@ window.omnilmmLive ??= (() => {
       model: element("p", { className: "live-model" }),
       figures: element("p", { className: "live-figures" }),
       notice: element("p", { className: "live-notice" }),
+      consent: element("div", { className: "live-consent", hidden: true }),
       typed: element("input", { type: "text", placeholder: texts.type, ariaLabel: texts.type, maxLength: 4000 }),
     };
     const form = element("form", { className: "live-type", onsubmit: (event) => { event.preventDefault(); type(); } },
@@ -60,9 +63,9 @@ window.omnilmmLive ??= (() => {
     root.replaceChildren(
       element("div", { className: "live-picture" }, parts.video, parts.frame, parts.lights),
       element("div", { className: "live-words" },
-        element("div", { className: "live-head" }, parts.state, parts.stop, parts.close),
-        parts.you, parts.model, parts.figures, parts.notice,
-        element("div", { className: "live-controls" }, parts.talk,
+        element("div", { className: "live-head" }, parts.state, parts.close),
+        parts.you, parts.model, parts.figures, parts.notice, parts.consent,
+        element("div", { className: "live-controls" }, parts.talk, parts.stop,
           element("label", {}, parts.handsFree, texts.hands_free), element("label", {}, parts.mute, texts.mute),
           element("label", { className: "live-describe", hidden: true }, parts.describe, texts.describe), parts.cameras),
         form));
@@ -70,10 +73,16 @@ window.omnilmmLive ??= (() => {
     const live = {
       isOpen: false, socket: null, name: "", abilities: {}, camera: null, microphone: null, audio: null, state: "idle",
       isHeld: false, frames: [], ring: 0, frame: null, askedGrey: null, playing: null, queue: [], isNextSound: null, figures: [],
-      retry: 0, speaking: 0, asks: 0, openings: { camera: 0, microphone: 0 }, describing: 0, isDescribing: false, describedGrey: null,
+      retry: 0, speaking: 0, asks: 0, views: 0, openings: { camera: 0, microphone: 0 }, describing: 0, isDescribing: false,
+      describedGrey: null, lines: {}, tellReady: null, recognises: "", isAllowed: false, listening: null, releasedAt: 0,
     };
 
-    const tell = (line) => { parts.notice.textContent = line; };
+    /* One line for each of: "camera", "microphone", "speech", "connection", and what happened in this "turn". */
+    const tell = (line, about = "turn") => {
+      live.lines[about] = line;
+      const text = Object.values(live.lines).filter(Boolean).join("\n");
+      if (parts.notice.textContent !== text) parts.notice.textContent = text;
+    };
     const show = (state) => {
       live.state = state;
       root.dataset.state = state;
@@ -81,7 +90,7 @@ window.omnilmmLive ??= (() => {
       parts.stop.disabled = state === "idle";
     };
     const lights = () => {
-      const open = [[live.camera, texts.camera_on], [live.microphone, texts.microphone_on]];
+      const open = [[live.camera, texts.camera_on], [live.microphone ?? live.listening, texts.microphone_on]];
       parts.lights.replaceChildren(...open.filter(([stream]) => stream).map(([, text]) => element("span", {}, text)));
     };
     const send = (message) => {
@@ -98,6 +107,7 @@ window.omnilmmLive ??= (() => {
       const mine = ++live.openings.camera;
       end(live.camera);
       live.camera = null;
+      tell("", "camera");
       const size = { width: { ideal: LONGEST_SIDE }, height: { ideal: 720 } };
       try {
         const stream = await navigator.mediaDevices.getUserMedia({
@@ -107,26 +117,31 @@ window.omnilmmLive ??= (() => {
         live.camera = stream;
         parts.video.srcObject = stream;
         stream.getVideoTracks()[0].addEventListener("ended", () => {
-          if (live.camera === stream) { live.camera = null; lights(); tell(texts.camera_lost); }
+          if (live.camera === stream) { live.camera = null; lights(); tell(texts.camera_lost, "camera"); }
         });
         const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((device) => device.kind === "videoinput");
         parts.cameras.hidden = cameras.length < 2;
         parts.cameras.replaceChildren(...cameras.map((device, number) =>
           element("option", { value: device.deviceId }, device.label || `${texts.camera} ${number + 1}`)));
         parts.cameras.value = stream.getVideoTracks()[0].getSettings().deviceId ?? "";
-      } catch (error) { if (mine === live.openings.camera) tell(why(error, "camera")); }
+      } catch (error) { if (mine === live.openings.camera) tell(why(error, "camera"), "camera"); }
       lights();
     };
     const openMicrophone = async () => {
       closeMicrophone();
       const mine = live.openings.microphone;
+      tell("", "microphone");
       try {
         const stream = await navigator.mediaDevices.getUserMedia({
           audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true },
         });
         if (mine !== live.openings.microphone) return end(stream);
         live.microphone = stream;
-        stream.getAudioTracks()[0].addEventListener("ended", () => { closeMicrophone(); tell(texts.microphone_lost); });
+        stream.getAudioTracks()[0].addEventListener("ended", () => {
+          if (live.state === "listening") stop();  // the rest of it will not come
+          closeMicrophone();
+          tell(texts.microphone_lost, "microphone");
+        });
         live.audio = new AudioContext({ sampleRate: RATE });
         const script = URL.createObjectURL(new Blob([WORKLET], { type: "text/javascript" }));
         await live.audio.audioWorklet.addModule(script);
@@ -139,7 +154,7 @@ window.omnilmmLive ??= (() => {
       } catch (error) {
         if (mine !== live.openings.microphone) return;
         closeMicrophone();
-        tell(why(error, "microphone"));
+        tell(why(error, "microphone"), "microphone");
       }
       ready();
     };
@@ -151,11 +166,52 @@ window.omnilmmLive ??= (() => {
       ready();
     };
     const ready = () => {
-      const hears = Boolean(live.microphone && live.abilities.hears);
+      const hears = Boolean(live.recognises || live.microphone && live.abilities.hears);
       if (hears && parts.talk.disabled) setTimeout(() => parts.talk.focus());  // so that the space key is the talk key
       parts.talk.disabled = !hears;
       parts.handsFree.disabled = !hears || !live.abilities.hands_free;
       if (parts.handsFree.disabled) parts.handsFree.checked = false;
+      parts.handsFree.parentElement.title = parts.handsFree.disabled ? texts.no_hands_free : "";
+      lights();
+    };
+
+    /* --- recognition by the browser --------------------------------------------------------------------------------- */
+
+    const findRecognition = async () => {
+      const mine = live.views, where = await omnilmmRecognition.where(texts.language);
+      if (mine !== live.views) return;
+      const isAsked = where.includes("elsewhere") || where.includes("download");
+      live.recognises = where === "here" || (isAsked && live.isAllowed) ? where : "";
+      parts.consent.hidden = !isAsked || live.isAllowed;
+      parts.consent.replaceChildren(element("p", {}, texts.browser_elsewhere), button(texts.browser_allow, allow),
+        ...(where.includes("download") ? [button(texts.browser_download, download)] : []));
+      tell({ here: texts.browser_here, nowhere: texts.browser_cannot_hear }[where] ?? "", "speech");
+      ready();
+    };
+    const allow = () => { live.isAllowed = true; return findRecognition(); };
+    const download = async () => {
+      tell(texts.browser_downloading, "speech");
+      if (await omnilmmRecognition.download(texts.language)) return findRecognition();
+      tell(texts.browser_not_downloaded, "speech");
+    };
+    const listen = () => {
+      const mine = live.asks;
+      live.releasedAt = 0;
+      live.listening = omnilmmRecognition.listen(texts.language, live.recognises === "here", (words, failure) => {
+        if (mine !== live.asks) return;  // spoken again, or stopped
+        endListening();
+        if (words) {
+          showHeard(live.releasedAt ? (performance.now() - live.releasedAt) / 1000 : 0);
+          return ask(words);
+        }
+        send({ type: "stop" });
+        tell(failure ? filled(texts.browser_failed, { reason: failure }) : texts.nothing_heard);
+      });
+      lights();
+    };
+    const endListening = () => {
+      live.listening?.abort();
+      Object.assign(live, { listening: null, isHeld: false });
       lights();
     };
 
@@ -215,7 +271,13 @@ window.omnilmmLive ??= (() => {
     const keepFrames = () => {
       clearInterval(live.ring);
       live.frames = [];
-      if (parts.handsFree.checked) live.ring = setInterval(() => { live.frames = [...live.frames, grab()].slice(-RING); }, RING_MS);
+      if (parts.handsFree.checked) live.ring = setInterval(keepFrame, RING_MS);
+    };
+    const keepFrame = () => { live.frames = [...live.frames, { at: performance.now(), canvas: grab() }].slice(-RING); };
+    /* What was in front of the camera some seconds ago; the oldest frame that is kept, if it was longer ago. */
+    const frameOf = (secondsAgo) => {
+      const when = performance.now() - 1000 * secondsAgo;
+      return (live.frames.findLast(({ at }) => at <= when) ?? live.frames[0])?.canvas ?? grab();
     };
 
     /* --- turns ------------------------------------------------------------------------------------------------- */
@@ -223,28 +285,36 @@ window.omnilmmLive ??= (() => {
     const press = () => {
       if (live.isHeld || parts.talk.disabled || parts.handsFree.checked) return;
       hush();
+      endListening();
       live.asks += 1;  // a question that is still on its way is not asked
       live.isHeld = true;
       live.frame = grab();  // what the question is about is in front of the camera when it begins
-      live.audio.resume();
+      live.audio?.resume();
+      sounds();
       tell("");
       send({ type: "press" });
+      if (live.recognises) listen();
     };
     const release = () => {
       if (!live.isHeld) return;
       live.isHeld = false;
-      send({ type: "release" });
+      if (!live.listening) return send({ type: "release" });
+      live.releasedAt = performance.now();
+      show("thinking");
+      live.listening.stop();
     };
-    const setHandsFree = (on) => { live.audio?.resume(); send({ type: "hands_free", on }); keepFrames(); };
+    const setHandsFree = (on) => { live.audio?.resume(); sounds(); tell(""); send({ type: "hands_free", on }); keepFrames(); };
     const setMuted = (on) => {
       send({ type: "mute", on });
       if (on) { hush(); send({ type: "silent" }); }
     };
-    const stop = () => { hush(); live.asks += 1; send({ type: "stop" }); };
+    const stop = () => { hush(); endListening(); live.asks += 1; send({ type: "stop" }); };
     const type = () => {
       const text = parts.typed.value.trim();
       if (!text) return;
       stop();
+      sounds();
+      tell("");
       live.frame = grab();
       parts.typed.value = "";
       ask(text);
@@ -266,6 +336,12 @@ window.omnilmmLive ??= (() => {
 
     /* --- sound of the answer ------------------------------------------------------------------------------------- */
 
+    /* Browsers let sound be heard once it was opened by a click or a key, so these open it, too. */
+    const sounds = () => {
+      live.output ??= new AudioContext();
+      live.output.resume().catch(() => {});
+      return live.output;
+    };
     const hush = () => {
       live.queue = [];
       live.speaking += 1;
@@ -283,25 +359,29 @@ window.omnilmmLive ??= (() => {
       };
       live.playing = { stop() {} };
       if (typeof next === "string") {
-        const voice = localVoice();
+        const voice = localVoice(languageOf(next, texts.language));
         if (!voice) return after();
         const speech = new SpeechSynthesisUtterance(next);
         return window.speechSynthesis.speak(Object.assign(speech, { voice, lang: voice.lang, onend: after, onerror: after }));
       }
       try {
-        live.output ??= new AudioContext();
-        await live.output.resume();
-        const sound = await live.output.decodeAudioData(next);
+        const output = sounds();
+        await Promise.race([output.resume(), new Promise((done) => setTimeout(done, UNBLOCK_MS))]);
+        const sound = await output.decodeAudioData(next);
         if (mine !== live.speaking) return;
-        const source = Object.assign(live.output.createBufferSource(), { buffer: sound, onended: after });
-        source.connect(live.output.destination);
+        if (output.state !== "running") {
+          tell(texts.sound_blocked);
+          return after();
+        }
+        const source = Object.assign(output.createBufferSource(), { buffer: sound, onended: after });
+        source.connect(output.destination);
         live.playing = source;
         source.start();
       } catch { after(); }
     };
-    const localVoice = () => (window.speechSynthesis?.getVoices() ?? []).find((voice) =>
-      voice.localService && voice.lang.toLowerCase().startsWith(texts.language));  // others send the text to a company
-    const tellVoice = () => send({ type: "voice", on: Boolean(localVoice()) });
+    const localVoice = (language) => (window.speechSynthesis?.getVoices() ?? []).find((voice) =>
+      voice.localService && voice.lang.toLowerCase().startsWith(language));  // others send the text to a company
+    const tellVoice = () => send({ type: "voice", on: Boolean(localVoice(texts.language)) });
 
     /* --- messages ------------------------------------------------------------------------------------------------ */
 
@@ -311,24 +391,21 @@ window.omnilmmLive ??= (() => {
         live.name = message.name;
         send({ type: "language", language: texts.language });
         tellVoice();
-        if (message.loading) tell(texts.loading_speech);
-        else if (!message.hears) tell(texts.cannot_hear);
-        else if (parts.notice.textContent === texts.loading_speech) tell("");
+        tell("", "connection");
+        if (!message.browser_hears) tell(message.loading ? texts.loading_speech : message.hears ? "" : texts.cannot_hear, "speech");
+        if (!message.hears && !message.loading && live.microphone) closeMicrophone();  // nothing listens to it
         parts.describe.parentElement.hidden = !message.describes;
         if (parts.describe.checked) setDescribe(true);  // after the connection was lost
         if (parts.handsFree.checked) setHandsFree(true);
         if (parts.mute.checked) setMuted(true);
         ready();
         show("idle");
+        live.tellReady?.();
       },
       state: ({ state }) => show(state),
-      started: () => { hush(); live.asks += 1; live.frame = live.frames.at(-1) ?? grab(); },
-      heard: ({ text, turn, seconds: took }) => {
-        live.figures = [filled(texts.figure_heard, { seconds: seconds(took) })];
-        parts.figures.textContent = live.figures.join(" · ");
-        ask(text, turn);
-      },
-      nothing_heard: () => tell(texts.nothing_heard),
+      started: ({ seconds_ago: ago }) => { hush(); tell(""); live.asks += 1; live.frame = frameOf(ago); },
+      heard: ({ text, turn, seconds: took }) => { showHeard(took); ask(text, turn); },
+      nothing_heard: () => { if (!parts.handsFree.checked) tell(texts.nothing_heard); },  // a noise asks for nothing
       first_word: ({ seconds: took }) => {
         parts.figures.textContent = [...live.figures, filled(texts.figure_first, { seconds: seconds(took) })].join(" · ");
         live.figures = [];
@@ -336,16 +413,22 @@ window.omnilmmLive ??= (() => {
       say: ({ text, sound, browser }) => {
         parts.model.textContent = `${parts.model.textContent} ${text}`.trim();
         live.isNextSound = sound ? live.speaking : null;
-        if (!sound && !parts.mute.checked && live.abilities.voice !== "none" && !(browser && localVoice())) tell(texts.no_voice);
+        const speaks = sound || (browser && localVoice(languageOf(text, texts.language)));
+        if (!speaks && !parts.mute.checked && live.abilities.voice !== "none") tell(texts.no_voice);
         if (browser) { live.queue.push(text); play(); }
       },
       hush: () => hush(),
       failed: () => tell(texts.failed),
     };
+    const showHeard = (took) => {
+      live.figures = [filled(texts.figure_heard, { seconds: seconds(took) })];
+      parts.figures.textContent = live.figures.join(" · ");
+    };
     const connect = () => {
       const socket = new WebSocket(`${here().replace(/^http/, "ws")}/live`);
       socket.binaryType = "arraybuffer";
       socket.onmessage = ({ data }) => {
+        if (live.socket !== socket) return;
         if (typeof data === "string") { const message = JSON.parse(data); return receive[message.type]?.(message); }
         if (live.isNextSound === live.speaking) { live.queue.push(data); play(); }
       };
@@ -354,26 +437,36 @@ window.omnilmmLive ??= (() => {
         live.socket = null;
         if (!live.isOpen) return;
         show("idle");
-        if (code === FULL) return tell(texts.full);
-        tell(texts.lost);
+        if (live.listening) live.asks += 1;
+        endListening();
+        if (code === FULL) return tell(texts.full, "connection");
+        tell(texts.lost, "connection");
         live.retry = setTimeout(connect, RECONNECT_MS);
       };
       live.socket = socket;
     };
     const open = async () => {
       if (live.isOpen) return;
+      const mine = ++live.views;
       live.isOpen = true;
       root.hidden = false;
+      live.lines = {};
       tell("");
       show("idle");
+      const isReady = new Promise((done) => { live.tellReady = done; });
       connect();
-      if (!navigator.mediaDevices) return tell(texts.not_secure);
+      sounds();
+      if (!navigator.mediaDevices) return tell(texts.not_secure, "camera");
       await openCamera();
-      await openMicrophone();
+      await isReady;
+      if (mine !== live.views) return;  // closed meanwhile
+      if (live.abilities.browser_hears) await findRecognition();
+      else if (live.abilities.hears || live.abilities.loading) await openMicrophone();
     };
     const close = () => {
       if (!live.isOpen) return;
       live.isOpen = false;
+      live.views += 1;
       live.openings.camera += 1;
       live.asks += 1;
       root.hidden = true;
@@ -382,6 +475,8 @@ window.omnilmmLive ??= (() => {
       clearInterval(live.describing);
       keepFrames();
       hush();
+      endListening();
+      live.recognises = "";
       end(live.camera);
       live.camera = null;
       parts.video.srcObject = null;

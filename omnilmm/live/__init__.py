@@ -2,4 +2,5 @@
 
 ESPEAK = "espeak-ng"
 VOICES = ("auto", "browser", ESPEAK, "none")
+BROWSER = "browser"  # as a speech model: the browser's own recognition
 SPEECH_MODEL = "openai/whisper-base"  # many languages, Chinese among them; 290 MB

@@ -28,12 +28,12 @@ Detector = Callable[[Sound], float]  # probability of a voice in a chunk; it has
 
 @dataclass(frozen=True)
 class Started:
-    """A voice was noticed."""
+    """A voice was noticed; it began `STARTS` chunks before."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """What was said, or None if it was too short to be words."""
+    """What was said, or None if it was too short to be words, or no voice."""
 
     sound: Sound | None
 
@@ -51,6 +51,7 @@ class Hearing:
         self._is_speaking = False
         self._chunks: deque[Sound] = deque()
         self._run = 0  # chunks in a row that speak against the current state
+        self._has_voice = False  # while a key is held
 
     @property
     def can_be_hands_free(self) -> bool:
@@ -66,10 +67,15 @@ class Hearing:
         """Start an utterance by hand."""
         self._reset()
         self._is_held = True
+        self._has_voice = self._detector is None
 
     def release(self) -> Utterance | None:
         """End an utterance that was started by hand; None if there is none."""
         return self._end() if self._is_held else None
+
+    def drop(self) -> None:
+        """Drop the utterance that is being heard."""
+        self._reset()
 
     def hear(self, content: bytes) -> Started | Utterance | None:
         """Handle a chunk.
@@ -81,6 +87,8 @@ class Hearing:
         sound = samples.astype(np.float32) / np.float32(32768)
         if self._is_held:
             self._chunks.append(sound)
+            if not self._has_voice and self._detector is not None and len(sound) == CHUNK:
+                self._has_voice = self._detector(sound) >= NO_VOICE
             return self._end() if self._is_full else None
         if not self._is_hands_free or self._detector is None or len(sound) != CHUNK:
             return None
@@ -102,11 +110,13 @@ class Hearing:
         return len(self._chunks) >= MOST_CHUNKS
 
     def _end(self) -> Utterance:
+        """Return the utterance; Whisper finds words in noise, too, so that one without a voice has no sound."""
         sound = np.concatenate(self._chunks) if self._chunks else np.zeros(0, np.float32)
+        is_speech = len(sound) >= LEAST_S * RATE and (self._is_speaking or self._has_voice)
         self._reset()
-        return Utterance(sound if len(sound) >= LEAST_S * RATE else None)
+        return Utterance(sound if is_speech else None)
 
     def _reset(self) -> None:
         self._chunks.clear()
-        self._is_held = self._is_speaking = False
+        self._is_held = self._is_speaking = self._has_voice = False
         self._run = 0

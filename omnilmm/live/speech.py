@@ -13,6 +13,7 @@ VOICES = {"en": "en-us", "zh": "cmn"}
 LONGEST = 400  # characters of one sentence; a longer one is cut at a comma or space
 TIMEOUT_S = 20.0
 
+_HAN, _LATIN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]"), re.compile("[A-Za-z]")
 _END = re.compile(r"[.!?…]+[\"')\]]*\s|[。！？；]+[”’」]*|\n+")
 _COMMA = re.compile(r"[,;:，、]\s?|\s")
 _MARKS = (
@@ -73,6 +74,13 @@ def spoken(text: str) -> str:
         text = pattern.sub(replacement, text)
     text = text.strip()
     return text if any(character.isalnum() for character in text) else ""
+
+
+def language_of(text: str, otherwise: str) -> str:
+    """Return the language in which to read a text: "zh", "en", or `otherwise` if it has no letters."""
+    if _HAN.search(text):
+        return "zh"
+    return "en" if _LATIN.search(text) else otherwise
 
 
 def synthesised(text: str, language: str) -> bytes | None:

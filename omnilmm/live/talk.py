@@ -23,7 +23,7 @@ from omnilmm.conversation import Conversation, Picture, Video
 from omnilmm.engine.events import Engine
 from omnilmm.live import speech
 from omnilmm.live.described import Described, Watcher
-from omnilmm.live.hearing import BYTES_PER_CHUNK, CHUNK, RATE, Detector, Hearing, Sound, Started, Utterance
+from omnilmm.live.hearing import BYTES_PER_CHUNK, CHUNK, RATE, STARTS, Detector, Hearing, Sound, Started, Utterance
 from omnilmm.live.recognition import Recogniser
 from omnilmm.live.turns import Turns
 from omnilmm.sentences import Language
@@ -65,6 +65,7 @@ class Parts:
         voice: "auto": the browser's own voices, else espeak-ng; "browser", "espeak-ng", or "none".
         text: a text model that can answer from descriptions of what the camera shows; None without one.
         is_loading: whether the recogniser is still being loaded.
+        browser_hears: whether the browser's own recognition is used, which then asks as if the words were typed.
     """
 
     recogniser: Recogniser | None
@@ -72,6 +73,7 @@ class Parts:
     voice: Literal["auto", "browser", "espeak-ng", "none"] = "auto"
     text: Engine | None = None
     is_loading: bool = False
+    browser_hears: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class Talk:
             "type": "ready",
             "hears": self._parts.recogniser is not None,
             "loading": self._parts.is_loading,
+            "browser_hears": self._parts.browser_hears,
             "hands_free": self._hearing.can_be_hands_free,
             "voice": self._parts.voice,
             "describes": self._parts.text is not None and self._sees is not None,
@@ -154,6 +157,7 @@ class Talk:
                 self._inbox.put(command)
             case "stop":
                 self._interrupt(listens=False)
+                self._inbox.put(command)
             case "mute":
                 self._is_muted = command.on
             case "silent":
@@ -239,10 +243,13 @@ class Talk:
             self._hearing.press()
         elif heard.type == "release":
             found = self._hearing.release()
+        elif heard.type == "stop":
+            self._hearing.drop()
         else:
             self._hearing.set_hands_free(heard.on)
         if isinstance(found, Started):
-            self._send({"type": "started"})  # the script takes the camera's frame of this moment
+            ago_s = (STARTS + self._inbox.chunks) * CHUNK / RATE  # the script takes the camera's frame of that moment
+            self._send({"type": "started", "seconds_ago": ago_s})
             self._interrupt(listens=True)
         elif isinstance(found, Utterance):
             self._recognise(found.sound)
@@ -292,7 +299,7 @@ class Talk:
         by_server = (
             is_spoken and self._parts.voice != "browser" and not (self._parts.voice == "auto" and self._browser_speaks)
         )
-        sound = speech.synthesised(sentence, self._language) if by_server else None
+        sound = speech.synthesised(sentence, speech.language_of(sentence, self._language)) if by_server else None
         by_browser = is_spoken and not by_server
         with self._lock:
             if turn != self._turns.turn:
@@ -330,19 +337,19 @@ class _Inbox:
 
     def __init__(self) -> None:
         self._items: deque[bytes | Command | None] = deque()
-        self._chunks = 0
+        self.chunks = 0  # among them
         self._new = threading.Condition()
         self.dropped = 0
 
     def put(self, item: bytes | Command | None) -> None:
         with self._new:
-            if isinstance(item, Command) and len(self._items) - self._chunks >= MOST_COMMANDS:
+            if isinstance(item, Command) and len(self._items) - self.chunks >= MOST_COMMANDS:
                 return
             self._items.append(item)
-            self._chunks += isinstance(item, bytes)
-            if self._chunks * CHUNK / RATE > LATEST_S:
+            self.chunks += isinstance(item, bytes)
+            if self.chunks * CHUNK / RATE > LATEST_S:
                 self._items.remove(next(kept for kept in self._items if isinstance(kept, bytes)))
-                self._chunks -= 1
+                self.chunks -= 1
                 self.dropped += 1
             self._new.notify()
 
@@ -351,5 +358,5 @@ class _Inbox:
         with self._new:
             self._new.wait_for(lambda: self._items)
             item = self._items.popleft()
-            self._chunks -= isinstance(item, bytes)
+            self.chunks -= isinstance(item, bytes)
             return item

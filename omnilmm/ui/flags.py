@@ -10,6 +10,7 @@ import ssl
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from omnilmm import __version__
 from omnilmm.adapter_files import with_adapter
@@ -219,7 +220,8 @@ def add_live_flags(parser: argparse.ArgumentParser) -> None:
         "--speech-model",
         default=SPEECH_MODEL,
         metavar="NAME",
-        help="recognises speech: hub id or folder, pocketsphinx (English), or none (default: %(default)s)",
+        help="recognises speech: hub id or folder, pocketsphinx (English), browser (the visitor's own, which may send "
+        "the voice to a company; the page asks first), or none (default: %(default)s)",
     )
     live.add_argument(
         "--voice",
@@ -237,6 +239,15 @@ def add_live_flags(parser: argparse.ArgumentParser) -> None:
         "--text-key", metavar="KEY", help="its key (default: OPENAI_API_KEY, unless that is for --engine-url)"
     )
     live.add_argument("--text-model", metavar="ID", help="its id there (default: the only one there is)")
+
+
+def add_live_link_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a page that links to the live view of another one."""
+    live = parser.add_argument_group("speaking with the model; see docs/live.md")
+    live.add_argument(
+        "--live-url", metavar="URL", help="address of a page started with `web_demo.py --live`, to show a link to it"
+    )
+    live.add_argument("--live", action="store_true", help="not on this page: see --live-url")
 
 
 def loading_arguments(args: argparse.Namespace) -> dict[str, Any]:
@@ -284,6 +295,24 @@ def check_live(args: argparse.Namespace) -> None:
         raise OptionsError("flags_of_live", flags=[f"--{name.replace('_', '-')}" for name in given])
     if args.voice == ESPEAK and shutil.which(ESPEAK) is None:
         raise OptionsError("voice_missing", voice=ESPEAK)
+
+
+def check_live_link(args: argparse.Namespace) -> None:
+    """Check the flags of a page that has no live view of its own.
+
+    Raises:
+        OptionsError: A live view is wanted here, or the address is none.
+    """
+    if args.live:
+        raise OptionsError("live_on_gradio_page")
+    if args.live_url is None:
+        return
+    try:
+        parts = urlsplit(args.live_url)
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise OptionsError("no_live_url", given=args.live_url)
 
 
 def check_for_server(args: argparse.Namespace) -> None:

@@ -368,6 +368,11 @@ def loading_speech(name: str) -> str:
     return f"Loading speech recognition ({name}) …"
 
 
+def no_hands_free() -> str:
+    """Return the line printed where there is no voice detector."""
+    return "The live view has push-to-talk only, as silero-vad is not installed: pip install silero-vad."
+
+
 def cannot_listen(host: str, port: int, reason: str) -> str:
     """Return why no page can be served at this address."""
     return f"Cannot listen on {host}, port {port}: {reason}. Choose another --port, or none for the next free one."

@@ -44,6 +44,15 @@ def test_a_click_is_no_utterance() -> None:
     assert hearing.release() == Utterance(None)
 
 
+def test_a_held_key_without_a_voice_is_no_utterance() -> None:
+    hearing = Hearing(detector())
+    for sound, is_speech in ((noise(1.5), False), (spoken("what_shape"), True), (silence(1), False)):
+        hearing.press()
+        assert not list(heard(hearing, chunks(sound)))
+        found = hearing.release()
+        assert found is not None and (found.sound is not None) == is_speech
+
+
 def test_an_utterance_ends_at_its_longest() -> None:
     hearing = Hearing()
     hearing.press()
@@ -66,6 +75,9 @@ def test_hands_free_finds_the_words_between_noise_and_silence(recogniser: Recogn
         recogniser.words(one.sound, "en") for _, one in found if isinstance(one, Utterance) and one.sound is not None
     ]
     assert words == [WORDS["what_color"], WORDS["what_shape"]]
+    onset = np.flatnonzero(np.abs(question) > 1000)[0]
+    start_s = (found[0][0] + 1) * CHUNK / RATE - (len(before) + onset) / RATE
+    assert 0 < start_s <= 0.2, "speaking interrupts an answer within 200 ms"
     end_s = found[1][0] * CHUNK / RATE - (len(before) + len(question)) / RATE
     assert end_s <= 0.5, "the end of speech is noticed within half a second"
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnilmm.live import speech
-from omnilmm.live.speech import LONGEST, Sentences, spoken, synthesised
+from omnilmm.live.speech import LONGEST, Sentences, language_of, spoken, synthesised
 
 PIECES = (
     "The circle is red. ",
@@ -77,6 +77,10 @@ def test_espeak_speaks_and_nothing_in_a_sentence_is_an_option() -> None:
     with wave.open(header) as file:
         assert file.getframerate() > 0
     assert len(sound) > 20_000, "the words were spoken"
+
+
+def test_a_sentence_is_read_in_its_own_language() -> None:
+    assert [language_of(text, "zh") for text in ("It is red.", "圆是红色的 (red)。", "3.5")] == ["en", "zh", "zh"]
 
 
 def test_without_espeak_there_is_no_sound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from omnilmm.conversation import Conversation
 from omnilmm.images.pixels import open_picture
-from omnilmm.live.hearing import BYTES_PER_CHUNK, Sound
+from omnilmm.live.hearing import BYTES_PER_CHUNK, CHUNK, RATE, STARTS, Sound
 from omnilmm.live.recognition import Recogniser
 from omnilmm.live.talk import LATEST_S, Answer, Command, Parts, Talk
 from tests.live.sounds import WORDS, chunks, spoken
@@ -112,6 +112,31 @@ def test_speech_and_stop_end_the_answer_and_its_sound(talk: Talk, sent: Sent, ki
     wait_until(lambda: sent.state == ("listening" if kind == "press" else "idle"))
     talk.close()
     assert len(sent.of("say")) == said
+
+
+def test_a_voice_ends_the_answer_when_hands_free(sent: Sent, recogniser: Recogniser) -> None:
+    talk, growing = Talk(Parts(recogniser, lambda: lambda _: 1.0, "browser"), sent.append), Growing()
+    do(talk, "hands_free", on=True)
+    growing.text = "One. Two"
+    talk.speak(growing.answer())
+    wait_until(lambda: sent.of("say"))
+    for chunk in chunks(spoken("what_shape"))[:STARTS]:
+        talk.receive_sound(chunk)
+    wait_until(lambda: sent.state == "listening")
+    assert growing.stops == 1 and sent.of("hush")
+    assert sent.of("started")[0]["seconds_ago"] >= STARTS * CHUNK / RATE, "the frame is of when the voice began"
+    talk.close()
+
+
+def test_stop_drops_what_is_being_said(talk: Talk, sent: Sent) -> None:
+    do(talk, "press")
+    for chunk in chunks(spoken("what_color")):
+        talk.receive_sound(chunk)
+    do(talk, "stop")
+    do(talk, "release")
+    ask_aloud(talk, "what_shape")
+    wait_until(lambda: sent.of("heard"))
+    assert [one["text"] for one in sent.of("heard")] == [WORDS["what_shape"]]
 
 
 @pytest.mark.parametrize(("kind", "state"), [("press", "listening"), ("stop", "idle")])
@@ -229,7 +254,7 @@ def test_a_failure_is_told_and_the_next_question_is_heard(sent: Sent, recogniser
 
 
 def test_a_recogniser_that_is_loaded_later_is_taken_into_use(sent: Sent, recogniser: Recogniser) -> None:
-    parts = Parts(None, lambda: lambda _: 0.0, "none", is_loading=True)
+    parts = Parts(None, lambda: lambda _: 1.0, "none", is_loading=True)
     talk = Talk(parts, sent.append)
     assert (talk.abilities["hears"], talk.abilities["loading"]) == (False, True)
     parts.recogniser, parts.is_loading = recogniser, False

@@ -1,6 +1,7 @@
 /* Stands for the camera and the microphone of the machine: a picture and sounds that the test gives.
 
-   Chromium's own fake devices play a file from its start, whenever the page opens them; here the test says when. */
+   Chromium's own fake devices (`fake_devices.py`) play a file from its start whenever the page opens them; here the test
+   says when, so that a key can be held meanwhile. Nor can they be refused, missing, unplugged or kept waiting. */
 
 window.devices = (() => {
   const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 480 });
@@ -11,11 +12,18 @@ window.devices = (() => {
     draw.fillRect(0, 0, 640, 480);
     if (picture) draw.drawImage(picture, 80, 0, 480, 480);
   }, 50);
-  const given = { refuse: {}, tracks: {}, stopped: 0 };
-  const stop = AudioBufferSourceNode.prototype.stop;
-  AudioBufferSourceNode.prototype.stop = function () { given.stopped += 1; stop.call(this); };
+  const given = { refuse: {}, tracks: {}, asked: [], stoppedBy: [], cameras: ["Back", "Front"], prompt: null, socket: null };
+  const { stop } = AudioBufferSourceNode.prototype;
+  /* While which event the sound of an answer was stopped: if it is the key or the click itself, nothing was waited for. */
+  AudioBufferSourceNode.prototype.stop = function () { given.stoppedBy.push(window.event?.type ?? ""); stop.call(this); };
+  const Real = WebSocket;
+  window.WebSocket = class extends Real { constructor(address) { super(address); given.socket = this; } };
+  navigator.mediaDevices.enumerateDevices = async () =>
+    given.cameras.map((label) => ({ kind: "videoinput", deviceId: label.toLowerCase(), label }));
   navigator.mediaDevices.getUserMedia = async ({ video }) => {
     const kind = video ? "camera" : "microphone";
+    given.asked.push(video?.deviceId?.exact ?? kind);
+    await given.prompt;
     if (given.refuse[kind]) throw new DOMException("refused by the test", given.refuse[kind]);
     let stream;
     if (video) stream = canvas.captureStream(10);
@@ -27,7 +35,19 @@ window.devices = (() => {
     given.tracks[kind] = stream.getTracks()[0];
     return stream;
   };
+  /* A browser that recognises speech: where, and what it hears. Chromium's own has no service here, and only fails. */
+  const recognises = (where, words) => {
+    given.local = [];
+    window.SpeechRecognition = class {
+      static available = async () => where;
+      static install = async () => { where = "available"; return true; };
+      start() { given.local.push(Boolean(this.processLocally)); }
+      stop() { this.onresult({ results: [[{ transcript: words }]] }); this.onend(); }
+      abort() {}
+    };
+  };
   return Object.assign(given, {
+    recognises,
     show: async (source) => {
       const image = Object.assign(new Image(), { src: source });
       await image.decode();

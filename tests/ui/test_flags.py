@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 
 import pytest
 
@@ -12,9 +13,11 @@ from omnilmm.errors import OptionsError
 from omnilmm.images.limits import limits
 from omnilmm.ui.flags import (
     add_live_flags,
+    add_live_link_flags,
     add_loading_flags,
     add_page_flags,
     check_live,
+    check_live_link,
     check_requested,
     loading_arguments,
     loading_line,
@@ -91,6 +94,21 @@ def test_flags_of_the_live_view_without_it_are_refused() -> None:
     check_live(live_flags("--live", "--voice", "none", "--speech-model", "none"))
     with pytest.raises(OptionsError, match="--voice and --text-url belong to the live view"):
         check_live(live_flags("--voice", "none", "--text-url", "http://127.0.0.1:1/v1"))
+
+
+def test_a_link_to_a_live_view_is_the_address_of_a_page() -> None:
+    def check(*flags: str) -> None:
+        parser = argparse.ArgumentParser()
+        add_live_link_flags(parser)
+        check_live_link(parser.parse_args(flags))
+
+    check()
+    check("--live-url", "https://example.org:7860/chat")
+    for given in ("javascript:alert(1)", "example.org", "https://", "http://[::1"):
+        with pytest.raises(OptionsError, match=re.escape(given)):
+            check("--live-url", given)
+    with pytest.raises(OptionsError, match=r"web_demo\.py --live`.* --live-url"):
+        check("--live")
 
 
 def test_a_voice_that_is_not_installed_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css", "live.css"))
-SCRIPTS = tuple(ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js", "live.js"))
+SCRIPTS = tuple(
+    ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js", "live_recognition.js", "live.js")
+)
 LOGIN_SCRIPT = ROOT / "assets" / "login.js"
 # Retention of uploads that were attached but never sent; those that were sent are deleted when their turn is saved.
 UPLOADS_CHECKED_S, UPLOADS_KEPT_S = 600, 3600
