@@ -107,7 +107,7 @@ def test_a_conversation_through_llama_cpp(visit: Callable[..., Visitor], site: S
     os.kill(process, signal.SIGKILL)
     expect(visitor.notice).to_contain_text("has ended")
     expect(visitor.notice).to_contain_text("starts again with the next question")
-    assert len(visitor.notes()) == 3
+    visitor.until(lambda: len(visitor.notes()) == 3)
     other.ask("Is it red?")
     assert other.answered(3)
     visitor.box.press("Enter")  # the question has returned to the box

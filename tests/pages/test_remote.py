@@ -60,7 +60,7 @@ def test_a_conversation_with_a_server(visit: Callable[..., Visitor], site: Site,
     # A picture for a model that takes none: one line, and the question stays in the box.
     visitor.ask("What is this?", samples()[0].picture)
     expect(visitor.notice).to_contain_text("takes no pictures")
-    assert len(visitor.notes()) == 2
+    visitor.until(lambda: len(visitor.notes()) == 2)
     expect(visitor.box).to_have_value("What is this?")
     page.locator("#question .thumbnail-item button").first.click()
 
@@ -78,10 +78,10 @@ def test_a_conversation_with_a_server(visit: Callable[..., Visitor], site: Site,
     visitor.until(lambda: len(visitor.answers()) == 4 and bool(visitor.answer))
     llama.kill()
     expect(visitor.notice).to_contain_text("broke during the answer")
-    assert len(visitor.notes()) == 3
+    visitor.until(lambda: len(visitor.notes()) == 3)
     llama.start()
     length.fill("8")
     length.press("Tab")
     visitor.box.press("Enter")  # the question has returned to the box
     visitor.answered(4)
-    assert visitor.questions()[-1].strip() == "And more"
+    visitor.until(lambda: visitor.questions()[-1].strip() == "And more")

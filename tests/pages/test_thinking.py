@@ -68,7 +68,7 @@ def test_a_thought_is_shown_in_a_fold_and_is_no_part_of_the_answer(
     expect(fold.nth(1).locator("strong")).to_be_visible()
     visitor.stop.click()
     visitor.until(lambda: len(visitor.notes()) == 2 and visitor.is_idle)
-    assert visitor.note == texts_in("zh").stopped and visitor.answers() == [Thinking.ANSWER]
+    visitor.until(lambda: visitor.note == texts_in("zh").stopped and visitor.answers() == [Thinking.ANSWER])
     expect(fold.nth(1)).to_contain_text(texts_in("zh").thought_cut)
     expect(visitor.page.locator("#continue-answer")).to_be_hidden()
     assert site.engine.asked[-1][0].messages[1].text == Thinking.ANSWER

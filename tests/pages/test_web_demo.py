@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import ExifTags, Image
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from built_in.language import CODES, Code
 from omnilmm.archive import read_conversation_file
@@ -168,7 +168,7 @@ def test_beam_search_shows_its_own_controls_and_a_preview(visitor: Visitor, site
     pace.allow()
     assert visitor.answered() == SAMPLES[CIRCLE].answer
     assert visitor.answer != preview
-    assert len(visitor.answers()) == 1
+    visitor.until(lambda: len(visitor.answers()) == 1)
 
 
 def test_stop_keeps_what_was_said_and_frees_the_model(visitor: Visitor, site: Site, pace: Pace) -> None:
@@ -512,16 +512,21 @@ def test_answers_are_markdown_questions_are_not_and_nothing_is_fetched_from_afar
     visitor.page.wait_for_timeout(500)  # `visit` checks that no request went out
 
 
+def ends_above(place: Locator, height: float) -> bool:
+    """Whether something is on the page, and no part of it below so many pixels."""
+    box = place.bounding_box()
+    return box is not None and box["y"] + box["height"] <= height
+
+
 def test_it_fits_on_a_phone(visit: Visit) -> None:
     visitor = visit(viewport={"width": 390, "height": 844}, is_mobile=True)
     said = visitor.page.locator("#chat").get_by_text(ENGLISH.drawings_only)
     whole = said.bounding_box()
-    assert whole and whole["x"] >= 0 and whole["x"] + whole["width"] <= 390 and whole["y"] + whole["height"] <= 844
+    assert whole and whole["x"] >= 0 and whole["x"] + whole["width"] <= 390
+    visitor.until(lambda: ends_above(said, 844))
     visitor.sample(CIRCLE)
     visitor.answered()
     visitor.until(lambda: visitor.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
     assert visitor.page.evaluate("window.innerWidth") == 390
     for place in (visitor.box, visitor.page.locator("#regenerate"), visitor.page.locator(".sample").first):
-        place_box = place.bounding_box()
-        assert place_box
-        assert place_box["y"] + place_box["height"] <= 844
+        visitor.until(lambda: ends_above(place, 844))  # noqa: B023

@@ -220,13 +220,20 @@ class Person:
 
     def unfold(self) -> None:
         """Open the panel with what is exported and imported."""
-        if not self.button("export-json").is_visible():
-            self.page.get_by_text(ENGLISH.export, exact=True).click()
+        self.open_panel(ENGLISH.export)
 
     def unfold_past(self) -> None:
         """Open the list of past chats."""
-        self.page.get_by_text(ENGLISH.past["title"], exact=True).click()
+        self.open_panel(ENGLISH.past["title"])
         self.page.locator(".past-switch").wait_for()
+
+    def open_panel(self, title: str) -> None:
+        """Open one of the panels of the sidebar; an open one stays so."""
+        name = self.page.locator("summary").get_by_text(title, exact=True)
+        panel = self.page.locator("[data-testid=stSidebar] details", has=name)
+        panel.wait_for()
+        if panel.get_attribute("open") is None:
+            panel.locator("summary").click()
 
     @property
     def is_idle(self) -> bool:

@@ -116,8 +116,7 @@ def select(person: Person, label: str, option: str) -> None:
 
 def choose(person: Person, name: str) -> None:
     """Choose another model."""
-    if not person.button("switch").is_visible():
-        person.page.get_by_text(ENGLISH.model, exact=True).first.click()
+    person.open_panel(ENGLISH.model)
     select(person, ENGLISH.model, find(name).title)
     person.press("switch")
 
@@ -142,7 +141,7 @@ def test_a_change_of_models_is_told_to_everybody_and_takes_nothing_from_anybody(
         expect(header(person)).to_contain_text(downloading)
         expect(header(person)).to_contain_text("Built-in model on cpu")
     one.page.close()
-    other.page.get_by_text(ENGLISH.model, exact=True).first.click()
+    other.open_panel(ENGLISH.model)
     expect(other.button("switch")).to_be_disabled()  # one change at a time
     answer = Held("Still", " there?")
     choosing[BUILT_IN].make().script = answer  # type: ignore[attr-defined]
@@ -261,10 +260,11 @@ def test_a_photo_is_said_to_be_beyond_the_model_and_one_click_chooses_another(
 def test_the_best_model_that_fits_is_one_click_away(choosing: dict[str, Gate], visit: Visit) -> None:
     best = BEST
     person = visit()
-    person.page.get_by_text(ENGLISH.model, exact=True).first.click()
+    person.open_panel(ENGLISH.model)
     expect(person.page.get_by_text("8.7 B, 16.2 GiB to download, about 9 words a second here")).to_be_visible()
     expect(person.page.get_by_text("6.2 M · fits in int8 · ~9 words/s · on disk")).to_be_visible()
     label = ENGLISH.best_model.format(model=best.title)
     person.page.get_by_role("button", name=label).click()
-    person.until(lambda: best.title in person.page.locator(".st-key-header").inner_text())
+    person.until(lambda: bool(choosing[best.name].wishes))
+    expect(header(person)).to_contain_text(best.title)
     assert choosing[best.name].wishes[0][0].fits == "int8", "it is loaded as it was offered"

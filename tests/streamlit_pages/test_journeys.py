@@ -84,6 +84,8 @@ def test_stop_keeps_what_was_said_and_frees_the_model(site: Site, person: Person
     person.until(lambda: person.note == ENGLISH.stopped)
     wait_until_free(site.engine)
     assert pace.passes <= passes + 1, "the model went on after Stop"
+    person.until(lambda: person.is_idle)
+    person.settled()  # the growing turn and the kept one may stand beside each other for a moment
     said = person.answer
     assert said != SAMPLES[PICTURE].answer
     person.ask("Is there a star?")  # the part that was said is a turn of the conversation
@@ -123,7 +125,7 @@ def test_touching_the_settings_never_kills_an_answer(site: Site, person: Person,
     before = person.answer
     person.page.get_by_text(ENGLISH.modes["beam"], exact=True).click()
     person.until(lambda: ENGLISH.labels["beams"] in person.page.locator("[data-testid=stSidebar]").inner_text())
-    person.page.get_by_text(ENGLISH.export, exact=True).click()
+    person.open_panel(ENGLISH.export)
     person.until(lambda: person.answer.startswith(before) and not person.is_idle)
     pace.allow()
     assert person.answered() == SAMPLES[PICTURE].answer
