@@ -6,12 +6,12 @@ MODEL ?=
 FLAGS ?=
 FILES ?=
 CHOSEN := $(if $(MODEL),--model $(MODEL)) $(FLAGS)
-# A process for each core up to four; the journeys alone afterwards, since each has a browser that takes what it gets.
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+# A process for each core up to four. The journeys come by themselves: a browser beside other work is a slow one.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 JOURNEYS := tests/pages tests/streamlit_pages
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-streamlit test test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-live bench-gpu bench-llamacpp bench-training screenshots space clean
+.PHONY: demo demo-streamlit test browser test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-live bench-gpu bench-llamacpp bench-training screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL=minicpm-v-2.6 FLAGS="--dtype int4"
 	$(RUN) web_demo.py --open $(CHOSEN)
@@ -19,13 +19,16 @@ demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL
 demo-streamlit: $(VENV)/.demo  ## the same with the Streamlit page
 	$(RUN) web_demo_streamlit.py --open $(CHOSEN)
 
-test: $(VENV)/.dev check  ## all checks and tests; needs a Chromium and finds or installs one
-	$(RUN) -m tests.browser
+test: $(VENV)/.dev  ## all checks and tests; needs a Chromium and finds or installs one
+	$(MAKE) --no-print-directory -j2 check browser
 	$(RUN) -m pytest $(PARALLEL) $(JOURNEYS:%=--ignore=%) $(FLAGS)
-	$(RUN) -m pytest $(JOURNEYS) $(FLAGS)
+	$(RUN) -m pytest $(PARALLEL) $(JOURNEYS) $(FLAGS)
+
+browser: $(VENV)/.dev
+	$(RUN) -m tests.browser
 
 test-slow: $(VENV)/.dev  ## the journeys through both pages with slow browsers on a busy machine: finds races
-	$(RUN) -m pytest $(JOURNEYS) --slow --timeout 1200 $(FLAGS)
+	$(RUN) -m pytest $(PARALLEL) $(JOURNEYS) --slow --timeout 1200 $(FLAGS)
 
 test-oldest: $(VENV)/.dev  ## the same tests with the oldest versions of the libraries, in a folder of their own
 	$(RUN) -m tests.oldest > $(VENV)/oldest.txt

@@ -14,11 +14,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # as a program it runs before there is a Playwright
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 VOICE = "espeak-ng"  # speaks the answers of the live view
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
@@ -54,6 +55,35 @@ def launch_arguments() -> dict[str, Any]:
     if path is None:
         raise RuntimeError("No Chromium found for the page tests. Run: python -m tests.browser")
     return {"executable_path": path, "headless": True, "args": ARGUMENTS}
+
+
+class OneBrowser:
+    """The browser of all journeys that follow each other in one process; each journey has a context of its own.
+
+    Playwright cannot be started twice in a process, and while its event loop is there, nothing else can run one: what
+    needs no browser closes it first.
+    """
+
+    def __init__(self) -> None:
+        self._browser: Browser | None = None
+        self._running = ExitStack()
+
+    def get(self) -> Browser:
+        """The running browser; starts one where there is none."""
+        if self._browser is None or not self._browser.is_connected():
+            self.close()
+            from playwright.sync_api import sync_playwright
+
+            arguments = launch_arguments()
+            playwright = self._running.enter_context(sync_playwright())
+            self._browser = playwright.chromium.launch(**arguments)
+            self._running.callback(self._browser.close)
+        return self._browser
+
+    def close(self) -> None:
+        """End it, and Playwright with it."""
+        self._browser = None
+        self._running.close()
 
 
 def opened(context: BrowserContext) -> Page:

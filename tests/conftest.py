@@ -1,14 +1,21 @@
 """What every test shares: the options, one thread, and how Hypothesis looks for counter-examples."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-from tests.browser import SLOW
+from tests.browser import SLOW, OneBrowser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Before torch is imported, and for the programs that tests start: threads of a tiny model only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,7 +27,8 @@ settings.load_profile("repeatable")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", metavar="DIR", help="check the goldens in this folder instead of the repository's own")
-    parser.addoption("--slow", action="store_true", help="browsers at a quarter of their speed, every core kept busy")
+    slow = "journeys with browsers at a quarter of their speed, each once, while every core is kept busy"
+    parser.addoption("--slow", action="store_true", help=slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,8 +38,61 @@ def slow_machine(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     os.environ[SLOW] = "1"
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    here = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(here)]
     yield
     for process in others:
         process.kill()
         process.wait()
+
+
+# Files of few tests that take long. They begin first, with `--no-loadscope-reorder`: one of them alone at the end would
+# leave the other cores idle.
+LONG = {
+    "test_readme.py",
+    "test_running.py",
+    "test_built_in.py",
+    "test_learning.py",
+    "test_install.py",
+    "test_serving.py",
+    "test_access.py",
+    "test_space.py",
+    "test_gguf.py",
+    "test_live.py",
+    "test_stress.py",
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--slow`, what has no browser cannot race with one, and a journey in other colours or words is the same.
+
+    Spread over processes, the longest files begin first.
+    """
+    if config.getoption("--slow"):
+        journeys = [item for item in items if "browser" in getattr(item, "fixturenames", ())]
+        once = {item.nodeid.partition("[")[0]: item for item in reversed(journeys)}
+        config.hook.pytest_deselected(items=[item for item in items if item not in once.values()])
+        items[:] = reversed(once.values())
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        tests = Counter(item.path for item in items)
+        items.sort(key=lambda item: (item.path.name not in LONG, -tests[item.path], item.path))
+
+
+BROWSER = OneBrowser()
+JOURNEYS = ("pages", "streamlit_pages")  # folders in which nobody minds it
+
+
+@pytest.fixture
+def browser() -> Browser:
+    """A real Chromium, which goes on to the next journey."""
+    return BROWSER.get()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.path.parent.name not in JOURNEYS and "browser" not in getattr(item, "fixturenames", ()):
+        BROWSER.close()
+
+
+def pytest_sessionfinish() -> None:
+    BROWSER.close()

@@ -7,11 +7,10 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
-from tests.browser import launch_arguments
 from tests.pages.proxy import proxied
 from tests.pages.visitor import Pace, Site, Visitor, serve
 
@@ -25,16 +24,6 @@ def engine() -> LocalEngine:
 def site(engine: LocalEngine) -> Iterator[Site]:
     with serve(engine) as site:
         yield site
-
-
-# Not for the whole session: while Playwright's event loop is there, no other test could run one of its own.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    arguments = launch_arguments()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext
 
 from omnilmm.engine.local import LocalEngine
-from tests.pages.conftest import browser, engine, pace
+from tests.pages.conftest import engine, pace
 from tests.streamlit_pages.person import Person, Site, serve
 from tests.ui.scripted import ScriptedEngine
 
-__all__ = ["browser", "engine", "pace"]
+__all__ = ["engine", "pace"]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import expect
 
 import web_demo
 from omnilmm.conversation import Conversation
@@ -24,7 +24,6 @@ from omnilmm.images.pixels import open_picture
 from omnilmm.training.__main__ import main
 from omnilmm.training.forgetting import answer
 from omnilmm.ui.startup import provider_of
-from tests.browser import launch_arguments
 from tests.pages.conftest import visit
 from tests.pages.visitor import Site, Visitor, serve
 from tests.training.parts import QUESTION, write_old, write_parts
@@ -90,15 +89,6 @@ def site(run: tuple[Path, str]) -> Iterator[Site]:
     provider.wait()
     with serve(provider) as site:
         yield site
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Until the end of this file: while Playwright's event loop is there, no other test could run one of its own."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**launch_arguments())
-        yield browser
-        browser.close()
 
 
 def test_in_the_browser_the_adapter_answers_and_is_named(run: tuple[Path, str], visit: Callable[..., Visitor]) -> None:
