@@ -110,11 +110,12 @@ $(VENV)/.demo: requirements.txt constraints.txt | $(VENV)/bin/python
 	$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.demo
-	$(PIP) -r requirements.txt -r requirements-dev.txt
+$(VENV)/.dev: requirements.txt requirements-dev.txt constraints.txt | $(VENV)/bin/python
+	@echo "Installing what the pages and the tests need (a few minutes the first time) …"
+	$(RUN) -m tests.installing -c constraints.txt -r requirements.txt -r requirements-dev.txt
 	@# Only a tokenizer file in it is wanted: installed, it would hold numpy back.
 	$(RUN) -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/data mistral_common==1.13.1
-	@touch $@
+	@touch $(VENV)/.demo $@
 
 $(VENV)/.audit: | $(VENV)/bin/python  # apart from what the programs run with
 	$(RUN) -m venv $(VENV)/audit
