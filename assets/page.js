@@ -43,7 +43,7 @@ window.omnilmm = (() => {
     omnilmmHistory.changed();
   };
   const speak = (code) => { document.documentElement.lang = code; document.documentElement.dataset.ready = "yes"; };
-  const choose = (code) => { window.omnilmmLive?.close(); write(localStorage, LANGUAGE, code); speak(code); return [code]; };
+  const choose = (code) => { window.omnilmmLive?.close(); omnilmmClip.abandon(); write(localStorage, LANGUAGE, code); speak(code); return [code]; };
 
   const save = (file) => {
     if (!file || !file.name) return;
@@ -250,12 +250,22 @@ window.omnilmm = (() => {
 
   /* Make pictures and code reachable by Tab; pictures in the question box are shown as the model sees them. */
   let looked = "";
+  const tendClip = () => {
+    const clip = document.getElementById("clip");
+    if (!clip) omnilmmClip.abandon();  // the camera's panel was closed
+    else if (!clip.firstChild) omnilmmClip.fill(clip, JSON.parse(clip.dataset.texts), (file) => {
+      attach([file]);
+      press("camera");  // which closes its panel
+      typed()?.focus();
+    });
+  };
   const tend = () => {
     watch();
     watchStop();
     if (sent.text !== null && typed()?.value !== sent.text) sent.text = null;
     const past = document.getElementById("past-chats");
     if (past && !past.firstChild) omnilmmPastChats(past, JSON.parse(past.dataset.texts));
+    tendClip();
     for (const image of document.querySelectorAll("#chat .picture, #seen img")) {
       if (image.tabIndex < 0) { image.tabIndex = 0; image.setAttribute("role", "button"); }
     }

@@ -23,6 +23,7 @@ THUMBNAIL_PIXELS = 480  # of the longer side
 
 MARKED_PIXELS = 720  # of a picture on which an answer marks regions
 SENT_PIXELS = 2048  # of a picture that is sent to the browser with every page
+CLIP_SECONDS = 60  # of a video recorded on the page; every model sees all of it at its full rate or nearly so
 
 _marked_pictures: WeakKeyDictionary[Picture, dict[str, str]] = WeakKeyDictionary()
 _thumbnails: WeakKeyDictionary[Picture, str] = WeakKeyDictionary()  # a thumbnail is deleted with its picture
@@ -198,6 +199,13 @@ def live_view(texts: Texts) -> str:
     """Return the container that `assets/live.js` fills, with its texts."""
     said = html.escape(json.dumps(texts.live | {"language": texts.code}, ensure_ascii=False))
     return f'<div id="live-view" data-texts="{said}" hidden></div>'
+
+
+def clip_recorder(texts: Texts) -> str:
+    """Return the container that `assets/clip.js` fills, with its texts."""
+    said = {name: text.format(seconds=CLIP_SECONDS) for name, text in texts.clip.items()}
+    attribute = html.escape(json.dumps(said, ensure_ascii=False))
+    return f'<div id="clip" data-seconds="{CLIP_SECONDS}" data-texts="{attribute}"></div>'
 
 
 def past_chats(texts: Texts) -> str:

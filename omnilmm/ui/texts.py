@@ -141,6 +141,7 @@ class Texts(BaseModel):
     imported: str
     past: dict[str, str]
     live: dict[str, str]
+    clip: dict[str, str]
     model: str
     switch: str
     changes: dict[Stage, str]

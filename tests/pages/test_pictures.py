@@ -88,21 +88,6 @@ def test_pictures_dropped_or_pasted_anywhere_are_attached_and_what_is_none_is_sa
     assert [len(message.pictures) for message in able.engine.asked[-1][0].messages] == [5, 0, 1]
 
 
-def test_a_photo_from_the_camera_is_asked_about(visit: Visit) -> None:
-    visitor = visit(permissions=["camera"])
-    visitor.page.locator("#camera").click()
-    panel = visitor.page.locator("#camera-panel")
-    panel.locator("button:visible").first.click()  # asks for the camera
-    video = panel.locator("video")
-    visitor.until(lambda: bool(video.count()) and video.evaluate("video => video.videoWidth > 0"))
-    panel.get_by_role("button", name="capture photo").click()
-    visitor.until(lambda: visitor.attached.count() == 1 and visitor.send.is_enabled())
-    expect(panel).to_be_hidden()
-    visitor.ask("What is in this picture?")
-    visitor.answered()
-    expect(visitor.pictures).to_have_count(1)
-
-
 def test_what_the_model_sees_is_shown_before_and_after_asking(visit: Visit, able: Site) -> None:
     able.engine.looks = tuple(
         PictureSlice(box, 112, 112, 64) for box in ((0, 0, 200, 100), (0, 0, 100, 100), (100, 0, 200, 100))

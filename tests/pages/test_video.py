@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from omnilmm.ui.texts import ENGLISH
 from tests.engine.test_video import engine_of
 from tests.images.drawn_videos import drawn
 from tests.pages.visitor import Site, Visitor, drop, serve
@@ -69,9 +70,66 @@ def test_a_video_is_shown_with_its_cost_asked_about_kept_and_given_back(
     visitor.until(lambda: len(visitor.notes()) == 0 and visitor.page.locator("#chat .user .film").count() == 1)
 
 
+def test_the_camera_records_a_video_and_takes_a_photo_and_is_off_afterwards(visit: Visit, seeing: Site) -> None:
+    visitor = visit(seeing.address, permissions=["camera"])
+    visitor.page.evaluate(
+        """() => {
+            const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices)
+            const devices = window.devices = { tracks: [], refuse: "NotAllowedError", wishes: [] }
+            navigator.mediaDevices.getUserMedia = async (wish) => {
+                if (devices.refuse) throw new DOMException("refused by the test", devices.refuse)
+                const stream = await get(wish)
+                devices.wishes.push(Object.keys(wish).filter(kind => wish[kind]))
+                devices.tracks.push(...stream.getTracks())
+                return stream
+            }
+        }"""
+    )
+    camera, panel, clip = (visitor.page.locator(place) for place in ("#camera", "#camera-panel", "#clip"))
+    running = "() => devices.tracks.filter(track => track.readyState === 'live').length"
+    camera.click()
+    record = clip.get_by_role("button")
+    expect(record).to_have_text(ENGLISH.clip["record"])
+    record.click()
+    expect(clip).to_contain_text(ENGLISH.clip["denied"])
+    visitor.page.evaluate("() => { devices.refuse = '' }")
+    record.click()
+    expect(record).to_have_text(ENGLISH.clip["stop"])
+    camera.click()  # closes the panel
+    expect(panel).to_be_hidden()
+    visitor.until(lambda: visitor.page.evaluate(running) == 0)
+    expect(visitor.attached).to_have_count(0)
+    camera.click()
+    record.click()
+    visitor.until(lambda: clip.locator("video").evaluate("video => video.videoWidth > 0"))
+    expect(clip).to_contain_text("0:01 / 1:00")
+    record.click()
+    visitor.until(lambda: visitor.attached.count() == 1 and visitor.send.is_enabled())
+    expect(panel).to_be_hidden()
+    assert visitor.page.evaluate(running) == 0 and visitor.page.evaluate("devices.wishes.flat()") == ["video"] * 2
+    visitor.unfold("seen-panel")
+    expect(visitor.page.locator("#seen img.strip")).to_be_visible()
+    camera.click()
+    panel.locator("#photo button:visible").first.click()  # asks for the camera
+    video = panel.locator("#photo video")
+    visitor.until(lambda: bool(video.count()) and video.evaluate("video => video.videoWidth > 0"))
+    panel.get_by_role("button", name="capture photo").click()
+    visitor.until(lambda: visitor.attached.count() == 2 and visitor.send.is_enabled())
+    expect(panel).to_be_hidden()
+    visitor.until(lambda: visitor.page.evaluate(running) == 0)
+    visitor.page.locator("#max_new_tokens input[type=number]").fill("6")
+    visitor.ask("What is in them?")
+    visitor.answered()
+    expect(visitor.pictures).to_have_count(2)
+    expect(visitor.page.locator("#chat .user .film")).to_have_count(1)
+
+
 def test_a_model_that_sees_no_videos_says_which_do(visit: Visit, tmp_path: Path) -> None:
     with serve(ScriptedEngine(card=capable(video=False))) as site:
         blind = visit(site.address)
         blind.choose(drawn(tmp_path / "clip.mp4", 10, 10))
         expect(blind.notice).to_contain_text("cannot look at videos here. These models can: ")
         expect(blind.attached).to_have_count(0)
+        blind.press("camera")
+        expect(blind.page.locator("#photo")).to_be_visible()
+        expect(blind.page.locator("#clip")).to_have_count(0)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 STYLES = tuple(ROOT / "assets" / name for name in ("page.css", "past_chats.css", "live.css"))
 SCRIPTS = tuple(
-    ROOT / "assets" / name for name in ("history.js", "past_chats.js", "page.js", "live_recognition.js", "live.js")
+    ROOT / "assets" / name
+    for name in ("history.js", "past_chats.js", "clip.js", "page.js", "live_recognition.js", "live.js")
 )
 LOGIN_SCRIPT = ROOT / "assets" / "login.js"
 # Retention of uploads that were attached but never sent; those that were sent are deleted when their turn is saved.

@@ -16,7 +16,7 @@ from omnilmm.images.formats import UPLOADS, VIDEO_UPLOADS
 from omnilmm.ui import model_lines
 from omnilmm.ui.controls import Control, length_control, mode_controls, modes_of, slices_control
 from omnilmm.ui.gradio_page.events import Box, Name
-from omnilmm.ui.markup import live_view, past_chats
+from omnilmm.ui.markup import clip_recorder, live_view, past_chats
 from omnilmm.ui.offer import choosable
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.texts import CODES, ENGLISH, Texts, texts_in
@@ -119,6 +119,9 @@ class Widgets:
                 format="jpeg",
                 height=360,
                 webcam_options=gr.WebcamOptions(mirror=False),
+            )
+            self.clip = self._add(
+                gr.HTML, lambda texts: {"value": clip_recorder(texts)}, visible=card.video, padding=False
             )
         with gr.Row(elem_id="samples", visible=card.pictures) as self.samples_row:
             self.samples = [(sample, self._sample(sample)) for sample in samples()]
@@ -260,12 +263,13 @@ class Widgets:
 
     def sight(self, card: ModelCard) -> dict[Any, Any]:
         """Return the updates of what only a model that takes pictures needs."""
-        return {widget: gr.update(visible=card.pictures) for widget in self.of_pictures}
+        shown = {widget: gr.update(visible=card.pictures) for widget in self.of_pictures}
+        return shown | {self.clip: gr.update(visible=card.video)}
 
     @property
     def of_pictures(self) -> list[Any]:
         """Return the widgets that `sight` sets."""
-        return [self.samples_row, self.camera, self.seen_panel]
+        return [self.samples_row, self.camera, self.seen_panel, self.clip]
 
     def defaults(self, card: ModelCard) -> dict[Any, Any]:
         """Return updates that set every control to the makers' default, within the valid range of the model."""
