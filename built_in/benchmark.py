@@ -3,7 +3,7 @@
 Columns are those of VLMEvalKit, and `conversation` and `counts`: the turns of a lesson are asked one after the other,
 and those that do not count for the row's ability are asked but not scored. The ability is the category, the language
 the `l2-category`. Pictures are drawn; those that the row shows without slices are shrunk until the model does not slice
-them, so that answers about these may differ from those of `evaluate`, which shrinks them to a slightly other size.
+them, for `evaluate`, too.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
-from built_in.evaluation import ROWS, Row, _counts, held_out
+from built_in.evaluation import ROWS, Row, _counts, held_out, shown
 from built_in.lessons import Lesson
-from omnilmm.images.pixels import cut
-from omnilmm.images.slicing import SlicingRules, plan_slices
+from omnilmm.images.slicing import SlicingRules
 
 COLUMNS = ("index", "conversation", "counts", "question", "answer", "category", "l2-category", "image")
 
@@ -47,19 +45,17 @@ def write(path: Path, rules: SlicingRules, *, questions: int = 500, only: Sequen
 def _cells(row: Row, rules: SlicingRules, questions: int) -> Iterator[dict[str, str]]:
     number = 0
     while questions:
-        lesson = held_out(row, number)
+        lesson = shown(row, held_out(row, number), rules)
         counting = [turn for turn in range(len(lesson.turns)) if _counts(row, lesson, turn)][:questions]
         for turn in range(counting[-1] + 1 if counting else 0):  # what follows the last one needs no answer
-            yield _turn(row, lesson, number, turn, rules) | {"counts": "yes" if turn in counting else "no"}
+            yield _turn(row, lesson, number, turn) | {"counts": "yes" if turn in counting else "no"}
         questions -= len(counting)
         number += 1
 
 
-def _turn(row: Row, lesson: Lesson, number: int, turn: int, rules: SlicingRules) -> dict[str, str]:
-    shown = sum(lesson.given[: turn + 1])
-    new = [drawn.image for drawn in lesson.pictures[shown - lesson.given[turn] : shown]]
-    if not row.slices:
-        new = [_unsliced(image, rules) for image in new]
+def _turn(row: Row, lesson: Lesson, number: int, turn: int) -> dict[str, str]:
+    count = sum(lesson.given[: turn + 1])
+    new = [drawn.image for drawn in lesson.pictures[count - lesson.given[turn] : count]]
     said = lesson.turns[turn]
     is_chinese = any("\u4e00" <= character <= "\u9fff" for character in said.question)
     images = [_png(image) for image in new]
@@ -72,13 +68,6 @@ def _turn(row: Row, lesson: Lesson, number: int, turn: int, rules: SlicingRules)
         "l2-category": "Chinese" if is_chinese else "English",
         "image": json.dumps(images) if len(images) > 1 else "".join(images),
     }
-
-
-def _unsliced(image: Image.Image, rules: SlicingRules) -> Image.Image:
-    view = cut(image, plan_slices(image.size, replace(rules, max_slices=1)))[0]
-    while len(cut(view, plan_slices(view.size, rules))) > 1:
-        view = view.resize((view.width - 1, view.height - 1), Image.Resampling.BICUBIC)
-    return view
 
 
 def _png(image: Image.Image) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from built_in.lessons import ASKERS, Lesson, lesson_of
@@ -23,7 +24,7 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.evaluation.metrics.boxes import is_right
 from omnilmm.evaluation.metrics.distance import character_error_rate
 from omnilmm.images.pixels import cut, patch_strip, stack_strips
-from omnilmm.images.slicing import SlicePlan, plan_slices
+from omnilmm.images.slicing import SlicePlan, SlicingRules, plan_slices
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.processor import MiniCPMVProcessor
 from omnilmm.prompts import chatml
@@ -107,15 +108,35 @@ def _examine_row(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, questi
     answered: list[Answered] = []
     numbers = iter(range(10**9))
     while (missing := questions - len(answered)) > 0:
-        # Most lessons have about four questions that count; larger batches would be wasted at the end.
-        lessons = [held_out(row, next(numbers)) for _ in range(min(BATCH, max(missing // 4, 4)))]
+        lessons = [held_out(row, next(numbers)) for _ in range(_batch_of(missing))]
         answered += ask(model, processor, row, lessons)
     return answered[:questions]
+
+
+def _batch_of(missing: int) -> int:
+    """Return the number of lessons; most have about four questions that count, and more would be wasted at the end."""
+    return min(BATCH, max(missing // 4, 4))
 
 
 def held_out(row: Row, index: int) -> Lesson:
     """Return the held-out lesson `index` of a row."""
     return lesson_of(row.kind, random.Random(f"{HELD_OUT_SEED}/{row.kind}/{row.only}/{index}"), only=row.only)
+
+
+def shown(row: Row, lesson: Lesson, rules: SlicingRules) -> Lesson:
+    """Return a lesson as a row shows it: without slices its pictures are shrunk until the model does not slice them."""
+    if row.slices:
+        return lesson
+    return replace(
+        lesson, pictures=tuple(replace(drawn, image=_unsliced(drawn.image, rules)) for drawn in lesson.pictures)
+    )
+
+
+def _unsliced(image: Image.Image, rules: SlicingRules) -> Image.Image:
+    view = cut(image, plan_slices(image.size, replace(rules, max_slices=1)))[0]
+    while plan_slices(view.size, rules).grid is not None:
+        view = view.resize((view.width - 1, view.height - 1), Image.Resampling.BICUBIC)
+    return view
 
 
 def table_line(row: Row, answered: Sequence[Answered]) -> str:
@@ -149,8 +170,7 @@ def details(answered: Sequence[Answered]) -> dict[str, float]:
 def ask(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, lessons: Sequence[Lesson]) -> list[Answered]:
     """Ask all questions of some lessons as a batch; return those that count, lesson by lesson."""
     rules = processor.config.slicing_rules
-    if not row.slices:
-        rules = replace(rules, max_slices=1)
+    lessons = [shown(row, lesson, rules) for lesson in lessons]
     plans = [[plan_slices(drawn.image.size, rules) for drawn in lesson.pictures] for lesson in lessons]
     features = [_look(model, lesson, of, rules.patch_size) for lesson, of in zip(lessons, plans, strict=True)]
     conversations = [Conversation() for _ in lessons]
@@ -159,13 +179,13 @@ def ask(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, lessons: Sequen
         asked = [place for place, lesson in enumerate(lessons) if number < len(lesson.turns)]
         prompts, seen = [], []
         for place in asked:
-            lesson, shown = lessons[place], sum(lessons[place].given[: number + 1])
-            new = [Picture(drawn.image) for drawn in lesson.pictures[shown - lesson.given[number] : shown]]
+            lesson, count = lessons[place], sum(lessons[place].given[: number + 1])
+            new = [Picture(drawn.image) for drawn in lesson.pictures[count - lesson.given[number] : count]]
             turn = lesson.turns[number]
             conversations[place] = conversations[place].with_message("user", *new, turn.question)
-            grids = [plan.grid for plan in plans[place][:shown]]
+            grids = [plan.grid for plan in plans[place][:count]]
             prompts.append(processor.encoder.encode(chatml.render(conversations[place], grids)))
-            seen += features[place][:shown]
+            seen += features[place][:count]
         for place, answer in zip(asked, _answers(model, processor, prompts, seen), strict=True):
             conversations[place] = conversations[place].with_message("assistant", answer)
             if _counts(row, lessons[place], number):
@@ -174,12 +194,12 @@ def ask(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, lessons: Sequen
 
 
 def _counts(row: Row, lesson: Lesson, number: int) -> bool:
-    turn, shown = lesson.turns[number], sum(lesson.given[: number + 1])
+    turn, count = lesson.turns[number], sum(lesson.given[: number + 1])
     if turn.ability not in row.abilities:
         return False
     if row.name == "again":
-        return turn.picture is not None and turn.picture < shown - 1
-    return row.name != "series" or shown > 1
+        return turn.picture is not None and turn.picture < count - 1
+    return row.name != "series" or count > 1
 
 
 def _look(model: MiniCPMV, lesson: Lesson, plans: Sequence[SlicePlan], side: int) -> list[Tensor]:

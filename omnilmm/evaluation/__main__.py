@@ -19,7 +19,10 @@ from omnilmm import __version__
 from omnilmm.catalog import ModelCard, find
 from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options
-from omnilmm.errors import InputError, OmniLMMError
+from omnilmm.engine.remote.servers import Servers
+from omnilmm.errors import InputError, OmniLMMError, OptionsError
+from omnilmm.evaluation.judges import Judge
+from omnilmm.evaluation.judging import Judging
 from omnilmm.evaluation.metrics import CHAIR, JUDGE, NAMES, metric_of
 from omnilmm.evaluation.metrics.base import Metric
 from omnilmm.evaluation.metrics.chair import Objects
@@ -27,9 +30,17 @@ from omnilmm.evaluation.report import PAGE, Comparison, Report, write_judge_file
 from omnilmm.evaluation.rows import Row, grouped, metric_for, read_rows
 from omnilmm.evaluation.running import ANSWERS, Run
 from omnilmm.evaluation.scoring import Scored, compared, read_answers, score, settings_apart, summed
-from omnilmm.evaluation.settings import Benchmark, Setting, benchmark_for, benchmarks
+from omnilmm.evaluation.settings import PLAIN, Benchmark, Setting, benchmark_for, benchmarks
 from omnilmm.ui.download_bar import DownloadBar
-from omnilmm.ui.flags import Parser, add_loading_flags, check_for_server, engine_keys, loading_arguments, loading_line
+from omnilmm.ui.flags import (
+    Parser,
+    add_loading_flags,
+    check_for_server,
+    engine_keys,
+    loading_arguments,
+    loading_line,
+    second_keys,
+)
 from omnilmm.ui.streams import configure_streams, one_line
 
 OPTIONS = ("max_new_tokens", "repetition_penalty", "temperature", "top_p", "top_k", "seed", "beams", "length_penalty")
@@ -49,6 +60,12 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--resume", action="store_true", help="go on with the run in that folder")
     top.add_argument("--compare", type=Path, metavar="DIR", help="the folder of another run of the same file")
     top.add_argument("--at-once", type=_positive, default=8, metavar="N", help="(default: %(default)s)")
+    judging = top.add_argument_group("a judge model, for --metric judge (it gets texts, no pictures)")
+    judging.add_argument(
+        "--judge-url", metavar="URL", help="its OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1"
+    )
+    judging.add_argument("--judge-model", metavar="ID", help="its id there (default: the only one)")
+    judging.add_argument("--judge-key", metavar="KEY", help="key of that server (default: OPENAI_API_KEY)")
     add_loading_flags(top)
     decoding = top.add_argument_group("decoding (the benchmark's where left out)")
     decoding.add_argument("--mode", choices=("sampling", "greedy", "beam"))
@@ -90,14 +107,13 @@ class _Plan:
     card: ModelCard
     setting: Setting
     options: Options
+    judge: Judge | None
 
 
 def _of_server(args: argparse.Namespace) -> Engine | None:
     """Return the engine of a model on a server, if one is named."""
     if not args.engine_urls:
         return None
-    from omnilmm.engine.remote.servers import Servers
-
     check_for_server(args)
     return Servers(args.engine_urls, engine_keys(args)).choose(args.model).load()
 
@@ -107,16 +123,43 @@ def _plan(args: argparse.Namespace, server: Engine | None = None) -> _Plan:
     found = metric_for(rows)
     benchmark = benchmarks()[args.benchmark] if args.benchmark else benchmark_for(args.file, args.metric or found)
     name = args.metric or benchmark.metric or found
+    judge = _judge(args, benchmark, name)
     if name == CHAIR and not args.words:
         raise InputError("chair_without_words")
-    if name != JUDGE and not all(row.asked.answers or row.asked.objects for row in rows if row.counts):
+    needs_answers = judge.needs_references if args.judge_url and judge else name != JUDGE
+    if needs_answers and not all(row.asked.answers or row.asked.objects for row in rows if row.counts):
         raise InputError("benchmark_without_answers", path=args.file)
     rows = grouped(rows, name)[: args.limit]
     card = server.card if server else find(str(loading_arguments(args)["model"]))
     setting = benchmark.setting(card)
     given = {option: value for option in OPTIONS if (value := getattr(args, option)) is not None}
     metric = metric_of(name, Objects.read(args.words) if name == CHAIR else None)
-    return _Plan(rows, metric, benchmark, card, setting, setting.chosen(card, args.mode, given))
+    if args.judge_url and judge:
+        for row in rows:
+            judge.prompt(row, "")  # the file has the columns that it names
+    return _Plan(rows, metric, benchmark, card, setting, setting.chosen(card, args.mode, given), judge)
+
+
+def _judge(args: argparse.Namespace, benchmark: Benchmark, metric: str) -> Judge | None:
+    """Return how a judge model would mark the answers; None if another metric does, or nobody but its makers can."""
+    judge = benchmark.judge
+    if args.metric == JUDGE and benchmark.metric != JUDGE:
+        judge = benchmarks()[PLAIN].judge
+    if (args.judge_model or args.judge_key) and not args.judge_url:
+        raise OptionsError("judge_without_url")
+    if args.judge_url and metric != JUDGE:
+        raise OptionsError("judge_not_asked", metric=metric)
+    if args.judge_url and judge is None:
+        raise OptionsError("judge_cannot", title=benchmark.title, note=benchmark.note)
+    return judge if metric == JUDGE else None
+
+
+def _judging(args: argparse.Namespace, plan: _Plan, folder: Path) -> Judging | None:
+    """Return the judge that the user named, after asking its server for it."""
+    if not args.judge_url or plan.judge is None:
+        return None
+    engine = Servers([args.judge_url], second_keys(args, args.judge_key)).choose(args.judge_model).load()
+    return Judging(plan.judge, engine, folder, args.at_once)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -127,6 +170,7 @@ def _run(args: argparse.Namespace) -> int:
     if (folder / ANSWERS).exists() and not args.resume:
         raise InputError("run_exists", folder=folder)
     other = read_answers(args.compare) if args.compare else None
+    judging = _judging(args, plan, folder)
     folder.mkdir(parents=True, exist_ok=True)
     loading = loading_line(args, server.device.value if server else None)
     run = Run(plan.rows, plan.card, plan.setting, plan.options, folder, loading)
@@ -138,16 +182,19 @@ def _run(args: argparse.Namespace) -> int:
 
     run.answer(engine, args.at_once)
     answers = read_answers(folder)
+    if judging:
+        plan.metric = judging.metric(plan.rows, answers, other or {})
     scored = score(plan.rows, answers, plan.metric)
     scores = summed(scored, plan.metric, plan.benchmark.scale)
     changes = _changes(args.compare, plan, scored, answers, other) if other is not None else None
     report = Report(
         plan.benchmark.title,
         _facts(args, plan, answers, loaded[0] if loaded else None),
-        _same(args, plan),
+        _same(args, plan, judging),
         plan.benchmark.published_for(plan.card),
         scores,
         changes,
+        _unmarked(plan),
     )
     write_report(report, folder)
     write_table(plan.rows, answers, folder / f"{name}_{args.file.stem}.tsv")
@@ -184,10 +231,21 @@ def _facts(
         facts["device"] = f"{engine.device} ({engine.device.reason}), {engine.dtype} ({engine.dtype.reason})"
     if plan.benchmark.note:
         facts["note"] = plan.benchmark.note
+    if plan.judge is not None and plan.metric.is_marked:
+        facts["judge's prompt and scale from"] = plan.judge.source
     return facts
 
 
-def _same(args: argparse.Namespace, plan: _Plan) -> str:
+def _unmarked(plan: _Plan) -> str:
+    """Say why the answers are not marked; empty if they are."""
+    if plan.metric.is_marked:
+        return ""
+    if plan.judge is None:
+        return f"Nobody can mark them here. {plan.benchmark.note}"
+    return "They need a judge model: name one with --judge-url and --resume, or give it judge.jsonl."
+
+
+def _same(args: argparse.Namespace, plan: _Plan, judging: Judging | None = None) -> str:
     """Say whether the settings are those of the published figure, and why."""
     reasons = [] if plan.setting.same else [plan.setting.because]
     if args.limit:
@@ -206,6 +264,8 @@ def _same(args: argparse.Namespace, plan: _Plan) -> str:
         reasons.append("an adapter was loaded")
     if args.engine_urls:
         reasons.append("a server renders the prompt and computes in its own dtype")
+    if judging and not judging.judge.same:
+        reasons.append(f"the judge was {judging.name}, and {judging.judge.because}")
     return f"no, because {'; '.join(reasons)}" if reasons else f"yes: {plan.setting.because}"
 
 
@@ -225,10 +285,17 @@ def _changes(
     changed = [
         (item, by_index[item.row.asked.index])
         for item in scored
-        if item.row.asked.index in by_index and item.mark.credit != by_index[item.row.asked.index].mark.credit
+        if item.row.asked.index in by_index and _differ(item, by_index[item.row.asked.index], plan.metric)
     ]
     differences = compared(scored, theirs, plan.metric, plan.benchmark.scale)
-    return Comparison(str(folder), differences, changed, settings_apart(answers, other))
+    return Comparison(str(folder), differences, changed, settings_apart(answers, other), plan.metric.is_marked)
+
+
+def _differ(one: Scored, other: Scored, metric: Metric) -> bool:
+    """Return whether the marks of two answers differ, or the answers themselves if nobody marks them."""
+    if not metric.is_marked:
+        return one.answer != other.answer
+    return (one.mark.credit, one.mark.sum, one.mark.out_of) != (other.mark.credit, other.mark.sum, other.mark.out_of)
 
 
 def _say(report: Report, folder: Path, plan: _Plan) -> None:
@@ -241,13 +308,15 @@ def _say(report: Report, folder: Path, plan: _Plan) -> None:
         print(f"  {report.changes.apart}")
     for figure in report.changes.differences if report.changes else ():
         print(f"  {figure.name}, difference: {figure}")
+    if report.changes:
+        print(f"  {report.changes.counted}")
     for name, one in report.scores.categories.items() if len(report.scores.categories) > 1 else ():
         print(f"    {name}: {one}")
     if report.scores.problems:
         count = len(report.scores.problems)
         print(f"  {count} have no answer, or one that was cut off or cannot be read; the report lists them.")
-    if plan.metric.name == JUDGE:
-        print(f"  This benchmark needs a judge model: give it {folder / 'judge.jsonl'}, or VLMEvalKit the table.")
+    if report.unmarked:
+        print(f"  The answers are not marked. {report.unmarked} VLMEvalKit takes the table: {folder}")
     print(f"Report: {folder / PAGE}")
 
 

@@ -16,6 +16,7 @@ from omnilmm.evaluation.metrics.base import Measured, Ratio
 
 DRAWS, SEED = 1000, 20_240_131
 PERCENTILES = (2.5, 97.5)
+SMALL_SCALE = 10  # highest value of ratings, as of MMHal-Bench, that are published with two decimals
 _AT_ONCE = 2**22  # random numbers held in memory
 
 
@@ -28,6 +29,7 @@ class Figure:
         value: the figure; None if nothing was counted.
         low, high: its interval.
         units: number of units that were drawn.
+        most: the highest possible value.
     """
 
     name: str
@@ -35,29 +37,39 @@ class Figure:
     low: float | None
     high: float | None
     units: int
+    most: float = 100.0
 
     def __str__(self) -> str:
         if self.value is None:
             return "–"
-        return f"{self.value:.1f} ({self.low:.1f} to {self.high:.1f})"
+        return f"{self.shown(self.value)} ({self.interval})"
+
+    @property
+    def interval(self) -> str:
+        """The interval in words."""
+        return f"{self.shown(self.low)} to {self.shown(self.high)}"
+
+    def shown(self, value: float | None) -> str:
+        """Return a value with as many decimals as published figures of its scale have."""
+        return "–" if value is None else f"{value:.{2 if self.most <= SMALL_SCALE else 1}f}"
 
 
 def figure(measured: Measured, scale: float = 1.0) -> Figure:
     """Compute a figure and its interval."""
-    value, count = _value(measured), _count(measured)
+    value, count, most = _value(measured), _count(measured), measured.most * scale
     if value is None:
-        return Figure(measured.name, None, None, None, count)
+        return Figure(measured.name, None, None, None, count, most)
     low, high = np.percentile(draws(measured), PERCENTILES)
-    return Figure(measured.name, value * scale, float(low) * scale, float(high) * scale, count)
+    return Figure(measured.name, value * scale, float(low) * scale, float(high) * scale, count, most)
 
 
 def difference(one: Measured, other: Measured, scale: float = 1.0) -> Figure:
     """Compute the difference of two figures over the same units, drawn together, and its interval."""
-    first, second = _value(one), _value(other)
+    first, second, count, most = _value(one), _value(other), _count(one), one.most * scale
     if first is None or second is None:
-        return Figure(one.name, None, None, None, _count(one))
+        return Figure(one.name, None, None, None, count, most)
     low, high = np.percentile(draws(one) - draws(other), PERCENTILES)
-    return Figure(one.name, (first - second) * scale, float(low) * scale, float(high) * scale, _count(one))
+    return Figure(one.name, (first - second) * scale, float(low) * scale, float(high) * scale, count, most)
 
 
 def draws(measured: Measured) -> Any:

@@ -21,7 +21,6 @@ from omnilmm.evaluation.settings import Published
 RESULT, PAGE = "result.json", "report.html"
 MOST_SHOWN = 200  # wrong answers on the page
 ODD = "backslashreplace"  # of file names that are not UTF-8
-UNMARKED = "<h2>Answers</h2><p class=note>They need a judge model, and are not marked here: see judge.jsonl.</p>"
 _SIDE = 320  # pixels of a picture on the page
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:24px auto;padding:0 16px;color:#1c2733}
@@ -46,6 +45,7 @@ class Report:
         published: what the makers published; None if there is nothing.
         scores: the marks.
         changes: the comparison with another run, if there is one.
+        unmarked: why the answers are not marked; empty if they are.
     """
 
     title: str
@@ -54,6 +54,7 @@ class Report:
     published: Published | None
     scores: Scores
     changes: Comparison | None = None
+    unmarked: str = ""
 
     @property
     def beside(self) -> Figure | None:
@@ -83,14 +84,21 @@ class Comparison:
     Attributes:
         name: name of the other run.
         differences: of the figures, this run's minus the other's.
-        rows: (this run's, the other's) of the questions whose marks differ.
+        rows: (this run's, the other's) of the questions whose marks differ, or whose answers do if nobody marks them.
         settings: this run's model and settings, and the other's, without what they have in common.
+        is_marked: whether the answers are marked.
     """
 
     name: str
     differences: Sequence[Figure]
     rows: Sequence[tuple[Scored, Scored]] = field(default_factory=list)
     settings: tuple[str, str] = ("", "")
+    is_marked: bool = True
+
+    @property
+    def counted(self) -> str:
+        """How many questions changed."""
+        return f"{len(self.rows)} questions whose {'marks' if self.is_marked else 'answers'} differ"
 
     @property
     def apart(self) -> str:
@@ -161,7 +169,9 @@ def _document(report: Report) -> dict[str, Any]:
 def page(report: Report) -> str:
     """Return the report as an HTML page."""
     scores = report.scores
-    parts = [f"<h1>{_safe(report.title)}</h1>", _facts(report), _figures(scores.figures)]
+    parts = [f"<h1>{_safe(report.title)}</h1>", _facts(report)]
+    if scores.figures:
+        parts.append(f"<h2>Figures</h2>{_table(scores.figures)}")
     for title, group in (
         ("Splits", scores.splits),
         ("Coarser categories", scores.coarse),
@@ -173,7 +183,8 @@ def page(report: Report) -> str:
         parts.append(_changes(report.changes))
     if scores.problems:
         parts.append(_problems(scores.problems))
-    parts.append(_wrong(scores.wrong) if scores.is_marked else UNMARKED)
+    unmarked = f"<h2>The answers are not marked</h2><p class=note>{_safe(report.unmarked)}</p>"
+    parts.append(_wrong(scores.wrong) if scores.is_marked else unmarked)
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; "
@@ -188,19 +199,20 @@ def _facts(report: Report) -> str:
     return f"<table>{rows}</table>"
 
 
-def _figures(figures: Sequence[Figure], title: str = "Figures") -> str:
+def _table(figures: Sequence[Figure]) -> str:
+    if not figures:
+        return ""
     head = "<tr><th>figure<th>value<th>95 % interval (bootstrap)<th>units"
     rows = "".join(
-        f"<tr><td>{_safe(one.name)}<td>{_number(one.value)}<td>{_number(one.low)} to {_number(one.high)}<td>{one.units}"
-        for one in figures
+        f"<tr><td>{_safe(one.name)}<td>{one.shown(one.value)}<td>{one.interval}<td>{one.units}" for one in figures
     )
-    return f"<h2>{_safe(title)}</h2><table>{head}{rows}</table>"
+    return f"<table>{head}{rows}</table>"
 
 
 def _bars(title: str, group: Mapping[str, Figure]) -> str:
     rows = "".join(
-        f"<tr><td>{_safe(name)}<td><div class=bar><i style='width:{min(max(one.value or 0, 0), 100):.1f}%'></i></div>"
-        f"<td>{_number(one.value)}<td class=note>{_number(one.low)} to {_number(one.high)}<td class=note>{one.units}"
+        f"<tr><td>{_safe(name)}<td><div class=bar><i style='width:{_share(one):.1f}%'></i></div>"
+        f"<td>{one.shown(one.value)}<td class=note>{one.interval}<td class=note>{one.units}"
         for name, one in group.items()
     )
     return f"<h2>{_safe(title)}</h2><table>{rows}</table>"
@@ -214,8 +226,9 @@ def _changes(changes: Comparison) -> str:
     )
     head = "<tr><th>index<th>question<th>expected<th>this run<th>the other"
     return (
-        f"{_figures(changes.differences, f'Difference from {changes.name}')}<p class=note>{_safe(changes.apart)}</p>"
-        f"<h2>{len(changes.rows)} questions whose marks differ</h2>{_left_out(len(changes.rows))}"
+        f"<h2>Difference from {_safe(changes.name)}</h2>{_table(changes.differences)}"
+        f"<p class=note>{_safe(changes.apart)}</p>"
+        f"<h2>{changes.counted}</h2>{_left_out(len(changes.rows))}"
         f"<table>{head}{shown}</table>"
     )
 
@@ -245,6 +258,8 @@ def _article(item: Scored) -> str:
     }
     if item.mark.read and item.mark.read != item.answer:
         said["read as"] = item.mark.read
+    if item.mark.note:
+        said["the judge"] = item.mark.note
     listed = "".join(f"<dt>{name}<dd>{_safe(text)}</dd>" for name, text in said.items())
     title = " · ".join(filter(None, (item.row.asked.index, item.row.asked.category)))
     return f"<article><div>{_pictures(item.row)}</div><dl><dt>{_safe(title)}</dt>{listed}</dl></article>"
@@ -268,5 +283,5 @@ def _safe(text: str) -> str:
     return html.escape(text)
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+def _share(one: Figure) -> float:
+    return min(max(100 * (one.value or 0) / one.most, 0), 100) if one.most else 0

@@ -1,9 +1,9 @@
 """Questions with their right answers: VLMEvalKit's TSV, JSONL, and exported conversations.
 
 TSV and CSV have the columns of VLMEvalKit: `index`, `question`, `answer` (a text, or a list of them), `image` (base64,
-a list of it, or the index of another row) or `image_path`, `A` … `Z`, `hint`, `category`, `l2-category`, `split`,
-`g_index`; and of this program: `objects` (for CHAIR), `conversation` (rows with the same value are turns of one
-conversation, with the model's own answers as history) and `counts` ("no" for a turn that is asked but not scored).
+a list of it, the index of another row, or a path) or `image_path`, `A` … `Z`, `hint`, `category`, `l2-category`,
+`split`, `g_index`; and of this program: `objects` (for CHAIR), `conversation` (rows with the same value are turns of
+one conversation, with the model's own answers as history) and `counts` ("no" for a turn that is asked but not scored).
 JSONL has the same names, with `image` as a path. In an exported conversation every answer is the right one to its
 question. Cells are data: nothing in them is executed.
 """
@@ -29,6 +29,7 @@ from omnilmm.evaluation.metrics.choices import CIRCLE, circle_of
 from omnilmm.images.pixels import open_picture
 from omnilmm.images.sources import decoded
 
+LONGEST_PATH = 1024  # characters; what is longer is base64
 LONGEST_INDEX = 64  # a shorter image cell is the index of another row, as in VLMEvalKit
 Source = str | Path  # base64, or the path of a file
 
@@ -196,9 +197,17 @@ def _pictures(path: Path, cells: Mapping[str, Any], images: Mapping[str, Any]) -
         cell = images[str(cell)]
     if cell is not None:
         for part in listed(cell, is_table=is_table):
-            yield part if is_table or part[:5].lower() == "data:" else path.parent / part
+            is_text = part[:5].lower() == "data:" or (is_table and not _is_file(path.parent, part))
+            yield part if is_text else path.parent / part
     elif cells.get("image_path"):
         yield from (path.parent / part for part in listed(cells["image_path"], is_table=is_table))
+
+
+def _is_file(folder: Path, name: str) -> bool:
+    try:
+        return len(name) <= LONGEST_PATH and (folder / name).is_file()
+    except OSError:  # a part of it is too long for a name
+        return False
 
 
 def _of_conversation(path: Path) -> list[Row]:

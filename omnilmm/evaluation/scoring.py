@@ -93,7 +93,7 @@ def _scored(row: Row, cells: Mapping[str, Any], metric: Metric) -> Scored:
     answer, error = str(cells.get("answer") or ""), str(cells.get("error") or "")
     if not answer.strip():
         # Without an answer nothing was hallucinated, but neither was the question answered.
-        mark = Mark(0.0, out_of=1.0, gained=1.0 if metric.lower_is_better else 0.0)
+        mark = Mark(0.0, out_of=metric.weight, gained=1.0 if metric.lower_is_better else 0.0)
         return Scored(row, answer, error, mark, error or NO_ANSWER)
     mark = metric.mark(row.asked, answer)
     cut = CUT if cells.get("reason") == "length" else ""

@@ -15,6 +15,7 @@ from omnilmm.catalog import CONFIGS, ModelCard
 from omnilmm.conversation import Conversation, Part, Picture
 from omnilmm.engine.options import Mode, Options, options_for
 from omnilmm.errors import CheckpointError
+from omnilmm.evaluation.judges import Judge
 from omnilmm.evaluation.metrics import NAMES
 from omnilmm.evaluation.rows import Row
 
@@ -114,6 +115,7 @@ class Benchmark(_Strict):
         note: what a reader should know.
         settings: by name of the model; "default" for all others.
         published: by name of the model.
+        judge: how a judge model marks the answers; None if none can.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Benchmark(_Strict):
     note: str = ""
     settings: dict[str, Setting]
     published: dict[str, Published] = {}
+    judge: Judge | None = None
 
     @field_validator("metric")
     @classmethod

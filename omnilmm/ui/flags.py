@@ -276,9 +276,14 @@ def engine_keys(args: argparse.Namespace) -> list[str]:
 
 
 def text_keys(args: argparse.Namespace) -> list[str]:
-    """Return the key of the text model's server; the variable's is not sent to two servers."""
-    if args.text_key:
-        return [args.text_key]
+    """Return the key of the text model's server; see `second_keys`."""
+    return second_keys(args, args.text_key)
+
+
+def second_keys(args: argparse.Namespace, given: str | None) -> list[str]:
+    """Return the key of a server beside that of `--engine-url`; the variable's is not sent to two servers."""
+    if given:
+        return [given]
     return [] if args.engine_urls and not args.engine_keys else [key for key in [os.environ.get(KEY_VARIABLE)] if key]
 
 

@@ -24,8 +24,8 @@ from omnilmm.engine.local import LocalEngine
 from omnilmm.evaluation import __main__ as program
 from omnilmm.evaluation.__main__ import main, parser
 from omnilmm.evaluation.rows import read_rows
+from omnilmm.evaluation.scoring import read_answers
 from omnilmm.images.pixels import open_picture
-from omnilmm.images.slicing import plan_slices
 from omnilmm.ui.samples import samples
 from tests.api.serving import served
 from tests.evaluation.test_rows import table
@@ -214,30 +214,21 @@ def test_a_model_named_together_with_its_adapter_is_not_asked_as_published(
 def test_the_built_in_models_card_is_what_this_program_measures(
     engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same questions, answers and marks as `built_in evaluate`; "again" has a history of several pictures."""
-    monkeypatch.setattr(evaluation, "BATCH", 1)  # no more lessons than needed
-    only, questions = ["box", "again"], 3
+    """The same question, answer and mark of each ability as `built_in evaluate`, with and without slices."""
+    monkeypatch.setattr(evaluation, "_batch_of", lambda _: 1)  # no more lessons than needed
     file, out = tmp_path / "built-in.tsv", tmp_path / "run"
-    assert write(file, engine.processor.config.slicing_rules, questions=questions, only=only) == questions * len(only)
+    assert write(file, engine.processor.config.slicing_rules, questions=1) == len(evaluation.ROWS)
+    monkeypatch.setattr(program, "_loaded", lambda _: engine)
     assert main([str(file), "--model", str(BUILT_IN), "--out", str(out)]) == 0
     result = json.loads((out / "result.json").read_text())
-    answers = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+    scored = {row.asked.category: row.asked.index for row in read_rows(file) if row.counts}
+    answers = {index: cells["answer"] for index, cells in read_answers(out).items()}
     right = 0
-    for row, items in examine(engine.model.eval(), engine.processor, questions=questions, only=only):
-        share = sum(item.is_right for item in items) / len(items)
-        assert result["categories"][row.name]["value"] == pytest.approx(100 * share), row.name
-        said = {cells["answer"] for cells in answers if cells["index"].startswith(f"{row.name}/")}
-        assert {item.answer for item in items} <= said
-        right += sum(item.is_right for item in items)
-    assert result["figures"][0]["value"] == pytest.approx(100 * right / 6) and 0 < right < 6
-
-
-def test_a_picture_without_slices_is_small_enough(engine: LocalEngine, tmp_path: Path) -> None:
-    rules = engine.processor.config.slicing_rules
-    write(tmp_path / "a.tsv", rules, questions=20, only=["small_print_without_slices"])
-    rows = read_rows(tmp_path / "a.tsv")
-    sizes = [picture.image.size for row in rows for picture in row.opened()]
-    assert len(sizes) > 3 and all(plan_slices(size, rules).grid is None for size in sizes)
+    for row, (item,) in examine(engine.model.eval(), engine.processor, questions=1):
+        assert answers[scored[row.name]] == item.answer, row.name
+        assert result["categories"][row.name]["value"] == 100 * item.is_right, row.name
+        right += item.is_right
+    assert result["figures"][0]["value"] == pytest.approx(100 * right / len(scored)) and 0 < right < len(scored)
 
 
 def test_a_model_on_a_server_is_scored_by_the_same_command(

@@ -98,6 +98,14 @@ def test_a_jsonl_with_paths(tmp_path: Path) -> None:
     assert metric_for(rows) == "yes-no"
 
 
+def test_a_table_may_name_its_pictures(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 30), (9, 0, 0)).save(tmp_path / "photos" / "a.png")
+    images = ["photos/a.png", "0", json.dumps(["photos/a.png", png(4)]), png(5)]
+    rows = read_rows(table(tmp_path / "a.tsv", [{"question": "?", "image": image} for image in images]))
+    assert [reds(row) for row in rows] == [[9], [9], [9, 4], [5]]
+
+
 def test_a_right_answer_that_looks_like_a_list_is_one_answer(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     answers: list[Any] = ["[1, 2]", '["x", "y"]', ["x", 1], "[a] b"]

@@ -40,6 +40,7 @@ class Mark:
         read: what was read from the answer, e.g. the letter of an option.
         gained: numerator of the mean, credit × out_of if left out.
         problem: why nothing could be read from the answer, if so.
+        note: what a judge model says about it.
     """
 
     credit: float
@@ -47,6 +48,7 @@ class Mark:
     out_of: float = 1.0
     gained: float | None = None
     problem: str = ""
+    note: str = ""
 
     @property
     def sum(self) -> float:
@@ -62,6 +64,7 @@ class Ratio:
         name: its name in tables.
         gained, out_of: of each unit (question, group of questions, picture).
         scale: 100 for per cent.
+        most: the highest possible value.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Ratio:
     out_of: Sequence[float]
     scale: float = 100.0
     units: Sequence[str] = ()
+    most: float = 100.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ class Sum:
 
     name: str
     parts: tuple[Ratio, ...]
+
+    @property
+    def most(self) -> float:
+        """The highest possible value."""
+        return sum(part.most for part in self.parts)
 
 
 Measured = Ratio | Sum
@@ -94,6 +103,7 @@ class Metric:
         measure: computes the figures of a part of a benchmark, the main one first.
         lower_is_better: as for CHAIR.
         is_marked: whether it marks answers; False if only a judge model can.
+        weight: what an answer that is missing is out of.
     """
 
     name: str
@@ -102,6 +112,7 @@ class Metric:
     measure: Callable[[Marked], tuple[Measured, ...]]
     lower_is_better: bool = False
     is_marked: bool = True
+    weight: float = 1.0
 
 
 def accuracy(marked: Marked, name: str = "accuracy") -> tuple[Measured, ...]:
