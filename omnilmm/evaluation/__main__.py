@@ -228,7 +228,7 @@ def _facts(
         "versions": f"OmniLMM Chat {__version__}, " + ", ".join(f"{n} {version(n)}" for n in ("torch", "transformers")),
     }
     if engine is not None:
-        facts["device"] = f"{engine.device} ({engine.device.reason}), {engine.dtype} ({engine.dtype.reason})"
+        facts["device"] = f"{engine.device}, {engine.dtype}"  # each with its reason
     if plan.benchmark.note:
         facts["note"] = plan.benchmark.note
     if plan.judge is not None and plan.metric.is_marked:

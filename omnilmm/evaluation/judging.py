@@ -89,7 +89,7 @@ class Judging:
             rows = {(str(row["index"]), str(row["prompt"])): row for row in file.rows}
         return {place: self._read(rows[key]) for place, key in zip(asked, keys, strict=True)}
 
-    def _read(self, row: dict[str, object]) -> Verdict:
+    def _read(self, row: Mapping[str, Any]) -> Verdict:
         error = str(row.get("error") or "")
         reply = str(row.get("reply") or "")
         if error and not reply:

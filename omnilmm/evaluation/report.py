@@ -30,7 +30,8 @@ td,th{text-align:left;padding:4px 8px;border-bottom:1px solid #dde3ea;vertical-a
 border-radius:6px;background:#0d9488}article{display:flex;gap:16px;border-top:1px solid #dde3ea;padding:12px 0}
 article img{max-width:240px;max-height:240px;display:block;margin-bottom:4px}dl{margin:0;min-width:0}
 dt{color:#5b6875;font-size:.85rem}dd{margin:0 0 6px;white-space:pre-wrap;overflow-wrap:anywhere}
-.note{color:#5b6875}@media(max-width:600px){article{flex-direction:column}}
+.note{color:#5b6875}@media(max-width:600px){article{flex-direction:column}.bar{min-width:48px}
+td,th{padding:4px}td:first-child,td:last-child{overflow-wrap:anywhere}}
 """
 
 
