@@ -32,7 +32,7 @@ def says(text: str) -> list[bytes | float | None]:
 
 
 def answering(conversation: Conversation) -> Iterable[Event]:
-    question = conversation.messages[-1].text
+    question = conversation.messages[-1].text.strip()
     yield finished("" if "2" in question else f"It is {question[-2]}.")
 
 

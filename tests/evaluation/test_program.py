@@ -135,7 +135,7 @@ def test_answers_for_a_judge_are_exported(questions: Path, folder: Path, capsys:
     assert main(shown) == 0
     lines = [json.loads(line) for line in (folder / "judge.jsonl").read_text().splitlines()]
     assert lines[4]["reference"] == [BAD] and lines[0]["prediction"] == samples()[0].answer
-    assert "needs a judge model" in capsys.readouterr().out
+    assert "need a judge model" in capsys.readouterr().out
     assert json.loads((folder / "result.json").read_text())["wrong"] is None  # nobody has marked them
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "wrong answers" not in page and "not marked here" in page
