@@ -138,7 +138,7 @@ def test_answers_for_a_judge_are_exported(questions: Path, folder: Path, capsys:
     assert "need a judge model" in capsys.readouterr().out
     assert json.loads((folder / "result.json").read_text())["wrong"] is None  # nobody has marked them
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "wrong answers" not in page and "not marked here" in page
+    assert "wrong answers" not in page and "The answers are not marked" in page
 
 
 @pytest.mark.parametrize(
