@@ -21,6 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from omnilmm import __version__
 from omnilmm.api.answers import answered
+from omnilmm.api.described import Health, ModelList, of_completions
+from omnilmm.api.described import responses as described_responses
 from omnilmm.api.replies import Reply, error_body, error_of, models, sse
 from omnilmm.api.requests import Fetch, question_of
 from omnilmm.api.schema import ChatRequest
@@ -183,17 +185,21 @@ def application(
     # `Guard` checks the key before a body is read; this only documents it in the OpenAPI schema.
     described = [Depends(HTTPBearer(auto_error=False, description="The value of OMNILMM_API_KEY."))] if key else []
 
-    @app.get("/v1/models", dependencies=described)
+    has_key = key is not None
+    read = described_responses(ModelList, has_key=has_key)
+    asked_for = of_completions(has_key=has_key)
+
+    @app.get("/v1/models", dependencies=described, responses=read, response_model=None)
     async def list_models() -> dict[str, Any]:
         """List the model that is being served."""
         return models(engine.card, api.created)
 
-    @app.post("/v1/chat/completions", dependencies=described)
+    @app.post("/v1/chat/completions", dependencies=described, responses=asked_for, response_class=Response)
     async def chat_completions(asked: ChatRequest, request: Request) -> Response:
         """Answer the last message of a conversation."""
         return await api.complete(asked, request)
 
-    @app.get("/health")
+    @app.get("/health", responses=described_responses(Health, has_key=False), response_model=None)
     async def health() -> dict[str, str]:
         """Report whether the model is loaded."""
         return {"status": "ok" if getattr(engine, "is_ready", True) else "loading"}
