@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import html
 import json
 import os
@@ -23,7 +24,7 @@ from tests.pages.visitor import serve as serve_gradio
 
 QUIET_S = 120.0  # until everything of those who left is gone
 ANSWER_S = 600.0
-POOLS = ("AnyIO", "ThreadPool", "asyncio", "Thread-", "decoder")  # threads that wait for the next work
+POOLS = ("AnyIO", "ThreadPool", "asyncio", "Thread-", "process log")  # threads that wait for the next work
 
 
 def wait_quiet(left: Callable[[], list[str]]) -> list[str]:
@@ -202,6 +203,7 @@ class StreamlitPage:
     def __init__(self, address: str, provider: ModelProvider) -> None:
         self.address, self.provider = address, provider
         self.open = partial(StreamlitTab, self)
+        self._before = self._visitors()  # of other tests
 
     def is_switching(self) -> bool:
         return self.provider.is_changing
@@ -220,9 +222,17 @@ class StreamlitPage:
             sessions += [f"broken {info.session.id}" for info in runtime._session_mgr._session_storage.list()]
             files = [name for name, held in runtime.uploaded_file_mgr.file_storage.items() if held]
             media = [*runtime.media_file_mgr._files_by_session_and_coord]
-            return [*sessions, *files, *media, *new_threads(before)]
+            visitors = [f"visitor {visitor}" for visitor in self._visitors() - self._before]
+            return [*sessions, *files, *media, *visitors, *new_threads(before)]
 
         return wait_quiet(left)
+
+    @staticmethod
+    def _visitors() -> set[int]:
+        from omnilmm.ui.streamlit_page.visitor import Visitor
+
+        gc.collect()
+        return {id(known) for known in gc.get_objects() if type(known) is Visitor}
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from streamlit.runtime.memory_media_file_storage import MemoryFile, MemoryMediaF
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
 from streamlit.runtime.session_manager import SessionInfo, SessionStorage
+from streamlit.runtime.state import SessionState
 from streamlit.runtime.state.common import unpack_widget_state_value
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.web.cache_storage_manager_config import create_default_cache_storage_manager
@@ -77,6 +78,17 @@ class OrderedSession(AppSession):
             context = copy_context()
             context.run(_acting.set, self.id)
             context.run(super().handle_backmsg, msg)
+
+    def shutdown(self) -> None:
+        """End the session, with everything in it.
+
+        The loop of Streamlit's runtime (1.67) keeps the session that it served last, and so the visitor, in the
+        arguments of widgets and fragments, which clearing the state does not remove.
+        """
+        super().shutdown()
+        self._session_state.clear()
+        self._session_state = SessionState()
+        self._fragment_storage.clear()
 
     def _is_sound(self, given: WidgetStates) -> bool:
         """Return whether every widget has a value of its type; any other would fail every later run of the page."""
@@ -182,7 +194,6 @@ class Broken(SessionStorage):
         if self._held.get(session.id) is info:  # it has not reconnected
             del self._held[session.id]
             session.shutdown()
-            session._session_state.clear()
 
 
 class Media(MemoryMediaFileStorage):
