@@ -25,7 +25,7 @@ ANSWERS = " on (cpu|cuda|mps) "  # in the line of a model that is loaded
 ADDRESS = "http://127.0.0.1:"
 PATIENCE_S = 240  # for each server on a busy machine
 SHELL = f"""
-trap '[ -z "$server" ] || kill -TERM -- -$server' EXIT
+trap '[ -z "$server" ] || kill -TERM -- -$server; [ -z "$api" ] || kill $api' EXIT
 serve() {{  # a pattern to wait for, and the command of a server
     local awaited=$1 end=$((SECONDS + {PATIENCE_S})); shift
     : >"$LOG"; setsid "$@" >"$LOG" 2>&1 & server=$!
@@ -36,9 +36,9 @@ serve() {{  # a pattern to wait for, and the command of a server
     kill -TERM -- -$server; wait $server; server=
 }}
 beside() {{  # a server at the address that the next command names, and that command
-    python -m omnilmm.api --port 8000 >/dev/null 2>&1 & local api=$!
+    python -m omnilmm.api --port 8000 >/dev/null 2>&1 & api=$!
     until curl -s --noproxy '*' http://127.0.0.1:8000/health | grep -q ok; do kill -0 $api || exit 1; sleep 0.2; done
-    serve "$@"; kill $api; wait $api
+    serve "$@"; kill $api; wait $api; api=
 }}
 run() {{ "$@" </dev/null >"$LOG" 2>&1 || {{ echo "failed: $*"; cat "$LOG"; exit 1; }}; }}
 """

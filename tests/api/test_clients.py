@@ -9,13 +9,11 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import httpx
 import openai
 import pytest
-import uvicorn
 from PIL import Image
 
 from omnilmm.api.app import application
@@ -209,14 +207,9 @@ def test_many_clients_at_once(client: openai.OpenAI, address: str, engine: Local
 
 
 def test_a_full_queue_is_said(engine: LocalEngine, pace: Pace) -> None:
-    server = uvicorn.Server(uvicorn.Config(application(engine, most_answers=1), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1/chat/completions"
     body = {"model": "built-in", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
-    try:
+    with served(application(engine, most_answers=1)) as address:
+        url = f"{address}/v1/chat/completions"
         with httpx.stream("POST", url, json=body, timeout=60) as first:
             lines = first.iter_lines()
             pace.allow(1)
@@ -227,9 +220,6 @@ def test_a_full_queue_is_said(engine: LocalEngine, pace: Pace) -> None:
             pace.allow()
             assert [line for line in lines if line][-1] == "data: [DONE]"
         assert httpx.post(url, json=body | {"stream": False}, timeout=60).status_code == 200
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def test_its_own_description_says_what_is_accepted(address: str) -> None:
