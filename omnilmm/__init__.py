@@ -5,6 +5,7 @@ waits until transformers itself is imported: `--help` and the start of a page ne
 """
 
 import os
+import sys
 from typing import Any
 
 import wrapt
@@ -18,4 +19,6 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 @wrapt.when_imported("transformers")
 def _register(_: Any) -> None:
+    if sys.modules.get("torch", sys) is None:  # kept out, as by the process that renders chat templates
+        return
     from omnilmm.models import auto  # noqa: F401  # importing it registers

@@ -26,6 +26,7 @@ HEAVY = ("torch", "transformers", "gradio", "streamlit")
 LAYERS = (
     "sentences",
     "errors",
+    "processes",
     "conversation",
     "checkpoint_json",
     "formats",

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from omnilmm.errors import OptionsError
 from omnilmm.sentences import Sentence
+
+Kind = TypeVar("Kind")
 
 PREFIX = "OMNILMM_PICTURE_"
 VIDEO_PREFIX = "OMNILMM_VIDEO_"
@@ -155,7 +157,7 @@ def limits() -> Limits:
     Raises:
         OptionsError: A variable is not a number above 0 (`PROCESSES` may be 0).
     """
-    return Limits(**_given(Limits, PREFIX))
+    return from_environment(Limits, PREFIX)
 
 
 def video_limits() -> VideoLimits:
@@ -164,13 +166,18 @@ def video_limits() -> VideoLimits:
     Raises:
         OptionsError: A variable is not a number above 0 (`PROCESSES` may be 0).
     """
-    return VideoLimits(**_given(VideoLimits, VIDEO_PREFIX))
+    return from_environment(VideoLimits, VIDEO_PREFIX)
 
 
-def _given(kind: type[Limits | VideoLimits], prefix: str) -> dict[str, Any]:
-    names = {field.name: prefix + field.name.upper() for field in fields(kind)}
-    kinds = {field.name: type(field.default) for field in fields(kind)}
-    return {field: _read(name, kinds[field]) for field, name in names.items() if name in os.environ}
+def from_environment(kind: type[Kind], prefix: str) -> Kind:
+    """Return the limits of a dataclass, with those that environment variables of this prefix set.
+
+    Raises:
+        OptionsError: A variable is not a number above 0 (`PROCESSES` may be 0).
+    """
+    names = {field.name: prefix + field.name.upper() for field in fields(kind)}  # type: ignore[arg-type]
+    kinds = {field.name: type(field.default) for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{field: _read(name, kinds[field]) for field, name in names.items() if name in os.environ})
 
 
 def _read(name: str, kind: type[Any]) -> Any:

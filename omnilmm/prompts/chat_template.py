@@ -1,6 +1,7 @@
 """Prompts of models implemented in transformers, rendered with the chat template of the checkpoint.
 
-A chat template is a Jinja program that does not declare its input format. The format is therefore probed once by
+A chat template is a Jinja program that somebody else wrote, so it runs in a process of its own (`template_pool`). It
+does not declare its input format. The format is therefore probed once by
 rendering a short conversation: whether content may be a list of parts (for all roles, or only for the user) or must be
 a string with an image placeholder, and whether there is a system prompt. Without one, the system prompt is put in front
 of the first user message, as Gemma's template does.
@@ -13,11 +14,8 @@ image placeholders in processors with their own `__call__`, such as MiniCPM-V 4.
 
 from __future__ import annotations
 
-import ctypes
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -27,6 +25,7 @@ from PIL import Image
 from omnilmm.conversation import Conversation, Message, Picture, Video
 from omnilmm.errors import CheckpointError
 from omnilmm.prompts.pieces import GROUNDING_TAGS
+from omnilmm.prompts.template_pool import render
 
 OPEN, CLOSE = "<think>", "</think>"  # tags around the reasoning
 SWITCH = "enable_thinking"  # template argument, as in Qwen3's and most other templates
@@ -37,53 +36,14 @@ SPOKEN_TOKENS = frozenset({*GROUNDING_TAGS, *(f"<|{name}|>" for name in QWEN_GRO
 # Roles whose content is a list of parts; that of the other roles is a string.
 FORMS = (("system", "user", "assistant"), ("user",), ())
 ASKED, ANSWERED, ASKED_AGAIN, RULES = "omnilmm asked", "omnilmm answered", "omnilmm wondered", "omnilmm ruled"
-# Jinja statements and expressions, string literals within them, and the power operator (not `**kwargs`).
-_CODE = re.compile(r"\{[{%](.*?)[}%]\}", re.DOTALL)
-_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-_POWER = re.compile(r"[\w)\]}']\s*\*\*")
-AGAIN_S = 0.2
-LIMIT_S = 20.0  # for rendering, which takes a few milliseconds
+# Rendered by the processor in place of the template of the checkpoint, which was rendered before.
+RENDERED = "omnilmm_prompt"
+VERBATIM = f"{{{{ {RENDERED} }}}}"
 _PROBE = (
     Conversation().with_message("user", ASKED).with_message("assistant", ANSWERED).with_message("user", ASKED_AGAIN)
 )
 _PICTURE = Picture(Image.new("RGB", (1, 1)))
 _VIDEO = Video((_PICTURE,), (0.0,), 1.0, (1, 1))
-
-
-class _TimeIsOverError(Exception):
-    """Raised within a template that exceeds its time limit."""
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt the block if it takes longer than `seconds`.
-
-    The exception is raised between two bytecode instructions; a single long-running operation finishes first.
-
-    Raises:
-        CheckpointError: The time limit was exceeded.
-    """
-    thread, lock, over = ctypes.c_ulong(threading.get_ident()), threading.Lock(), threading.Event()
-
-    def end() -> None:
-        pause_s = seconds
-        while not over.wait(pause_s):
-            pause_s = AGAIN_S  # an exception raised within a destructor is swallowed, so raise it again
-            with lock:
-                if not over.is_set():
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TimeIsOverError))
-
-    threading.Thread(target=end, name="time limit", daemon=True).start()
-    try:
-        try:
-            yield
-        finally:
-            with lock:
-                over.set()
-    except _TimeIsOverError as error:
-        raise CheckpointError("endless_template", most=seconds) from error
-    finally:
-        over.set()  # also if the exception arrived within the inner `finally`
 
 
 class ChatTemplate:
@@ -99,7 +59,6 @@ class ChatTemplate:
     def __init__(self, processor: Any) -> None:
         self.processor = processor
         self.source = _source(processor)
-        _check_powers(self.source)
         self.control_tokens = _control_tokens(processor)
         # Other added tokens in the template, e.g. `</think>`. They stay in answers, where the template looks for them.
         written = {token for token in processor.tokenizer.get_added_vocab() if token in self.source} - SPOKEN_TOKENS
@@ -155,17 +114,13 @@ class ChatTemplate:
             thinking: whether the model should think before it answers; None for the template's default.
 
         Raises:
-            CheckpointError: Rendering exceeded the time limit.
+            CheckpointError: The template fails, or exceeds its limits.
         """
-        with time_limit(LIMIT_S):
-            return str(
-                self.processor.apply_chat_template(
-                    self.messages(conversation),
-                    chat_template=self.source,
-                    add_generation_prompt=True,
-                    **_switch(thinking),
-                )
-            )
+        return self._prompt(self.messages(conversation), thinking)
+
+    def _prompt(self, messages: list[dict[str, Any]], thinking: bool | None) -> str:
+        variables = {"add_generation_prompt": True, **self.processor.tokenizer.special_tokens_map, **_switch(thinking)}
+        return render(self.source, messages, variables)
 
     def inputs(
         self,
@@ -182,18 +137,17 @@ class ChatTemplate:
             settings: slicing options, passed on to the processor.
             frames: returns the frames of a video for the processor.
         """
-        self.render(conversation, thinking)  # check the time limit here, as tokenizing and pixels below may take longer
+        messages = self.messages(conversation, frames)
         # The processor finds pictures in lists of parts; with string content they are passed separately.
         given = [] if "user" in self.lists else [picture.image for picture in conversation.pictures]
         return self.processor.apply_chat_template(
-            self.messages(conversation, frames),
-            chat_template=self.source,
-            add_generation_prompt=True,
+            messages,
+            chat_template=VERBATIM,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
             processor_kwargs={**(settings or {}), **({"images": given} if given else {})} or None,
-            **_switch(thinking),
+            **{RENDERED: self._prompt(messages, thinking)},
         )
 
     def plain(self, words: str, role: str) -> str:
@@ -226,9 +180,9 @@ class ChatTemplate:
         """Return whether the prompt contains all the words, and no printed list of parts."""
         try:
             prompt = self.render(conversation)
-        except CheckpointError:
-            raise
-        except Exception:  # a template may raise anything
+        except CheckpointError as error:
+            if error.code != "template_failed":
+                raise
             return False
         return all(word in prompt for word in words) and not re.search("""['"]type['"]""", prompt)
 
@@ -241,12 +195,6 @@ class ChatTemplate:
 def _switch(thinking: bool | None) -> dict[str, bool]:
     """Return the thinking switch as keyword arguments of the template."""
     return {} if thinking is None else {SWITCH: thinking}
-
-
-def _check_powers(source: str) -> None:
-    """Refuse the power operator, which no prompt needs: one operation may take hours and cannot be interrupted."""
-    if any(_POWER.search(_STRING.sub("''", code)) for code in _CODE.findall(source)):
-        raise CheckpointError("template_with_powers")
 
 
 def _source(processor: Any) -> str:

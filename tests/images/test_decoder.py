@@ -19,9 +19,11 @@ from PIL import Image, ImageOps
 
 from omnilmm.errors import ImageError, OptionsError
 from omnilmm.images import decoder_pool, decoding
-from omnilmm.images.decoder_pool import Decoder, Pool
+from omnilmm.images.decoder_pool import Decoder
 from omnilmm.images.limits import Limits, limits
 from omnilmm.images.pixels import open_picture
+from omnilmm.processes import pool as processes
+from omnilmm.processes.pool import Pool
 from tests.images import corpus
 
 ROOT = Path(__file__).parents[2]
@@ -32,17 +34,18 @@ needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="l
 
 
 @pytest.fixture
-def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool[Decoder]]:
     """Processes of this test alone."""
     decoder_pool._pool.end()
-    pool = Pool()
+    pool = Pool(Decoder)
     monkeypatch.setattr(decoder_pool, "_pool", pool)
     yield pool
     pool.end()
 
 
 def decoders() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    living = (child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE)
+    return [child for child in living if "images.decoder" in child.cmdline()[-1]]
 
 
 def until(is_so: Callable[[], object]) -> None:
@@ -68,7 +71,7 @@ def is_one_line(error: object) -> bool:
 
 @needs_linux
 def test_many_tags_of_the_same_bytes_are_refused_for_their_memory_and_the_limit_can_be_lifted(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
+    pool: Pool[Decoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMNILMM_PICTURE_MEMORY_MB", "200")
     for make in corpus.TAGGED.values():
@@ -83,8 +86,10 @@ def test_many_tags_of_the_same_bytes_are_refused_for_their_memory_and_the_limit_
 
 
 def test_where_a_process_cannot_bound_its_memory_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder_pool, "LOOKS_AT_MEMORY", True)
-    unbounded = Decoder("import omnilmm.images.decoder as d; d._bound_memory = lambda _: None; d.main()")
+    monkeypatch.setattr(processes, "LOOKS_AT_MEMORY", True)
+    unbounded = Decoder(
+        "import omnilmm.processes.bounds as b; b.bound_memory = print; from omnilmm.images.decoder import main; main()"
+    )
     with pytest.raises(ImageError, match="OMNILMM_PICTURE_MEMORY_MB"):
         unbounded.decode(corpus.TAGGED["TIFF"](corpus.tags(3000)), Limits(memory_mb=500))
     assert not unbounded.is_there
@@ -93,10 +98,10 @@ def test_where_a_process_cannot_bound_its_memory_it_is_looked_at(monkeypatch: py
 
 @needs_posix
 def test_what_takes_too_long_is_refused_and_the_limit_can_be_lifted(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
+    pool: Pool[Decoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = b"P3 300 300 255\n" + b"7 " * 270_000  # 0.2 s for each MB
-    monkeypatch.setattr(decoder_pool, "WALL", 1000)  # its own time counts
+    monkeypatch.setattr(processes, "WALL", 1000)  # its own time counts
     monkeypatch.setenv("OMNILMM_PICTURE_SECONDS", "0.1")
     with pytest.raises(
         ImageError, match=r"longer than 0\.02\d* seconds.* OMNILMM_PICTURE_SECONDS \(now 0\.1\)"
@@ -108,7 +113,7 @@ def test_what_takes_too_long_is_refused_and_the_limit_can_be_lifted(
 
 
 @needs_posix
-def test_a_process_that_stands_still_is_ended(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_stands_still_is_ended(pool: Pool[Decoder], monkeypatch: pytest.MonkeyPatch) -> None:
     open_picture(GOOD)
     decoders()[0].suspend()
     monkeypatch.setenv("OMNILMM_PICTURE_SECONDS", "0.5")
@@ -172,7 +177,7 @@ def struct_of(width: int) -> bytes:
 
 
 @needs_posix
-def test_a_process_that_is_killed_while_it_works_costs_one_picture(pool: Pool) -> None:
+def test_a_process_that_is_killed_while_it_works_costs_one_picture(pool: Pool[Decoder]) -> None:
     open_picture(GOOD)
     (child,) = decoders()
     child.suspend()  # it works as long as we like
@@ -186,7 +191,7 @@ def test_a_process_that_is_killed_while_it_works_costs_one_picture(pool: Pool) -
     assert open_picture(GOOD).image.size == (60, 40)
 
 
-def test_a_process_that_was_killed_meanwhile_is_replaced_without_a_word(pool: Pool) -> None:
+def test_a_process_that_was_killed_meanwhile_is_replaced_without_a_word(pool: Pool[Decoder]) -> None:
     open_picture(GOOD)
     (child,) = decoders()
     child.kill()
@@ -195,7 +200,7 @@ def test_a_process_that_was_killed_meanwhile_is_replaced_without_a_word(pool: Po
 
 
 @needs_posix
-def test_two_are_decoded_at_once_and_no_third(pool: Pool) -> None:
+def test_two_are_decoded_at_once_and_no_third(pool: Pool[Decoder]) -> None:
     open_picture(GOOD)
     (first,) = decoders()
     first.suspend()
@@ -215,7 +220,9 @@ def test_two_are_decoded_at_once_and_no_third(pool: Pool) -> None:
     assert len(decoders()) == 2
 
 
-def test_who_interrupts_a_picture_gets_no_other_ones_pixels(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_interrupts_a_picture_gets_no_other_ones_pixels(
+    pool: Pool[Decoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -226,7 +233,7 @@ def test_who_interrupts_a_picture_gets_no_other_ones_pixels(pool: Pool, monkeypa
     assert open_picture(corpus.saved(Image.new("RGB", (7, 5)), "PNG")).image.size == (7, 5)
 
 
-def test_a_process_that_says_what_it_should_not_is_ended(pool: Pool) -> None:
+def test_a_process_that_says_what_it_should_not_is_ended(pool: Pool[Decoder]) -> None:
     for said in (b'{"size": [99999, 99999]}', b"[]", b"no json", b'{"done": true, "leaves": false}', b'{"piece": [0]}'):
         liar = Decoder(
             f"sys.stdout.buffer.write(b'ready\\n' + {said!r} + b'\\n'); sys.stdout.flush(); sys.stdin.read()"
@@ -238,7 +245,7 @@ def test_a_process_that_says_what_it_should_not_is_ended(pool: Pool) -> None:
 
 
 def test_where_no_process_can_be_started_that_is_said_with_the_way_out(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
+    pool: Pool[Decoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for executable in ("", "/nowhere/python", "/bin/false"):
         monkeypatch.setattr(sys, "executable", executable)
@@ -357,7 +364,7 @@ def test_every_file_of_the_corpus_is_a_picture_or_one_line(capfd: pytest.Capture
 
 
 def test_what_libraries_say_of_a_picture_goes_to_the_log(
-    pool: Pool, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    pool: Pool[Decoder], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.INFO, "omnilmm")
     content = corpus.saved(corpus.drawing(), "TIFF", compression="tiff_lzw")

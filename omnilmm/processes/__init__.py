@@ -1,0 +1,1 @@
+"""Subprocesses for what others made, pictures and chat templates: each request has bounded memory and time."""

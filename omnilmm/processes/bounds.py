@@ -1,0 +1,63 @@
+"""Memory and CPU time of this process, bounded for one request (the subprocess's side of `pool`).
+
+The limit is CPU time, so that a busy machine does not cause refusals; the parent process limits wall-clock time, and
+memory too where the system does not bound it (macOS, Windows).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+MOST_GROWN = 64 * 2**20  # bytes that memory may grow before the process is replaced
+
+_STATM = Path("/proc/self/statm")
+
+
+def say(replies: BinaryIO, **reply: Any) -> None:
+    """Write one line of a reply."""
+    replies.write(json.dumps(reply).encode() + b"\n")
+    replies.flush()
+
+
+def offer_to_the_system() -> None:
+    """Ask that the system kills this process first if memory runs out."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def used_bytes() -> int:
+    """Return the memory of this process that counts towards `RLIMIT_DATA`; 0 where the system does not bound it."""
+    if not _STATM.exists():
+        return 0
+    return int(_STATM.read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def allow(cpu_seconds: float, memory_bytes: int) -> None:
+    """Limit CPU time from here on, and the memory of the process."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)  # SIGPROF kills it even in C code
+    if _STATM.exists():
+        bound_memory(memory_bytes)
+
+
+def free() -> None:
+    """Lift the limits between requests."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    if _STATM.exists():
+        bound_memory(None)
+
+
+def bound_memory(most: int | None) -> None:
+    """Limit the memory of the process; None for as much as it may have."""
+    import resource  # available wherever /proc is
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if most is None or (hard != resource.RLIM_INFINITY and most > hard):
+        most = hard
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
