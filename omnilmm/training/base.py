@@ -9,8 +9,9 @@ from typing import Any
 from omnilmm.catalog import ModelCard, find
 from omnilmm.engine.events import Report
 from omnilmm.engine.fetching import Hub, fetch
-from omnilmm.engine.loading import card_of, load_engine
+from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
+from omnilmm.engine.preflight import card_of
 from omnilmm.engine.runnable import check_runs
 from omnilmm.errors import CheckpointError
 from omnilmm.hub_cache import cached_commit

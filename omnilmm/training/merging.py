@@ -20,7 +20,8 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.adapters import wrap
 from omnilmm.engine.events import Report
 from omnilmm.engine.fetching import Hub
-from omnilmm.engine.loading import Prepared, explained, prepare
+from omnilmm.engine.load_errors import explained
+from omnilmm.engine.loading import Prepared, prepare
 from omnilmm.errors import CheckpointError, InputError
 from omnilmm.hardware import DTYPES, QUANTISED
 from omnilmm.training.adapters import save

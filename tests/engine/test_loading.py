@@ -15,7 +15,7 @@ from transformers import BitsAndBytesConfig
 from omnilmm import hardware
 from omnilmm.catalog import ROOT, find
 from omnilmm.conversation import Conversation
-from omnilmm.engine import loading
+from omnilmm.engine import preflight
 from omnilmm.engine.checking import check
 from omnilmm.engine.events import Finished
 from omnilmm.engine.loading import load_engine, prepare
@@ -133,7 +133,7 @@ def test_before_a_download_auto_counts_as_the_smallest_type_that_it_may_become(
     monkeypatch.setattr(device_memory, "free_memory", lambda _: int(free_bytes * parameters))
     monkeypatch.setattr(hardware, "has_amx", lambda: False)
     with nullcontext() if fits else pytest.raises(HardwareError, match="are free on cpu"):
-        loading._check_download(card, Choice("cpu", "test"), dtype, freed_bytes * parameters)
+        preflight.check_before_download(card, Choice("cpu", "test"), dtype, freed_bytes * parameters)
 
 
 def test_where_nothing_fits_the_numbers_are_said(monkeypatch: pytest.MonkeyPatch) -> None:

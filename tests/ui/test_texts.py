@@ -14,7 +14,7 @@ from PIL import Image
 from omnilmm.archive import read_conversation
 from omnilmm.catalog import ModelCard, cards
 from omnilmm.conversation import Conversation
-from omnilmm.engine import loading
+from omnilmm.engine import load_errors
 from omnilmm.engine.context import ContextWindow
 from omnilmm.engine.events import Progress
 from omnilmm.engine.fetching import fetch
@@ -158,12 +158,12 @@ def test_why_a_model_cannot_be_loaded_is_told_in_the_visitors_language(tmp_path:
 def test_whatever_goes_wrong_in_loading_is_told_in_the_visitors_language(tmp_path: Path) -> None:
     """The commonest errors: of the library below, in its words within ours."""
     card = cards()["minicpm-v-2.6"]
-    with pytest.raises(OmniLMMError) as refused, loading.explained(card, tmp_path):
+    with pytest.raises(OmniLMMError) as refused, load_errors.explained(card, tmp_path):
         raise OSError("Unable to open file")
     line = texts.texts_in("zh").starting_line(card, Progress("loading"), refused.value)
     assert line.startswith(f"无法加载 {card.title}：无法从 {tmp_path} 加载模型")
     assert line.endswith("：Unable to open file. 请检查文件是否完整，或重新下载。")
-    with pytest.raises(OmniLMMError) as refused, loading.explained(card, tmp_path):
+    with pytest.raises(OmniLMMError) as refused, load_errors.explained(card, tmp_path):
         raise MemoryError
     assert "加载 MiniCPM-V 2.6 时设备内存不足" in texts.texts_in("zh").translate(refused.value)
 
