@@ -20,7 +20,7 @@ import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omnilmm.api.keys import KEY, check_exposed
 from omnilmm.engine.provider import ModelProvider
@@ -47,6 +47,10 @@ from omnilmm.ui.network import find_port
 from omnilmm.ui.startup import offer_of, provider_of, title_of
 from omnilmm.ui.streams import configure_streams, one_line
 from omnilmm.ui.texts import ENGLISH
+
+if TYPE_CHECKING:
+    from omnilmm.engine.events import Report
+    from omnilmm.ui.gradio_page.page import Page
 
 
 def parser() -> argparse.ArgumentParser:
@@ -109,6 +113,92 @@ def live_parts(flags: argparse.Namespace, provider: ModelProvider) -> Any:
     return parts
 
 
+def checked_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the flags, with the port to listen on and the accounts; checked before torch and Gradio are imported.
+
+    Raises:
+        OmniLMMError: Flags that cannot be met.
+        OSError: The port is taken, or this machine has no such address.
+    """
+    flags = parser().parse_args([*flags_of_environment(), *arguments])
+    flags.port = find_port(flags.host, flags.port)
+    flags.login = accounts(flags.auth)
+    if flags.api:
+        check_exposed(flags.host, os.environ.get(KEY), is_shared=flags.share, has_accounts=bool(flags.login))
+    require("gradio", extra="gradio")
+    check_requested(flags)
+    check_certificate(flags.ssl_certfile, flags.ssl_keyfile)
+    check_live(flags)
+    return flags
+
+
+def build(flags: argparse.Namespace, report: Report) -> Page:
+    """Return the page; its model is loaded in the background.
+
+    Raises:
+        OmniLMMError: The model cannot be loaded, as is known already.
+    """
+    from omnilmm.ui.gradio_page.page import Page  # importing Gradio takes seconds, which `--help` avoids
+
+    provider = provider_of(flags, report)
+    offer = None if is_fixed(flags) else offer_of(flags, provider)
+    page = Page(provider, offer, flags.queue_size, live_parts(flags, provider) if flags.live else None)
+    if provider.failure:  # known before anybody could open the page
+        provider.wait()
+    return page
+
+
+def is_fixed(flags: argparse.Namespace) -> bool:
+    """Return whether visitors may not choose another model."""
+    return bool(flags.fixed_model or on_zero_gpu())
+
+
+def serve(page: Page, flags: argparse.Namespace) -> str:
+    """Serve the page in the background; returns its address."""
+    from omnilmm.ui.gradio_page.serving import launch
+
+    return launch(
+        page,
+        host=flags.host,
+        port=flags.port,
+        share=flags.share,
+        login=flags.login,
+        root_path=flags.root_path,
+        allowed_hosts=flags.allowed_hosts,
+        max_file_mib=flags.max_file_size,
+        api=api_of(page.context.provider, flags, os.environ.get(KEY)) if flags.api else None,
+        upload_quota_mib=flags.upload_quota_mib,
+        ssl=(flags.ssl_certfile, flags.ssl_keyfile) if flags.ssl_certfile else None,
+    )
+
+
+def announce(page: Page, address: str, flags: argparse.Namespace, seconds: float) -> None:
+    """Print where the page is served, and open it if asked to."""
+    say(texts.served(address, seconds))
+    if flags.api:
+        say(texts.api_served(address))
+    if page.demo.share_url:
+        say(texts.shared(page.demo.share_url))
+    if flags.open:
+        webbrowser.open(address)
+
+
+def wait_for_model(page: Page, flags: argparse.Namespace) -> None:
+    """Wait until the first model is loaded.
+
+    Raises:
+        OmniLMMError: It could not be loaded, and no visitor is there to choose another one.
+    """
+    try:
+        page.context.provider.wait()
+    except OmniLMMError as error:
+        if is_fixed(flags) or not page.visitors.had_visitors:
+            raise
+        sys.stderr.write(f"Error: {one_line(error)}\n")
+    finally:
+        page.context.provider.stop()  # no effect once the model is loaded
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page, load the model meanwhile, and wait for Ctrl-C."""
     started = time.monotonic()
@@ -117,64 +207,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.captureWarnings(True)
     signal.signal(signal.SIGTERM, _leave)
     try:
-        flags = parser().parse_args([*flags_of_environment(), *(sys.argv[1:] if arguments is None else arguments)])
-        port = find_port(flags.host, flags.port)  # fail early, before torch is imported
-        login = accounts(flags.auth)
-        key = os.environ.get(KEY)
-        if flags.api:
-            check_exposed(flags.host, key, is_shared=flags.share, has_accounts=bool(login))
-        require("gradio", extra="gradio")
-        check_requested(flags)
-        check_certificate(flags.ssl_certfile, flags.ssl_keyfile)
-        check_live(flags)
+        flags = checked_flags(sys.argv[1:] if arguments is None else arguments)
         prepare_proxies()  # Gradio's own client reads them
         say(texts.loading(title_of(flags)))
-        from omnilmm.ui.gradio_page.page import Page  # importing Gradio takes seconds, which `--help` avoids
-        from omnilmm.ui.gradio_page.serving import launch
-
         with DownloadBar() as bar:
-            provider = provider_of(flags, bar.report)
-            is_fixed = flags.fixed_model or on_zero_gpu()
-            offer = None if is_fixed else offer_of(flags, provider)
-            page = Page(provider, offer, flags.queue_size, live_parts(flags, provider) if flags.live else None)
-            if provider.failure:  # known before anybody could open the page
-                provider.wait()
-            address = launch(
-                page,
-                host=flags.host,
-                port=port,
-                share=flags.share,
-                login=login,
-                root_path=flags.root_path,
-                allowed_hosts=flags.allowed_hosts,
-                max_file_mib=flags.max_file_size,
-                api=api_of(provider, flags, key) if flags.api else None,
-                upload_quota_mib=flags.upload_quota_mib,
-                ssl=(flags.ssl_certfile, flags.ssl_keyfile) if flags.ssl_certfile else None,
-            )
-            say(texts.served(address, time.monotonic() - started))
-            if flags.api:
-                say(texts.api_served(address))
-            if page.demo.share_url:
-                say(texts.shared(page.demo.share_url))
-            if flags.open:
-                webbrowser.open(address)
-            try:
-                provider.wait()
-            except OmniLMMError as error:
-                if is_fixed or not page.visitors.had_visitors:
-                    raise
-                sys.stderr.write(f"Error: {one_line(error)}\n")  # another model can be chosen on the page
-            finally:
-                provider.stop()  # no effect once the model is loaded
+            page = build(flags, bar.report)
+            announce(page, serve(page, flags), flags, time.monotonic() - started)
+            wait_for_model(page, flags)
     except KeyboardInterrupt:
         return 1
     except (OmniLMMError, OSError) as error:
         sys.stderr.write(f"Error: {one_line(error)}\n")
         return 2
     with suppress(KeyboardInterrupt):  # the usual way to stop
-        if provider.is_ready:
-            say(ENGLISH.model_line(provider))
+        if page.context.provider.is_ready:
+            say(ENGLISH.model_line(page.context.provider))
         page.demo.block_thread()
     return 0
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from omnilmm.errors import OmniLMMError
-from omnilmm.ui.session import Draft, Session, State
+from omnilmm.ui.draft import Draft, State
+from omnilmm.ui.session import Session
 
 log = logging.getLogger("omnilmm.page")
 

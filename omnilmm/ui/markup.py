@@ -11,12 +11,13 @@ from weakref import WeakKeyDictionary
 
 from omnilmm.conversation import Message, Picture, Thought, Video
 from omnilmm.ui.boxes import regions
+from omnilmm.ui.draft import Draft
 from omnilmm.ui.drawing import with_regions
 from omnilmm.ui.embedding import data_address, jpeg
 from omnilmm.ui.film_strip import sheet
 from omnilmm.ui.note import Note
 from omnilmm.ui.safe_markdown import safe_markdown, safe_with_chips
-from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.session import Session
 from omnilmm.ui.texts import Texts
 
 THUMBNAIL_PIXELS = 480  # of the longer side

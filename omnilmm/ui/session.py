@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
-from omnilmm.conversation import Conversation, Message, Part, Thought
-from omnilmm.engine.events import Engine, Event, Finished, Preview, Progress, TextDelta, ThoughtDelta
+from omnilmm.conversation import Conversation, Message, Part
+from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options, without_disabilities
 from omnilmm.errors import InputError
+from omnilmm.ui.draft import Draft
 from omnilmm.ui.note import Note
 from omnilmm.ui.past import Chat
 from omnilmm.ui.photos import is_about_a_photo
@@ -28,86 +28,6 @@ from omnilmm.ui.session_store import SavedSession
 from omnilmm.ui.texts import ENGLISH, Texts
 
 REFRESH_S = 0.05  # a page is rendered at most this often: a fast model would outrun the browser
-SPEED_AFTER_S = 0.5  # the measured speed of an answer is unreliable before that
-
-THINKING = Note()
-
-State = Literal["generating", "completed", "cancelled", "discarded"]
-
-
-@dataclass(frozen=True)
-class Draft:
-    """The newest turn while it is being answered.
-
-    Attributes:
-        history: the conversation before it.
-        question: the message being answered.
-        text: the answer so far.
-        thought: the thought before it, of a model that thinks.
-        note: the small line under it.
-        state: "generating", and at the end "completed" (part of the conversation), "cancelled" (stopped before the
-            first word, that of a thought included), or "discarded" (the session was cleared or closed).
-        asked_s: time of the question, on the monotonic clock.
-        first: time of the first words, and their number of tokens.
-        is_photo: the newest picture is a photo, and the model that answers knows drawings only.
-        starts_new_chat: whether it begins a new chat after an earlier one.
-    """
-
-    history: Conversation
-    question: Message
-    text: str = ""
-    note: Note | None = THINKING
-    state: State = "generating"
-    asked_s: float = field(default_factory=time.monotonic, compare=False)
-    first: tuple[float, int] | None = field(default=None, compare=False)
-    is_photo: bool = False
-    starts_new_chat: bool = False
-    thought: Thought | None = None
-
-    def after(self, event: Event, now_s: float | None = None) -> Draft:
-        """Return the draft after one more event of the engine.
-
-        Args:
-            event: the event.
-            now_s: its time on the monotonic clock; now if left out.
-        """
-        now_s = time.monotonic() if now_s is None else now_s
-        match event:
-            case Progress():  # engines repeat it as a heartbeat, also after the first word
-                waited = Note(event, waited_s=int(now_s - self.asked_s))
-                return self if self.first else replace(self, note=waited)
-            case ThoughtDelta():
-                first = self.first or (now_s, event.new_tokens)
-                text = (self.thought.text if self.thought else "") + event.text
-                growing = Thought(text, event.new_tokens, now_s - first[0], is_closed=False)
-                note = Note(event, tokens_per_s=_speed(first, event, now_s))
-                return replace(self, thought=growing, note=note, first=first)
-            case TextDelta() | Preview():
-                text = event.text if isinstance(event, Preview) else self.text + event.text
-                first = self.first or (now_s, event.new_tokens)
-                note = Note(event, tokens_per_s=_speed(first, event, now_s))
-                return replace(self, text=text, thought=self._thought(event), note=note, first=first)
-            case Finished():
-                thought = event.thought or self.thought
-                return replace(self, text=event.text, thought=thought, note=Note(event), state="completed")
-
-    def _thought(self, event: TextDelta | Preview) -> Thought | None:
-        """Return the thought: of beam search the best so far; when sampling, it ends with the answer's first word."""
-        if isinstance(event, Preview):
-            return event.thought
-        return replace(self.thought, is_closed=True) if self.thought else None
-
-    def stopped(self) -> Draft:
-        """Return the draft in its state after the visitor stopped it."""
-        note = Note(stopped=True)
-        has_begun = self.text or self.thought
-        return replace(self, note=note, state="completed") if has_begun else replace(self, state="cancelled")
-
-
-def _speed(first: tuple[float, int], event: TextDelta | ThoughtDelta | Preview, now_s: float) -> float:
-    """Return tokens per second since the first words; 0 while the estimate is unreliable."""
-    seconds, tokens = now_s - first[0], event.new_tokens - first[1]
-    return tokens / seconds if seconds >= SPEED_AFTER_S and tokens > 0 else 0.0
 
 
 class _Running:
@@ -324,32 +244,18 @@ class Session:
         if self.closed:
             return
         seen = history.messages if engine.card.several_pictures else _about_one_picture(history.messages, question)
-        system = history.system if engine.card.system_prompt else None
-        asked = Conversation((*seen, question), system)
+        asked = Conversation((*seen, question), history.system if engine.card.system_prompt else None)
         asked.check_question()
         running = self._running = _Running()
-        if engine is not self._engine:
-            self._leave_engine()
-        self._engine = engine
-        options = without_disabilities(engine.card, options)  # they may be meant for the previous model
-        is_photo = engine.card.drawings_only and is_about_a_photo(asked)
+        self._use(engine)
         draft = Draft(
             history,
             question,
-            is_photo=is_photo,
+            is_photo=engine.card.drawings_only and is_about_a_photo(asked),
             starts_new_chat=starts_new_chat and not is_untouched(self.conversation),
         )
-        shown_s = 0.0
         try:
-            yield draft
-            with closing(engine.stream(asked, options, self._owner)) as events:
-                for event in events:
-                    draft = draft.after(event)
-                    if draft.state == "completed" or running.stop.is_set():
-                        break
-                    if time.monotonic() - shown_s >= REFRESH_S:  # also without news: the caller checks for the visitor
-                        yield draft
-                        shown_s = time.monotonic()
+            draft = yield from self._growing(draft, engine, asked, options, running.stop)
         finally:
             self._running = None
         if running.forget or self.closed:
@@ -358,18 +264,43 @@ class Session:
             draft = draft.stopped()
         if draft.state == "completed":
             is_set_aside = not seen and bool(history.messages)
-            note = replace(draft.note or Note(), set_aside=is_set_aside, is_photo=is_photo)
-            notes = (*self.notes[: len(history.messages) // 2], note)
-            answer = Message("assistant", (draft.text,), draft.thought)
-            system = self.conversation.system  # it may have been changed meanwhile
-            earlier = self.snapshot if draft.starts_new_chat else self.earlier
-            chat = self.chat
-            if starts_new_chat and self.conversation.messages:
-                chat = Chat()
-            elif chat.text_of:  # from now on it is a chat of its own
-                chat = replace(chat, text_of="")
-            self._become(Conversation((*history.messages, question, answer), system), notes, chat, earlier)
+            note = replace(draft.note or Note(), set_aside=is_set_aside, is_photo=draft.is_photo)
+            self._append(draft, note, is_asked_anew=starts_new_chat)
         yield draft
+
+    def _use(self, engine: Engine) -> None:
+        """Note which engine answers; what another one has cached for this visitor is dropped."""
+        if engine is not self._engine:
+            self._leave_engine()
+        self._engine = engine
+
+    def _growing(
+        self, draft: Draft, engine: Engine, asked: Conversation, options: Options, stop: threading.Event
+    ) -> Generator[Draft, None, Draft]:
+        """Yield the draft as it grows, at most every `REFRESH_S`; return it at its end or when stopped."""
+        yield draft
+        shown_s = 0.0
+        options = without_disabilities(engine.card, options)  # they may be meant for the previous model
+        with closing(engine.stream(asked, options, self._owner)) as events:
+            for event in events:
+                draft = draft.after(event)
+                if draft.state == "completed" or stop.is_set():
+                    break
+                if time.monotonic() - shown_s >= REFRESH_S:  # also without news: the caller checks for the visitor
+                    yield draft
+                    shown_s = time.monotonic()
+        return draft
+
+    def _append(self, draft: Draft, note: Note, *, is_asked_anew: bool) -> None:
+        """Make a completed turn part of the conversation, of a new one if that was asked for."""
+        answer = Message("assistant", (draft.text,), draft.thought)
+        system = self.conversation.system  # it may have been changed meanwhile
+        now = Conversation((*draft.history.messages, draft.question, answer), system)
+        notes = (*self.notes[: len(draft.history.messages) // 2], note)
+        earlier = self.snapshot if draft.starts_new_chat else self.earlier
+        is_new = is_asked_anew and bool(self.conversation.messages)
+        # What was restored as text alone is from now on a chat of its own.
+        self._become(now, notes, Chat() if is_new else replace(self.chat, text_of=""), earlier)
 
 
 def _about_one_picture(messages: tuple[Message, ...], question: Message) -> tuple[Message, ...]:

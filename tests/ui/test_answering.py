@@ -14,7 +14,8 @@ from omnilmm.engine.options import Sampling
 from omnilmm.errors import InputError
 from omnilmm.ui import session as session_module
 from omnilmm.ui.answering import Answering, queue_refusal
-from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.draft import Draft
+from omnilmm.ui.session import Session
 from omnilmm.ui.texts import ENGLISH
 from tests.ui.scripted import Held, ScriptedEngine
 

@@ -14,9 +14,10 @@ from PIL import Image
 
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.ui import markup
+from omnilmm.ui.draft import Draft
 from omnilmm.ui.embedding import FULL_PIXELS, jpeg
 from omnilmm.ui.note import Note
-from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.session import Session
 from omnilmm.ui.texts import ENGLISH
 
 

@@ -18,9 +18,10 @@ from omnilmm.errors import InputError
 from omnilmm.images.pixels import open_picture
 from omnilmm.sentences import Sentence
 from omnilmm.ui import session as session_module
+from omnilmm.ui.draft import Draft
 from omnilmm.ui.note import Note
 from omnilmm.ui.samples import samples
-from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.session import Session
 from omnilmm.ui.session_store import SavedSession
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.images.real_photo import photo

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.events import Report
@@ -116,11 +115,7 @@ def prepare_gguf(
         OptionsError: A dtype that is no quantisation, or another device.
     """
     require_package()
-    if device not in ("auto", CPU):
-        raise OptionsError("llama_cpp_chooses_device", device=device)
-    if dtype != "auto" and not (quant_of(f"-{dtype}") and dtype.upper() not in ("BF16", "FP16", "FP32")):
-        raise OptionsError("gguf_has_quantisations", dtype=dtype)
-    wanted = quant or (None if dtype == "auto" else dtype)
+    wanted = _wanted(device, dtype, quant)
     free = _free(freed_bytes)
     place = Path(card.location).expanduser()
     if place.is_file():
@@ -131,23 +126,44 @@ def prepare_gguf(
         files = _of_hub(card, revision, hub, offline, wanted, mmproj, free, report)
     header, sight = _check(files)
     context = min(card.context, LONGEST, int(header.of_architecture("context_length") or LONGEST))
-    slots = _slots(card, files, header, context, free)
     settings = Settings(
         str(files.model),
         str(files.mmproj or ""),
         alias=card.name,
         context=context,
-        slots=slots,
+        slots=_slots(card, files, header, context, free),
         threads=physical_cores(),
         cache_mib=prefix_cache_mib,
         on_cpu=device == CPU,
     )
-    there: dict[str, Any] = {"context": context, "max_new_tokens": max(min(card.max_new_tokens, context // 2), 1)}
-    there |= {"pictures": files.mmproj is not None, "parameters": card.parameters or header.parameters}
-    there |= {"beam_search": False, "without_effect": without_effect(LLAMA_CPP), "video": False, "max_slices": None}
     reason = AS_ASKED if wanted or place.is_file() else Sentence("best_quantisation_that_fits")
-    found = quant_of(files.model.name) or "GGUF"
-    return PreparedGGUF(card.model_copy(update=there), settings, Choice(found, reason), sight, freed_bytes)
+    found = Choice(quant_of(files.model.name) or "GGUF", reason)
+    return PreparedGGUF(_card_here(card, files, header, context), settings, found, sight, freed_bytes)
+
+
+def _wanted(device: str, dtype: str, quant: str | None) -> str | None:
+    """Return the quantisation asked for, None for the best that fits; refuses what llama.cpp cannot be asked for."""
+    if device not in ("auto", CPU):
+        raise OptionsError("llama_cpp_chooses_device", device=device)
+    if dtype != "auto" and not (quant_of(f"-{dtype}") and dtype.upper() not in ("BF16", "FP16", "FP32")):
+        raise OptionsError("gguf_has_quantisations", dtype=dtype)
+    return quant or (None if dtype == "auto" else dtype)
+
+
+def _card_here(card: ModelCard, files: Files, header: Header, context: int) -> ModelCard:
+    """Return the model's card with what it can do in llama.cpp, and with these files."""
+    return card.model_copy(
+        update={
+            "context": context,
+            "max_new_tokens": max(min(card.max_new_tokens, context // 2), 1),
+            "pictures": files.mmproj is not None,
+            "parameters": card.parameters or header.parameters,
+            "beam_search": False,
+            "without_effect": without_effect(LLAMA_CPP),
+            "video": False,
+            "max_slices": None,
+        }
+    )
 
 
 def _free(freed_bytes: int) -> int | None:

@@ -16,10 +16,10 @@ from omnilmm.engine.options import Options, options_for
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.answering import FINALIZE_S, Answering, queue_refusal
 from omnilmm.ui.controls import options_from_controls, switched
+from omnilmm.ui.draft import Draft
 from omnilmm.ui.gradio_page.context import EMPTY, NOT_EDITING, PageContext, Updates
 from omnilmm.ui.gradio_page.visitors import Question, Visitor
 from omnilmm.ui.samples import Sample
-from omnilmm.ui.session import Draft
 
 POLL_S = 0.05  # how often a handler polls the answer that it shows
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 
+from omnilmm.ui.draft import Draft
 from omnilmm.ui.markup import Shown, chat_messages
-from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.session import Session
 from omnilmm.ui.texts import Texts
 
 

@@ -14,6 +14,7 @@ from omnilmm.engine.options import Sampling
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.images.videos import is_video_file
 from omnilmm.ui import drawing, markup
+from omnilmm.ui.draft import Draft
 from omnilmm.ui.embedding import data_address
 from omnilmm.ui.gradio_page.bubbles import bubbles
 from omnilmm.ui.gradio_page.uploads import Uploads, owner_of
@@ -21,7 +22,7 @@ from omnilmm.ui.gradio_page.visitors import Question, Visitor, Visitors
 from omnilmm.ui.gradio_page.widgets import CHANGING_POLL_S, IDLE_POLL_S, Widgets
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.photos import offer_label, offered_for_photos
-from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.session import Session
 from omnilmm.ui.status import status
 from omnilmm.ui.upload import open_upload
 from omnilmm.ui.video_figure import video_figure

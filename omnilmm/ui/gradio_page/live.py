@@ -21,10 +21,10 @@ from omnilmm.images.pixels import open_picture
 from omnilmm.live.hearing import BYTES_PER_CHUNK
 from omnilmm.live.talk import Answer, Command, Parts, Talk
 from omnilmm.ui.answering import Answering
+from omnilmm.ui.draft import Draft
 from omnilmm.ui.gradio_page.answers import Answers
 from omnilmm.ui.gradio_page.context import PageContext, Updates
 from omnilmm.ui.gradio_page.uploads import owner_of
-from omnilmm.ui.session import Draft
 
 MOST_PER_VISITOR, MOST = 4, 64  # open live views
 MOST_COMMAND = 2000  # characters

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omnilmm.catalog import ROOT
 from omnilmm.images.limits import limits
 from omnilmm.ui.gradio_page.routes import Gate, Servable, own_routes
+from omnilmm.ui.hosts import Hosts, KnownHosts, hosts_of
 from omnilmm.ui.leftovers import own_folder
 from omnilmm.ui.network import HOST, ICON, POLICY, find_port
 from omnilmm.ui.texts import CODES, texts_in
@@ -32,6 +33,17 @@ SCRIPTS = tuple(
 LOGIN_SCRIPT = ROOT / "assets" / "login.js"
 # Retention of uploads that were attached but never sent; those that were sent are deleted when their turn is saved.
 UPLOADS_CHECKED_S, UPLOADS_KEPT_S = 600, 3600
+SETTINGS: dict[str, Any] = {
+    "prevent_thread_lock": True,
+    "quiet": True,
+    "favicon_path": ICON,
+    "footer_links": [],
+    "run_history": False,  # it would store questions and answers in the browser
+    "enable_monitoring": False,
+    "ssr_mode": False,
+    "state_session_capacity": 256,  # visitors whose widget state Gradio itself keeps
+    "_frontend": False,  # skip Gradio's request to itself, which times out on a busy machine (over 3 s)
+}
 
 
 def load_gradio() -> ModuleType:
@@ -100,10 +112,6 @@ def launch(
     Raises:
         OSError: The port is taken, or this machine has no such address.
     """
-    from starlette.middleware import Middleware
-
-    from omnilmm.ui.hosts import Hosts, KnownHosts, hosts_of
-
     _bypass_proxy("localhost", "127.0.0.1", host)
     known = KnownHosts(host, hosts_of(allowed_hosts, root_path))
     demo, most_bytes = page.demo, (max_file_mib or limits().file_mb) * 2**20
@@ -113,16 +121,6 @@ def launch(
         server_name=host,
         server_port=find_port(host, port),
         share=share,
-        prevent_thread_lock=True,
-        quiet=True,
-        theme=theme(),
-        css_paths=[*STYLES],
-        head=_head(),
-        favicon_path=ICON,
-        footer_links=[],
-        run_history=False,  # it would store questions and answers in the browser
-        enable_monitoring=False,
-        ssr_mode=False,
         auth=list(login.items()) if login else None,
         auth_message=_login_lines() if login else None,
         root_path=root_path,
@@ -130,20 +128,27 @@ def launch(
         ssl_keyfile=ssl[1] if ssl else None,
         ssl_verify=False,  # of Gradio's requests to itself
         max_file_size=most_bytes,
-        state_session_capacity=256,  # visitors whose widget state Gradio itself keeps
-        app_kwargs={
-            "middleware": [
-                Middleware(Hosts, known=known),
-                *([Middleware(Beside, api=api)] if api else []),
-                Middleware(Gate, page=page),
-            ],
-            "routes": own_routes(page.context.uploads, most_bytes, page.live.connect if page.live else None),
-        },
-        _frontend=False,  # skip Gradio's request to itself, which times out on a busy machine (over 3 s)
+        app_kwargs={"middleware": _middleware(page, known, api), "routes": _routes(page, most_bytes)},
+        theme=theme(),
+        css_paths=[*STYLES],
+        head=_head(),
+        **SETTINGS,
     )
     if demo.share_url:
         known.add(demo.share_url)
     return str(address)
+
+
+def _middleware(page: Servable, known: KnownHosts, api: ASGIApp | None) -> list[Any]:
+    """Return what a request goes through before it reaches Gradio, in this order."""
+    from starlette.middleware import Middleware
+
+    beside = [Middleware(Beside, api=api)] if api else []
+    return [Middleware(Hosts, known=known), *beside, Middleware(Gate, page=page)]
+
+
+def _routes(page: Servable, most_bytes: int) -> list[Any]:
+    return own_routes(page.context.uploads, most_bytes, page.live.connect if page.live else None)
 
 
 class Beside:

@@ -27,9 +27,10 @@ from omnilmm.errors import OmniLMMError
 from omnilmm.images.limits import too_large
 from omnilmm.sentences import Sentence
 from omnilmm.ui.answering import FINALIZE_S, Answering, queue_refusal
+from omnilmm.ui.draft import Draft
 from omnilmm.ui.past import chat_record, names_in, read_opened
 from omnilmm.ui.samples import is_sample
-from omnilmm.ui.session import Draft, Session
+from omnilmm.ui.session import Session
 from omnilmm.ui.session_store import BrowserState, SessionStore
 from omnilmm.ui.streamlit_page import server_state, settings
 from omnilmm.ui.texts import Texts, texts_for
