@@ -274,7 +274,7 @@ def _with_picture(conversation: Conversation, picture: Picture | Video) -> Conve
     place = next((number for number, part in enumerate(parts) if isinstance(part, str)), len(parts))
     text = parts[place] if place < len(parts) else ""
     before, typed, after = text.rpartition(TYPED_PICTURE) if isinstance(text, str) else ("", "", "")
-    before, after = (said if said.strip() else "" for said in (before, after))
+    before, after = (piece if piece.strip() else "" for piece in (before, after))
     if typed and not before:
         after = after.removeprefix("\n")
     parts[place : place + 1] = [part for part in (before, picture, after) if part]

@@ -119,7 +119,7 @@ def cell_words(scene: Scene, rows: int, columns: int, *, is_overview: bool = Tru
     Returns:
         Zeros and ones [CELLS*CELLS, len(WORDS)].
     """
-    kinds, colours, characters, said = (
+    kinds, colours, characters, words = (
         np.zeros((CELLS * CELLS, count), np.float32)
         for count in (len(KINDS), len(COLOURS), len(CHARACTERS), len(PLACE_WORDS) + len(SIZES))
     )
@@ -127,14 +127,14 @@ def cell_words(scene: Scene, rows: int, columns: int, *, is_overview: bool = Tru
         thing = scene.things[number]
         colours[cell, COLOURS.index(thing.colour)] = 1
         if is_overview:
-            said[cell, [PLACE_WORDS.index(word) for word in place_of(scene, thing).split()]] = 1
+            words[cell, [PLACE_WORDS.index(word) for word in place_of(scene, thing).split()]] = 1
         if isinstance(thing, Shape):
             kinds[cell, KINDS.index(thing.kind)] = 1
-            said[cell, len(PLACE_WORDS) + SIZES.index(thing.size)] = is_overview
+            words[cell, len(PLACE_WORDS) + SIZES.index(thing.size)] = is_overview
     for cell, numbers in _characters_of_cells(scene, rows, columns).items():
         characters[cell, numbers] = 1
-    in_chinese = said[:, [*map(PLACE_WORDS.index, _CHINESE_PLACES), *range(len(PLACE_WORDS), said.shape[1])]]
-    return np.concatenate([kinds, colours, characters, said, kinds, colours, in_chinese], axis=1)
+    in_chinese = words[:, [*map(PLACE_WORDS.index, _CHINESE_PLACES), *range(len(PLACE_WORDS), words.shape[1])]]
+    return np.concatenate([kinds, colours, characters, words, kinds, colours, in_chinese], axis=1)
 
 
 def cell_boxes(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:

@@ -94,15 +94,15 @@ def patch_labels(scene: Scene, rows: int, columns: int, *, is_overview: bool = T
     of_panels = _of_most([panel for panel in scene.panels if panel.colour], scene, rows, columns)
     of_things = np.array([0, *(COLOURS.index(thing.colour) + 1 for thing in scene.things)])
     kinds = np.array([0, *(KINDS.index(shape.kind) + 1 for shape in scene.shapes), *[0] * len(scene.labels)])
-    told = {
+    targets = {
         "kind": kinds[things],
         "colour": np.where(things > 0, of_things[things], of_panels),
         "left": halves[:, 0],
         "right": halves[:, 1],
     }
     if not is_overview:
-        return told | dict.fromkeys(_OF_OVERVIEWS, np.full(rows * columns, IGNORED))
-    return told | {name: whole[things] for name, whole in _of_things(scene).items()}
+        return targets | dict.fromkeys(_OF_OVERVIEWS, np.full(rows * columns, IGNORED))
+    return targets | {name: whole[things] for name, whole in _of_things(scene).items()}
 
 
 def _of_things(scene: Scene) -> dict[str, NDArray[np.int64]]:

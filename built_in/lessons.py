@@ -172,13 +172,13 @@ def _pictures(rng: random.Random, only: str | None, held_out: bool, small: float
     given = [count] if together else [1] * count
     first_abilities = [name for name in _WEIGHTS if name not in ("absent", "description")]
 
-    def any_turn(said: list[Turn]) -> Turn | None:
-        shown = facts[: sum(given[: len(said) + 1])]
+    def any_turn(before: list[Turn]) -> Turn | None:
+        shown = facts[: sum(given[: len(before) + 1])]
         if len(shown) == 1:
             return (
                 ask_how_many(1, rng, next(speak))
                 if rng.random() < 0.03
-                else _any_turn(shown[0], rng, next(speak), said)
+                else _any_turn(shown[0], rng, next(speak), before)
             )
         manner = rng.choices(("compared", "which", "one", "how many"), (4, 4, 5, 0.5))[0]
         if manner == "compared":
@@ -199,7 +199,7 @@ def _series(rng: random.Random, only: str | None, held_out: bool, small: float) 
     speak, turns, given, scenes = _languages(rng), list[Turn](), list[int](), list[Scene]()
 
     def talk_about(facts: Facts) -> list[Turn]:
-        return _talk(rng.choice((1, 1, 2)), lambda said: _any_turn(facts, rng, next(speak), said))
+        return _talk(rng.choice((1, 1, 2)), lambda before: _any_turn(facts, rng, next(speak), before))
 
     for _ in range(rng.randint(2, 6 if small == 1.0 else 3)):
         scene = random_scene(rng, held_out=held_out, size=random_size(rng, small))
@@ -261,13 +261,13 @@ def _with_pictures(scenes: Sequence[Scene], turns: list[Turn], given: Sequence[i
 def conversation(facts: Facts, rng: random.Random, turns: int, only: str | None = None) -> list[Turn]:
     """Generate questions about one scene; follow-ups ("Where is it?") depend on their order."""
     speak = _languages(rng)
-    return _talk(turns, lambda said: _any_turn(facts, rng, next(speak), said, only))
+    return _talk(turns, lambda before: _any_turn(facts, rng, next(speak), before, only))
 
 
 def _any_turn(
-    facts: Facts, rng: random.Random, speak: Language, said: list[Turn], only: str | None = None
+    facts: Facts, rng: random.Random, speak: Language, before: list[Turn], only: str | None = None
 ) -> Turn | None:
-    last = said[-1] if said else None
+    last = before[-1] if before else None
     if last is not None and (only == "follow_up" or (only is None and rng.random() < 0.22)):
         if rng.random() < 0.3:
             return ask_same(facts, rng, speak, last)
@@ -284,15 +284,15 @@ def _any_turn(
 
 def _talk(turns: int, any_turn: Callable[[list[Turn]], Turn | None], repeats: bool = False) -> list[Turn]:
     """Collect up to `turns` turns, without repeated answers unless `repeats`; fewer if no more can be asked."""
-    said: list[Turn] = []
+    before: list[Turn] = []
     for _ in range(24 * turns):
-        turn = any_turn(said)
-        known = {earlier.answer for earlier in said}
+        turn = any_turn(before)
+        known = {earlier.answer for earlier in before}
         if turn is not None and (repeats or turn.answer not in known):
-            said.append(turn)
-        if len(said) == turns:
+            before.append(turn)
+        if len(before) == turns:
             break
-    return said
+    return before
 
 
 def corpus(rng: random.Random, lessons: int) -> Iterator[str]:

@@ -45,8 +45,8 @@ class Recipe:
         auxiliary: weight of the auxiliary losses.
         seed: seed of the weights and of the stream of lessons.
         save_every: batches between two saved states.
-        look_first: batches at the start that train with the auxiliary losses only, which skips the language model and
-            processes several times as many pictures per second.
+        auxiliary_first: batches at the start that train with the auxiliary losses only, which skips the language model
+            and processes several times as many pictures per second.
         heads_first: batches at the start that train only the auxiliary heads, for a run that starts from trained
             weights, which untrained heads would disturb.
         workers: number of data loader processes.
@@ -62,7 +62,7 @@ class Recipe:
     auxiliary: float = 1.0
     seed: int = 1
     save_every: int = 500
-    look_first: int = 0
+    auxiliary_first: int = 0
     heads_first: int = 0
     workers: int = 1
     half: bool = True
@@ -95,12 +95,12 @@ class Student(nn.Module):
         super().__init__()
         self.model, self.heads, self.auxiliary = model, heads, auxiliary
 
-    def forward(self, batch: Batch, only_look: bool = False, only_heads: bool = False) -> dict[str, Any]:
+    def forward(self, batch: Batch, only_auxiliary: bool = False, only_heads: bool = False) -> dict[str, Any]:
         """Compute the total loss and all losses by name.
 
         Args:
             batch: see `data.collate`.
-            only_look: skip the loss of the answers.
+            only_auxiliary: skip the loss of the answers.
             only_heads: skip the loss of the answers, and train only the auxiliary heads.
         """
         losses: Losses = {}
@@ -114,7 +114,7 @@ class Student(nn.Module):
             words: Tensor = table.detach() if only_heads else table
             losses = self.heads(patches.float(), features.float(), words, batch)
         total = self.auxiliary * sum(losses.values(), torch.zeros((), device=batch["input_ids"].device))
-        if not (only_look or only_heads):
+        if not (only_auxiliary or only_heads):
             losses["answers"] = self._answers(batch, features)
             total = total + losses["answers"]
         return {"loss": total, "losses": losses}
@@ -251,8 +251,8 @@ class PictureTrainer(Trainer):
     def compute_loss(self, model: nn.Module, inputs: Batch, *_: Any, **__: Any) -> Tensor:
         """Return the loss of a batch and accumulate its parts for the next log entry."""
         step, recipe = self.state.global_step, self.recipe
-        only_heads, only_look = step < recipe.heads_first, step < recipe.look_first
-        result = model(inputs, only_look=only_look, only_heads=only_heads)
+        only_heads, only_auxiliary = step < recipe.heads_first, step < recipe.auxiliary_first
+        result = model(inputs, only_auxiliary=only_auxiliary, only_heads=only_heads)
         for name, part in result["losses"].items():
             total = self.sums[name]
             total[0] += float(part.detach())

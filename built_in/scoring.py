@@ -32,10 +32,10 @@ def things_named(description: str) -> Counter[str]:
 
 
 def precision_and_recall(pairs: Sequence[tuple[str, str]]) -> tuple[float, float]:
-    """Return precision and recall of the things named in (true, said) descriptions."""
+    """Return precision and recall of the things named in (true, answer) descriptions."""
     hits = named = there = 0
-    for true, said in pairs:
-        wanted, given = things_named(true), things_named(said)
+    for true, answer in pairs:
+        wanted, given = things_named(true), things_named(answer)
         hits += (wanted & given).total()
         named += given.total()
         there += wanted.total()

@@ -71,22 +71,22 @@ def read_adapter(name: str) -> AdapterFiles:
     folder = Path(name).expanduser()
     if not is_adapter(folder):
         raise CheckpointError("no_adapter", name=name, file=CONFIG)
-    said: Any = read_json(folder / CONFIG)
-    if not isinstance(said, dict):
+    config: Any = read_json(folder / CONFIG)
+    if not isinstance(config, dict):
         raise CheckpointError("no_json_object", path=folder / CONFIG)
-    method = str(said.get("peft_type"))
+    method = str(config.get("peft_type"))
     if method != "LORA":
         raise CheckpointError("adapter_method", name=name, method=method)
     if not any((folder / file).is_file() for file in WEIGHTS):
         raise CheckpointError("adapter_without_weights", name=name, files=WEIGHTS)
-    base, rank = said.get("base_model_name_or_path"), said.get("r")
+    base, rank = config.get("base_model_name_or_path"), config.get("r")
     return AdapterFiles(
         name,
         folder,
         str(base) if base else None,
         method,
         rank if isinstance(rank, int) else None,
-        str(said["revision"]) if said.get("revision") else None,
+        str(config["revision"]) if config.get("revision") else None,
     )
 
 

@@ -56,9 +56,9 @@ def _ask_at_place(facts: Facts, rng: random.Random, speak: Language) -> Turn | N
         name = Name(thing.noun)
         subject = about(name, [thing], "place")
     a = speak.some(name)
-    said = speak.places[place]
-    answer = speak.say("at place", a_capital=a[0].upper() + a[1:], name=speak.one(name), place=said)
-    return Turn(speak.ask("at place", rng, place=said), answer, "place", subject)
+    word = speak.places[place]
+    answer = speak.say("at place", a_capital=a[0].upper() + a[1:], name=speak.one(name), place=word)
+    return Turn(speak.ask("at place", rng, place=word), answer, "place", subject)
 
 
 def ask_beside(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:

@@ -18,8 +18,8 @@ def ask_absent(facts: Facts, rng: random.Random, speak: Language) -> Turn | None
         colour = absent(facts.colours, COLOURS, rng)
         if colour is None or facts.is_printed_in(colour):
             return None
-        said = speak.colours[colour]
-        return Turn(speak.ask("shape one", rng, colour=said), speak.say("no colour", colour=said), "absent")
+        word = speak.colours[colour]
+        return Turn(speak.ask("shape one", rng, colour=word), speak.say("no colour", colour=word), "absent")
     if rng.random() < 0.5 and facts.scene.shapes:
         colour, kind = absent_pair(facts, rng)
         name = Name(kind, colour)
@@ -97,13 +97,13 @@ def ask_shape(facts: Facts, rng: random.Random, speak: Language) -> Turn | None:
     shapes = facts.shapes(colour=colour)
     if facts.is_printed_in(colour) or len({shape.kind for shape in shapes}) > 1:
         return None
-    said = speak.colours[colour]
+    word = speak.colours[colour]
     if len(shapes) > 1:
         kinds = speak.many(Name(shapes[0].kind))
         answer = speak.say("shape many", names=speak.many(Name("one", colour)), kinds=kinds)
-        return Turn(speak.ask("shape many", rng, colour=said), answer, "shape")
+        return Turn(speak.ask("shape many", rng, colour=word), answer, "shape")
     name = Name("one", colour)
-    question = speak.ask("shape one", rng, colour=said)
+    question = speak.ask("shape one", rng, colour=word)
     return Turn(question, state_shape(name, shapes[0], speak), "shape", about(name, shapes, "shape", "colour"))
 
 

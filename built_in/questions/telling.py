@@ -82,10 +82,10 @@ def ask_follow_up(facts: Facts, rng: random.Random, speak: Language, subject: Su
         answers["size"] = state_size(name, thing, speak)
     else:
         answers["text"] = speak.say("reading", text=speak.quoted(thing.text))
-    said = subject.known | {word for word in ("colour", "size") if getattr(name, word)}
+    mentioned = subject.known | {word for word in ("colour", "size") if getattr(name, word)}
     if name.kind != "one":
-        said |= {"shape"}
-    unknown = [aspect for aspect in answers if aspect not in said]
+        mentioned |= {"shape"}
+    unknown = [aspect for aspect in answers if aspect not in mentioned]
     if not unknown:
         return None
     aspect = rng.choice(unknown)

@@ -55,10 +55,10 @@ def _is_there_colour(facts: Facts, rng: random.Random, speak: Language, yes: boo
     colour = rng.choice(sorted(facts.colours)) if yes and facts.colours else absent(facts.colours, COLOURS, rng)
     if colour is None or bool(facts.colours[colour]) != yes or facts.is_printed_in(colour):
         return None
-    said = speak.colours[colour]
+    word = speak.colours[colour]
     subject = about(Name("one", colour), facts.shapes(colour=colour), "colour")
-    answer = speak.say("yes colour" if yes else "no colour there", colour=said)
-    return Turn(speak.ask("is there colour", rng, colour=said), answer, "yes_no", subject)
+    answer = speak.say("yes colour" if yes else "no colour there", colour=word)
+    return Turn(speak.ask("is there colour", rng, colour=word), answer, "yes_no", subject)
 
 
 def _is_it_colour(facts: Facts, rng: random.Random, speak: Language, yes: bool) -> Turn | None:

@@ -88,10 +88,10 @@ def _merged(flags: argparse.Namespace, folder: Path) -> Path:
     return folder
 
 
-def _export_folder(folder: Path, said: str, flags: argparse.Namespace) -> int:
+def _export_folder(folder: Path, named: str, flags: argparse.Namespace) -> int:
     from omnilmm.export.to_gguf import export_gguf
 
-    name = re.sub(r"[^\w.-]+", "-", said) or "model"
+    name = re.sub(r"[^\w.-]+", "-", named) or "model"
     exported = export_gguf(folder, flags.out, name, flags.type, tell=_tell)
     for warning in exported.warnings:
         sys.stderr.write(f"{warning}\n")

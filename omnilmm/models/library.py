@@ -212,13 +212,13 @@ def _processor_class(folder: Path) -> Any:
     """Return the class that `AutoProcessor` would choose; None if it is not known."""
     for name in PROCESSOR_FILES:
         path = folder / name
-        declared = _said(path).get("processor_class")
+        declared = _json_in(path).get("processor_class")
         if isinstance(declared, str):
             return getattr(transformers, declared, None)
     return PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder, **LOCAL)), None)
 
 
-def _said(path: Path) -> dict[str, Any]:
+def _json_in(path: Path) -> dict[str, Any]:
     found = read_json(path) if path.is_file() else None
     return found if isinstance(found, dict) else {}
 

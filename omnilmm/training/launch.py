@@ -40,11 +40,11 @@ def check_launch(deepspeed: Path | None) -> None:
 
 def _stage(path: Path) -> str:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError("deepspeed_unreadable", path=path, reason=reason) from error
-    zero = said.get("zero_optimization") if isinstance(said, dict) else None
+    zero = config.get("zero_optimization") if isinstance(config, dict) else None
     return str(zero.get("stage")) if isinstance(zero, dict) else ""
 
 

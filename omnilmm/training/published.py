@@ -41,12 +41,12 @@ def translated(arguments: Sequence[str]) -> list[str]:
     if not arguments or arguments[0] != "train":
         return list(arguments)
     kept: list[str] = []
-    said: dict[str, bool] = {}
+    switches: dict[str, bool] = {}
     unused: list[str] = []
     refused: list[str] = []
     for flag, values in _groups(arguments):
         if flag in METHOD:
-            said[flag] = _truth(flag, values)
+            switches[flag] = _truth(flag, values)
         elif flag in SWITCHES:
             kept += [f"--{SWITCHES[flag]}" if _truth(flag, values) else f"--no-{SWITCHES[flag]}", *values[1:]]
         elif flag in WITHOUT_EFFECT or (flag in NOT_OFFERED and values and values[0] in AS_HERE.get(flag, ())):
@@ -59,7 +59,7 @@ def translated(arguments: Sequence[str]) -> list[str]:
         raise OptionsError("published_flags_not_offered", flags=refused)
     if unused:
         logger.warning("%s", Sentence("published_flags_without_effect", flags=unused))
-    return [kept[0], *_method(said), *kept[1:]]  # a --method that was given goes before
+    return [kept[0], *_method(switches), *kept[1:]]  # a --method that was given goes before
 
 
 def _groups(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -82,13 +82,13 @@ def _truth(flag: str, values: Sequence[str]) -> bool:
     return WORDS[values[0].lower()]
 
 
-def _method(said: dict[str, bool]) -> list[str]:
-    """Return `--method` for what is said about LoRA and the language model."""
-    if not said:
+def _method(switches: dict[str, bool]) -> list[str]:
+    """Return `--method` for the switches of LoRA and the language model."""
+    if not switches:
         return []
-    is_lora = said.get("--use_lora", False) or said.get("--q_lora", False)
-    if is_lora and said.get("--tune_llm"):
+    is_lora = switches.get("--use_lora", False) or switches.get("--q_lora", False)
+    if is_lora and switches.get("--tune_llm"):
         raise OptionsError("tune_llm_with_lora")
-    if not is_lora and not said.get("--tune_llm"):
+    if not is_lora and not switches.get("--tune_llm"):
         raise OptionsError("language_model_untrained")
-    return ["--method", "full" if not is_lora else "qlora" if said.get("--q_lora") else "lora"]
+    return ["--method", "full" if not is_lora else "qlora" if switches.get("--q_lora") else "lora"]

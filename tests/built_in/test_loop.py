@@ -118,7 +118,7 @@ def test_a_few_steps_lower_every_loss(tmp_path: Path, processor: MiniCPMVProcess
 
 
 def test_looking_first_leaves_the_language_model_alone(tmp_path: Path, processor: MiniCPMVProcessor) -> None:
-    run = trainer(tmp_path, processor, replace(RECIPE, steps=2, look_first=2, warmup=0, decay=0))
+    run = trainer(tmp_path, processor, replace(RECIPE, steps=2, auxiliary_first=2, warmup=0, decay=0))
     before = weights(run)
     run.go()
     after = weights(run)
@@ -175,7 +175,7 @@ def test_the_weight_of_the_auxiliary_losses_counts(processor: MiniCPMVProcessor)
         result = model(batch)
         helpers = sum(loss for name, loss in result["losses"].items() if name != "answers")
         assert torch.allclose(result["loss"], weight * helpers + result["losses"]["answers"])
-        assert torch.allclose(model(batch, only_look=True)["loss"], weight * helpers)
+        assert torch.allclose(model(batch, only_auxiliary=True)["loss"], weight * helpers)
 
 
 def test_a_batch_without_pictures_has_a_loss_of_answers_alone(processor: MiniCPMVProcessor) -> None:

@@ -176,15 +176,15 @@ class LlamaServer:
             self._process.wait()
             self._reading.join(END_S)
             raise self._failure()
-        told = json.loads(line)
-        self.url, self.devices = told["url"], told["devices"]
+        ready = json.loads(line)
+        self.url, self.devices = ready["url"], ready["devices"]
 
     def _failure(self) -> CheckpointError | HardwareError:
-        said = "\n".join(self._log)
+        log = "\n".join(self._log)
         name = Path(self.settings.model).name
-        if NO_MEMORY.search(said):
+        if NO_MEMORY.search(log):
             return HardwareError("llama_cpp_no_memory", name=name)
-        if found := WIDTHS.search(said):
+        if found := WIDTHS.search(log):
             mmproj = Path(self.settings.mmproj).name
             return CheckpointError("mmproj_of_another", mmproj=mmproj, name=name, width=found[2], expected=found[1])
         return CheckpointError("llama_cpp_cannot_load", name=name, reason=self.reason)

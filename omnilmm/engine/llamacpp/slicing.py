@@ -3,7 +3,7 @@
 | | published (`omnilmm.images.slicing`) | llama.cpp |
 |---|---|---|
 | sliced if | the area exceeds that of a slice | a side exceeds that of a slice |
-| not sliced | keeps its proportions | is squashed to a square |
+| not sliced | keeps its proportions | is resized to a square |
 | the refined picture | is stretched to the grid | keeps its proportions, black bars fill the rest |
 | rounding | double, half to even | float32, half away from zero |
 

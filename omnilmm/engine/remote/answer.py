@@ -55,9 +55,9 @@ class RemoteAnswer:
         if progress := _prefill(chunk):
             yield progress
         choice = _first_choice(chunk)
-        said = _dict(choice.get("delta")) or _dict(choice.get("message"))
-        yield from self._thought_of(said)
-        content = said.get("content")
+        delta = _dict(choice.get("delta")) or _dict(choice.get("message"))
+        yield from self._thought_of(delta)
+        content = delta.get("content")
         if isinstance(content, str) and content:
             self._look_at_the_clock()
             yield from self._split(self._splitter.feed(content))
@@ -82,8 +82,8 @@ class RemoteAnswer:
             without_effect=without_effect,
         )
 
-    def _thought_of(self, said: dict[str, Any]) -> Iterator[Event]:
-        thought = next((text for name in THOUGHTS if isinstance(text := said.get(name), str) and text), "")
+    def _thought_of(self, delta: dict[str, Any]) -> Iterator[Event]:
+        thought = next((text for name in THOUGHTS if isinstance(text := delta.get(name), str) and text), "")
         if thought:
             self._look_at_the_clock()
             self._is_thought_apart = True

@@ -24,7 +24,7 @@ class RemoteRequest:
         conversation: the whole conversation.
         options: the generation options.
         dialect: the fields that the server understands.
-        refused: fields that this server does not know, as it said now or in an earlier request.
+        refused: fields that this server does not know, as it answered now or to an earlier request.
         more: further fields.
         dropped: how many of the oldest messages are left out.
         longest: longest side of a picture in pixels; None sends them as they are.
@@ -116,9 +116,9 @@ def _next_start(conversation: Conversation, dropped: int, needed: int, context: 
     return next((begin for begin in range(start, len(messages), 2) if fits(begin)), len(messages) - 1)
 
 
-def too_long(request: RemoteRequest, error: RefusedError, said: str) -> ContextLengthError:
+def too_long(request: RemoteRequest, error: RefusedError, reason: str) -> ContextLengthError:
     """Return the error for a question that does not fit alone."""
     needed, context = _counts(error)
     if needed and context:
         return ContextLengthError("server_context_too_short", needed=needed, context=context)
-    return ContextLengthError("server_context_says", reason=said)
+    return ContextLengthError("server_context_says", reason=reason)

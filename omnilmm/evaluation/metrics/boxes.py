@@ -46,13 +46,13 @@ def literal(asked: Asked, answer: str) -> Mark:
     return Mark(float(any(is_right(right, answer) for right in asked.answers)))
 
 
-def is_right(true: str, said: str) -> bool:
+def is_right(true: str, answer: str) -> bool:
     """Return whether an answer equals the true one but for its boxes, and they overlap by `LEAST_OVERLAP`."""
     if "<box>" not in true:
-        return said == true
-    if BOX.sub("<box>", said) != BOX.sub("<box>", true):
+        return answer == true
+    if BOX.sub("<box>", answer) != BOX.sub("<box>", true):
         return False
-    given = boxes_in(said)
+    given = boxes_in(answer)
     for box in boxes_in(true):
         best = max(given, key=lambda other: overlap(box, other))
         if overlap(box, best) < LEAST_OVERLAP:

@@ -13,15 +13,15 @@ def relaxed(asked: Asked, answer: str) -> Mark:
     A per cent sign divides by 100; a right answer of 0 is compared as text. Source: ChartQA (arXiv:2203.10244, 5.1),
     as in `relaxed_correctness` of pix2struct and VLMEvalKit.
     """
-    said = answer.strip()
-    return Mark(float(any(_is_near(right, said) for right in asked.answers)), said)
+    answered = answer.strip()
+    return Mark(float(any(_is_near(right, answered) for right in asked.answers)), answered)
 
 
-def _is_near(right: str, said: str) -> bool:
-    wanted, given = _number(right), _number(said)
+def _is_near(right: str, answered: str) -> bool:
+    wanted, given = _number(right), _number(answered)
     if given is not None and wanted:
         return abs(given - wanted) / abs(wanted) <= MOST_CHANGE
-    return said.lower() == right.lower()
+    return answered.lower() == right.lower()
 
 
 def _number(text: str) -> float | None:

@@ -24,7 +24,7 @@ _REFUSALS = (
 
 
 def letter_of(answer: str, options: Mapping[str, str]) -> str:
-    """Return the letter of the option that an answer takes, `REFUSED`, or "" if it cannot be told.
+    """Return the letter of the option that an answer takes, `REFUSED`, or "" if that is unclear.
 
     The answer takes an option if its letter stands in it as a word and no other option's does; otherwise if the text
     of exactly one option is in it.
@@ -38,8 +38,8 @@ def letter_of(answer: str, options: Mapping[str, str]) -> str:
     if not named and REFUSED in words:
         return REFUSED
     text = answer.lower()
-    told = [letter for letter, option in options.items() if option.lower() in text]
-    return told[0] if len(told) == 1 else ""
+    matching = [letter for letter, option in options.items() if option.lower() in text]
+    return matching[0] if len(matching) == 1 else ""
 
 
 def choice(asked: Asked, answer: str) -> Mark:

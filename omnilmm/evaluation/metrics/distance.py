@@ -26,15 +26,15 @@ def anls(asked: Asked, answer: str) -> Mark:
     in the published code, of the texts as they are. Source: ST-VQA (arXiv:1905.13648), as in `anls_compute` and
     `hit_calculate` of VLMEvalKit.
     """
-    said = " ".join(answer.lower().split())
+    given = " ".join(answer.lower().split())
     best = 0.0
     for right in asked.answers:
         wanted = " ".join(right.lower().split())
         longer = max(len(answer.upper()), len(right.upper()))
-        best = max(best, 1 - edits(wanted, said) / longer if longer else 1.0)
-    return Mark(best if best >= LEAST_SIMILARITY else 0.0, said)
+        best = max(best, 1 - edits(wanted, given) / longer if longer else 1.0)
+    return Mark(best if best >= LEAST_SIMILARITY else 0.0, given)
 
 
 def character_error_rate(pairs: Sequence[tuple[str, str]]) -> float:
-    """Return the character error rate of (true, said) texts: edits per true character."""
-    return sum(edits(true, said) for true, said in pairs) / max(sum(len(true) for true, _ in pairs), 1)
+    """Return the character error rate of (true, given) texts: edits per true character."""
+    return sum(edits(true, given) for true, given in pairs) / max(sum(len(true) for true, _ in pairs), 1)

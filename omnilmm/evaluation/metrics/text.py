@@ -12,8 +12,8 @@ def exact(asked: Asked, answer: str) -> Mark:
 
     Source: `process_line(method="accuracy")` of VLMEvalKit, used for OCRVQA and GQA.
     """
-    said = answer.strip().lower()
-    return Mark(float(any(said == right.strip().lower() for right in asked.answers)), said)
+    given = answer.strip().lower()
+    return Mark(float(any(given == right.strip().lower() for right in asked.answers)), given)
 
 
 def contains(asked: Asked, answer: str) -> Mark:
@@ -23,9 +23,9 @@ def contains(asked: Asked, answer: str) -> Mark:
     `OCRBench.evaluate` of VLMEvalKit; the benchmark's score is the number of marks, of 1000.
     """
     if asked.category == FORMULAS:
-        said = answer.strip().replace("\n", " ").replace(" ", "")
+        given = answer.strip().replace("\n", " ").replace(" ", "")
         rights = [right.strip().replace("\n", " ").replace(" ", "") for right in asked.answers]
     else:
-        said = answer.lower().strip().replace("\n", " ")
+        given = answer.lower().strip().replace("\n", " ")
         rights = [right.lower().strip().replace("\n", " ") for right in asked.answers]
-    return Mark(float(any(right in said for right in rights)))
+    return Mark(float(any(right in given for right in rights)))

@@ -71,9 +71,9 @@ def vqa_score(asked: Asked, answer: str) -> Mark:
     With fewer than four annotators that could never be 1, so that there one who agrees is enough; the published code
     marks all answers to such questions lower.
     """
-    said = normalised(answer)
-    agree = [normalised(right) == said for right in asked.answers]
+    given = normalised(answer)
+    agree = [normalised(right) == given for right in asked.answers]
     if len(agree) <= AGREEING:
-        return Mark(float(any(agree)), said)
+        return Mark(float(any(agree)), given)
     every = sum(agree)
-    return Mark(sum(min(1.0, (every - own) / AGREEING) for own in agree) / len(agree), said)
+    return Mark(sum(min(1.0, (every - own) / AGREEING) for own in agree) / len(agree), given)

@@ -15,7 +15,7 @@ COGNITION = ("code_reasoning commonsense_reasoning numerical_calculation text_tr
 UNREADABLE = "says neither yes nor no, or both"
 
 
-def said(answer: str) -> str:
+def verdict_in(answer: str) -> str:
     """Return "yes" or "no", whichever alone is among the words of an answer; "" otherwise."""
     words = without_punctuation(answer.lower()).split()
     return ("yes" if "yes" in words else "no") if ("yes" in words) != ("no" in words) else ""
@@ -23,7 +23,7 @@ def said(answer: str) -> str:
 
 def yes_no(asked: Asked, answer: str) -> Mark:
     """Mark 1 if the answer says yes or no as it should."""
-    read = said(answer)
+    read = verdict_in(answer)
     right = read != "" and read in (right.strip().lower() for right in asked.answers)
     return Mark(float(right), read, problem="" if read else UNREADABLE)
 
