@@ -19,7 +19,7 @@ from omnilmm.evaluation.metrics.boxes import is_right, overlap
 from omnilmm.evaluation.metrics.chair import Objects
 from omnilmm.evaluation.metrics.choices import circle_of, letter_of
 from omnilmm.evaluation.metrics.distance import character_error_rate
-from omnilmm.evaluation.metrics.yes_no import COGNITION, PERCEPTION, said
+from omnilmm.evaluation.metrics.yes_no import COGNITION, PERCEPTION, verdict_in
 
 GOLDEN = Path(__file__).parent / "golden"
 CATEGORIES = [*PERCEPTION, *COGNITION]  # as numbered in golden/mme.json
@@ -51,7 +51,7 @@ def test_containment_is_that_of_ocrbench() -> None:
 
 def test_yes_and_no_are_read_as_by_the_published_code() -> None:
     for answer, read in golden("yes_no"):
-        assert said(answer) == read, answer
+        assert verdict_in(answer) == read, answer
 
 
 def test_the_letter_of_an_option_is_read_as_by_the_published_code() -> None:
