@@ -52,8 +52,9 @@ check: $(VENV)/.dev  ## lint, format, types
 mutants: $(VENV)/.dev  ## small faults that no test notices, in the files of a change: make mutants FILES="omnilmm/archive.py"
 	$(RUN) -m tests.mutants $(FILES) $(FLAGS)
 
-fuzz: $(VENV)/.dev  ## odd picture files, what each costs, and ten minutes of new ones
+fuzz: $(VENV)/.dev  ## odd picture files: what each costs, through every door, and ten minutes of new ones
 	$(RUN) -m tests.images.fuzz --minutes 10 $(FLAGS)
+	$(RUN) -m tests.images.fuzz_doors
 	$(RUN) -m tests.images.coverage_fuzz --minutes 10
 
 long-life: $(VENV)/.dev  ## 2000 turns in one process, with switches, pictures and Stops: nothing may grow
