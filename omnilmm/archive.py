@@ -34,9 +34,15 @@ _FRAME_QUALITY = 92
 MAX_PIXELS = 150_000_000  # of all pictures together: a small file can hold many large ones
 
 
-def to_json(conversation: Conversation) -> str:
-    """Return a conversation as JSON, with pictures as base64 PNG and the frames of videos as base64 JPEG."""
-    return json.dumps(to_document(conversation, _png, _jpeg), ensure_ascii=False, indent=1)
+def to_json(conversation: Conversation, model: str | None = None) -> str:
+    """Return a conversation as JSON, with pictures as base64 PNG and the frames of videos as base64 JPEG.
+
+    Args:
+        conversation: conversation to convert.
+        model: title of the model, and of its adapter, that answers when it is exported; for readers, not read back.
+    """
+    document = to_document(conversation, _png, _jpeg)
+    return json.dumps(document | ({"model": model} if model else {}), ensure_ascii=False, indent=1)
 
 
 def to_document(
@@ -126,6 +132,7 @@ class _Message(_Strict):
 
 class _Document(_Strict):
     format: str
+    model: str | None = None
     system: str | None = None
     messages: list[_Message] = Field(max_length=_MAX_MESSAGES)
 
@@ -171,13 +178,18 @@ def read_conversation(data: str | bytes) -> Conversation:
     return conversation
 
 
-def write_conversation_file(conversation: Conversation, path: Path) -> None:
+def write_conversation_file(conversation: Conversation, path: Path, model: str | None = None) -> None:
     """Write a conversation as JSON; an existing file is replaced only once the new one is complete.
+
+    Args:
+        conversation: conversation to write.
+        path: the file.
+        model: title of the model that answers, as for `to_json`.
 
     Raises:
         OSError: The file cannot be written; no partial file is left behind.
     """
-    text, path = to_json(conversation), path.resolve()
+    text, path = to_json(conversation, model), path.resolve()
     is_special = path.exists() and not path.is_file()  # a pipe, a terminal
     written = path if is_special else path.with_name(f"{path.name}.part")
     try:

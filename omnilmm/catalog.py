@@ -131,7 +131,8 @@ class ModelCard(_Strict):
         title: name that is displayed.
         source: hub id, or folder (relative to the repository for models that it ships).
         adapter: folder of a LoRA adapter to add; `name` and `title` then name both.
-        revision: commit, tag or branch of the hub to fetch; None for the newest.
+        revision: commit, tag or branch of the hub to fetch; None for the newest. With an adapter it is that of the
+            adapter, if it names one of this very repository.
         family: architecture and template, one of `FAMILIES`; "library" for models implemented in transformers.
         parameters: number of parameters; None for a folder, until it is loaded.
         stored: dtype of the checkpoint files.
@@ -255,6 +256,10 @@ class ModelCard(_Strict):
         """The name without that of the adapter."""
         return self.name.removesuffix(f"{WITH}{self.adapter}")
 
+    def revision_on(self, hub: str) -> str | None:
+        """Return the revision to fetch from a hub: an adapter names a commit of Hugging Face's, which no other has."""
+        return None if self.adapter and hub != "huggingface" else self.revision
+
     @property
     def location(self) -> str:
         """The location to load from: an absolute path for a model shipped with this program, else `source`."""
@@ -325,8 +330,10 @@ def _with_adapter(card: ModelCard, adapter: str) -> ModelCard:
     names = (card.name, card.source, card.location)
     if not is_for(files, *names):
         raise CheckpointError("adapter_of_another_model", name=adapter, base=files.base, title=card.title)
+    is_of_its_repository = files.base is not None and files.base.lower() == card.source.lower()
     return card.model_copy(
         update={
+            "revision": (files.revision if is_of_its_repository else None) or card.revision,
             "name": f"{card.name}{WITH}{adapter}",
             "title": f"{card.title}{WITH}{files.title}",
             "adapter": adapter,

@@ -92,7 +92,10 @@ class HardwareError(OmniLMMError):
 
 
 class TrainingError(OmniLMMError):
-    """A training had to stop: its loss is no number, or its state cannot be saved. What was saved before stays."""
+    """A training had to stop: its loss is no number, its memory too small, or its state cannot be saved.
+
+    What was saved before stays.
+    """
 
 
 class MissingPackageError(OmniLMMError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import sys
@@ -134,6 +135,18 @@ def test_markdown_is_one_file_to_read() -> None:
     assert told.startswith("> Be brief.\n\n**You**\n\n![picture, 900 by 30 pixels](data:image/jpeg;base64,")
     assert told.endswith("What?\n\n**Model**\n\nA *line*.\n")
     assert "**模型**" in to_markdown(conversation, texts_in("zh"))
+    named = to_markdown(conversation, ENGLISH, "MiniCPM-V 2.6 + <my_parts>")
+    first, rest = named.split("\n\n", 1)
+    assert rest == told and html.unescape(first) == "Model at the time of the export: MiniCPM-V 2.6 + <my_parts>"
+    assert "<" not in first and "_" not in first
+
+
+def test_the_model_is_named_and_not_read_back(tmp_path: Path) -> None:
+    """What names none, such as an older file, is read, too."""
+    talk, file = TALK.with_message("assistant", "yes"), tmp_path / "talk.json"
+    assert "model" not in json.loads(to_json(talk))
+    write_conversation_file(talk, file, "A + parts")
+    assert json.loads(file.read_text())["model"] == "A + parts" and read_conversation_file(file) == talk
 
 
 def test_pictures_that_take_too_long_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

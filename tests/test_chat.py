@@ -246,6 +246,7 @@ def test_terminal_saves_the_conversation(chat: OmniLMMChat, tmp_path: Path) -> N
     terminal(chat, f"/image {PICTURE}", QUESTION, f"/save {file}")
     saved = json.loads(file.read_text())
     assert saved["messages"][1]["content"] == [{"type": "text", "text": ANSWER}]
+    assert saved["model"] == chat.engine.card.title
     picture = open_picture(base64.b64decode(saved["messages"][0]["content"][0]["image"]))
     assert picture == open_picture(PICTURE)
 

@@ -73,7 +73,7 @@ def listed(device: str, hub: Literal["huggingface", "modelscope"], freed_bytes: 
             found.append(_listed_gguf(card, place, freed_bytes))
             continue
         fits = None if free is None else _fitting(card, place, (free + freed_bytes) / 2**30)
-        is_here = Path(card.location).is_dir() or cached(card.source, card.revision, hub) is not None
+        is_here = Path(card.location).is_dir() or cached(card.source, card.revision_on(hub), hub) is not None
         found.append(ListedModel(card, fits, is_here, tokens_per_s(card, fits, place) if fits else None))
     return sorted(found, key=_place, reverse=True)
 

@@ -191,7 +191,7 @@ def _fetched(
     folder = Path(card.location)
     if folder.is_dir():
         return card, folder
-    revision = revision or card.revision
+    revision = revision or card.revision_on(hub)
     if cached(card.source, revision, hub) is None:
         check_before_download(card, device, dtype, freed_bytes)
     check = partial(check_before_weights, card, device, dtype, freed_bytes)

@@ -65,8 +65,6 @@ def merge(
         raise InputError("adapter_without_base", name=adapter)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("out_not_empty", out=out)
-    if model is None and hub == "huggingface":
-        revision = revision or files.revision
     _check_base(base, adapter)
     prepared = prepare(
         base, "cpu", "fp32", adapter=str(adapter), revision=revision, hub=hub, offline=offline, report=report

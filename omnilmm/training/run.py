@@ -19,7 +19,7 @@ from omnilmm.engine.local import LocalEngine
 from omnilmm.errors import HardwareError, TrainingError
 from omnilmm.hardware import BALANCED, QUANTISED, is_out_of_memory, resolve_device, resolve_dtype
 from omnilmm.training import forgetting
-from omnilmm.training.adapters import inner, prepare, save
+from omnilmm.training.adapters import prepare, save
 from omnilmm.training.base import Base, load_trainable, open_base
 from omnilmm.training.examples import Example, Examples, usable_examples
 from omnilmm.training.files import write, writing
@@ -98,18 +98,19 @@ class Run:
         """Train to the end, going on from the last saved state; return the report, empty without questions.
 
         Raises:
-            TrainingError: The loss is no number, or a state cannot be saved.
-            HardwareError: The memory does not suffice.
+            TrainingError: The loss is no number, the memory does not suffice, or a state cannot be saved.
         """
         engine = self._load()
-        files = {"new task": self.evaluated, "old abilities": self.kept} if self.kept else {}
+        seen = partial(self._examples, engine)
+        evaluation = seen(self.evaluated)
+        files = {"new task": evaluation, "old abilities": seen(self.kept)} if self.kept else {}
         before = self._before(engine, files)
         set_seed(self.schedule.seed)
         learning = prepare(engine.model, self.tuning, self.base.card, self.base.revision)
         config = vars(engine.model.config)
         uses_cache = config.get("use_cache")
         progress = Progress(self.out)
-        trainer = self._trainer(learning, engine, progress)
+        trainer = self._trainer(learning, seen(self.learnt), evaluation, progress)
         progress.count = lambda: trainer.tokens
         try:
             trainer.train(resume_from_checkpoint=_text(last_state(self.out)))
@@ -120,7 +121,7 @@ class Run:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            raise HardwareError("out_of_memory_training", ways=_smaller(self.args)) from error
+            raise TrainingError("out_of_memory_training", ways=_smaller(self.args)) from error
         finally:
             if self.is_main:
                 progress.close()
@@ -148,15 +149,18 @@ class Run:
         arguments = {"revision": self.args.revision, "hub": self.args.hub, "offline": self.args.offline}
         return load_trainable(self.args.model, self.device, self.dtype, **arguments, report=self.report)
 
-    def _trainer(self, learning: Any, engine: LocalEngine, progress: Progress) -> FineTuner:
-        dataset = partial(
-            Examples,
-            model=inner(learning),
-            processor=engine.processor,
+    def _examples(self, engine: LocalEngine, rows: list[Example]) -> Examples:
+        """Return rows as samples of the model, with one cache of features before, in and after the training."""
+        return Examples(
+            rows,
+            engine.model,
+            engine.processor,
             keeps_features=self.tuning.keeps_features,
             feature_bytes=self.args.feature_cache_mib * 2**20,
             max_slices=self.args.max_slices,
         )
+
+    def _trainer(self, learning: Any, learnt: Examples, evaluation: Examples, progress: Progress) -> FineTuner:
         arguments = arguments_of(
             self.schedule,
             self.out,
@@ -164,11 +168,10 @@ class Run:
             evaluates=bool(self.evaluated),
             deepspeed=_text(self.args.deepspeed),
         )
-        evaluation = dataset(self.evaluated) if self.evaluated else None
         callbacks: list[TrainerCallback] = [progress] if self.is_main else []  # the others would write the same files
-        return FineTuner(learning, arguments, dataset(self.learnt), evaluation, callbacks)
+        return FineTuner(learning, arguments, learnt, evaluation if self.evaluated else None, callbacks)
 
-    def _before(self, engine: LocalEngine, files: dict[str, list[Example]]) -> forgetting.Shares:
+    def _before(self, engine: LocalEngine, files: dict[str, Examples]) -> forgetting.Shares:
         """Return the answers of the untrained model, asked once for the same questions."""
         if not files or not self.is_main:
             return {}
@@ -177,7 +180,7 @@ class Run:
         }
         kept = _json(self.out / BEFORE)
         if kept.get("asked") != asked:
-            kept = {"asked": asked, "shares": forgetting.shares(engine, files)}
+            kept = {"asked": asked, "shares": forgetting.shares(engine, files, self.schedule.batch_size)}
             write(self.out / BEFORE, json.dumps(kept))
         return {name: (share, count) for name, (share, count) in kept["shares"].items()}
 
@@ -199,14 +202,14 @@ class Run:
                 reason=error.parameters["reason"],
             ) from error
 
-    def _report(self, engine: LocalEngine, files: dict[str, list[Example]], before: forgetting.Shares) -> str:
+    def _report(self, engine: LocalEngine, files: dict[str, Examples], before: forgetting.Shares) -> str:
         if not files:
             return ""
         engine.model.eval()
         engine.model.activation_checkpointing_disable()
         # An engine of its own: the prefixes that the other one keeps were computed with the old weights.
         trained = LocalEngine(engine.model, engine.processor, engine.card, engine.device, engine.dtype)
-        written = forgetting.table(before, forgetting.shares(trained, files))
+        written = forgetting.table(before, forgetting.shares(trained, files, self.schedule.batch_size))
         write(self.out / REPORT, f"{written}\n")
         return written
 

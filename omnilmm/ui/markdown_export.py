@@ -7,15 +7,23 @@ from typing import Any
 from omnilmm.conversation import Conversation, Video
 from omnilmm.ui.embedding import data_address
 from omnilmm.ui.film_strip import sheet
+from omnilmm.ui.markup import plain_markdown
 from omnilmm.ui.texts import Texts
 
 _PREVIEW_PIXELS = 640  # longer side of a picture
 
 
-def to_markdown(conversation: Conversation, texts: Texts) -> str:
-    """Return a conversation for reading as one Markdown file with small embedded pictures."""
+def to_markdown(conversation: Conversation, texts: Texts, model: str = "") -> str:
+    """Return a conversation for reading as one Markdown file with small embedded pictures.
+
+    Args:
+        conversation: conversation to convert.
+        texts: language of the headings.
+        model: title of the model, and of its adapter, that answers when it is exported.
+    """
     names = {"user": texts.you, "assistant": texts.assistant}
-    blocks = [f"> {line}" for line in (conversation.system or "").splitlines()]
+    blocks = [texts.exported_with.format(model=plain_markdown(model))] if model else []
+    blocks += [f"> {line}" for line in (conversation.system or "").splitlines()]
     for message in conversation.messages:
         blocks.append(f"**{names[message.role]}**")
         for part in message.parts:

@@ -238,7 +238,7 @@ class Terminal:
         if not name:
             raise InputError("save_where")
         path = Path(name).expanduser()
-        write_conversation_file(self.conversation, path)
+        write_conversation_file(self.conversation, path, self.engine.card.title)
         self.note(f"Saved to {path}.")
 
     def _load(self, name: str) -> None:

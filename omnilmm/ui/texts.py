@@ -137,6 +137,7 @@ class Texts(BaseModel):
     export: str
     export_json: str
     export_markdown: str
+    exported_with: str
     import_chat: str
     imported: str
     past: dict[str, str]

@@ -11,15 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import web_demo
+from omnilmm.catalog import find
 from omnilmm.conversation import Conversation
-from omnilmm.engine import loading
+from omnilmm.engine import choosing, loading
 from omnilmm.engine.adapters import attach
 from omnilmm.engine.loading import load_engine
-from omnilmm.errors import CheckpointError
-from omnilmm.training import merging
+from omnilmm.errors import CheckpointError, OmniLMMError
 from omnilmm.training.__main__ import main
 from omnilmm.training.adapters import prepare, save
 from omnilmm.training.targets import Tuning
+from omnilmm.ui.startup import provider_of
 from tests.models.tiny import save_tiny
 
 
@@ -108,33 +110,44 @@ def test_an_adapter_that_peft_refuses_is_one_line(
     assert len(error) == 1 and "cannot be loaded" in error[0].lower()
 
 
+REPOSITORY, COMMIT = "openbmb/MiniCPM-V-2", "c" * 40
+
+
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("flags", "revision"),
     [
-        ([], {"revision": "c" * 40, "hub": "huggingface", "offline": False}),
-        (["--revision", "v1", "--offline"], {"revision": "v1", "hub": "huggingface", "offline": True}),
-        (["--hub", "modelscope"], {"revision": None, "hub": "modelscope", "offline": False}),
-        (["--model", "mine"], {"revision": None, "hub": "huggingface", "offline": False}),
+        ([], COMMIT),
+        (["--revision", "v1"], "v1"),
+        (["--hub", "modelscope"], None),
+        (["--model", "minicpm-v-2"], COMMIT),
+        (["--model", "me/MiniCPM-V-2"], None),
     ],
 )
-def test_the_base_is_the_revision_that_the_adapter_names_unless_another_is_given(
-    base: Path, tmp_path: Path, flags: list[str], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_the_base_is_the_commit_that_the_adapter_names_unless_another_is_given(
+    tmp_path: Path, flags: list[str], revision: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A commit of one hub is none of the other, nor of another model."""
+    """A commit of one hub is none of the other, nor of a copy of the repository. The page takes the same."""
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    said = {"peft_type": "LORA", "base_model_name_or_path": str(base), "revision": "c" * 40}
+    said = {"peft_type": "LORA", "base_model_name_or_path": REPOSITORY, "revision": COMMIT}
     (adapter / "adapter_config.json").write_text(json.dumps(said))
     (adapter / "adapter_model.safetensors").write_bytes(b"")
-    asked: dict[str, Any] = {}
+    asked: list[str | None] = []
 
-    def preparing(*_: Any, **arguments: Any) -> None:
-        asked.update(arguments)
+    def fetching(*_: Any, **arguments: Any) -> None:
+        asked.append(arguments["revision"])
         raise CheckpointError("adapter_empty", name="it")
 
-    monkeypatch.setattr(merging, "prepare", preparing)
-    (tmp_path / "mine").symlink_to(base)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("omnilmm.catalog.is_for", lambda *_: True)
+    monkeypatch.setattr(loading, "fetch", fetching)
+    monkeypatch.setattr(loading, "_check_download", lambda *_: None)
     assert merged(adapter, tmp_path / "out", *flags) == 1
-    assert {name: asked.get(name) for name in expected} == expected
+    named = flags if "--model" in flags else ["--model", REPOSITORY, *flags]
+    provider = provider_of(web_demo.parser().parse_args([*named, "--adapter", str(adapter)]), lambda *_: None)
+    with pytest.raises(OmniLMMError, match="it"):
+        provider.wait()
+    assert asked == [revision, revision]
+    card = find(f"{named[1]} + {adapter}")
+    monkeypatch.setattr(choosing, "adapted", lambda: (card,))
+    monkeypatch.setattr("omnilmm.engine.fetching.cached", lambda source, at, hub: at if source == card.source else None)
+    (entry,) = [one for one in choosing.listed("cpu", "huggingface") if one.card.adapter]
+    assert entry.is_here is (card.revision == COMMIT)  # the picker looks for that commit

@@ -225,6 +225,32 @@ def test_bad_rows_stop_a_training_before_anything_is_written(
     assert len(error.splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
+def test_old_data_is_checked_mixed_in_and_a_setting_like_the_new(
+    tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, out = tmp_path / "old.jsonl", tmp_path / "out"
+    rows = [json.dumps({"messages": _said("O?", answer)}) for answer in ("x", "")]
+
+    def refused(expected: str) -> bool:
+        assert train(tiny, data, out, "--replay", str(old)) == 1
+        error = capsys.readouterr().err
+        return expected in error and len(error.splitlines()) == 1
+
+    assert refused(f"{old}") and not out.exists()  # no such file
+    old.write_text("")
+    assert refused("has no rows") and not out.exists()
+    old.write_text("\n".join(rows))
+    assert refused(f"1 of 2 rows cannot be used; nothing was trained. {old}:2:") and not out.exists()
+    old.write_text(rows[0])
+    given = ["train", "--model", str(tiny), "--data", str(data), "--out", str(out), *FEW, "--replay", str(old)]
+    run = running.Run(arguments_of(given))
+    assert [example.row.turns[1].content for example in run.learnt] == [*["aaa", "bbb"] * 4, "c", "c", "x"]
+    run.begin()
+    old.write_text(f"{rows[0]}\n{rows[0]}")
+    assert refused("other settings (replay)")
+    assert train(tiny, data, out) == 1 and "other settings (replay)" in capsys.readouterr().err
+
+
 def fails_at(monkeypatch: pytest.MonkeyPatch, step: int, failure: BaseException | float) -> None:
     """The loss of a step becomes a number of its own, or computing it fails."""
     compute = FineTuner.compute_loss
@@ -337,7 +363,7 @@ def test_too_little_memory_names_the_flags_that_need_less(
     tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fails_at(monkeypatch, 1, torch.OutOfMemoryError("CUDA out of memory"))
-    assert train(tiny, data, tmp_path / "out", "--no-checkpointing") == 2
+    assert train(tiny, data, tmp_path / "out", "--no-checkpointing") == 1
     error = capsys.readouterr().err.splitlines()[-1]
     for flag in ("--batch-size 1 --accumulate 4", "--method qlora", "--checkpointing", "--max-slices"):
         assert flag in error

@@ -86,13 +86,15 @@ class Conversations:
     def export_json(self, request: gr.Request) -> Updates:
         """Export the conversation with its pictures as JSON."""
         conversation = self.context.visitor(request).session.conversation
-        content = {"name": "conversation.json", "type": "application/json", "content": to_json(conversation)}
-        return {self.context.widgets.file: content}
+        written = to_json(conversation, self.context.provider.card.title)
+        return {
+            self.context.widgets.file: {"name": "conversation.json", "type": "application/json", "content": written}
+        }
 
     def export_markdown(self, request: gr.Request) -> Updates:
         """Export the conversation as Markdown, for reading."""
         session = self.context.visitor(request).session
-        markdown = to_markdown(session.conversation, session.texts)
+        markdown = to_markdown(session.conversation, session.texts, self.context.provider.card.title)
         return {self.context.widgets.file: {"name": "conversation.md", "type": "text/markdown", "content": markdown}}
 
     def _boxed(self, visitor: Visitor, message: Message) -> Question:

@@ -99,7 +99,7 @@ def _files(me: Visitor) -> None:
     conversation, is_empty = me.session.conversation, not me.session.conversation.messages
     st.download_button(
         me.texts.export_json,
-        lambda: to_json(conversation),  # created on request
+        lambda: to_json(conversation, server_state.provider().card.title),  # created on request
         "conversation.json",
         "application/json",
         key="export-json",
@@ -109,7 +109,7 @@ def _files(me: Visitor) -> None:
     )
     st.download_button(
         me.texts.export_markdown,
-        lambda: to_markdown(conversation, me.texts),
+        lambda: to_markdown(conversation, me.texts, server_state.provider().card.title),
         "conversation.md",
         "text/markdown",
         key="export-markdown",

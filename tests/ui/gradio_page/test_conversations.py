@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 from pathlib import Path
 
 import pytest
@@ -92,5 +94,8 @@ def test_a_conversation_is_exported_whole_and_for_reading(page: Page, tab: Tab, 
     tab.ask("What <is> it?", tab.upload(picture))
     file = page.conversations.export_json(tab.request)[page.widgets.file]
     assert file["name"] == "conversation.json" and read_conversation(file["content"]) == tab.session.conversation
+    title = page.context.provider.card.title
+    assert json.loads(file["content"])["model"] == title
     file = page.conversations.export_markdown(tab.request)[page.widgets.file]
     assert file["name"] == "conversation.md" and "data:image/" in file["content"] and "What" in file["content"]
+    assert title in html.unescape(file["content"]).splitlines()[0]
