@@ -74,7 +74,7 @@ def _asked(engine: Engine, talk: Conversation, max_slices: int | None) -> list[b
 
 def answer(engine: Engine, asked: Conversation, most_tokens: int, max_slices: int | None = None) -> str:
     """Answer with the most likely token each time; `max_slices` per picture where it is not the default."""
-    chosen = {"max_new_tokens": min(most_tokens, engine.card.max_new_tokens), "max_slices": max_slices}
+    chosen: dict[str, Any] = {"max_new_tokens": min(most_tokens, engine.card.max_new_tokens), "max_slices": max_slices}
     options = options_for(engine.card, temperature=0.0, repetition_penalty=1.0, seed=0, **chosen)
     *_, last = engine.stream(asked, options, owner="training")
     return last.text.strip() if isinstance(last, Finished) else ""
