@@ -139,7 +139,7 @@ def test_the_base_is_the_commit_that_the_adapter_names_unless_another_is_given(
         raise CheckpointError("adapter_empty", name="it")
 
     monkeypatch.setattr(loading, "fetch", fetching)
-    monkeypatch.setattr(loading, "_check_download", lambda *_: None)
+    monkeypatch.setattr(loading, "check_before_download", lambda *_: None)
     assert merged(adapter, tmp_path / "out", *flags) == 1
     named = flags if "--model" in flags else ["--model", REPOSITORY, *flags]
     provider = provider_of(web_demo.parser().parse_args([*named, "--adapter", str(adapter)]), lambda *_: None)
