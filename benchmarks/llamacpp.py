@@ -5,7 +5,8 @@ transformers, our engine through llama.cpp, and llama.cpp's bare server, asked d
 page: through our engine at least 0.95 of the bare server's tokens per second, and at most 1.05 of its time to the first
 word. Run nothing else meanwhile.
 
-The larger model has the shape of a Qwen2 of 1.5 B with a vision tower of SigLIP-400M's, and random weights.
+The larger model has the shape of a Qwen2 of 1.5 B with a vision tower of SigLIP-400M's, and random weights, by which it
+says only what its tokenizer can write. Answers do not end before their limit. Preparing the picture counts everywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -43,8 +44,9 @@ from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.tokenizer import load_tokenizer
 
 SIDE = 1344
-NEW_TOKENS = 32
+NEW_TOKENS = {"built-in": 256, "random 1.5 B": 32}
 QUESTIONS = ("What is in this picture?", "And what is on the left?")
+ENDLESS = {"ignore_eos": True}  # llama.cpp's field
 QWEN2 = {
     "hidden_size": 1536,
     "intermediate_size": 8960,
@@ -79,7 +81,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         for name, checkpoint in models(Path(folder), only_small=given.small):
             exported = export_gguf(checkpoint, Path(folder) / "gguf", name, given.type)
-            for way, measure in ways(checkpoint, exported.model):
+            for way, measure in ways(checkpoint, exported.model, NEW_TOKENS[name]):
                 found = [measure() for _ in range(given.repeats)]
                 first, second, speed = (
                     statistics.median(getattr(one, field) for one in found)
@@ -98,23 +100,29 @@ def models(folder: Path, *, only_small: bool) -> Iterator[tuple[str, Path]]:
     torch.set_default_dtype(torch.bfloat16)
     model = MiniCPMV(config)
     torch.set_default_dtype(torch.float32)
+    tokenizer = load_tokenizer(built_in, MiniCPMVConfig.from_pretrained(built_in), local_files_only=True)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[min(tokenizer.all_special_ids) :] = 0  # never the largest logit
     model.save_pretrained(folder / "random")
     del model
-    tokenizer = load_tokenizer(built_in, MiniCPMVConfig.from_pretrained(built_in), local_files_only=True)
     tokenizer.save_pretrained(folder / "random")
     yield "random 1.5 B", folder / "random"
 
 
-def ways(checkpoint: Path, gguf: Path) -> Iterator[tuple[str, Callable[[], Figures]]]:
+def ways(checkpoint: Path, gguf: Path, new_tokens: int) -> Iterator[tuple[str, Callable[[], Figures]]]:
     """Yield the three ways, each while its model is loaded."""
-    engine: Engine = load_engine(str(checkpoint), dtype="bf16")
-    yield "transformers, bf16", partial(through, engine)
+    engine = load_engine(str(checkpoint), dtype="bf16")
+    engine.backend.stop_ids = ()
+    yield "transformers, bf16", partial(through, engine, new_tokens)
     del engine
     llama = load_engine(str(gguf), quant=None)
     assert isinstance(llama, LlamaCppEngine)
+    inner = llama._inner
+    assert inner is not None
+    inner.dialect = replace(inner.dialect, always={**inner.dialect.always, **ENDLESS})
     with closing(llama):
-        yield "llama.cpp inside", partial(through, llama)
-        yield "llama.cpp, asked directly", partial(directly, llama)
+        yield "llama.cpp inside", partial(through, llama, new_tokens)
+        yield "llama.cpp, asked directly", partial(directly, llama, new_tokens)
 
 
 def picture() -> Image.Image:
@@ -123,13 +131,13 @@ def picture() -> Image.Image:
     return Image.fromarray(noise).resize((SIDE, SIDE))
 
 
-def through(engine: Engine) -> Figures:
+def through(engine: Engine, new_tokens: int) -> Figures:
     """Ask both questions through an engine."""
-    conversation, seconds, speed = Conversation(), [], 0.0
+    conversation, seconds, speed, shown = Conversation(), [], 0.0, picture()
     for number, question in enumerate(QUESTIONS):
-        parts = [open_picture(picture()), question] if number == 0 else [question]
+        parts = [open_picture(shown), question] if number == 0 else [question]
         conversation = conversation.with_message("user", *parts)
-        *_, last = engine.stream(conversation, Greedy(max_new_tokens=NEW_TOKENS), owner="me")
+        *_, last = engine.stream(conversation, Greedy(max_new_tokens=new_tokens), owner="me")
         assert isinstance(last, Finished)
         seconds.append(last.timings.first_token_s)
         speed = last.timings.tokens_per_s(last.usage.new_tokens)
@@ -137,20 +145,18 @@ def through(engine: Engine) -> Figures:
     return Figures(seconds[0], seconds[1], speed)
 
 
-def directly(llama: LlamaCppEngine) -> Figures:
+def directly(llama: LlamaCppEngine, new_tokens: int) -> Figures:
     """Ask both questions as any client of the server would."""
     server = llama._server
     assert server is not None
-    file = io.BytesIO()
-    picture().save(file, "png", compress_level=1)
-    address = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    shown = picture()
     messages: list[dict[str, Any]] = []
     seconds, speed = [], 0.0
     for number, question in enumerate(QUESTIONS):
-        shown = [{"type": "image_url", "image_url": {"url": address}}] if number == 0 else []
-        messages.append({"role": "user", "content": [*shown, {"type": "text", "text": question}]})
-        body = {"messages": messages, "stream": True, "temperature": 0, "max_tokens": NEW_TOKENS}
         began = time.monotonic()
+        parts = [{"type": "image_url", "image_url": {"url": address(shown)}}] if number == 0 else []
+        messages.append({"role": "user", "content": [*parts, {"type": "text", "text": question}]})
+        body = {"messages": messages, "stream": True, "temperature": 0, "max_tokens": new_tokens, **ENDLESS}
         times, text = [], ""
         with httpx.stream(
             "POST", f"{server.url}/v1/chat/completions", json=body, timeout=3600,
@@ -165,6 +171,13 @@ def directly(llama: LlamaCppEngine) -> Figures:
         speed = (len(times) - 1) / max(times[-1] - times[0], 1e-9)
         messages.append({"role": "assistant", "content": text})
     return Figures(seconds[0], seconds[1], speed)
+
+
+def address(image: Image.Image) -> str:
+    """Return a picture as a data URI."""
+    file = io.BytesIO()
+    image.save(file, "png", compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 if __name__ == "__main__":
