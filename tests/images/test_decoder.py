@@ -45,7 +45,7 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool[Decoder]]:
 
 def decoders() -> list[psutil.Process]:
     living = (child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE)
-    return [child for child in living if "images.decoder" in child.cmdline()[-1]]
+    return [child for child in living if "images.decoder" in "".join(child.cmdline())]
 
 
 def until(is_so: Callable[[], object]) -> None:

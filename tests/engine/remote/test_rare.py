@@ -130,7 +130,7 @@ def test_addresses_without_a_server() -> None:
     with greeting(b"HTTP/1.1 400 Bad Request\r\n\r\n") as host, pytest.raises(ServerError, match="secure connection"):
         ask(RemoteEngine(f"https://{host}/v1", "m"))
     for wrong in ("", "localhost:8000", "ftp://a/v1", "http://", "http://a:b/v1", "http://a:99999/v1", "file:///etc"):
-        with pytest.raises(OptionsError, match="--engine-url"):
+        with pytest.raises(OptionsError, match="URL must be the address"):
             RemoteEngine(wrong, "m")
     with pytest.raises(OptionsError) as refused:
         RemoteEngine("ftp://me:password@host/v1", "m")
