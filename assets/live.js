@@ -381,7 +381,9 @@ window.omnilmmLive ??= (() => {
     };
     const localVoice = (language) => (window.speechSynthesis?.getVoices() ?? []).find((voice) =>
       voice.localService && voice.lang.toLowerCase().startsWith(language));  // others send the text to a company
-    const tellVoice = () => send({ type: "voice", on: Boolean(localVoice(texts.language)) });
+    const tellVoice = () => {
+      for (const language of ["en", "zh"]) send({ type: "voice", on: Boolean(localVoice(language)), language });
+    };
 
     /* --- messages ------------------------------------------------------------------------------------------------ */
 

@@ -65,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
         "--judge-url", metavar="URL", help="its OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1"
     )
     judging.add_argument("--judge-model", metavar="ID", help="its id there (default: the only one)")
-    judging.add_argument("--judge-key", metavar="KEY", help="key of that server (default: OPENAI_API_KEY)")
+    judging.add_argument(
+        "--judge-key", metavar="KEY", help="key of that server (default: OPENAI_API_KEY, unless --engine-url takes it)"
+    )
     add_loading_flags(top)
     decoding = top.add_argument_group("decoding (the benchmark's where left out)")
     decoding.add_argument("--mode", choices=("sampling", "greedy", "beam"))

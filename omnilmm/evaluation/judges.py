@@ -143,8 +143,7 @@ def without_judge(row: Row, answer: str) -> str | None:
     """Return the answer as a judge would find it, if it is plain: a number, or one that names an option."""
     options = options_of(row)
     if options:
-        letter = letter_of(answer, options)
-        return letter if letter in options else None
+        return _option(answer, options)
     return answer.strip() if _number(answer) is not None else None
 
 
@@ -157,7 +156,7 @@ def agrees(row: Row, said: str) -> bool:
     options = options_of(row)
     rights = {str(row.cells["answer_option"])} if row.cells.get("answer_option") else {*row.asked.answers}
     if options:
-        letter = letter_of(said, options)
+        letter = _option(said, options) or ("" if _is_none(said) else letter_of(said, options))
         return letter in options and (letter in rights or options[letter] in rights)
     return any(_same(right, said) for right in row.asked.answers)
 
@@ -201,6 +200,18 @@ def _measure(judge: Judge, marked: Marked) -> tuple[Measured, ...]:
         Ratio(judge.figure, ratings, ones, scale=1.0, most=judge.most, units=units),
         Ratio(f"rated {judge.right_from:g} or higher", shares, ones, units=units),
     )
+
+
+def _option(said: str, options: Mapping[str, str]) -> str | None:
+    """Return the letter of the option whose letter or text is all that was said; "no" is in "none" and "not", too."""
+    plain = said.strip(" \n.,:;()[]*`\"'")
+    if plain in options:
+        return plain
+    return next((letter for letter, text in options.items() if text.strip().lower() == said.strip().lower()), None)
+
+
+def _is_none(said: str) -> bool:
+    return said.strip(" .").lower() == "none"
 
 
 def _same(right: str, said: str) -> bool:

@@ -27,9 +27,9 @@ Item = tuple[Row, str]  # a question and an answer to it
 Answers = Mapping[str, Mapping[str, Any]]  # of a run, by index
 
 
-def judged_file(folder: Path, model: str) -> Path:
-    """Return the file of a judge's replies in the folder of a run."""
-    name = re.sub(r"[^\w.-]+", "-", model)
+def judged_file(folder: Path, judge: str) -> Path:
+    """Return the file of the replies of a judge at its server in the folder of a run."""
+    name = re.sub(r"[^\w.-]+", "-", judge)
     return folder / f"judged-{name}.jsonl"
 
 
@@ -45,8 +45,8 @@ class Judging:
 
     def __init__(self, judge: Judge, engine: Engine, folder: Path, at_once: int) -> None:
         self.judge, self.engine, self.at_once = judge, engine, at_once
-        self.path = judged_file(folder, engine.card.name)
         self.name = f"{engine.card.name} on {engine.device.value}"
+        self.path = judged_file(folder, self.name)
         self._same = {"judge": f"{self.name}; {describe(OPTIONS)}"}
 
     def metric(self, rows: Sequence[Row], *runs: Answers) -> Metric:

@@ -242,7 +242,9 @@ def _problems(problems: Sequence[Scored]) -> str:
 
 def _wrong(wrong: Sequence[Scored]) -> str:
     shown = "".join(_article(item) for item in wrong[:MOST_SHOWN])
-    return f"<h2>{len(wrong)} wrong answers</h2>{_left_out(len(wrong))}{shown}"
+    has_shares = any(0 < item.mark.credit < 1 for item in wrong)
+    title = "answers without the full mark" if has_shares else "wrong answers"
+    return f"<h2>{len(wrong)} {title}</h2>{_left_out(len(wrong))}{shown}"
 
 
 def _left_out(count: int) -> str:

@@ -197,15 +197,16 @@ def _pictures(path: Path, cells: Mapping[str, Any], images: Mapping[str, Any]) -
         cell = images[str(cell)]
     if cell is not None:
         for part in listed(cell, is_table=is_table):
-            is_text = part[:5].lower() == "data:" or (is_table and not _is_file(path.parent, part))
+            is_text = part[:5].lower() == "data:" or (is_table and not _is_path(path.parent, part))
             yield part if is_text else path.parent / part
     elif cells.get("image_path"):
         yield from (path.parent / part for part in listed(cells["image_path"], is_table=is_table))
 
 
-def _is_file(folder: Path, name: str) -> bool:
+def _is_path(folder: Path, cell: str) -> bool:
+    """Return whether a cell is a path, also one that is mistyped: base64 has no dot."""
     try:
-        return len(name) <= LONGEST_PATH and (folder / name).is_file()
+        return len(cell) <= LONGEST_PATH and ("." in cell or (folder / cell).is_file())
     except OSError:  # a part of it is too long for a name
         return False
 

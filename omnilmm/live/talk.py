@@ -42,9 +42,9 @@ class Command(BaseModel):
 
     Attributes:
         type: "press" and "release" of the key; "hands_free" with `on`; "mute" with `on`: answers are not spoken;
-            "silent": every sentence sent so far was spoken; "stop"; "language" with `language`; "voice" with `on`:
-            whether the browser has voices of its own; "describe" with `on`: answer from descriptions; "frame" with
-            `path`: an uploaded frame to describe.
+            "silent": every sentence sent so far was spoken; "stop"; "language" with `language`; "voice" with `on`
+            and `language`: whether the browser has a voice of its own for it; "describe" with `on`: answer from
+            descriptions; "frame" with `path`: an uploaded frame to describe.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -109,7 +109,8 @@ class Talk:
     ) -> None:
         self._parts, self._send = parts, send
         self._language: Language = "en"
-        self._is_muted = self._browser_speaks = False
+        self._is_muted = False
+        self._browser_speaks: set[Language] = set()  # languages for which the browser has a voice of its own
         self._hearing = Hearing()
         self._sees = sees
         self.described: Described | None = None
@@ -156,8 +157,9 @@ class Talk:
             case "release" | "hands_free":
                 self._inbox.put(command)
             case "stop":
-                self._interrupt(listens=False)
+                self._inbox.drop_sound()
                 self._inbox.put(command)
+                self._interrupt(listens=False)
             case "mute":
                 self._is_muted = command.on
             case "silent":
@@ -169,7 +171,7 @@ class Talk:
             case "describe":
                 self._describe(command.on)
             case "voice":
-                self._browser_speaks = command.on
+                (self._browser_speaks.add if command.on else self._browser_speaks.discard)(command.language)
 
     def close(self) -> None:
         """Handle a closed tab or view: stop the answer and the thread."""
@@ -247,7 +249,7 @@ class Talk:
             self._hearing.drop()
         else:
             self._hearing.set_hands_free(heard.on)
-        if isinstance(found, Started):
+        if isinstance(found, Started) and not self._inbox.has_stop:  # else the user said it before pressing Stop
             ago_s = (STARTS + self._inbox.chunks) * CHUNK / RATE  # the script takes the camera's frame of that moment
             self._send({"type": "started", "seconds_ago": ago_s})
             self._interrupt(listens=True)
@@ -296,10 +298,10 @@ class Talk:
     def _say(self, sentence: str, turn: int) -> bool:
         """Send a sentence to be shown and spoken; returns False once its turn is over."""
         is_spoken = not self._is_muted and self._parts.voice != "none"
-        by_server = (
-            is_spoken and self._parts.voice != "browser" and not (self._parts.voice == "auto" and self._browser_speaks)
-        )
-        sound = speech.synthesised(sentence, speech.language_of(sentence, self._language)) if by_server else None
+        language = speech.language_of(sentence, self._language)
+        has_browser = self._parts.voice == "auto" and language in self._browser_speaks
+        by_server = is_spoken and self._parts.voice != "browser" and not has_browser
+        sound = speech.synthesised(sentence, language) if by_server else None
         by_browser = is_spoken and not by_server
         with self._lock:
             if turn != self._turns.turn:
@@ -352,6 +354,18 @@ class _Inbox:
                 self.chunks -= 1
                 self.dropped += 1
             self._new.notify()
+
+    def drop_sound(self) -> None:
+        """Forget the sound that nobody has heard yet."""
+        with self._new:
+            self._items = deque(item for item in self._items if not isinstance(item, bytes))
+            self.chunks = 0
+
+    @property
+    def has_stop(self) -> bool:
+        """Whether the user has pressed Stop since the item that was taken last."""
+        with self._new:
+            return any(isinstance(item, Command) and item.type == "stop" for item in self._items)
 
     def get(self) -> bytes | Command | None:
         """Wait for the oldest item."""

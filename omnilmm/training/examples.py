@@ -130,7 +130,7 @@ class Examples(Dataset[Sample]):
         model: the model in training, on its device.
         processor: its processor.
         keeps_features: whether tower and resampler are frozen, so that the features of a picture stay the same.
-        feature_bytes: how many bytes of features are kept.
+        cache: keeps features; several sets of examples may share it.
         max_slices: slices per picture, as for `read_examples`.
     """
 
@@ -141,12 +141,12 @@ class Examples(Dataset[Sample]):
         processor: MiniCPMVProcessor,
         *,
         keeps_features: bool,
-        feature_bytes: int,
+        cache: LRUCache[Any, Tensor],
         max_slices: int | None = None,
     ) -> None:
         self.examples, self.model, self.processor = examples, model, processor
         self.keeps_features, self.max_slices = keeps_features, max_slices
-        self.cache: LRUCache[Any, Tensor] = LRUCache(feature_bytes)
+        self.cache = cache
 
     def __len__(self) -> int:
         """Return the number of examples."""

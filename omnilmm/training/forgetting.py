@@ -23,6 +23,7 @@ from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Engine, Finished
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import options_for
+from omnilmm.hardware import is_out_of_memory
 from omnilmm.prompts.pieces import IGNORED
 from omnilmm.training.batches import collate
 from omnilmm.training.examples import Examples
@@ -55,10 +56,17 @@ def _certain(engine: LocalEngine, data: Examples, batch_size: int) -> list[bool]
     found: list[bool] = []
     device = engine.model.device
     for start in range(0, len(data), batch_size):
-        batch = collate([data[number] for number in range(start, min(start + batch_size, len(data)))])
-        labels = batch.pop("labels")[:, 1:]  # [B, S - 1]
-        given = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
-        likeliest = engine.model(**given, use_cache=False).logits[:, :-1].argmax(-1).cpu()
+        numbers = range(start, min(start + batch_size, len(data)))
+        try:
+            batch = collate([data[number] for number in numbers])
+            labels = batch.pop("labels")[:, 1:]  # [B, S - 1]
+            given = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+            likeliest = engine.model(**given, use_cache=False).logits[:, :-1].argmax(-1).cpu()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            found += [False] * len(numbers)  # they are asked one by one
+            continue
         found += ((likeliest == labels) | (labels == IGNORED)).all(1).tolist()
     return found
 

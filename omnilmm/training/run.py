@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers import TrainerCallback, set_seed
 
+from omnilmm.engine.caches.lru import LRUCache
 from omnilmm.engine.events import Report
 from omnilmm.engine.local import LocalEngine
 from omnilmm.errors import HardwareError, TrainingError
@@ -101,12 +102,13 @@ class Run:
             TrainingError: The loss is no number, the memory does not suffice, or a state cannot be saved.
         """
         engine = self._load()
-        seen = partial(self._examples, engine)
+        seen = partial(self._examples, engine, LRUCache(self.args.feature_cache_mib * 2**20))
         evaluation = seen(self.evaluated)
         files = {"new task": evaluation, "old abilities": seen(self.kept)} if self.kept else {}
         before = self._before(engine, files)
         set_seed(self.schedule.seed)
-        learning = prepare(engine.model, self.tuning, self.base.card, self.base.revision)
+        commit = self.base.revision if self.args.hub == "huggingface" else None  # another hub's says nothing there
+        learning = prepare(engine.model, self.tuning, self.base.card, commit)
         config = vars(engine.model.config)
         uses_cache = config.get("use_cache")
         progress = Progress(self.out)
@@ -149,14 +151,14 @@ class Run:
         arguments = {"revision": self.args.revision, "hub": self.args.hub, "offline": self.args.offline}
         return load_trainable(self.args.model, self.device, self.dtype, **arguments, report=self.report)
 
-    def _examples(self, engine: LocalEngine, rows: list[Example]) -> Examples:
-        """Return rows as samples of the model, with one cache of features before, in and after the training."""
+    def _examples(self, engine: LocalEngine, cache: LRUCache[Any, Any], rows: list[Example]) -> Examples:
+        """Return rows as samples of the model; one cache of features serves before, in and after the training."""
         return Examples(
             rows,
             engine.model,
             engine.processor,
             keeps_features=self.tuning.keeps_features,
-            feature_bytes=self.args.feature_cache_mib * 2**20,
+            cache=cache,
             max_slices=self.args.max_slices,
         )
 

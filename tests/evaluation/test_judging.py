@@ -70,7 +70,10 @@ def test_a_judge_marks_and_what_it_cannot_mark_is_wrong_and_asked_again(
     assert [*problems] == ["2", "3", "4"] and problems["2"] == "no answer"
     assert "no rating from 0 to 1: I cannot say" in problems["3"] and "the judge failed" in problems["4"]
     assert f"the judge was m on {judge.url[7:-3]}, and its prompt is ours" in found["same settings as published"]
-    assert judge.headers["authorization"] == "Bearer secret" and "secret" not in (out / "judged-m.jsonl").read_text()
+    assert (
+        judge.headers["authorization"] == "Bearer secret"
+        and "secret" not in next(out.glob("judged-m-on-127.0.0.1-*.jsonl")).read_text()
+    )
     assert len(judge.bodies) == 4  # an empty answer needs no judge
     (message,) = judge.bodies[0]["messages"]
     assert "What is 0?" in str(message) and "a {right} one" in str(message) and "It is 0." in str(message)
@@ -188,6 +191,8 @@ def of_mathvista(answer: str, **cells: str) -> Row:
         (of_mathvista("8/11", choices="['3/11', '8/11']", answer_option="B"), "(A)", False),
         (of_mathvista("8/11", choices="['3/11', '8/11']"), "it is 8/11", True),
         (of_mathvista("5", choices="[5, 6]"), "A", True),
+        (of_mathvista("No", choices="['Yes', 'No']", answer_option="B"), "none", False),
+        (of_mathvista("No", choices="['Yes', 'No']", answer_option="B"), "no.", True),
         (of_mathvista("1.50"), "1.5", True),
         (of_mathvista("2"), "3", False),
         (of_mathvista("[2007, 2008]"), "[2007, 2008]", True),
@@ -200,5 +205,5 @@ def test_the_answer_that_a_judge_found_is_compared(row: Row, said: str, right: b
 
 def test_a_plain_answer_needs_no_judge() -> None:
     row = of_mathvista("8/11", choices="['3/11', '8/11']")
-    assert without_judge(row, "The answer is B.") == "B" and without_judge(row, "A or B") is None
+    assert without_judge(row, "(B).") == without_judge(row, "8/11") == "B" and without_judge(row, "A or B") is None
     assert without_judge(of_mathvista("2"), " 2 ") == "2" and without_judge(of_mathvista("2"), "It is 2") is None

@@ -139,6 +139,21 @@ def test_stop_drops_what_is_being_said(talk: Talk, sent: Sent) -> None:
     assert [one["text"] for one in sent.of("heard")] == [WORDS["what_shape"]]
 
 
+def test_stop_drops_the_voice_that_waits_behind_slow_recognition(sent: Sent) -> None:
+    slow = Slow()
+    talk = Talk(Parts(slow, lambda: lambda _: 1.0, "none"), sent.append)
+    ask_aloud(talk, "what_color")
+    assert slow.heard.wait(30)
+    do(talk, "hands_free", on=True)
+    for chunk in chunks(spoken("what_shape")):
+        talk.receive_sound(chunk)
+    do(talk, "stop")
+    slow.goes_on.set()
+    wait_until(lambda: not talk._inbox._items)
+    talk.close()
+    assert not sent.of("started") and sent.state == "idle"
+
+
 @pytest.mark.parametrize(("kind", "state"), [("press", "listening"), ("stop", "idle")])
 def test_a_question_that_comes_after_the_user_speaks_again_is_not_answered(
     talk: Talk, sent: Sent, kind: str, state: str

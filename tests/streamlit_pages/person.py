@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from playwright.sync_api import BrowserContext, Locator, Page, Request
+from playwright.sync_api import TimeoutError as WaitedInVain
 from streamlit import config
 from streamlit.runtime import Runtime
 from streamlit.web.bootstrap import load_config_options
@@ -25,6 +26,8 @@ from tests.browser import opened
 from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, drop
 
 ROOT = Path(__file__).parents[2]
+
+TRIES = 3  # of attaching files
 
 
 @dataclass
@@ -153,9 +156,14 @@ class Person:
         self.page.get_by_role("button", name=SAMPLES[name].asked_in(code), exact=True).click()
 
     def attach(self, *paths: Path) -> None:
-        before = self.attached.count()
-        self.page.locator("[data-testid=stChatInput] input[type=file]").first.set_input_files([str(p) for p in paths])
-        self.until(lambda: self.attached.count() == before + len(paths))
+        """Attach files, again if the box was drawn anew meanwhile: after a program's start its model is still loading."""
+        before, box = self.attached.count(), self.page.locator("[data-testid=stChatInput] input[type=file]").first
+        for _ in range(TRIES):
+            box.set_input_files([str(path) for path in paths])
+            with suppress(WaitedInVain):
+                self.attached.nth(before + len(paths) - 1).wait_for(timeout=PATIENCE_MS / TRIES)
+                return
+        raise AssertionError(f"{len(paths)} files were not attached")
 
     def paste(self, picture: bytes) -> None:
         self.box.evaluate(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from omnilmm.engine.caches.lru import LRUCache
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
 from omnilmm.training import forgetting
@@ -25,7 +26,7 @@ def test_a_row_is_right_by_one_pass_or_by_what_is_generated(tmp_path: Path, monk
     engine = load_engine()
     assert isinstance(engine, LocalEngine)
     examples = usable_examples(path, engine.processor, engine.card)
-    data = Examples(examples, engine.model, engine.processor, keeps_features=True, feature_bytes=2**20)
+    data = Examples(examples, engine.model, engine.processor, keeps_features=True, cache=LRUCache(2**20))
     generate: Any = forgetting._asked
     expected: dict[str, list[bool]] = {}
     for example in examples:
