@@ -38,7 +38,9 @@ def configured(listed: str) -> dict[str, str]:
 
 def uv_options(pip: dict[str, str]) -> list[str]:
     """The same for uv: where packages are, and what else limits their versions."""
-    return [word for name, option in OPTIONS.items() for value in pip.get(name, "").split() for word in (option, value)]
+    alone = ["--no-index"] if pip.get("no-index", "").lower() in ("1", "true", "yes", "on", "y", "t") else []
+    named = [(option, value) for name, option in OPTIONS.items() for value in pip.get(name, "").split()]
+    return [*alone, *(word for pair in named for word in pair)]
 
 
 def with_uv(arguments: list[str]) -> bool:
@@ -49,9 +51,9 @@ def with_uv(arguments: list[str]) -> bool:
     pip = configured(listed)
     # As pip does: the best version wherever it is, into this environment, bytecode at once.
     how = ["--index-strategy", "unsafe-best-match", "--python", sys.executable, "--compile-bytecode"]
-    certificates = {"SSL_CERT_FILE": pip["cert"]} if "cert" in pip else {}
+    told = {name: pip[key] for name, key in (("SSL_CERT_FILE", "cert"), ("ALL_PROXY", "proxy")) if key in pip}
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", *how, *uv_options(pip), *arguments]
-    return subprocess.run(command, env=certificates | os.environ, check=False).returncode == 0
+    return subprocess.run(command, env=told | os.environ, check=False).returncode == 0
 
 
 def main(arguments: list[str]) -> int:

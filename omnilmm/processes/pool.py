@@ -3,7 +3,8 @@
     request ──> Pool ── one of a few `Process`es, kept warm ──> the reply, or a one-line error
 
 A process is started for the first request. It is an ordinary subprocess, so the calling script needs no `__main__`
-guard. It exits with its parent, however that ends, since its stdin is closed then. Other threads run while one waits.
+guard. An idle one exits with its parent, however that ends, since its stdin is closed then; a busy one with its reply,
+or at its limit of CPU time, which Windows does not have. Other threads run while one waits.
 """
 
 from __future__ import annotations

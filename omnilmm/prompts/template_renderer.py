@@ -30,6 +30,7 @@ def main() -> None:
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries must not mix with the replies
     sys.modules["torch"] = None  # type: ignore[assignment]  # transformers renders without it, and starts sooner
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # that there is no torch
     render({"template": "", "messages": [], "variables": {}})  # imported first, so that its code does not count
     offer_to_the_system()
     base = used_bytes()

@@ -156,7 +156,7 @@ class Person:
         self.page.get_by_role("button", name=SAMPLES[name].asked_in(code), exact=True).click()
 
     def attach(self, *paths: Path) -> None:
-        """Attach files, again if the box was drawn anew meanwhile: after a program's start its model is still loading."""
+        """Attach files; again if the box was drawn anew meanwhile, as while the model is still loading."""
         before, box = self.attached.count(), self.page.locator("[data-testid=stChatInput] input[type=file]").first
         for _ in range(TRIES):
             box.set_input_files([str(path) for path in paths])
