@@ -14,10 +14,7 @@ The limits are those of `processes.bounds`.
 from __future__ import annotations
 
 import io
-import json
 import math
-import os
-import sys
 import traceback
 import warnings
 from typing import Any, BinaryIO
@@ -28,7 +25,7 @@ from omnilmm.errors import ImageError
 from omnilmm.images.decoding import line, opened, orientation_of, pieces, upright_size
 from omnilmm.images.formats import webp_size
 from omnilmm.images.limits import Limits, VideoLimits
-from omnilmm.processes.bounds import MOST_GROWN, allow, free, offer_to_the_system, say, used_bytes
+from omnilmm.processes.bounds import allow, free, say, serve, used_bytes
 from omnilmm.sentences import Sentence
 
 MOST_THREADS = 4  # per decoder: each thread takes memory for its stack
@@ -36,25 +33,13 @@ MOST_THREADS = 4  # per decoder: each thread takes memory for its stack
 
 def main() -> None:
     """Decode pictures and videos from stdin until it is closed."""
-    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # output of libraries must not mix with the replies
-    _prepare()
-    base = used_bytes()
-    say(replies, ready=True)
-    while header := requests.readline():
-        request = json.loads(header)
-        try:
-            content = requests.read(request["bytes"])
-            if "video" in request:
-                last = _decode_video(content, request, base, replies)
-            else:
-                last = _decode(content, Limits(**request["limits"]), base, replies)
-            leaves = used_bytes() > base + MOST_GROWN
-            say(replies, **last, leaves=leaves)
-        except BrokenPipeError:
-            return
-        if leaves:
-            return
+    serve(_prepare, _answer)
+
+
+def _answer(request: dict[str, Any], content: bytes, base: int, replies: BinaryIO) -> dict[str, Any]:
+    if "video" in request:
+        return _decode_video(content, request, base, replies)
+    return _decode(content, Limits(**request["limits"]), base, replies)
 
 
 def _decode(content: bytes, limits: Limits, base: int, replies: BinaryIO) -> dict[str, Any]:
@@ -123,7 +108,6 @@ def _decode_video(content: bytes, request: dict[str, Any], base: int, replies: B
 def _prepare() -> None:
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is our own
     AvifImagePlugin.DEFAULT_MAX_THREADS = MOST_THREADS
-    offer_to_the_system()
 
 
 def _allow(base: int, limits: Limits | VideoLimits, pixels: int) -> None:

@@ -9,13 +9,44 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+Answer = Callable[[dict[str, Any], bytes, int, BinaryIO], dict[str, Any]]
 MOST_GROWN = 64 * 2**20  # bytes that memory may grow before the process is replaced
 
 _STATM = Path("/proc/self/statm")
+
+
+def serve(
+    prepare: Callable[[], None], answer: Callable[[dict[str, Any], bytes, int, BinaryIO], dict[str, Any]]
+) -> None:
+    """Answer requests from stdin until it is closed, or until memory has grown by `MOST_GROWN`.
+
+    Args:
+        prepare: runs before the first request, and before memory is counted.
+        answer: gets a request, the bytes after it, the memory used without any request, and where to write replies;
+            returns the last reply.
+    """
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # output of libraries must not mix with the replies
+    prepare()
+    offer_to_the_system()
+    base = used_bytes()
+    say(replies, ready=True)
+    while header := requests.readline():
+        request = json.loads(header)
+        try:
+            last = answer(request, requests.read(request["bytes"]), base, replies)
+            leaves = used_bytes() > base + MOST_GROWN
+            say(replies, **last, leaves=leaves)
+        except BrokenPipeError:
+            return
+        if leaves:
+            return
 
 
 def say(replies: BinaryIO, **reply: Any) -> None:

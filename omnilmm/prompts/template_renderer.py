@@ -18,7 +18,7 @@ import traceback
 from typing import Any, BinaryIO
 
 from omnilmm.errors import CheckpointError
-from omnilmm.processes.bounds import MOST_GROWN, allow, free, offer_to_the_system, say, used_bytes
+from omnilmm.processes.bounds import allow, free, say, serve
 from omnilmm.prompts.template_limits import TemplateLimits
 
 MOST_ADDED = 2**20  # characters that a template may add to twice the size of the messages
@@ -27,25 +27,13 @@ MOST_REASON = 300
 
 def main() -> None:
     """Render templates from stdin until it is closed."""
-    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # output of libraries must not mix with the replies
+    serve(_prepare, lambda request, *rest: _render(TemplateLimits(**request["limits"]), *rest))
+
+
+def _prepare() -> None:
     sys.modules["torch"] = None  # type: ignore[assignment]  # transformers renders without it, and starts sooner
     os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # that there is no torch
     render({"template": "", "messages": [], "variables": {}})  # imported first, so that its code does not count
-    offer_to_the_system()
-    base = used_bytes()
-    say(replies, ready=True)
-    while header := requests.readline():
-        request = json.loads(header)
-        try:
-            content = requests.read(request["bytes"])
-            last = _render(content, TemplateLimits(**request["limits"]), base, replies)
-            leaves = used_bytes() > base + MOST_GROWN
-            say(replies, **last, leaves=leaves)
-        except BrokenPipeError:
-            return
-        if leaves:
-            return
 
 
 def render(request: dict[str, Any]) -> str:
@@ -71,7 +59,7 @@ def render(request: dict[str, Any]) -> str:
     return str(prompt)
 
 
-def _render(content: bytes, limits: TemplateLimits, base: int, replies: BinaryIO) -> dict[str, Any]:
+def _render(limits: TemplateLimits, content: bytes, base: int, replies: BinaryIO) -> dict[str, Any]:
     """Render one prompt and write all replies but the last, which is returned."""
     try:
         allow(limits.cpu_seconds(), base + len(content) + limits.memory_bytes())

@@ -56,7 +56,7 @@ def test_langchain(address: str, engine: LocalEngine) -> None:
 
 
 def test_requests_of_open_webui(address: str, engine: LocalEngine) -> None:
-    """Their form is that of `routers/openai.py`, `utils/payload.py` and the composer of Open WebUI."""
+    """Their form was read in copies of Open WebUI's source; the program itself did not send them."""
     user = {"X-OpenWebUI-User-Name": "Anna%20B", "X-OpenWebUI-User-Id": "1", "X-OpenWebUI-User-Role": "user"}
     with httpx.Client(base_url=f"{address}/v1", headers=BEARER | user, timeout=60) as client:
         assert [model["id"] for model in client.get("/models").json()["data"]] == ["built-in"]

@@ -40,7 +40,6 @@ class Dialect:
             apart by the field `user`.
         owners: `owned_by` of its models.
         server: beginning of its `Server` header.
-        is_strict: whether it refuses unknown models; others answer with the model that they have.
     """
 
     name: str
@@ -54,7 +53,6 @@ class Dialect:
     is_ours: bool = False
     owners: tuple[str, ...] = ()
     server: str = ""
-    is_strict: bool = True
 
     def fields(self, options: Options) -> dict[str, Any]:
         """Return the fields of a request for these options."""
@@ -96,7 +94,6 @@ LLAMA_CPP = Dialect(
     thinking=True,
     owners=("llamacpp",),
     server="llama.cpp",
-    is_strict=False,
 )
 _VLLM_ALWAYS = {"skip_special_tokens": False}  # else the marks of boxes and thoughts may be missing
 VLLM = Dialect(
