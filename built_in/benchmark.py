@@ -56,14 +56,14 @@ def _cells(row: Row, rules: SlicingRules, questions: int) -> Iterator[dict[str, 
 def _turn(row: Row, lesson: Lesson, number: int, turn: int) -> dict[str, str]:
     count = sum(lesson.given[: turn + 1])
     new = [drawn.image for drawn in lesson.pictures[count - lesson.given[turn] : count]]
-    said = lesson.turns[turn]
-    is_chinese = any("\u4e00" <= character <= "\u9fff" for character in said.question)
+    asked = lesson.turns[turn]
+    is_chinese = any("\u4e00" <= character <= "\u9fff" for character in asked.question)
     images = [_png(image) for image in new]
     return {
         "index": f"{row.name}/{number}/{turn}",
         "conversation": f"{row.name}/{number}",
-        "question": said.question,
-        "answer": said.answer,
+        "question": asked.question,
+        "answer": asked.answer,
         "category": row.name,
         "l2-category": "Chinese" if is_chinese else "English",
         "image": json.dumps(images) if len(images) > 1 else "".join(images),

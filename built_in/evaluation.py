@@ -152,18 +152,18 @@ def table_line(row: Row, answered: Sequence[Answered]) -> str:
 
 def details(answered: Sequence[Answered]) -> dict[str, float]:
     """Return metrics beside the table: precision and recall of descriptions, character error rate of reading."""
-    told: dict[str, float] = {}
+    figures: dict[str, float] = {}
     described = [(item.turn.answer, item.answer) for item in answered if item.row.name == "description"]
     if described:
         named, there = precision_and_recall(described)
-        told |= {"description: of what is named, is there": named, "description: of what is there, is named": there}
+        figures |= {"description: of what is named, is there": named, "description: of what is there, is named": there}
     read = [(printed_in(item.turn.answer), printed_in(item.answer)) for item in answered if item.row.name == "reading"]
-    read = [(true, said) for true, said in read if true]
+    read = [(true, printed) for true, printed in read if true]
     if read:
-        short = [true == said for true, said in read if len(true) <= SHORT]
-        told[f"reading: right, of up to {SHORT} characters"] = sum(short) / max(len(short), 1)
-        told["reading: character error rate"] = character_error_rate(read)
-    return told
+        short = [true == printed for true, printed in read if len(true) <= SHORT]
+        figures[f"reading: right, of up to {SHORT} characters"] = sum(short) / max(len(short), 1)
+        figures["reading: character error rate"] = character_error_rate(read)
+    return figures
 
 
 @torch.inference_mode()

@@ -103,7 +103,7 @@ class Judge(BaseModel):
 
     def _answer(self, reply: str) -> Verdict | None:
         lines = [line.strip() for line in reply.splitlines() if line.strip()]
-        return Verdict(reply, said=_BEFORE.sub("", lines[-1]).strip(" *`")) if lines else None
+        return Verdict(reply, answer=_BEFORE.sub("", lines[-1]).strip(" *`")) if lines else None
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,14 @@ class Verdict:
         reply: its whole reply.
         rating: of the answer.
         reference: rating of the reference, if both are rated.
-        said: the answer without the text around it, if the judge finds it.
+        answer: the answer without the text around it, if the judge finds it.
         problem: why there is none of these.
     """
 
     reply: str
     rating: float = 0.0
     reference: float = 0.0
-    said: str = ""
+    answer: str = ""
     problem: str = ""
 
 
@@ -147,7 +147,7 @@ def without_judge(row: Row, answer: str) -> str | None:
     return answer.strip() if _number(answer) is not None else None
 
 
-def agrees(row: Row, said: str) -> bool:
+def agrees(row: Row, answer: str) -> bool:
     """Return whether an answer without the text around it is a right one.
 
     An option by its letter or its text, a number by its value, a text regardless of case. Source: `post_check` of
@@ -156,9 +156,9 @@ def agrees(row: Row, said: str) -> bool:
     options = options_of(row)
     rights = {str(row.cells["answer_option"])} if row.cells.get("answer_option") else {*row.asked.answers}
     if options:
-        letter = _option(said, options) or ("" if _is_none(said) else letter_of(said, options))
+        letter = _option(answer, options) or ("" if _is_none(answer) else letter_of(answer, options))
         return letter in options and (letter in rights or options[letter] in rights)
-    return any(_same(right, said) for right in row.asked.answers)
+    return any(_same(right, answer) for right in row.asked.answers)
 
 
 def metric_of_judge(judge: Judge, verdicts: Verdicts, rows: Mapping[str, Row], model: str) -> Metric:
@@ -169,7 +169,7 @@ def metric_of_judge(judge: Judge, verdicts: Verdicts, rows: Mapping[str, Row], m
         if verdict.problem:
             return Mark(0.0, out_of=_weight(judge), gained=0.0, problem=verdict.problem)
         if judge.reads == "answer":
-            return Mark(float(agrees(rows[asked.index], verdict.said)), verdict.said)
+            return Mark(float(agrees(rows[asked.index], verdict.answer)), verdict.answer)
         if judge.reads == "two-ratings":
             read = f"rated {verdict.rating:g}, the reference {verdict.reference:g}"
             credit = min(1.0, verdict.rating / verdict.reference)
@@ -202,21 +202,21 @@ def _measure(judge: Judge, marked: Marked) -> tuple[Measured, ...]:
     )
 
 
-def _option(said: str, options: Mapping[str, str]) -> str | None:
-    """Return the letter of the option whose letter or text is all that was said; "no" is in "none" and "not", too."""
-    plain = said.strip(" \n.,:;()[]*`\"'")
+def _option(answer: str, options: Mapping[str, str]) -> str | None:
+    """Return the letter of the option whose letter or text is the whole answer; "no" is in "none" and "not", too."""
+    plain = answer.strip(" \n.,:;()[]*`\"'")
     if plain in options:
         return plain
-    return next((letter for letter, text in options.items() if text.strip().lower() == said.strip().lower()), None)
+    return next((letter for letter, text in options.items() if text.strip().lower() == answer.strip().lower()), None)
 
 
-def _is_none(said: str) -> bool:
-    return said.strip(" .").lower() == "none"
+def _is_none(answer: str) -> bool:
+    return answer.strip(" .").lower() == "none"
 
 
-def _same(right: str, said: str) -> bool:
-    one, other = _number(right), _number(said)
-    return one == other if one is not None and other is not None else right.strip().lower() == said.strip().lower()
+def _same(right: str, answer: str) -> bool:
+    one, other = _number(right), _number(answer)
+    return one == other if one is not None and other is not None else right.strip().lower() == answer.strip().lower()
 
 
 def _number(text: str) -> float | None:

@@ -74,7 +74,7 @@ class Judging:
         for (index, answer), row in wanted.items():
             plain = without_judge(row, answer) if self.judge.reads == "answer" else None
             if plain is not None:
-                found[index, answer] = Verdict("", said=plain)
+                found[index, answer] = Verdict("", answer=plain)
             else:
                 asked[index, answer] = self.judge.prompt(row, answer)
         return found | self._replies(asked)

@@ -254,16 +254,16 @@ def _left_out(count: int) -> str:
 
 def _article(item: Scored) -> str:
     options = "\n".join(f"{letter}. {text}" for letter, text in item.row.asked.options.items())
-    said = {
+    details = {
         "question": item.row.question + (f"\n{options}" if options else ""),
         "expected": " / ".join(item.row.asked.answers),
         "given": item.answer or item.problem,
     }
     if item.mark.read and item.mark.read != item.answer:
-        said["read as"] = item.mark.read
+        details["read as"] = item.mark.read
     if item.mark.note:
-        said["the judge"] = item.mark.note
-    listed = "".join(f"<dt>{name}<dd>{_safe(text)}</dd>" for name, text in said.items())
+        details["the judge"] = item.mark.note
+    listed = "".join(f"<dt>{name}<dd>{_safe(text)}</dd>" for name, text in details.items())
     title = " · ".join(filter(None, (item.row.asked.index, item.row.asked.category)))
     return f"<article><div>{_pictures(item.row)}</div><dl><dt>{_safe(title)}</dt>{listed}</dl></article>"
 

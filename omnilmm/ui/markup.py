@@ -198,14 +198,14 @@ def notice_html(notice: str, *, stays: bool = False) -> str:
 
 def live_view(texts: Texts) -> str:
     """Return the container that `assets/live.js` fills, with its texts."""
-    said = html.escape(json.dumps(texts.live | {"language": texts.code}, ensure_ascii=False))
-    return f'<div id="live-view" data-texts="{said}" hidden></div>'
+    attribute = html.escape(json.dumps(texts.live | {"language": texts.code}, ensure_ascii=False))
+    return f'<div id="live-view" data-texts="{attribute}" hidden></div>'
 
 
 def clip_recorder(texts: Texts) -> str:
     """Return the container that `assets/clip.js` fills, with its texts."""
-    said = {name: text.format(seconds=CLIP_SECONDS) for name, text in texts.clip.items()}
-    attribute = html.escape(json.dumps(said, ensure_ascii=False))
+    words = {name: text.format(seconds=CLIP_SECONDS) for name, text in texts.clip.items()}
+    attribute = html.escape(json.dumps(words, ensure_ascii=False))
     return f'<div id="clip" data-seconds="{CLIP_SECONDS}" data-texts="{attribute}"></div>'
 
 

@@ -153,7 +153,7 @@ def test_what_no_judge_can_do_is_told_before_a_model_is_loaded(
 def test_a_reply_is_read_or_listed(name: str, text: str, read: tuple[float, float, str] | None) -> None:
     verdict = JUDGES[name].read(text)
     assert bool(verdict.problem) == (read is None)
-    assert read is None or (verdict.rating, verdict.reference, verdict.said) == read
+    assert read is None or (verdict.rating, verdict.reference, verdict.answer) == read
 
 
 def test_every_judge_is_told_the_answer_and_says_where_its_scale_is_from() -> None:
