@@ -79,10 +79,6 @@ class Prepared:
             HardwareError: Less memory is free than expected.
             CheckpointError: The weights do not match the configuration.
         """
-        import torch
-
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()  # memory that torch still reserves for an unloaded model
         dtype = self.dtype
         if self.freed_bytes:  # the memory expected to be free may not be
             dtype, _ = fitting_dtype(self.card, self.config, self.device, dtype)

@@ -37,6 +37,7 @@ from omnilmm.engine.events import (
     Usage,
 )
 from omnilmm.engine.options import Options
+from omnilmm.engine.placement.device_memory import give_back_unused_memory
 from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError, SwitchError
 from omnilmm.hardware import DTYPE_CHOICES, DTYPES, QUANTISED, Choice, is_out_of_memory
 from omnilmm.sentences import Sentence
@@ -381,7 +382,7 @@ class ModelProvider:
 
     def _load(self, ready: Loadable, *, must_answer: bool) -> OmniLMMError | None:
         """Load a model in place of the unloaded one; on failure, free whatever was loaded and return the error."""
-        gc.collect()
+        _free_memory()
         engine: Engine | None = None
         try:
             engine = ready.load()
@@ -397,7 +398,7 @@ class ModelProvider:
                 self.version += 1
             return None
         del engine
-        gc.collect()
+        _free_memory()
         return failure
 
     def _warm_up(self) -> None:
@@ -435,3 +436,9 @@ class ModelProvider:
         if is_out_of_memory(error):
             return HardwareError("out_of_memory_loading", title=title)
         return CheckpointError("loading_failed", title=title, reason=error)
+
+
+def _free_memory() -> None:
+    """Free the memory of an unloaded model, for the next one and for other programs."""
+    gc.collect()
+    give_back_unused_memory()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import platform
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 
+import psutil
 import pytest
 
 from omnilmm.catalog import BUILT_IN, find
@@ -224,6 +226,16 @@ def test_models_in_reference_cycles_are_freed_before_another_is_loaded_and_after
     assert provider.switch(OTHER) and ended(provider) == "restored"
     assert alive == [0, 0, 0], "one model at a time"
     assert answer(provider) == BUILT_IN
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators give memory back by themselves")
+def test_memory_between_pieces_in_use_goes_back_to_the_system() -> None:
+    provider = running(provider_of({BUILT_IN: gate(), OTHER: gate(OTHER)}, BUILT_IN))
+    process, kept = psutil.Process(), [b"x" * 100_000 for _ in range(3000)]
+    kept = kept[::100]
+    before = process.memory_info().rss
+    assert provider.switch(OTHER) and ended(provider) == "done"
+    assert before - process.memory_info().rss > 200 * 2**20 and kept
 
 
 @pytest.mark.usefixtures("no_collection")
