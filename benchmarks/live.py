@@ -2,7 +2,8 @@
 
 Questions spoken by a synthetic voice are given in real time, as a microphone does, to a hands-free conversation with
 the built-in model: no browser, no network. With `--browser` they go through Chromium's fake camera and microphone and
-the page, as its script sees it. Needs `pip install pocketsphinx` and espeak-ng.
+the page, from the last loud sample that the page's script sends to the moment when it plays the answer. Needs
+`pip install pocketsphinx` and espeak-ng.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import psutil
-from playwright.sync_api import sync_playwright
 
 from benchmarks.__main__ import machine
+from benchmarks.live_browser import LOUD, ByBrowser
 from omnilmm.conversation import Conversation
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
@@ -32,27 +33,10 @@ from omnilmm.live.hearing import CHUNK, RATE
 from omnilmm.live.recognition import Recogniser, load_recogniser
 from omnilmm.live.talk import Answer, Command, Parts, Talk
 from omnilmm.ui.samples import samples
-from tests.browser import launch_arguments
 from tests.live.sounds import chunks, grammar, silence, spoken
-from tests.pages.fake_devices import arguments, write_wav, write_y4m
-from tests.pages.visitor import Visitor, serve
 
 QUESTIONS = 9
 GOALS = {"end of speech": "≤ 500", "first sound after the first sentence": "≤ 300", "detector, per chunk": "≤ 10"}
-
-
-NOTES = """
-    window.came = [];
-    const note = (name) => came.push([name, performance.now()]);
-    const Real = WebSocket, { start } = AudioBufferSourceNode.prototype;
-    const read = ({ data }) => {
-      if (typeof data !== "string") return;
-      const { state, type } = JSON.parse(data);
-      note(state ?? type);
-    };
-    window.WebSocket = class extends Real { constructor(to) { super(to); this.addEventListener("message", read); } };
-    AudioBufferSourceNode.prototype.start = function (...how) { note("sound"); return start.apply(this, how); };
-"""  # when each message came, and when the sound of an answer began
 
 
 class Timed:
@@ -88,7 +72,7 @@ class Timed:
 def one_question(talk: Talk, timed: Timed) -> dict[str, float]:
     """Speak a question in real time and return the milliseconds of each part."""
     question = spoken("what_color")
-    voiced = np.flatnonzero(np.abs(question) > 1000)
+    voiced = np.flatnonzero(np.abs(question) > LOUD)
     timed.came.clear()
     timed.spoken.clear()
     began = time.monotonic()
@@ -108,40 +92,25 @@ def one_question(talk: Talk, timed: Timed) -> dict[str, float]:
     }
 
 
-def through_browser(recogniser: Recogniser | None) -> dict[str, list[float]]:
-    """Speak the questions into Chromium's fake microphone and return the milliseconds of each part."""
-    turns: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        folder, how = Path(name), launch_arguments()
-        video = write_y4m(folder / "seen.y4m", samples()[0].picture)
-        sound = write_wav(folder / "said.wav", np.concatenate([silence(1), spoken("what_color"), silence(5)]))
-        chromium = playwright.chromium.launch(**how | {"args": [*how["args"], *arguments(video, sound)]})
-        with chromium, serve(load_engine(), live=Parts(recogniser, detector, "espeak-ng")) as site:
-            context = chromium.new_context()
-            context.add_init_script(NOTES)
-            page = Visitor.arrives(context, site.address).page
-            page.locator("#live-open").click()
-            page.get_by_label("Hands-free").check()
-            while len(turns) < QUESTIONS:
-                page.wait_for_timeout(1000)
-                turns = complete_turns(page.evaluate("came"))
-    return {
-        "speech to text": [turn["heard"] - turn["thinking"] for turn in turns],
-        "text to first word": [turn["first_word"] - turn["heard"] for turn in turns],
-        "first word to first sound": [turn["sound"] - turn["first_word"] for turn in turns],
-        "end of speech noticed to first sound": [turn["sound"] - turn["thinking"] for turn in turns],
-    }
-
-
-def complete_turns(came: list[tuple[str, float]]) -> list[dict[str, float]]:
-    """Return the first time of each message, for every question that was answered aloud."""
-    turns: list[dict[str, float]] = []
-    for name, at in came:
-        if name == "listening":
-            turns.append({})
-        if turns:
-            turns[-1].setdefault(name, at)
-    return [turn for turn in turns if "sound" in turn]
+def through_browser(recogniser: Recogniser | None, minutes: float) -> None:
+    """Measure through Chromium, and print."""
+    by = ByBrowser(recogniser)
+    with by.running():
+        while len(by.turns) < QUESTIONS:
+            by.listen(1)
+        show(by.parts)
+        if not minutes:
+            return
+        began, most, count = time.monotonic(), 0, len(by.turns)
+        print(f"\n{minutes:g} minutes hands-free through the browser:\n\n| minute | memory |\n|---|---|", flush=True)
+        for tenth in range(10):
+            print(f"| {tenth * minutes / 10:g} | {by.memory} |", flush=True)
+            while time.monotonic() - began < 60 * minutes * (tenth + 1) / 10:
+                by.listen(1)
+                most = max(most, by.waiting[0])
+        print(f"| {minutes:g} | {by.memory} |")
+        print(f"\n{len(by.turns) - count} questions; at most {most} chunks waited, {by.waiting[1]} were dropped.")
+        show(by.parts)
 
 
 def main() -> None:
@@ -157,7 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         recogniser = load_recogniser(f"pocketsphinx:{grammar(Path(folder))}")
     if given.browser:
-        show(through_browser(recogniser))
+        through_browser(recogniser, given.minutes)
         return
     minutes = given.minutes
     found: dict[str, list[float]] = defaultdict(list)
@@ -183,7 +152,9 @@ def show(found: dict[str, list[float]]) -> None:
     """Print a table of the parts."""
     print("| part | median | slowest | goal |\n|---|---|---|---|")
     for name, values in found.items():
-        print(f"| {name} | {statistics.median(values):.0f} ms | {max(values):.0f} ms | {GOALS.get(name, '')} |")
+        digits = 1 if max(values) < 10 else 0
+        middle, most = statistics.median(values), max(values)
+        print(f"| {name} | {middle:.{digits}f} ms | {most:.{digits}f} ms | {GOALS.get(name, '')} |", flush=True)
 
 
 def memory(talk: Talk, timed: Timed, minutes: float) -> str:
