@@ -135,12 +135,17 @@ class Described:
         self._text.forget(owner)
 
     def _described(self, conversation: Conversation) -> Conversation:
-        """Return the conversation without pictures, with the descriptions in its system prompt."""
+        """Return the conversation without pictures, with the descriptions in its system prompt.
+
+        A model that has no system prompt gets them before the question.
+        """
         language = self.watcher.language
         lines = [
             f"- {Sentence('live_seen', seconds=ago).worded(language)} {text}" for ago, text in self.watcher.descriptions
         ] or [f"- {Sentence('live_nothing_seen').worded(language)}"]
         seen = "\n".join((Sentence("live_system").worded(language), *lines))
-        system = "\n\n".join(filter(None, (conversation.system, seen)))
         messages = tuple(Message(one.role, (one.text,)) for one in conversation.messages)
-        return Conversation(messages, system)
+        if self.card.system_prompt:
+            return Conversation(messages, "\n\n".join(filter(None, (conversation.system, seen))))
+        *before, question = messages
+        return Conversation((*before, Message(question.role, (f"{seen}\n\n{question.text}",))), conversation.system)

@@ -87,3 +87,14 @@ def test_before_anything_is_seen_the_text_model_is_told_so() -> None:
     list(Described(text, watcher).stream(Conversation().with_message("user", "你好？")))
     assert "还没有" in (text.asked[0][0].system or "")
     watcher.close()
+
+
+def test_a_text_model_without_a_system_prompt_reads_the_descriptions_before_the_question() -> None:
+    text = ScriptedEngine(card=capable(system_prompt=False))
+    watcher = Watcher(ScriptedEngine(), "en")
+    talk = Conversation().with_message("user", "Hello.").with_message("assistant", "Hello.")
+    list(Described(text, watcher).stream(talk.with_message("user", "What is it?")))
+    asked, _ = text.asked[0]
+    assert asked.system is None and asked.messages[:-1] == talk.messages
+    assert "nothing yet" in asked.messages[-1].text and asked.messages[-1].text.endswith("\n\nWhat is it?")
+    watcher.close()
