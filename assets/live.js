@@ -9,6 +9,7 @@ window.omnilmmLive ??= (() => {
   const DESCRIBE_MS = 2000;
   const SAME = 6;  // mean difference of grey values, of 255, below which a frame shows nothing new
   const RECONNECT_MS = 1500;
+  const MOST_WAITING = 10 * RATE * 2;  // bytes of sound that a slow connection has not taken yet: 10 s
   const UNBLOCK_MS = 1000;  // until sound that the browser blocks is given up
 
   const element = (name, attributes = {}, ...children) => {
@@ -21,17 +22,29 @@ window.omnilmmLive ??= (() => {
   const seconds = (value) => value.toFixed(1);
   const languageOf = (text, otherwise) => /\p{Script=Han}/u.test(text) ? "zh" : /\p{Script=Latin}/u.test(text) ? "en" : otherwise;
 
-  /* Runs on the audio thread: collects chunks of 16-bit samples. */
+  /* Runs on the audio thread: collects chunks of 16-bit samples; of a faster rate each is the mean of several. */
   const WORKLET = `registerProcessor("chunks", class extends AudioWorkletProcessor {
-    constructor() { super(); this.chunk = new Int16Array(${CHUNK}); this.filled = 0; }
+    constructor() { super(); Object.assign(this, { chunk: new Int16Array(${CHUNK}), filled: 0, phase: 0, sum: 0, count: 0 }); }
     process([[samples]]) {
       for (const sample of samples ?? []) {
-        this.chunk[this.filled++] = Math.max(-1, Math.min(1, sample)) * 32767;
+        this.sum += sample;
+        this.count += 1;
+        this.phase += ${RATE};
+        if (this.phase < sampleRate) continue;
+        this.phase -= sampleRate;
+        this.chunk[this.filled++] = Math.max(-1, Math.min(1, this.sum / this.count)) * 32767;
+        this.sum = this.count = 0;
         if (this.filled === ${CHUNK}) { this.port.postMessage(this.chunk.slice()); this.filled = 0; }
       }
       return true;
     }
   });`;
+  /* Firefox connects a microphone only at the rate that it has itself. */
+  const sourceOf = (stream) => {
+    const audio = new AudioContext({ sampleRate: RATE });
+    try { return audio.createMediaStreamSource(stream); }
+    catch { audio.close(); return new AudioContext().createMediaStreamSource(stream); }
+  };
 
   const FULL = 4429;  // code of a connection that is refused since too many views are open
   const pending = [];  // questions for the page's next events
@@ -43,13 +56,13 @@ window.omnilmmLive ??= (() => {
       frame: element("img", { className: "live-frame", alt: texts.frame, hidden: true }),
       lights: element("span", { className: "live-lights" }),
       state: element("span", { className: "live-state" }),
-      talk: button(texts.hold, null, { className: "live-talk", disabled: true }),
+      talk: button(matchMedia("(pointer: coarse)").matches ? texts.hold_by_finger : texts.hold, null, { className: "live-talk", disabled: true }),
       handsFree: element("input", { type: "checkbox", disabled: true, onchange: () => setHandsFree(parts.handsFree.checked) }),
       describe: element("input", { type: "checkbox", onchange: () => setDescribe(parts.describe.checked) }),
       mute: element("input", { type: "checkbox", onchange: () => setMuted(parts.mute.checked) }),
       cameras: element("select", { hidden: true, ariaLabel: texts.camera, onchange: () => openCamera(parts.cameras.value) }),
       stop: button(texts.stop, () => stop()),
-      close: button(texts.close, () => close()),
+      close: button(texts.close, () => close(), { className: "live-close" }),
       you: element("p", { className: "live-you" }),
       model: element("p", { className: "live-model" }),
       figures: element("p", { className: "live-figures" }),
@@ -57,14 +70,14 @@ window.omnilmmLive ??= (() => {
       consent: element("div", { className: "live-consent", hidden: true }),
       typed: element("input", { type: "text", placeholder: texts.type, ariaLabel: texts.type, maxLength: 4000 }),
     };
+    parts.captions = element("div", { className: "live-captions", tabIndex: 0 },
+      parts.you, parts.model, parts.figures, parts.notice, parts.consent);
     const form = element("form", { className: "live-type", onsubmit: (event) => { event.preventDefault(); type(); } },
       parts.typed, element("button", { type: "submit" }, texts.send));
     for (const name of ["state", "you", "model", "notice"]) parts[name].setAttribute("aria-live", "polite");
     root.replaceChildren(
-      element("div", { className: "live-picture" }, parts.video, parts.frame, parts.lights),
-      element("div", { className: "live-words" },
-        element("div", { className: "live-head" }, parts.state, parts.close),
-        parts.you, parts.model, parts.figures, parts.notice, parts.consent,
+      element("div", { className: "live-picture" }, parts.video, parts.frame, parts.lights, parts.close),
+      element("div", { className: "live-words" }, parts.state, parts.captions,
         element("div", { className: "live-controls" }, parts.talk, parts.stop,
           element("label", {}, parts.handsFree, texts.hands_free), element("label", {}, parts.mute, texts.mute),
           element("label", { className: "live-describe", hidden: true }, parts.describe, texts.describe), parts.cameras),
@@ -81,7 +94,9 @@ window.omnilmmLive ??= (() => {
     const tell = (line, about = "turn") => {
       live.lines[about] = line;
       const text = Object.values(live.lines).filter(Boolean).join("\n");
-      if (parts.notice.textContent !== text) parts.notice.textContent = text;
+      if (parts.notice.textContent === text) return;
+      parts.notice.textContent = text;
+      parts.captions.scrollTop = parts.captions.scrollHeight;
     };
     const show = (state) => {
       live.state = state;
@@ -142,15 +157,19 @@ window.omnilmmLive ??= (() => {
           closeMicrophone();
           tell(texts.microphone_lost, "microphone");
         });
-        live.audio = new AudioContext({ sampleRate: RATE });
+        const source = sourceOf(stream);
+        live.audio = source.context;
         const script = URL.createObjectURL(new Blob([WORKLET], { type: "text/javascript" }));
         await live.audio.audioWorklet.addModule(script);
         URL.revokeObjectURL(script);
         if (mine !== live.openings.microphone) return;
         const node = new AudioWorkletNode(live.audio, "chunks");
         /* Sound leaves the browser only while the key is held, or when hands-free was chosen. */
-        node.port.onmessage = ({ data }) => { if (live.isHeld || parts.handsFree.checked) send(data.buffer); };
-        live.audio.createMediaStreamSource(stream).connect(node);
+        node.port.onmessage = ({ data }) => {
+          const isWanted = live.isHeld || parts.handsFree.checked;
+          if (isWanted && live.socket?.bufferedAmount < MOST_WAITING) send(data.buffer);
+        };
+        source.connect(node);
       } catch (error) {
         if (mine !== live.openings.microphone) return;
         closeMicrophone();
@@ -414,6 +433,7 @@ window.omnilmmLive ??= (() => {
       },
       say: ({ text, sound, browser }) => {
         parts.model.textContent = `${parts.model.textContent} ${text}`.trim();
+        parts.captions.scrollTop = parts.captions.scrollHeight;
         live.isNextSound = sound ? live.speaking : null;
         const speaks = sound || (browser && localVoice(languageOf(text, texts.language)));
         if (!speaks && !parts.mute.checked && live.abilities.voice !== "none") tell(texts.no_voice);
@@ -452,6 +472,7 @@ window.omnilmmLive ??= (() => {
       const mine = ++live.views;
       live.isOpen = true;
       root.hidden = false;
+      root.scrollIntoView({ block: "nearest" });
       live.lines = {};
       tell("");
       show("idle");
@@ -464,6 +485,7 @@ window.omnilmmLive ??= (() => {
       if (mine !== live.views) return;  // closed meanwhile
       if (live.abilities.browser_hears) await findRecognition();
       else if (live.abilities.hears || live.abilities.loading) await openMicrophone();
+      root.scrollIntoView({ block: "nearest" });  // it has grown
     };
     const close = () => {
       if (!live.isOpen) return;

@@ -19,7 +19,7 @@ MOST_S = 30.0  # length of an utterance, which Whisper takes in one piece
 MOST_CHUNKS = int(MOST_S * RATE) // CHUNK  # not one sample more
 LEAST_S = 0.3  # anything shorter is a click
 BEFORE = 10  # chunks (320 ms) from before the detector noticed the voice
-STARTS, ENDS = 3, 12  # chunks in a row with a voice, and without: 96 ms and 384 ms
+STARTS, ENDS = 3, 11  # chunks in a row with a voice, and without: 96 ms and 352 ms
 VOICE, NO_VOICE = 0.5, 0.35  # probabilities, as Silero's own iterator uses them
 
 Sound = NDArray[np.float32]  # samples in -1 … 1

@@ -12,12 +12,32 @@ window.devices = (() => {
     draw.fillRect(0, 0, 640, 480);
     if (picture) draw.drawImage(picture, 80, 0, 480, 480);
   }, 50);
-  const given = { refuse: {}, tracks: {}, asked: [], stoppedBy: [], cameras: ["Back", "Front"], prompt: null, socket: null };
-  const { stop } = AudioBufferSourceNode.prototype;
-  /* While which event the sound of an answer was stopped: if it is the key or the click itself, nothing was waited for. */
+  const given = {
+    refuse: {}, tracks: {}, asked: [], cameras: ["Back", "Front"], prompt: null,  // devices
+    isEndless: false, playing: [], stoppedBy: [],  // sound of answers
+    socket: null, isCut: false, chunks: 0,  // the connection, and the sound that went through it
+  };
+  /* Firefox connects a microphone only at the rate that it has itself. */
+  const { createMediaStreamSource } = AudioContext.prototype;
+  AudioContext.prototype.createMediaStreamSource = function (stream) {
+    if (given.refuse.rate && this.sampleRate === 16000) throw new DOMException("refused by the test", given.refuse.rate);
+    return createMediaStreamSource.call(this, stream);
+  };
+  const { start, stop } = AudioBufferSourceNode.prototype;
+  AudioBufferSourceNode.prototype.start = function (...how) {
+    if (this.context !== audio) {
+      this.loop = given.isEndless;  // it ends only when it is stopped, however slow the test is
+      given.playing.push(this);
+    }
+    return start.apply(this, how);
+  };
+  /* While which event it was stopped: if it is the key or the click itself, nothing was waited for. */
   AudioBufferSourceNode.prototype.stop = function () { given.stoppedBy.push(window.event?.type ?? ""); stop.call(this); };
   const Real = WebSocket;
-  window.WebSocket = class extends Real { constructor(address) { super(address); given.socket = this; } };
+  window.WebSocket = class extends Real {
+    constructor(address) { super(given.isCut ? `${address}/nowhere` : address); given.socket = this; }
+    send(data) { given.chunks += typeof data !== "string"; super.send(data); }
+  };
   navigator.mediaDevices.enumerateDevices = async () =>
     given.cameras.map((label) => ({ kind: "videoinput", deviceId: label.toLowerCase(), label }));
   navigator.mediaDevices.getUserMedia = async ({ video }) => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import wave
 from pathlib import Path
 
@@ -24,13 +25,20 @@ def write_y4m(path: Path, picture: Path) -> Path:
     return path
 
 
-def write_wav(path: Path, samples: Samples) -> Path:
-    """Write 16-bit samples, 16,000 per second."""
-    with wave.open(str(path), "wb") as file:
+def wav(samples: Samples) -> bytes:
+    """Return a WAV file of 16-bit samples, 16,000 per second."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes(samples.astype("<i2").tobytes())
+    return content.getvalue()
+
+
+def write_wav(path: Path, samples: Samples) -> Path:
+    """Write it to a file."""
+    path.write_bytes(wav(samples))
     return path
 
 
