@@ -55,6 +55,7 @@ mutants: $(VENV)/.dev  ## small faults that no test notices, in the files of a c
 fuzz: $(VENV)/.dev  ## odd picture files: what each costs, through every door, and ten minutes of new ones
 	$(RUN) -m tests.images.fuzz --minutes 10 $(FLAGS)
 	$(RUN) -m tests.images.fuzz_doors
+	-$(PIP) atheris
 	$(RUN) -m tests.images.coverage_fuzz --minutes 10
 
 long-life: $(VENV)/.dev  ## 2000 turns in one process, with switches, pictures and Stops: nothing may grow
