@@ -3,7 +3,7 @@
 Picture files and exported conversations change at random, and what reaches new lines of Pillow's readers or of ours is
 changed further. Whatever is raised but our own errors is found. Here the decoder's code runs in this process, since
 coverage cannot be seen in another: what a file may cost is looked at by `fuzz.py`. Needs atheris, which is not among
-the requirements: there is none for macOS and Windows. Without it this says so, and nothing is wrong.
+the requirements: there is none for macOS and Windows. Without it this says so and ends with 2.
 """
 
 from __future__ import annotations
