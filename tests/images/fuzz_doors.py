@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import itertools
 import logging
 import sys
 import time
@@ -120,7 +121,7 @@ def main() -> int:
     flags.add_argument("--only", type=int, default=None, help="so many files, spread over the corpus")
     only = flags.parse_args().only
     logging.disable()  # refusals of libraries, which belong in the log
-    files = [(name, make()) for name, make in corpus.files()]
+    files = [(name, make()) for name, make in itertools.chain(corpus.files(), corpus.heavy())]
     files = files[:: max(1, len(files) // only)] if only else files
     wrong: list[str] = []
     with model() as (provider, offer):
