@@ -23,7 +23,7 @@ from omnilmm.ui.texts import Texts
 THUMBNAIL_PIXELS = 480  # of the longer side
 
 MARKED_PIXELS = 720  # of a picture on which an answer marks regions
-SENT_PIXELS = 2048  # of a picture that is sent to the browser with every page
+SENT_PIXELS = 1460  # of a picture that is sent to the browser; Streamlit fails where it has to shrink one of 2000×1
 CLIP_SECONDS = 60  # of a video recorded on the page; every model sees all of it at its full rate or nearly so
 
 _marked_pictures: WeakKeyDictionary[Picture, dict[str, str]] = WeakKeyDictionary()

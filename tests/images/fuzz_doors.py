@@ -30,7 +30,7 @@ from tests.stress import model
 from tests.stress_pages import GradioTab, StreamlitTab, gradio_page, streamlit_page
 
 QUESTION = "What is it?"
-WRONG = (ENGLISH.unexpected, ENGLISH.failed)
+WRONG = (ENGLISH.unexpected, ENGLISH.failed, "EXCEPTION")  # the last: how Streamlit shows one
 Door = Callable[[bytes], str]  # what came of a file; AssertionError if something failed
 
 

@@ -207,6 +207,12 @@ def test_regions_are_drawn_on_the_newest_of_several_pictures(page: AppTest, monk
     assert widths == [12, 12, 13], "none where there is no picture, and never one of a later turn"
 
 
+def test_a_picture_of_a_thousand_times_its_height_is_shown(page: AppTest) -> None:
+    asked = Conversation().with_message("user", Picture(Image.new("RGB", (6000, 2))), "Where?")
+    visitor(page).session.load(asked.with_message("assistant", "<box>1 1 9 9</box>"))
+    drawn(page.run())
+
+
 def test_nothing_that_is_said_is_markup(page: AppTest, engine: ScriptedEngine) -> None:
     """A title comes from a card, a notice repeats the name of an upload, a region what a model says."""
     evil = "![spy](http://spy.example/x.png) <b>*bold*</b>"

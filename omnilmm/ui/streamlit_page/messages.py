@@ -11,7 +11,7 @@ from omnilmm.conversation import Message, Picture, Thought, Video
 from omnilmm.engine.events import Engine
 from omnilmm.ui import boxes, drawing
 from omnilmm.ui.film_strip import sheet, strip
-from omnilmm.ui.markup import encoded, plain_markdown, with_dollars
+from omnilmm.ui.markup import SENT_PIXELS, encoded, plain_markdown, with_dollars
 from omnilmm.ui.note import Note
 from omnilmm.ui.photos import offer_label, offered_for_photos
 from omnilmm.ui.safe_markdown import safe_markdown, safe_with_chips, spaced_math
@@ -91,6 +91,7 @@ def _answer(
         if marked and pictures:
             with st.container(key=f"boxes-{number}", width=MARKED_PIXELS):
                 marks = drawing.with_regions(pictures[-1].image, marked)
+                marks.thumbnail((SENT_PIXELS, SENT_PIXELS))
                 st.image(marks, me.texts.boxes_on_picture, width="stretch", alt=me.texts.boxes_on_picture)
         if line := me.texts.note(note):
             with st.container(key=f"note-{number}"):
