@@ -78,7 +78,6 @@ window.omnilmmClip ??= (() => {
       tell(texts.help);
       attach(new File([content], `recording.${type.endsWith("mp4") ? "mp4" : "webm"}`, { type }));
     };
-    const finish = () => { if (recording?.recorder.state === "recording") recording.recorder.stop(); };
   };
   /* Let the camera go; what was recorded is dropped unless `onstop` has it already. */
   const forget = () => {
@@ -89,10 +88,13 @@ window.omnilmmClip ??= (() => {
     clearInterval(was.ticking);
     end(was.stream);
   };
+  const finish = () => { if (recording?.recorder.state === "recording") recording.recorder.stop(); };
+  /* The panel is about to be drawn anew: what is recorded is kept, what is being opened is not. */
+  const conclude = () => { recording ? finish() : forget(); };
   const abandon = () => {
     if (recording) recording.recorder.onstop = null;
     forget();
   };
 
-  return { fill, abandon };
+  return { fill, conclude, abandon };
 })();

@@ -43,7 +43,7 @@ window.omnilmm = (() => {
     omnilmmHistory.changed();
   };
   const speak = (code) => { document.documentElement.lang = code; document.documentElement.dataset.ready = "yes"; };
-  const choose = (code) => { window.omnilmmLive?.close(); omnilmmClip.abandon(); write(localStorage, LANGUAGE, code); speak(code); return [code]; };
+  const choose = (code) => { window.omnilmmLive?.close(); omnilmmClip.conclude(); write(localStorage, LANGUAGE, code); speak(code); return [code]; };
 
   const save = (file) => {
     if (!file || !file.name) return;
@@ -272,7 +272,9 @@ window.omnilmm = (() => {
     for (const code of document.querySelectorAll("#chat pre")) if (code.tabIndex < 0) code.tabIndex = 0;  // it may scroll
     const attached = [...document.querySelectorAll("#question .thumbnail-item")]
       .map((item) => item.querySelector("img")?.src ?? "file").join();
-    if (attached !== looked) { looked = attached; press("do-show-slices"); }
+    const outdated = document.querySelector("#seen [data-outdated]");  // the settings were reset, or the model changed
+    outdated?.removeAttribute("data-outdated");
+    if (attached !== looked || outdated) { looked = attached; press("do-show-slices"); }
   };
   const start = () => new MutationObserver(tend).observe(document.body, { childList: true, subtree: true });
   document.body ? start() : document.addEventListener("DOMContentLoaded", start);

@@ -261,6 +261,15 @@ class ModelCard(_Strict):
         return None if self.adapter and hub != "huggingface" else self.revision
 
     @property
+    def aliases(self) -> set[str]:
+        """Return its other names in lower case: its title with hyphens, and its repository without the owner.
+
+        "MiniCPM-V", the repository of 1.0, is none: it says no version.
+        """
+        names = self.title.lower().replace(" ", "-"), self.source.rpartition("/")[2].lower()
+        return {name for name in names if name != "minicpm-v"}
+
+    @property
     def location(self) -> str:
         """The location to load from: an absolute path for a model shipped with this program, else `source`."""
         return str(ROOT / self.source) if self.is_shipped else self.source
@@ -294,6 +303,8 @@ def cards() -> dict[str, ModelCard]:
 def find(model: str) -> ModelCard:
     """Return the card of a model given by name, hub id or local folder; "MODEL + FOLDER" adds the adapter there.
 
+    Aliases are looked up after folders: a clone of a repository has the repository's name.
+
     Raises:
         ModelNotFoundError: There is no such model; the message suggests similar names.
         CheckpointError: The path is a file, or a folder without a supported checkpoint; or the adapter is for another
@@ -317,6 +328,9 @@ def find(model: str) -> ModelCard:
             return _card_of_gguf(model, [Path(model).expanduser()])
         check_files(model, [model])
         raise CheckpointError("file_instead_of_folder", name=model)
+    for card in cards().values():
+        if model.lower() in card.aliases:
+            return card
     near = difflib.get_close_matches(model.lower(), cards(), n=3, cutoff=0.4)
     if near:
         raise ModelNotFoundError("no_such_model_but_near", model=model, near=near, known=list(cards()))

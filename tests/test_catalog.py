@@ -59,8 +59,31 @@ def test_names_and_hub_ids_are_found_whatever_their_case(wish: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wish", "name"),
+    [
+        ("MiniCPM-V-4_5", "minicpm-v-4.5"),
+        ("minicpm-v-4.0", "minicpm-v-4"),
+        ("MiniCPM-Llama3-V-2_5-int4", "minicpm-llama3-v-2.5-int4"),
+    ],
+)
+def test_other_names_of_a_model_are_found_unless_a_folder_has_them(
+    wish: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find(wish).name == name
+    folder = folder_with(tmp_path, model_type="smolvlm")
+    monkeypatch.chdir(tmp_path)
+    folder.rename(wish)
+    assert (find(wish).family, find(wish).name) == ("library", wish)
+
+
+@pytest.mark.parametrize(
     ("wish", "suggestion"),
-    [("minicpm-v2.6", "minicpm-v-2.6"), ("builtin", "built-in"), ("MiniCPM-Llama3", "minicpm-llama3-v-2.5")],
+    [
+        ("minicpm-v", "minicpm-v-"),
+        ("minicpm-v2.6", "minicpm-v-2.6"),
+        ("builtin", "built-in"),
+        ("MiniCPM-Llama3", "minicpm-llama3-v-2.5"),
+    ],
 )
 def test_unknown_names_come_with_the_nearest_ones(wish: str, suggestion: str) -> None:
     with pytest.raises(

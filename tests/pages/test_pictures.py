@@ -15,7 +15,7 @@ from omnilmm.sentences import Sentence
 from omnilmm.ui import texts
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES, Site, Visitor, drop, serve
-from tests.ui.scripted import ScriptedEngine, capable
+from tests.ui.scripted import ScriptedEngine, capable, looks_as_asked
 
 Visit = Callable[..., Visitor]
 
@@ -25,7 +25,7 @@ CIRCLE, STARS, HEART = (SAMPLES[name] for name in ("circle", "stars", "heart"))
 @pytest.fixture(scope="module")
 def able() -> Iterator[Site]:
     """The page with a model that can do everything."""
-    with serve(ScriptedEngine(card=capable())) as site:
+    with serve(ScriptedEngine(card=capable(max_slices=9, finer_detail=True))) as site:
         yield site
 
 
@@ -88,7 +88,9 @@ def test_pictures_dropped_or_pasted_anywhere_are_attached_and_what_is_none_is_sa
     assert [len(message.pictures) for message in able.engine.asked[-1][0].messages] == [5, 0, 1]
 
 
-def test_what_the_model_sees_is_shown_before_and_after_asking(visit: Visit, able: Site) -> None:
+def test_what_the_model_sees_is_shown_before_and_after_asking_with_as_many_slices_as_are_chosen(
+    visit: Visit, able: Site
+) -> None:
     able.engine.looks = tuple(
         PictureSlice(box, 112, 112, 64) for box in ((0, 0, 200, 100), (0, 0, 100, 100), (100, 0, 200, 100))
     )
@@ -103,6 +105,28 @@ def test_what_the_model_sees_is_shown_before_and_after_asking(visit: Visit, able
     visitor.ask("What is it?")
     visitor.answered()
     expect(panel).to_contain_text("2 slices of 112×112: 128 tokens")
+    able.engine.looks = looks_as_asked
+    slices, detail = visitor.page.locator("#max_slices"), visitor.page.locator("#finer-detail input")
+    number = slices.locator("input[type=number]")
+    number.fill("40")
+    number.press("Tab")
+    expect(number).to_have_value("36")
+    expect(panel).to_contain_text("36 slices of 112×112: 2304 tokens")
+    slices.locator("input[type=range]").press("ArrowLeft")
+    expect(panel).to_contain_text("35 slices of 112×112: 2240 tokens")
+    detail.check()
+    expect(panel).to_contain_text("35 slices of 112×112: 8960 tokens")
+    visitor.ask("And now?")
+    visitor.answered(2)
+    _, options = able.engine.asked[-1]
+    assert options and (options.max_slices, options.finer_detail) == (35, True)
+    visitor.attach(CIRCLE.picture)
+    expect(panel).to_contain_text("35 slices of 112×112: 8960 tokens")
+    visitor.press("reset")
+    expect(panel).to_contain_text("9 slices of 112×112: 576 tokens")
+    expect(number).to_have_value("9")
+    expect(detail).not_to_be_checked()
+    expect(visitor.attached).to_have_count(1)
 
 
 def test_photos_of_phones_are_attached_seen_and_answered(visit: Visit, able: Site, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_only_files_of_the_visitors_own_are_read_or_deleted(site: Site, come: Co
     for path in (*paths, *odd, str(tmp_path / "none.png")):
         for refused in (
             mine.ask("What is it?", path),
-            mine.join("Pictures.show_slices", [{"text": "", "files": [{"path": path}]}, 9, False]),
+            mine.join("Pictures.show_slices", [{"text": "", "files": [{"path": path}]}]),
             mine.join("Pictures.attach", [{"path": path}, None]),
             mine.join("Conversations.load", [{"path": path}]),
             mine.join("Conversations.undo", [{"text": "", "files": [{"path": path}]}]),

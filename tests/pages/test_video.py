@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from omnilmm.ui.texts import ENGLISH
+from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.test_video import engine_of
 from tests.images.drawn_videos import drawn
 from tests.pages.visitor import Site, Visitor, drop, serve
@@ -70,6 +70,14 @@ def test_a_video_is_shown_with_its_cost_asked_about_kept_and_given_back(
     visitor.until(lambda: len(visitor.notes()) == 0 and visitor.page.locator("#chat .user .film").count() == 1)
 
 
+LIMITED = """([seconds, bytes]) => {
+    const clip = document.getElementById("clip")
+    clip.dataset.seconds = seconds
+    gradio_config.max_file_size = bytes
+    clip.replaceChildren()  // which fills it again
+}"""
+
+
 def test_the_camera_records_a_video_and_takes_a_photo_and_is_off_afterwards(visit: Visit, seeing: Site) -> None:
     visitor = visit(seeing.address, permissions=["camera"])
     visitor.page.evaluate(
@@ -122,6 +130,23 @@ def test_the_camera_records_a_video_and_takes_a_photo_and_is_off_afterwards(visi
     visitor.answered()
     expect(visitor.pictures).to_have_count(2)
     expect(visitor.page.locator("#chat .user .film")).to_have_count(1)
+    for count, limits in enumerate(([0.5, None], [600, 1]), 1):  # ends by itself, and is kept
+        camera.click()
+        expect(record).to_have_text(ENGLISH.clip["record"])
+        visitor.page.evaluate(LIMITED, limits)
+        record.click()
+        visitor.until(lambda count=count: visitor.attached.count() == count and visitor.send.is_enabled())
+        expect(panel).to_be_hidden()
+        assert visitor.page.evaluate(running) == 0
+    camera.click()
+    record.click()
+    visitor.until(lambda: clip.locator("video").evaluate("video => video.videoWidth > 0"))
+    visitor.page.get_by_text("中文", exact=True).click()  # the recorder is drawn anew, what it recorded is kept
+    visitor.until(lambda: visitor.attached.count() == 3 and visitor.send.is_enabled())
+    expect(panel).to_be_hidden()
+    assert visitor.page.evaluate(running) == 0
+    camera.click()
+    expect(record).to_have_text(texts_in("zh").clip["record"])
 
 
 def test_a_model_that_sees_no_videos_says_which_do(visit: Visit, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tests.engine.remote_model import LOADING, NOWHERE, on_the_hub
 from tests.images.real_photo import PHOTO
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Person, Site
-from tests.ui.scripted import Held, ScriptedEngine, capable, echo, finished
+from tests.ui.scripted import Held, ScriptedEngine, capable, echo, finished, looks_as_asked
 
 Visit = Callable[..., Person]
 
@@ -37,7 +37,8 @@ BEST = find("minicpm-v-4.5")  # what is offered where all fit
 
 
 def test_settings_reach_the_model_and_reset_gives_back_what_its_makers_chose(server: Site, visit: Visit) -> None:
-    scripted = ScriptedEngine(card=capable())
+    scripted = ScriptedEngine(card=capable(max_slices=9, finer_detail=True))
+    scripted.looks = looks_as_asked
     server.use(scripted)
     person = visit()
     system = person.page.get_by_role("textbox", name=ENGLISH.system_prompt)
@@ -55,13 +56,26 @@ def test_settings_reach_the_model_and_reset_gives_back_what_its_makers_chose(ser
     beams.press("ArrowRight")
     shown = side.locator("[data-testid=stSlider]").first
     person.until(lambda: str(scripted.card.beam.beams + 1) in shown.inner_text().split())
+    side.get_by_text(ENGLISH.finer_detail, exact=True).click()
+    slices = side.get_by_role("slider", name=ENGLISH.labels["max_slices"])
+    slices.press("ArrowRight")
+    expect(slices).to_have_value("10")
+    person.attach(CIRCLE.picture)
+    person.button("pending-seen-0").click()
+    dialog = person.page.get_by_role("dialog")
+    expect(dialog).to_contain_text("10 slices of 112×112: 2560 tokens")
+    person.page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
     person.ask("Hello")
     person.answered()
     asked, options = scripted.asked[-1]
     assert isinstance(options, BeamSearch) and options.beams == scripted.card.beam.beams + 1
+    assert (options.max_slices, options.finer_detail) == (10, True)
     assert asked.system == "Answer like a sailor."
     side.get_by_role("button", name=ENGLISH.reset).click()
     person.until(lambda: str(scripted.card.beam.beams) in shown.inner_text().split())
+    expect(slices).to_have_value("9")
+    expect(side.get_by_role("switch", name=ENGLISH.finer_detail)).not_to_be_checked()
 
 
 def test_an_answer_that_was_cut_off_can_be_continued(person: Person, scripted: ScriptedEngine) -> None:

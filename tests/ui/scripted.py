@@ -56,6 +56,12 @@ def capable(**more: object) -> ModelCard:
     return find(BUILT_IN).model_copy(update=able | more)
 
 
+def looks_as_asked(options: Options | None) -> tuple[PictureSlice, ...]:
+    """An overview and as many slices as are allowed, with four times as many tokens for finer detail."""
+    slices, tokens = (options.max_slices or 9, 256 if options.finer_detail else 64) if options else (9, 64)
+    return tuple(PictureSlice((0, 0, 20, 20), 112, 112, tokens) for _ in range(1 + slices))
+
+
 class ScriptedEngine:
     """Says what its script says.
 
@@ -64,7 +70,7 @@ class ScriptedEngine:
         closed: how many of its streams were closed or came to their end.
         owners: who asked, in order.
         forgotten: whom it was told to forget, in order.
-        looks: how it looks at any picture; None if it does not tell.
+        looks: how it looks at any picture, always or by the options; None if it does not tell.
     """
 
     def __init__(self, script: Script = echo, card: ModelCard | None = None) -> None:
@@ -75,7 +81,7 @@ class ScriptedEngine:
         self.closed = 0
         self.owners: list[Hashable] = []
         self.forgotten: list[Hashable] = []
-        self.looks: tuple[PictureSlice, ...] | None = None
+        self.looks: tuple[PictureSlice, ...] | Callable[[Options | None], tuple[PictureSlice, ...]] | None = None
 
     def stream(
         self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
@@ -91,7 +97,7 @@ class ScriptedEngine:
         self.forgotten.append(owner)
 
     def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
-        return self.looks
+        return self.looks(options) if callable(self.looks) else self.looks
 
 
 class Thinking:

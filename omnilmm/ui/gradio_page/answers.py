@@ -156,4 +156,7 @@ class Answers:
         named = zip(self.context.widgets.controls, values, strict=True)
         chosen = {name: value for (of, name, _), value in named if of in (mode, None)}
         chosen |= switched(self.context.provider.card, thinking, finer_detail)
-        return options_from_controls(self.context.provider.card, mode, chosen)
+        options = options_from_controls(self.context.provider.card, mode, chosen)
+        # A server that was started again knows the settings of an open page from here on.
+        visitor.max_slices, visitor.finer_detail = options.max_slices, bool(options.finer_detail)
+        return options

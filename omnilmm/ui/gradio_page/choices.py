@@ -8,7 +8,7 @@ import gradio as gr
 
 from omnilmm.engine.options import MODES, Mode
 from omnilmm.errors import OmniLMMError
-from omnilmm.ui.gradio_page.context import PageContext, Updates, merged
+from omnilmm.ui.gradio_page.context import OUTDATED, PageContext, Updates, merged
 from omnilmm.ui.gradio_page.visitors import Visitor
 
 
@@ -53,9 +53,11 @@ class Choices:
             return updates
         return merged(updates, self.settings(visitor), self.context.conversation_update(visitor))
 
-    def reset(self) -> Updates:
+    def reset(self, request: gr.Request) -> Updates:
         """Reset every setting to the default of the model's makers."""
-        return self.context.widgets.defaults(self.context.provider.card)
+        w = self.context.widgets
+        self.context.visitor(request).forget_detail()
+        return w.defaults(self.context.provider.card) | {w.seen: OUTDATED}
 
     def show_controls(self, mode: Mode) -> list[Any]:
         """Show only the controls of one mode."""
@@ -84,8 +86,13 @@ class Choices:
             defaults = w.defaults(card) | w.modes(card, visitor.session.texts)
         else:
             defaults = {} if before == known else w.switches(card)
+        seen: Updates = {}
+        if before != known:
+            visitor.forget_detail()
+            seen = {} if before is None else {w.seen: OUTDATED}
         return merged(
             defaults,
+            seen,
             w.sight(card),
             self.picker(visitor),
             {w.system: system, w.about: visitor.session.texts.about(card)},

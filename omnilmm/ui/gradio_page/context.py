@@ -29,6 +29,7 @@ from omnilmm.ui.video_figure import video_figure
 
 EMPTY: Question = {"text": "", "files": []}
 NOT_EDITING = -1
+OUTDATED = "<p data-outdated></p>"  # in place of what the model sees; the page's script then asks for it anew
 
 Updates = dict[Any, Any]  # widget -> its new value
 
@@ -143,16 +144,16 @@ class PageContext:
         if not shown:
             return f"<p>{html.escape(texts.seen_nothing)}</p>"
         figures = []
-        can_choose = self.provider.card.max_slices is not None
-        options = Sampling(max_slices=visitor.max_slices if can_choose else None)
+        card = self.provider.card
+        finer = (visitor.finer_detail or None) if card.finer_detail else None
+        options = Sampling(max_slices=visitor.max_slices if card.max_slices is not None else None, finer_detail=finer)
         for picture in shown:
             if isinstance(picture, Video):
-                finer = visitor.finer_detail and self.provider.card.finer_detail
-                figures.append(video_figure(picture, self.provider.card, texts, finer))
+                figures.append(video_figure(picture, card, texts, finer))
                 continue
             views = self.provider.slices(picture, options)
             name = texts.picture_name(*picture.image.size)
-            line = html.escape(texts.seen_line(views, is_assumed=self.provider.card.are_slices_assumed))
+            line = html.escape(texts.seen_line(views, is_assumed=card.are_slices_assumed))
             source = data_address(drawing.with_slices(picture, views))
             figures.append(
                 f'<figure><img src="{source}" alt="{name}"><figcaption>{name}<br>{line}</figcaption></figure>'

@@ -37,17 +37,19 @@ class Pictures:
         part = shown[number]
         return data_address(strip(part, range(len(part.frames))) if isinstance(part, Video) else part.image)
 
-    def show_slices(
-        self, request: gr.Request, box: Question, max_slices: float | None = None, finer_detail: bool = False
-    ) -> Updates:
+    def set_detail(self, request: gr.Request, box: Question, max_slices: float, finer_detail: bool) -> Updates:
+        """Render how the model sees them with another number of slices, or in finer detail."""
+        visitor, limit = self.context.visitor(request), LIMITS["max_slices"]
+        visitor.max_slices = min(max(int(max_slices), int(limit.low)), int(limit.high))
+        visitor.finer_detail = bool(finer_detail)
+        return self.show_slices(request, box)
+
+    def show_slices(self, request: gr.Request, box: Question) -> Updates:
         """Render how the model sees the pictures in the question box, or else the newest picture of the conversation.
 
         Unusable files are reported at once and removed by the page's script, which knows what was typed meanwhile.
         """
         visitor, w = self.context.visitor(request), self.context.widgets
-        limit = LIMITS["max_slices"]
-        visitor.max_slices = min(max(int(max_slices), int(limit.low)), int(limit.high)) if max_slices else None
-        visitor.finer_detail = bool(finer_detail)
         files = (box or EMPTY)["files"]
         pictures: list[Picture | Video] = []
         bad, lines = [], []

@@ -94,6 +94,10 @@ class Visitor:
         """The key of its stored session: useless to anybody who is signed in under another name."""
         return f"{self.user}/{self.token}"
 
+    def forget_detail(self) -> None:
+        """Look at pictures with the model's default number of slices and detail again."""
+        self.max_slices, self.finer_detail = None, False
+
     def browser_state(self) -> str:
         """Return what the browser should store: the token, and the conversation without pictures."""
         saved = self.session.snapshot

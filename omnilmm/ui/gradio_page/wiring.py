@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import gradio as gr
 
+from omnilmm.engine.options import LIMITS
 from omnilmm.ui.gradio_page.answers import Answers
 from omnilmm.ui.gradio_page.choices import Choices
 from omnilmm.ui.gradio_page.context import Updates
@@ -17,6 +18,10 @@ from omnilmm.ui.gradio_page.widgets import Widgets
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 AT_ONCE = QUIET | {"concurrency_limit": None}  # queueing is left to the engine
+# A number of slices that is being typed may be out of range, for which Gradio shows an error of its own.
+WITHIN_LIMIT = """(box, slices, finer) => [box, Math.min(Math.max(Math.round(slices), {low}), {high}), finer]""".format(
+    low=int(LIMITS["max_slices"].low), high=int(LIMITS["max_slices"].high)
+)
 
 
 class Handlers(Protocol):
@@ -128,10 +133,14 @@ class Wiring:
 
     def _pictures(self) -> None:
         w, pictures = self.w, self.page.pictures
-        seen: dict[str, Any] = {"inputs": [w.box, w.slices, w.finer_detail], "outputs": [w.seen, w.notice, w.bad]}
-        w.slices.release(pictures.show_slices, **seen, **AT_ONCE)
-        w.finer_detail.input(pictures.show_slices, **seen, **AT_ONCE)
-        w.show_slices.click(pictures.show_slices, **seen, **AT_ONCE).then(None, w.bad, js="omnilmm.remove", **QUIET)
+        seen = [w.seen, w.notice, w.bad]
+        # Not `release`: it does not follow the keyboard. While the slider is dragged, only the last value is drawn.
+        for event in (w.slices.input, w.finer_detail.input):
+            given = [w.box, w.slices, w.finer_detail]
+            event(pictures.set_detail, given, seen, js=WITHIN_LIMIT, trigger_mode="always_last", **AT_ONCE)
+        w.show_slices.click(pictures.show_slices, w.box, seen, **AT_ONCE).then(
+            None, w.bad, js="omnilmm.remove", **QUIET
+        )
         w.refuse.click(pictures.refuse, w.refused, w.notice, js="() => [omnilmm.refused()]", **AT_ONCE)
         w.dismiss.click(None, None, w.notice, js="() => ['']", **QUIET)
         w.newest.click(None, js="omnilmm.toNewest", **QUIET)
@@ -145,7 +154,7 @@ class Wiring:
     def _settings(self) -> None:
         w, choices = self.w, self.page.choices
         w.mode.change(choices.show_controls, w.mode, w.columns, queue=False, **QUIET)
-        w.reset.click(choices.reset, outputs=w.settings, queue=False, **QUIET)
+        w.reset.click(choices.reset, outputs=[*w.settings, w.seen], queue=False, **QUIET)
 
     def _exports(self) -> None:
         w, conversations = self.w, self.page.conversations

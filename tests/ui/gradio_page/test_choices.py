@@ -108,11 +108,11 @@ def test_where_the_model_is_fixed_nobody_changes_it(page: Page, tab: Tab) -> Non
     assert "choices" not in tab.loaded[page.widgets.picker]
 
 
-def test_each_mode_has_its_own_controls_and_a_way_back_to_the_defaults(page: Page) -> None:
+def test_each_mode_has_its_own_controls_and_a_way_back_to_the_defaults(page: Page, tab: Tab) -> None:
     for mode in MODES:
         shown = [column.visible for column in page.choices.show_controls(mode)]
         assert shown == [mode == other for other in MODES]
-    card, defaults = page.context.provider.card, page.choices.reset()
+    card, defaults = page.context.provider.card, page.choices.reset(tab.request)
     values = {name: given(defaults, widget, "value") for of, name, widget in page.widgets.controls if of != "beam"}
     assert values["top_k"] == card.sampling.top_k and values["seed"] == ""
     assert values["max_new_tokens"] == card.max_new_tokens

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from omnilmm.conversation import Conversation, Picture
+from omnilmm.conversation import Conversation
 from omnilmm.engine.events import PictureSlice
 from omnilmm.engine.options import Options
 from omnilmm.engine.provider import ModelProvider
+from omnilmm.ui.gradio_page.context import OUTDATED
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.texts import ENGLISH
 from tests.ui.gradio_page.tab import Tab, boxed, red
-from tests.ui.scripted import Held, ScriptedEngine, capable
+from tests.ui.scripted import Held, ScriptedEngine, capable, looks_as_asked
 
 
 def test_a_picture_opens_at_full_size_by_its_number(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
@@ -83,19 +84,30 @@ def test_nothing_to_look_at(page: Page, tab: Tab, box: dict[str, object] | None)
     assert updates[page.widgets.bad] == {"of": 0, "bad": []}
 
 
-def test_what_the_model_sees_follows_the_number_of_slices(page: Page, tmp_path: Path) -> None:
+def test_what_the_model_sees_follows_the_settings_of_the_page(page: Page, tmp_path: Path) -> None:
     tab, w = Tab(page), page.widgets
-    asked: list[int | None] = []
+    looked: list[Options | None] = []
 
-    def slices(_: Picture, options: Options | None = None) -> None:
-        asked.append(options.max_slices if options else None)
+    def looks(options: Options | None) -> tuple[PictureSlice, ...]:
+        looked.append(options)
+        return looks_as_asked(options)
 
-    engine = ScriptedEngine(card=capable(max_slices=9))
-    engine.slices = slices  # type: ignore[method-assign,assignment]
+    engine = ScriptedEngine(card=capable(max_slices=9, finer_detail=True))
+    engine.looks = looks
     page.context.provider = ModelProvider.holding(engine)
+    page.choices.settings(tab.visitor)
     path = tmp_path / "red.png"
     Image.new("RGB", (40, 30), "red").save(path)
     box = {"text": "", "files": [tab.upload(path)]}
-    for chosen in (36, None, 400):
-        assert w.seen in page.pictures.show_slices(tab.request, box, chosen)
-    assert asked == [36, None, 36]
+    for chosen, finer in ((36, False), (400, True), (0, True)):
+        assert w.seen in page.pictures.set_detail(tab.request, box, chosen, finer)
+    assert page.choices.reset(tab.request)[w.seen] == OUTDATED  # so that the browser asks again
+    page.pictures.show_slices(tab.request, box)
+    page.answers.options(tab.visitor, tab.settings(max_slices=7, finer_detail=True))
+    page.pictures.show_slices(tab.request, box)
+    assert w.seen not in page.choices.settings(tab.visitor)
+    engine.card = capable(max_slices=4)  # another model
+    assert page.choices.settings(tab.visitor)[w.seen] == OUTDATED
+    page.pictures.show_slices(tab.request, box)
+    seen = [(options.max_slices, options.finer_detail) for options in looked if options]
+    assert seen == [(36, None), (36, True), (1, True), (None, None), (7, True), (None, None)]
