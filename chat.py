@@ -407,6 +407,8 @@ def _run(args: argparse.Namespace) -> int:
         return _batch(args, card, given, engine)
     question = preset(card, args.preset) if args.preset else _question(args)
     videos = [name for name in (*args.video, *args.image) if name in args.video or is_video_file(name)]
+    if videos and args.check:
+        parser().error("--check asks about a picture, not about a video")
     if videos and card.family != "library":
         card.require_video()
     pictures = [open_picture(name) for name in args.image if name not in videos]

@@ -1,7 +1,8 @@
 /* Records a short video with the camera, without sound, and attaches it as any file is attached.
 
-   omnilmmClip.fill(root, texts, attach) fills `root`, which stands in the camera's panel. The video is encoded by the
-   browser and uploaded like a chosen file: the server does not convert it, and decodes it like any other upload. */
+   omnilmmClip.fill(root, texts, attach, mostBytes) fills `root`, which stands in a panel of either page. The video is
+   encoded by the browser and uploaded like a chosen file: the server does not convert it, and decodes it like any other
+   upload. */
 
 window.omnilmmClip ??= (() => {
   const SIZE = { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: { ideal: "environment" } };
@@ -19,8 +20,8 @@ window.omnilmmClip ??= (() => {
   const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
   const end = (stream) => stream?.getTracks().forEach((track) => track.stop());
 
-  const fill = (root, texts, attach) => {
-    const most = Number(root.dataset.seconds), mostBytes = window.gradio_config?.max_file_size ?? Infinity;
+  const fill = (root, texts, attach, mostBytes = Infinity) => {
+    const most = Number(root.dataset.seconds);
     const line = element("p", { className: "clip-line" }, texts.help);
     const view = element("video", { muted: true, playsInline: true, autoplay: true, hidden: true });
     const button = element("button", { type: "button", className: "clip-record", onclick: () => recording ? finish() : start() }, texts.record);
@@ -54,6 +55,7 @@ window.omnilmmClip ??= (() => {
       recorder.onstop = () => done(chunks, recorder.mimeType.split(";")[0]);  // also when the camera is unplugged
       recorder.start(CHUNK_MS);
       const tick = () => {
+        if (!root.isConnected) return abandon();  // its panel was closed
         const seconds = (performance.now() - from) / 1000;
         if (seconds >= most) return finish();
         tell(`${clock(seconds)} / ${clock(most)}`);

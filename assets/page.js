@@ -257,7 +257,7 @@ window.omnilmm = (() => {
       attach([file]);
       press("camera");  // which closes its panel
       typed()?.focus();
-    });
+    }, window.gradio_config?.max_file_size ?? undefined);
   };
   const tend = () => {
     watch();

@@ -202,5 +202,5 @@ function start() {
       waits = false
     }
   }
-  return { tell }
+  return { tell, attach: upload }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -76,16 +77,22 @@ def test_a_terminal_shows_a_video_says_its_cost_and_saves_its_frames(
     terminal.handle(f"/save {tmp_path / 'talk.json'}")
     (saved,) = read_conversation_file(tmp_path / "talk.json").videos
     assert saved.times_s == tuple(index / 10 for index in range(1, 20, 2))
+    terminal.handle(f"/load {tmp_path / 'talk.json'}")
+    assert "Loaded 2 messages with 0 pictures and 1 videos from" in notes.getvalue()
     with pytest.raises(VideoError, match="No such video file"):
         terminal.handle("/video nothing.mp4")
 
 
 def test_the_command_line_answers_about_a_video(folder: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for flag in ("--video", "--image"):
-        where = ["--model", str(folder), "--device", "cpu", "--dtype", "fp32"]
-        rc = main([*where, flag, str(path), "--json", "--max-new-tokens", "4", "What?"])
-        assert rc == 0
-        assert f'"picture_tokens": {10 * 4}' in capsys.readouterr().out
+    where = ["--model", str(folder), "--device", "cpu", "--dtype", "fp32"]
+    for flag, more in (("--video", []), ("--image", ["--thinking"])):
+        assert main([*where, flag, str(path), "--json", "--max-new-tokens", "4", *more, "What?"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["usage"]["picture_tokens"] == 10 * 4
+        assert bool(told["thought"] and told["thought"]["text"]) == bool(more) != bool(told["text"])
+    with pytest.raises(SystemExit):
+        main([*where, "--check", "--image", str(path)])
+    assert "--check asks about a picture, not about a video" in capsys.readouterr().err
 
 
 def test_a_model_that_sees_no_videos_refuses_before_it_is_loaded(

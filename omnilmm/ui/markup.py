@@ -204,8 +204,7 @@ def live_view(texts: Texts) -> str:
 
 def clip_recorder(texts: Texts) -> str:
     """Return the container that `assets/clip.js` fills, with its texts."""
-    words = {name: text.format(seconds=CLIP_SECONDS) for name, text in texts.clip.items()}
-    attribute = html.escape(json.dumps(words, ensure_ascii=False))
+    attribute = html.escape(json.dumps(texts.clip_texts(CLIP_SECONDS), ensure_ascii=False))
     return f'<div id="clip" data-seconds="{CLIP_SECONDS}" data-texts="{attribute}"></div>'
 
 

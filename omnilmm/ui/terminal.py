@@ -247,7 +247,9 @@ class Terminal:
         path = Path(name).expanduser()
         self.conversation = read_conversation_file(path)
         count = len(self.conversation.messages)
-        self.note(f"Loaded {count} messages with {len(self.conversation.pictures)} pictures from {path}.")
+        pictures, videos = len(self.conversation.pictures), len(self.conversation.videos)
+        also = f" and {videos} videos" if videos else ""
+        self.note(f"Loaded {count} messages with {pictures} pictures{also} from {path}.")
 
     def _write(self, text: str) -> None:
         self.out.write(text)

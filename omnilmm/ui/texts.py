@@ -217,6 +217,10 @@ class Texts(BaseModel):
         """Return the text of an empty chat, as Markdown; with what the model knows, if that is little."""
         return f"{self.empty_chat}\n\n{self.drawings_only}" if card.drawings_only else self.empty_chat
 
+    def clip_texts(self, most_s: int) -> dict[str, str]:
+        """Return the texts of the recorder of short videos, of at most so many seconds."""
+        return {name: text.format(seconds=most_s) for name, text in self.clip.items()}
+
     def picture_name(self, width: int, height: int) -> str:
         """Return the alternative text of a picture."""
         return self.picture.format(width=width, height=height)

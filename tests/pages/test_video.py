@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
+from omnilmm.engine.local import LocalEngine
 from omnilmm.ui.texts import ENGLISH, texts_in
+from omnilmm.versions import AS_PICTURES
 from tests.engine.test_video import engine_of
 from tests.images.drawn_videos import drawn
-from tests.pages.visitor import Site, Visitor, drop, serve
-from tests.ui.scripted import ScriptedEngine, capable
+from tests.pages.visitor import SAMPLES, Site, Visitor, drop, serve
 
 Visit = Callable[..., Visitor]
 
@@ -149,12 +151,19 @@ def test_the_camera_records_a_video_and_takes_a_photo_and_is_off_afterwards(visi
     expect(record).to_have_text(texts_in("zh").clip["record"])
 
 
-def test_a_model_that_sees_no_videos_says_which_do(visit: Visit, tmp_path: Path) -> None:
-    with serve(ScriptedEngine(card=capable(video=False))) as site:
-        blind = visit(site.address)
-        blind.choose(drawn(tmp_path / "clip.mp4", 10, 10))
-        expect(blind.notice).to_contain_text("cannot look at videos here. These models can: ")
-        expect(blind.attached).to_have_count(0)
-        blind.press("camera")
-        expect(blind.page.locator("#photo")).to_be_visible()
-        expect(blind.page.locator("#clip")).to_have_count(0)
+def test_the_built_in_model_says_which_models_see_videos_and_could_itself_see_still_drawings(
+    visitor: Visitor, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shown = [Image.open(SAMPLES[name].picture).convert("RGB").resize((320, 320)) for name in ("circle", "heart")]
+    clip = drawn(tmp_path / "clip.mp4", 20, 10, (320, 320), images=[image for image in shown for _ in range(10)])
+    visitor.choose(clip)
+    expect(visitor.notice).to_contain_text("cannot look at videos here. These models can: ")
+    expect(visitor.attached).to_have_count(0)
+    visitor.press("camera")
+    expect(visitor.page.locator("#photo")).to_be_visible()
+    expect(visitor.page.locator("#clip")).to_have_count(0)
+    monkeypatch.setattr(engine, "card", engine.card.model_copy(update={"video": True}))
+    monkeypatch.setattr(engine.processor, "video", AS_PICTURES)
+    visitor.ask("Which picture shows a heart?", clip)
+    assert visitor.answered() == "The second picture."
+    expect(visitor.page.locator("#chat .user .film")).to_have_attribute("alt", "video of 0:02.0, 2 frames of it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import expect
@@ -11,20 +12,43 @@ from tests.engine.test_video import engine_of
 from tests.images.drawn_videos import drawn
 from tests.streamlit_pages.person import Person, Site
 
+WATCHED = """() => {
+    const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices)
+    window.tracks = []
+    navigator.mediaDevices.getUserMedia = async (wish) => {
+        const stream = await get(wish)
+        tracks.push(...stream.getTracks())
+        return stream
+    }
+}"""
 COST = "15 frames from 0:00.1 to 0:02.9 · about 1,020 of 2,000 tokens"
 
 
-def test_a_video_is_shown_with_its_cost_asked_about_kept_and_given_back(
-    server: Site, person: Person, tmp_path: Path
+def test_a_video_is_recorded_or_shown_with_its_cost_asked_about_kept_and_given_back(
+    server: Site, visit: Callable[..., Person], tmp_path: Path
 ) -> None:
     server.use(engine_of("4.5"))
-    person.reload()
-    person.settled()
+    person = visit(permissions=["camera"])
+    person.page.evaluate(WATCHED)
+    recorder, film = person.page.locator(".clip"), person.page.locator(".clip video")
+    record = recorder.get_by_role("button")
+    for count, end in enumerate((lambda: person.page.keyboard.press("Escape"), record.click)):
+        person.button("clip-open").click()
+        record.click()
+        person.until(lambda: bool(film.evaluate("video => video.videoWidth > 0")))
+        expect(recorder).to_contain_text("0:01 / 1:00")
+        end()
+        expect(recorder).to_have_count(0)  # it closes its popover
+        person.until(lambda: person.page.evaluate("tracks.every(track => track.readyState === 'ended')"))
+        expect(person.attached).to_have_count(count)  # what was closed is discarded
+    person.button("drop-0").click()
+    expect(person.attached).to_have_count(0)
     clip = drawn(tmp_path / "clip.mp4", 30, 10)
     person.attach(clip)
     person.button("pending-seen-0").click()
     dialog = person.page.get_by_role("dialog")
     expect(dialog).to_contain_text(COST)
+    expect(dialog).to_contain_text("keep the frames, not the video file")
     expect(dialog.locator("img")).to_have_count(1)
     person.page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)

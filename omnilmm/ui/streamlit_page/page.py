@@ -14,6 +14,7 @@ from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.status import change_line, status
 from omnilmm.ui.streamlit_page import messages, past, server_state, sidebar
 from omnilmm.ui.streamlit_page.browser import script, sync_browser_state
+from omnilmm.ui.streamlit_page.recorder import recorder
 from omnilmm.ui.streamlit_page.visitor import FILES, QUESTION, Visitor, reports_errors, visitor
 
 STYLE = ROOT / "assets" / "streamlit.css"
@@ -130,6 +131,9 @@ def _pending(me: Visitor, engine: Engine) -> None:
         if engine.card.pictures:
             with st.popover(me.texts.camera, icon=":material/photo_camera:", type="tertiary", key="camera-open"):
                 st.camera_input(me.texts.take_photo, key="camera", on_change=lambda: _photo(me))
+        if engine.card.video:  # apart from the photo, which has the camera for itself while its popover is open
+            with st.popover(me.texts.clip["record"], icon=":material/videocam:", type="tertiary", key="clip-open"):
+                recorder(me.texts)
         if url := server_state.SERVER.live_url:
             live = me.texts.live
             st.link_button(

@@ -1,0 +1,51 @@
+"""The recorder of short videos: `assets/clip.js`, which both pages share, as a component of this page."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit import config
+
+from omnilmm.catalog import ROOT
+from omnilmm.ui.markup import CLIP_SECONDS
+from omnilmm.ui.texts import Texts
+
+_CSS = """
+.clip { display: flex; flex-wrap: wrap; align-items: center; gap: 8px 14px; min-width: min(340px, 70vw);
+  font: 0.85rem var(--st-font); color: var(--st-text-color); }
+video { flex: 1 1 100%; width: 100%; max-height: 300px; object-fit: contain; border-radius: 8px; background: #111; }
+video[hidden] { display: none; }
+button { padding: 6px 16px; border-radius: 999px; border: 1px solid var(--st-border-color); font: 0.9rem var(--st-font);
+  color: var(--st-text-color); background: var(--st-background-color); cursor: pointer; }
+button::before { content: ""; display: inline-block; width: 10px; height: 10px; margin-right: 8px; border-radius: 50%;
+  background: #d93025; }
+[data-recording] button::before { border-radius: 2px; }
+button:hover, button:focus-visible { border-color: var(--st-primary-color); }
+p { flex: 1 1 160px; margin: 0; opacity: 0.8; }
+"""
+# Streamlit runs it at every rerun; a recording goes on unless the texts have changed. Escape closes the popover.
+_JS = """
+export default function ({ parentElement, data }) {
+  const root = parentElement.querySelector(".clip"), told = JSON.stringify(data)
+  if (root.dataset.told === told) return
+  omnilmmClip.conclude()
+  root.dataset.told = told
+  root.dataset.seconds = data.seconds
+  omnilmmClip.fill(root, data.texts, (file) => {
+    window.omnilmm.attach([file])
+    document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }))
+  }, data.bytes)
+}
+"""
+_recorder = st.components.v2.component(
+    "omnilmm_clip",
+    html='<div class="clip"></div>',
+    css=_CSS,
+    js=(ROOT / "assets" / "clip.js").read_text(encoding="utf-8") + _JS,
+)
+
+
+def recorder(texts: Texts) -> None:
+    """Draw the button that records a video, which is then attached like a chosen file."""
+    most_bytes = int(config.get_option("server.maxUploadSize")) * 2**20
+    data = {"texts": texts.clip_texts(CLIP_SECONDS), "seconds": CLIP_SECONDS, "bytes": most_bytes}
+    _recorder(key="clip", data=data, height="content")
