@@ -12,7 +12,7 @@ from omnilmm.images.video_sampling import spread
 
 MOST_FRAMES = 6  # frames of a sheet
 _WIDTH, _LINE, _GAP = 118, 16, 2  # of a frame, of the line with its time, and between frames, in pixels
-COLUMNS, COLUMNS_BESIDE = 6, 3  # frames per row; in a narrow place beside the conversation
+COLUMNS, COLUMNS_BESIDE = 6, 3  # frames per row; where little room is: beside the conversation, on a phone
 
 _sheets: WeakKeyDictionary[Video, Image.Image] = WeakKeyDictionary()
 
@@ -21,7 +21,7 @@ def sheet(video: Video) -> Image.Image:
     """Return a picture of a few evenly spaced frames of a video; it is cached."""
     if video not in _sheets:
         count = len(video.frames)
-        _sheets[video] = strip(video, spread(count, min(count, MOST_FRAMES)))
+        _sheets[video] = strip(video, spread(count, min(count, MOST_FRAMES)), COLUMNS_BESIDE)
     return _sheets[video]
 
 

@@ -148,7 +148,7 @@ def video_html(video: Video, texts: Texts) -> str:
     if video not in _sheets:
         _sheets[video] = data_address(sheet(video))
     name = html.escape(texts.video_name(video))
-    return f'<img class="picture film" src="{_sheets[video]}" alt="{name}"><br><small>{name}</small>'
+    return f'<img class="picture film" src="{_sheets[video]}" alt="{name}"><small>{name}</small>'
 
 
 def photo_html(texts: Texts, offer: str = "") -> str:

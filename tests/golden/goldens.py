@@ -26,7 +26,6 @@ from omnilmm.models.omnilmm12b import OmniLMMForCausalLM
 from omnilmm.models.processor import OmniLMMProcessor
 
 OWN = Path(__file__).parent
-FILMS = ("video", "video_mixed")  # entries beside the cases
 
 
 @cache
@@ -84,9 +83,7 @@ class Case:
     def expected(self) -> dict[str, Any]:
         """What expected.json says about this case; 1.0 and 2.0, which see one picture, say it in other words."""
         everything = read_json(self.folder / "expected.json")
-        said = dict(
-            everything[film] if (film := self.name.removeprefix("case_")) in FILMS else everything["cases"][self.name]
-        )
+        said = dict(everything["cases"].get(self.name) or everything[self.name.removeprefix("case_")])
         if "resized_to" in said:
             said |= {"grid": None, "slice_sizes": [said["resized_to"]]}
         if "image" in said:
@@ -191,7 +188,9 @@ def model_cases(root: Path) -> list[Case]:
 
 
 def _names(expected: dict[str, Any]) -> list[str]:
-    return [*expected["cases"], *(f"case_{film}" for film in FILMS if film in expected)]
+    """Its cases, and the entries beside them with the times of frames: `video`, `video_mixed` and the like."""
+    films = (name for name, entry in expected.items() if isinstance(entry, dict) and "temporal_ids" in entry)
+    return [*expected["cases"], *(f"case_{film}" for film in films)]
 
 
 def slicing_cases(root: Path) -> list[dict[str, Any]]:

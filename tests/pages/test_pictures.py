@@ -108,6 +108,7 @@ def test_what_the_model_sees_is_shown_before_and_after_asking_with_as_many_slice
     able.engine.looks = looks_as_asked
     slices, detail = visitor.page.locator("#max_slices"), visitor.page.locator("#finer-detail input")
     number = slices.locator("input[type=number]")
+    expect(slices.get_by_role("button")).to_have_count(0)  # Gradio's own reset does not know the model
     number.fill("40")
     number.press("Tab")
     expect(number).to_have_value("36")

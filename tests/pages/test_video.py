@@ -164,6 +164,6 @@ def test_the_built_in_model_says_which_models_see_videos_and_could_itself_see_st
     expect(visitor.page.locator("#clip")).to_have_count(0)
     monkeypatch.setattr(engine, "card", engine.card.model_copy(update={"video": True}))
     monkeypatch.setattr(engine.processor, "video", AS_PICTURES)
-    visitor.ask("Which picture shows a heart?", clip)
+    visitor.ask("Which picture shows a heart?", clip.rename(tmp_path / "stills.mp4"))
     assert visitor.answered() == "The second picture."
     expect(visitor.page.locator("#chat .user .film")).to_have_attribute("alt", "video of 0:02.0, 2 frames of it")

@@ -33,7 +33,7 @@ def test_frames_stand_in_order_in_rows_with_room_for_their_times() -> None:
     assert middles == [red, green, blue, red, green, blue, red, green]
     assert image.crop((0, 89, 118, 106)).getbbox() is not None  # something is written
     assert strip(VIDEO, range(8), 3).size == (3 * 120 - 2, 3 * 106 - 2)  # legible where there is little room
-    assert sheet(VIDEO).width == image.width and sheet(VIDEO) is sheet(VIDEO)
+    assert sheet(VIDEO).size == (3 * 120 - 2, 2 * 106 - 2) and sheet(VIDEO) is sheet(VIDEO)
 
 
 def test_what_a_model_sees_of_it_is_said_with_its_cost() -> None:

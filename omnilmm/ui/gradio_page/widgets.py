@@ -334,7 +334,9 @@ def _control(control: Control, *, visible: bool = True) -> Any:
     common = {"label": control.label, "info": control.help, "elem_id": control.name}
     if control.default is None:
         return gr.Textbox(max_lines=1, visible=visible, **_placeholder(control, ENGLISH), **common)
-    return gr.Slider(**_range(control), visible=visible, precision=0 if control.limit.whole else 2, **common)
+    # Without Gradio's own reset button, which would set it to the default of the model that the page was opened with.
+    precision = 0 if control.limit.whole else 2
+    return gr.Slider(**_range(control), visible=visible, precision=precision, buttons=[], **common)
 
 
 def _placeholder(control: Control, texts: Texts) -> dict[str, str]:

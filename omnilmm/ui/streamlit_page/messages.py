@@ -159,7 +159,7 @@ def show_picture(picture: Picture | Video, me: Visitor, pixels: int) -> None:
     if isinstance(picture, Video):
         with st.container(width=2 * pixels):
             name = me.texts.video_name(picture)
-            st.image(sheet(picture), name, width="stretch", alt=name)
+            st.image(sheet(picture), name if pixels >= PICTURE_PIXELS else None, width="stretch", alt=name)
         return
     width, height = picture.image.size
     shown = min(pixels, width, max(1, pixels * width // height))
