@@ -250,6 +250,13 @@ window.omnilmm = (() => {
 
   /* Make pictures and code reachable by Tab; pictures in the question box are shown as the model sees them. */
   let looked = "";
+  /* Gradio's own words where the camera is opened are English; the label above them says the same. */
+  const tendPhoto = () => {
+    const label = document.querySelector("#photo label")?.textContent.trim(), place = document.querySelector("#photo button > .wrap");
+    if (!label || !place || place.textContent.trim() === label) return;
+    place.lastChild.data = label;
+    place.closest("[title]")?.setAttribute("title", label);
+  };
   const tendClip = () => {
     const clip = document.getElementById("clip");
     if (!clip) omnilmmClip.abandon();  // the camera's panel was closed
@@ -266,6 +273,7 @@ window.omnilmm = (() => {
     const past = document.getElementById("past-chats");
     if (past && !past.firstChild) omnilmmPastChats(past, JSON.parse(past.dataset.texts));
     tendClip();
+    tendPhoto();
     for (const image of document.querySelectorAll("#chat .picture, #seen img")) {
       if (image.tabIndex < 0) { image.tabIndex = 0; image.setAttribute("role", "button"); }
     }

@@ -11,8 +11,8 @@ from omnilmm.conversation import Video
 from omnilmm.images.video_sampling import spread
 
 MOST_FRAMES = 6  # frames of a sheet
-_WIDTH, _LINE, _GAP = 118, 16, 2  # of a frame, of the line with its time, and between frames, in pixels
-COLUMNS, COLUMNS_BESIDE = 6, 3  # frames per row; where little room is: beside the conversation, on a phone
+_WIDTH, _LINE, _GAP, _FONT = 118, 22, 2, 18  # of a frame, of the line with its time, and between frames, in pixels
+COLUMNS, COLUMNS_BESIDE = 5, 3  # frames per row; where little room is: beside the conversation, on a phone
 
 _sheets: WeakKeyDictionary[Video, Image.Image] = WeakKeyDictionary()
 
@@ -39,7 +39,7 @@ def strip(video: Video, places: Sequence[int], columns: int = COLUMNS) -> Image.
     rows = -(-len(places) // columns)
     across, down = _WIDTH + _GAP, high + _LINE + _GAP
     whole = Image.new("RGB", (columns * across - _GAP, rows * down - _GAP), "black")
-    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(12)
+    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(_FONT)
     for number, place in enumerate(places):
         left, top = number % columns * across, number // columns * down
         whole.paste(video.frames[place].image.resize((_WIDTH, high)), (left, top))

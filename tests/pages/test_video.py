@@ -149,6 +149,7 @@ def test_the_camera_records_a_video_and_takes_a_photo_and_is_off_afterwards(visi
     assert visitor.page.evaluate(running) == 0
     camera.click()
     expect(record).to_have_text(texts_in("zh").clip["record"])
+    expect(panel.locator("#photo button").first).to_have_text(texts_in("zh").take_photo)
 
 
 def test_the_built_in_model_says_which_models_see_videos_and_could_itself_see_still_drawings(
