@@ -25,10 +25,10 @@ p { flex: 1 1 160px; margin: 0; opacity: 0.8; }
 # Streamlit runs it at every rerun; a recording goes on unless the texts have changed. Escape closes the popover.
 _JS = """
 export default function ({ parentElement, data }) {
-  const root = parentElement.querySelector(".clip"), told = JSON.stringify(data)
-  if (root.dataset.told === told) return
+  const root = parentElement.querySelector(".clip"), drawn = JSON.stringify(data)
+  if (root.dataset.drawn === drawn) return
   omnilmmClip.conclude()
-  root.dataset.told = told
+  root.dataset.drawn = drawn
   root.dataset.seconds = data.seconds
   omnilmmClip.fill(root, data.texts, (file) => {
     window.omnilmm.attach([file])
