@@ -94,7 +94,7 @@ window.omnilmmClip ??= (() => {
   /* The panel is about to be drawn anew: what is recorded is kept, what is being opened is not. */
   const conclude = () => { recording ? finish() : forget(); };
   const abandon = () => {
-    if (recording) recording.recorder.onstop = null;
+    if (recording?.recorder.state === "recording") recording.recorder.onstop = null;  // one that was stopped is still written
     forget();
   };
 

@@ -262,7 +262,7 @@ window.omnilmm = (() => {
     if (!clip) omnilmmClip.abandon();  // the camera's panel was closed
     else if (!clip.firstChild) omnilmmClip.fill(clip, JSON.parse(clip.dataset.texts), (file) => {
       attach([file]);
-      press("camera");  // which closes its panel
+      if (document.getElementById("clip")) press("camera");  // which closes its panel
       typed()?.focus();
     }, window.gradio_config?.max_file_size ?? undefined);
   };
