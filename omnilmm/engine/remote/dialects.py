@@ -7,6 +7,7 @@ An option that a dialect does not list has no effect there, and the pages do not
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -38,6 +39,7 @@ class Dialect:
         thinking: whether `chat_template_kwargs.enable_thinking` switches thinking.
         is_ours: whether it is our own API: pictures are sliced as published, and the caches of different users are kept
             apart by the field `user`.
+        answers_any_model: whether it answers whatever model a request names; its chunks name the one that does.
         owners: `owned_by` of its models.
         server: beginning of its `Server` header.
     """
@@ -51,6 +53,7 @@ class Dialect:
     with_beam: Mapping[str, Any] = field(default_factory=dict)
     thinking: bool = False
     is_ours: bool = False
+    answers_any_model: bool = False
     owners: tuple[str, ...] = ()
     server: str = ""
 
@@ -92,6 +95,7 @@ LLAMA_CPP = Dialect(
     always={"timings_per_token": True, "return_progress": True},
     with_sampling={"min_p": 0},  # 0.05 unless it is given
     thinking=True,
+    answers_any_model=True,
     owners=("llamacpp",),
     server="llama.cpp",
 )
@@ -121,7 +125,10 @@ LM_STUDIO = Dialect(
     sampling={**_PLAIN, "top_k": "top_k", "repetition_penalty": "repeat_penalty"},
     owners=("organization_owner",),
 )
-TRANSFORMERS = Dialect("transformers", "transformers serve")
+# A temperature alone does not switch sampling on there; one of 0 switches it off again.
+TRANSFORMERS = Dialect(
+    "transformers", "transformers serve", with_sampling={"generation_config": json.dumps({"do_sample": True})}
+)
 OMNILMM = Dialect(
     "omnilmm",
     "OmniLMM Chat",

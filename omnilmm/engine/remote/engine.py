@@ -6,6 +6,8 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import closing
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -22,7 +24,7 @@ from omnilmm.engine.remote.messages import Encoder
 from omnilmm.engine.remote.models import card_of, model_ids
 from omnilmm.engine.remote.request import RemoteRequest, too_long
 from omnilmm.engine.remote.sse import EventTooLongError
-from omnilmm.errors import InputError, OmniLMMError, OptionsError
+from omnilmm.errors import InputError, OmniLMMError, OptionsError, ServerError
 from omnilmm.hardware import Choice
 from omnilmm.sentences import Sentence
 
@@ -141,15 +143,30 @@ class RemoteEngine:
     def _attempt(self, request: RemoteRequest, answer: RemoteAnswer) -> Generator[Event]:
         waiting = Progress("encoding", total=len(request.conversation.messages[-1].pictures))
         yield waiting
+        is_checked = not self.dialect.answers_any_model
         with closing(self.client.stream(request.body(self._encoder))) as chunks:
             for arrived in chunks:
                 if arrived is None:
                     yield waiting
                     continue
+                is_checked = is_checked or self._is_by_the_model(arrived[0].get("model"))
                 for event in answer.add(*arrived):
                     waiting = event if isinstance(event, Progress) else waiting
                     yield event
         yield from answer.finish()
+
+    def _is_by_the_model(self, named: object) -> bool:
+        """Whether a chunk names the model that answers; False if it names none.
+
+        Raises:
+            ServerError: It is another one, and the server has ours no more.
+        """
+        if not isinstance(named, str):
+            return False
+        if named != self.model and (models := self._models()) and self.model not in models:
+            url = self.client.endpoint.shown
+            raise ServerError("server_has_another_model", url=url, model=self.model, models=models)
+        return True
 
     def _adapt(self, request: RemoteRequest, error: RefusedError) -> None:
         """Change the request so that the server may accept it, or raise the error for the reader."""
@@ -168,7 +185,7 @@ class RemoteEngine:
 
     def _pause(self, error: RefusedError, attempts: int, asked_s: float) -> Generator[Event]:
         """Wait for a busy server, as long as it asks for, or longer each time."""
-        pause_s = min(_retry_after(error.headers) or 0.5 * 2**attempts, LONGEST_PAUSE_S)
+        pause_s = min(retry_after_s(error.headers, datetime.now(UTC)) or 0.5 * 2**attempts, LONGEST_PAUSE_S)
         until_s = time.monotonic() + pause_s
         if until_s - asked_s > self.busy_s:
             raise self._error(error) from error
@@ -188,7 +205,15 @@ class RemoteEngine:
             return []
 
 
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds of a `Retry-After` header; 0 without one, or if it is a date."""
+def retry_after_s(headers: Mapping[str, str], now: datetime) -> float:
+    """Return the seconds that a `Retry-After` header asks for, as a number or a date; 0 without one.
+
+    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    """
     value = headers.get("retry-after", "").strip()
-    return float(value) if value.isdecimal() and len(value) < 6 else 0.0
+    if value.isdecimal():
+        return float(value) if len(value) < 6 else 0.0
+    try:
+        return max((parsedate_to_datetime(value) - now).total_seconds(), 0.0)
+    except (ValueError, TypeError):  # none, or without a time zone
+        return 0.0

@@ -10,7 +10,7 @@ import httpx
 from omnilmm.catalog import ModelCard, SamplingDefaults, Words, cards
 from omnilmm.engine.options import LIMITS, TYPES, Mode
 from omnilmm.engine.remote.client import Client, Endpoint, NotJSONError, RefusedError
-from omnilmm.engine.remote.dialects import LLAMA_CPP, PLAIN, VLLM, Dialect, Fields, recognise
+from omnilmm.engine.remote.dialects import LLAMA_CPP, PLAIN, TRANSFORMERS, VLLM, Dialect, Fields, recognise
 from omnilmm.engine.remote.failures import error_of
 
 UNKNOWN_CONTEXT = 32_768  # tokens, to build controls with; the server says when a conversation is too long
@@ -20,7 +20,11 @@ NOTE = Words(
     zh="运行在服务器上。模型的能力、许可证以及对话的去向取决于该服务器的运营者。",
 )
 OF_SERVER = SamplingDefaults(temperature=0.7, top_p=0.95, top_k=50, repetition_penalty=1.0)
-PROBED = (("/version", "version", VLLM), ("/props", "default_generation_settings", LLAMA_CPP))
+PROBED = (
+    ("/version", "version", VLLM),
+    ("/props", "default_generation_settings", LLAMA_CPP),
+    ("/openapi.json", "/load_model", TRANSFORMERS),  # one of its routes
+)
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ def _probed(client: Client) -> Dialect:
             body, _ = client.get(client.endpoint.root + path)
         except (RefusedError, NotJSONError, httpx.HTTPError, httpx.InvalidURL):
             continue
-        if isinstance(body, dict) and name in body:
+        if isinstance(body, dict) and name in {**body, **_dict(body.get("paths"))}:
             return dialect
     return PLAIN
 

@@ -26,8 +26,9 @@ class LlamaServer:
         self._model, self._name, self._port = model, name, 0
         self.start()
 
-    def start(self) -> None:
-        command = [sys.executable, __file__, str(self._model), self._name, str(self._port)]
+    def start(self, model: Path | None = None, name: str = "") -> None:
+        """Start it, or start it again, perhaps with another model."""
+        command = [sys.executable, __file__, str(model or self._model), name or self._name, str(self._port)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self._process.stdout
         address = self._process.stdout.readline().strip()

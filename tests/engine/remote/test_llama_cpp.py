@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -16,6 +17,7 @@ from omnilmm.engine.remote.engine import RemoteEngine
 from omnilmm.engine.remote.servers import Servers
 from omnilmm.errors import ContextLengthError, InputError, ModelNotFoundError, OptionsError, ServerError
 from tests.engine.remote.llama_server import CONTEXT, LlamaServer
+from tests.engine.remote.tiny_gguf import write_tiny
 
 HELLO = Conversation().with_message("user", "Hello")
 
@@ -110,7 +112,9 @@ def test_pictures_for_a_text_model_and_models_that_are_not_there(engine: RemoteE
         Servers([llama.url]).choose("other")
 
 
-def test_a_server_that_is_killed_in_an_answer_and_comes_back(engine: RemoteEngine, llama: LlamaServer) -> None:
+def test_a_server_that_is_killed_in_an_answer_and_comes_back(
+    engine: RemoteEngine, llama: LlamaServer, tmp_path: Path
+) -> None:
     events = engine.stream(HELLO, options_for(engine.card, max_new_tokens=8192))
     assert any(isinstance(event, TextDelta) for event in events)
     llama.kill()
@@ -121,6 +125,11 @@ def test_a_server_that_is_killed_in_an_answer_and_comes_back(engine: RemoteEngin
         ask(engine)
     with pytest.raises(ServerError, match="No server answers"):
         Servers([llama.url]).choose(None)
+    llama.start(write_tiny(tmp_path / "other.gguf", seed=1), "other")  # it would answer under any name
+    with pytest.raises(ServerError, match=r"no longer has the model tiny. It lists: other"):
+        ask(engine, max_new_tokens=8192)
+    wait_until_free(llama, within_s=10)
+    llama.kill()
     llama.start()
     assert isinstance(ask(engine, max_new_tokens=4)[-1], Finished)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from omnilmm.engine.events import Event, Finished, Progress, TextDelta, ThoughtD
 from omnilmm.engine.options import options_for
 from omnilmm.engine.remote.client import Client, Endpoint
 from omnilmm.engine.remote.dialects import DIALECTS, LLAMA_CPP, OMNILMM, PLAIN, VLLM, Dialect
-from omnilmm.engine.remote.engine import RemoteEngine
+from omnilmm.engine.remote.engine import RemoteEngine, retry_after_s
 from omnilmm.engine.remote.servers import Servers
 from omnilmm.errors import ContextLengthError, InputError, OmniLMMError, OptionsError, ServerError
 from tests.engine.remote.scripted_server import DONE, HEAD, Scripted, delta, event, greeting, reply, scripted
@@ -77,6 +80,7 @@ def test_an_answer_in_one_piece(server: Scripted) -> None:
     assert (finished.text, finished.usage.new_tokens) == ("a", 1)
     (body,) = server.bodies
     assert (body["use_beam_search"], body["n"]) == (True, 4) and "temperature" not in body
+    assert body["skip_special_tokens"] is False, "else marks of boxes may be missing"
 
 
 BROKEN: list[tuple[list[Any], str]] = [
@@ -139,6 +143,22 @@ def test_addresses_without_a_server() -> None:
         RemoteEngine("http://a/v1", "m", "a\nb")
 
 
+def test_a_host_that_does_not_answer_is_given_up() -> None:
+    """As behind a firewall that drops packets: a full backlog does the same."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        address = full.getsockname()
+        for _ in range(3):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(address)
+        engine = RemoteEngine(f"http://127.0.0.1:{address[1]}/v1", "m")
+        engine.client = Client(engine.client.endpoint, connect_s=1.0)
+        heard: list[Event] = []
+        with pytest.raises(ServerError, match="does not answer: check that the server runs"):
+            heard.extend(engine.stream(HELLO))
+    assert len(heard) >= 3, "the page hears of it meanwhile"
+
+
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "all_proxy"])
 def test_a_server_on_this_machine_is_asked_without_a_proxy(
     server: Scripted, monkeypatch: pytest.MonkeyPatch, variable: str
@@ -183,15 +203,30 @@ def test_closing_closes_the_connection_wherever_it_is(server: Scripted, pieces: 
         time.sleep(0.01)
 
 
-def test_a_busy_server_is_waited_for_and_then_reported(server: Scripted) -> None:
-    busy = [reply({"error": {"message": "Loading model"}}, 503, retry_after="1")]
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_waited_for_and_then_reported(server: Scripted, status: int) -> None:
+    busy = [reply({"error": {"message": "Loading model"}}, status, retry_after="1")]
     server.replies = [busy, [HEAD, delta("Now."), DONE]]
     events = [*engine_of(server).stream(HELLO)]
     assert Progress("busy") in events and isinstance(events[-1], Finished) and events[-1].text == "Now."
     assert events[-1].timings.waited_s >= 1
-    server.replies = [busy]
+    server.replies, asked = [busy], len(server.bodies)
     with pytest.raises(ServerError, match=r"busy.*Loading model"):
         ask(engine_of(server, busy_s=0.5))
+    assert len(server.bodies) == asked + 1, "not asked before the second that it wants is over"
+
+
+def test_how_long_a_busy_server_wants_to_be_left_alone() -> None:
+    at_noon = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    for given, seconds in {
+        "7": 7,
+        " 7 ": 7,
+        "Sun, 29 Nov 2026 12:00:07 GMT": 7,
+        "Sun, 29 Nov 2026 11:00:00 GMT": 0,
+    }.items():
+        assert retry_after_s({"retry-after": given}, at_noon) == seconds
+    for given in ("", "soon", "-1", "9" * 6, "Sun, 29 Nov 2026 12:00:07"):
+        assert retry_after_s({"retry-after": given}, at_noon) == 0
 
 
 def refusal(message: str, status: int = 400, **inner: Any) -> list[Any]:
@@ -343,7 +378,8 @@ def test_nothing_in_a_chunk_is_trusted(server: Scripted) -> None:
         ([{"id": "m", "owned_by": "omnilmm"}], {}, "omnilmm"),
         ([{"id": "m", "owned_by": "openai"}], {"/version": {"version": "0.32"}}, "vllm"),
         ([{"id": "m"}], {"/props": {"default_generation_settings": {}}}, "llama.cpp"),
-        ([{"id": "m", "owned_by": "someone"}], {}, "plain"),
+        ([{"id": "m", "owned_by": "author"}], {"/openapi.json": {"paths": {"/load_model": {}}}}, "transformers"),
+        ([{"id": "m", "owned_by": "someone"}], {"/openapi.json": {"paths": []}}, "plain"),
     ],
 )
 def test_a_server_is_recognised(server: Scripted, models: list[Any], routes: dict[str, Any], name: str) -> None:
@@ -398,3 +434,14 @@ def test_only_what_the_dialect_knows_is_sent(server: Scripted) -> None:
     assert llama["repeat_penalty"] == 1.5 and llama["min_p"] == 0 and "repetition_penalty" not in llama
     assert set(own) == common | {"temperature", "repetition_penalty", "user"} and own["temperature"] == 0
     assert "somebody" not in own["user"]
+
+
+def test_a_chunk_of_llama_cpp_may_name_the_model_differently(server: Scripted) -> None:
+    """A router before several models may; only a model that is gone is an error, and other servers use aliases."""
+    named = event({"model": "m-q4", "choices": [{"delta": {"content": "Yes."}}]})
+    server.replies = [[HEAD, named, DONE]]
+    assert ask(engine_of(server, LLAMA_CPP)).text == ask(engine_of(server)).text == "Yes."
+    server.models = {"data": [{"id": "m-q4"}]}
+    assert ask(engine_of(server)).text == "Yes."
+    with pytest.raises(ServerError, match=r"no longer has the model m\. It lists: m-q4"):
+        ask(engine_of(server, LLAMA_CPP))
