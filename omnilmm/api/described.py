@@ -69,7 +69,10 @@ class CompletionDetails(BaseModel):
 
 
 class Usage(BaseModel):
-    """Token counts; `picture_tokens` and `reused` are part of `prompt_tokens`."""
+    """Token counts; `picture_tokens` and `reused` are part of `prompt_tokens`.
+
+    `dropped_messages` is the number of oldest messages that did not fit into the model's context.
+    """
 
     prompt_tokens: int
     completion_tokens: int
@@ -78,6 +81,7 @@ class Usage(BaseModel):
     completion_tokens_details: CompletionDetails
     picture_tokens: int
     reused: int
+    dropped_messages: int
 
 
 class Completion(BaseModel):

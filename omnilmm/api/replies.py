@@ -82,7 +82,7 @@ def models(card: ModelCard, created: int) -> dict[str, Any]:
 
 
 def usage_of(finished: Finished) -> dict[str, Any]:
-    """Return the token counts: OpenAI's fields, plus prompt tokens of pictures and those reused from the cache."""
+    """Return the token counts: OpenAI's fields, plus prompt tokens of pictures, those reused, and messages left out."""
     usage = finished.usage
     prompt = usage.text_tokens + usage.picture_tokens
     return {
@@ -93,6 +93,7 @@ def usage_of(finished: Finished) -> dict[str, Any]:
         "completion_tokens_details": {"reasoning_tokens": finished.thought.tokens if finished.thought else 0},
         "picture_tokens": usage.picture_tokens,
         "reused": usage.reused,
+        "dropped_messages": finished.dropped_messages,
     }
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
@@ -17,6 +21,7 @@ from omnilmm.api.keys import KEY
 from omnilmm.catalog import ROOT
 from omnilmm.engine.local import LocalEngine
 from omnilmm.errors import ImageError
+from omnilmm.images.limits import Limits
 from tests.pages.visitor import serve
 
 HELLO = {"model": "built-in", "messages": [{"role": "user", "content": "Hello"}], "temperature": 0}
@@ -75,3 +80,40 @@ def test_pictures_are_fetched_from_public_hosts_alone() -> None:
     ):
         with pytest.raises(ImageError, match="data URI"):
             fetch(address)
+
+
+def test_a_fetched_picture_comes_from_the_address_that_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its host is looked up once: asked again, a name server could name a machine behind the firewall."""
+    looked_up: list[str] = []
+    look_up = socket.getaddrinfo
+
+    def once(host: str, *arguments: object, **more: object) -> object:
+        looked_up.append(host)
+        return look_up("127.0.0.1" if host == "pictures.example" else host, *arguments, **more)  # type: ignore[arg-type]
+
+    hosts: list[str] = []
+
+    class Pictures(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            hosts.append(self.headers["host"])
+            self.send_response({"/moved": 302}.get(self.path, 200))
+            self.send_header("location", "/picture")
+            self.end_headers()
+            self.wfile.write(b"x" * (2 * 2**20 if self.path == "/large" else 3))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(socket, "getaddrinfo", once)
+    monkeypatch.setattr(ipaddress.IPv4Address, "is_global", True)  # as this machine's would be
+    monkeypatch.setattr("omnilmm.api.fetching.limits", lambda: Limits(file_mb=1))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://pictures.example:{server.server_port}"
+        assert fetch(f"{url}/picture") == b"xxx"
+        assert hosts == [url.removeprefix("http://")] and looked_up.count("pictures.example") == 1
+        with pytest.raises(ImageError, match="302"):
+            fetch(f"{url}/moved")
+        with pytest.raises(ImageError, match="1 MiB"):
+            fetch(f"{url}/large")
+        server.shutdown()

@@ -69,7 +69,12 @@ class RemoteAnswer:
         yield from self._split(self._splitter.finish())
 
     def finished(self, dropped: int = 0, without_effect: tuple[str, ...] = ()) -> Finished:
-        """Return the whole answer; call `finish` first."""
+        """Return the whole answer; call `finish` first.
+
+        Args:
+            dropped: number of oldest messages that were not sent.
+            without_effect: options that the server refuses.
+        """
         now_s = time.monotonic()
         first_s = self._first_s or now_s
         return Finished(
@@ -77,7 +82,7 @@ class RemoteAnswer:
             reason="length" if self._reason == "length" else "end",
             usage=self._counts(),
             timings=Timings(self._waited_s, first_s - self._began_s, (self._last_s or now_s) - self._began_s),
-            dropped_messages=dropped,
+            dropped_messages=dropped + _number(self._usage.get("dropped_messages")),  # there, if it is our own API
             thought=self._whole_thought(),
             without_effect=without_effect,
         )

@@ -9,7 +9,7 @@ import pytest
 
 from omnilmm.api.app import application
 from omnilmm.conversation import Conversation
-from omnilmm.engine.events import Event, Finished, TextDelta
+from omnilmm.engine.events import Event, Finished, TextDelta, ThoughtDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import options_for
 from omnilmm.engine.remote.engine import RemoteEngine
@@ -20,6 +20,7 @@ from omnilmm.ui.boxes import regions
 from omnilmm.ui.samples import samples
 from tests.api.serving import served
 from tests.pages.visitor import Pace, wait_until_free
+from tests.ui.scripted import ScriptedEngine, Thinking
 
 KEY = "a key"
 PICTURES = [open_picture(sample.picture) for sample in samples()[:2]]
@@ -108,6 +109,25 @@ def test_sixteen_people_at_once(remote: RemoteEngine, engine: LocalEngine) -> No
         thread.join()
     assert texts == [answer(engine, ASKED, max_new_tokens=6).text] * 16
     wait_until_free(engine)
+
+
+def test_thoughts_go_through() -> None:
+    """The built-in model has none, so a scripted engine stands behind the API."""
+    script = Thinking()
+    script.goes_on.release(2)
+    with served(application(ScriptedEngine(script))) as address:
+        remote = Servers([f"{address}/v1"]).choose(None).load()
+        *events, last = remote.stream(Conversation().with_message("user", "Is it red?"))
+    assert "".join(event.text for event in events if isinstance(event, ThoughtDelta)) == script.THOUGHT
+    assert isinstance(last, Finished) and last.thought
+    assert (last.text, last.thought.text, last.thought.tokens) == (script.ANSWER, script.THOUGHT, script.TOLD.tokens)
+
+
+def test_what_is_left_out_there_is_said_here(remote: RemoteEngine) -> None:
+    conversation = Conversation()
+    for words in (2500, 50):  # of a context of 2048 tokens
+        conversation = conversation.with_message("user", "word " * words).with_message("assistant", "Yes.")
+    assert answer(remote, conversation.with_message("user", "Hello"), max_new_tokens=4).dropped_messages == 2
 
 
 def test_without_the_key(url: str) -> None:
