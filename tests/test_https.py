@@ -17,20 +17,21 @@ CERTIFICATE, KEY = (Path(__file__).parent / "tls" / name for name in ("cert.pem"
 
 
 @pytest.mark.parametrize(
-    ("program", "path", "contains"),
+    ("program", "contents"),
     [
-        (["web_demo.py"], "", "<html"),
-        (["web_demo_streamlit.py"], "", "<html"),
-        (["-m", "omnilmm.api"], "/v1/models", "built-in"),
+        (["web_demo.py", "--api"], {"/": "<html", "/v1/models": "built-in"}),
+        (["web_demo_streamlit.py"], {"/": "<html"}),
+        (["-m", "omnilmm.api"], {"/v1/models": "built-in"}),
     ],
 )
-def test_it_is_served_over_https(program: list[str], path: str, contains: str) -> None:
+def test_it_is_served_over_https(program: list[str], contents: dict[str, str]) -> None:
     files = ("--ssl-certfile", str(CERTIFICATE), "--ssl-keyfile", str(KEY))
     with served(*program, "--port", "0", *files) as address:
         assert address.startswith("https://")
         trusted = ssl.create_default_context(cafile=str(CERTIFICATE))
-        answer = httpx.get(address + path, verify=trusted, follow_redirects=True)
-        assert answer.status_code == 200 and contains in answer.text
+        for path, content in contents.items():
+            answer = httpx.get(address.rstrip("/") + path, verify=trusted, follow_redirects=True)
+            assert answer.status_code == 200 and content in answer.text
 
 
 @pytest.mark.parametrize(

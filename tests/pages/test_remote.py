@@ -1,19 +1,28 @@
-"""The Gradio page in front of a real llama.cpp server."""
+"""The Gradio page in front of two real servers: llama.cpp, and our own API with the built-in model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 from playwright.sync_api import expect
 
+from omnilmm.api.app import application
+from omnilmm.conversation import Conversation
+from omnilmm.engine.events import Event, Finished
+from omnilmm.engine.local import LocalEngine
+from omnilmm.engine.options import BeamSearch, options_for
 from omnilmm.engine.remote.servers import ServerProvider, Servers
+from omnilmm.images.pixels import open_picture
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.samples import samples
 from omnilmm.ui.texts import ENGLISH
+from tests.api.serving import served
 from tests.engine.remote.llama_server import LlamaServer
 from tests.engine.remote.tiny_gguf import write_tiny
-from tests.pages.visitor import Site, Visitor, serve
+from tests.pages.visitor import SAMPLES, Site, Visitor, serve
+
+KEY = "a key of the operator"
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +33,15 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaServer]:
     server.kill()
 
 
+@pytest.fixture(scope="module")
+def api(engine: LocalEngine) -> Iterator[str]:
+    with served(application(engine, key=KEY)) as address:
+        yield f"{address}/v1"
+
+
 @pytest.fixture
-def site(llama: LlamaServer) -> Iterator[Site]:
-    provider = ServerProvider(Servers([llama.url]), None)
+def site(llama: LlamaServer, api: str) -> Iterator[Site]:
+    provider = ServerProvider(Servers([llama.url, api], ["none", KEY]), "tiny")
     provider.wait()
     with serve(provider, Offer(provider.listed, None)) as site:
         yield site
@@ -44,7 +59,9 @@ def test_a_conversation_with_a_server(visit: Callable[..., Visitor], site: Site,
     for of_pictures in ("#max_slices", "#samples", "#camera", "#seen-panel"):
         expect(page.locator(of_pictures)).to_be_hidden()
     visitor.unfold("models")
-    expect(page.locator("#picker input")).to_be_visible()
+    page.locator("#picker input").click()
+    expect(page.get_by_role("option")).to_have_count(2)
+    page.keyboard.press("Escape")
     expect(page.locator("#dtype")).to_be_hidden()
 
     length = page.locator("#max_new_tokens input[type=number]")
@@ -85,3 +102,43 @@ def test_a_conversation_with_a_server(visit: Callable[..., Visitor], site: Site,
     visitor.box.press("Enter")  # the question has returned to the box
     visitor.answered(4)
     visitor.until(lambda: visitor.questions()[-1].strip() == "And more")
+
+
+def test_pictures_for_our_own_api(
+    visit: Callable[..., Visitor], site: Site, api: str, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from machine A to machine B: another model is chosen, and answers as the engine there would."""
+    visitor = visit(site.address)
+    page, host = visitor.page, api.split("/")[2]
+    asked: list[object] = []
+    stream = engine.stream
+    monkeypatch.setattr(engine, "stream", lambda *given: asked.append(given[1]) or stream(*given))
+    visitor.unfold("models")
+    page.locator("#picker input").click()
+    page.get_by_role("option", name=engine.card.title).click()
+    page.locator("#switch").click()
+    expect(page.locator("#header")).to_contain_text(f"{engine.card.title} on {host} (through OmniLMM Chat)")
+    assert KEY not in page.content()
+
+    page.get_by_text(ENGLISH.modes["greedy"], exact=True).click()
+    visitor.ask(SAMPLES["heart"].question, SAMPLES["heart"].picture)
+    first = visitor.answered()
+    expected = Conversation().with_message("user", open_picture(SAMPLES["heart"].picture), SAMPLES["heart"].question)
+    assert first.strip() == text_of(stream(expected, options_for(engine.card, "greedy")))
+    visitor.ask("What colour is it?")
+    visitor.answered(2)
+    assert "reused" in visitor.note and "picture tokens" in visitor.note
+    page.get_by_text(ENGLISH.modes["beam"], exact=True).click()
+    visitor.ask("And what shape is it?")
+    visitor.answered(3)
+    assert isinstance(asked[-1], BeamSearch) and asked[-1].beams == engine.card.beam.beams
+    visitor.press("clear")
+    box = next(sample for sample in SAMPLES.values() if "<box>" in sample.answer)
+    visitor.ask(box.question, box.picture)
+    expect(page.locator(f"#chat .bot img[alt='{ENGLISH.boxes_on_picture}']")).to_have_count(1)
+
+
+def text_of(events: Iterable[Event]) -> str:
+    *_, last = events
+    assert isinstance(last, Finished)
+    return last.text
