@@ -99,18 +99,23 @@ def through_browser(recogniser: Recogniser | None, minutes: float) -> None:
         while len(by.turns) < QUESTIONS:
             by.listen(1)
         show(by.parts)
-        if not minutes:
-            return
-        began, most, count = time.monotonic(), 0, len(by.turns)
-        print(f"\n{minutes:g} minutes hands-free through the browser:\n\n| minute | memory |\n|---|---|", flush=True)
-        for tenth in range(10):
-            print(f"| {tenth * minutes / 10:g} | {by.memory} |", flush=True)
-            while time.monotonic() - began < 60 * minutes * (tenth + 1) / 10:
-                by.listen(1)
-                most = max(most, by.waiting[0])
-        print(f"| {minutes:g} | {by.memory} |")
-        print(f"\n{len(by.turns) - count} questions; at most {most} chunks waited, {by.waiting[1]} were dropped.")
-        show(by.parts)
+        if minutes:
+            hands_free(by, minutes)
+
+
+def hands_free(by: ByBrowser, minutes: float) -> None:
+    """Go on for so long, in ten chats one after the other, and print the memory and what waits."""
+    began, most, count = time.monotonic(), 0, len(by.turns)
+    print(f"\n{minutes:g} minutes hands-free, ten chats one after the other:\n\n| minute | memory |\n|---|---|")
+    for tenth in range(10):
+        by.begin_anew()
+        print(f"| {tenth * minutes / 10:g} | {by.memory} |", flush=True)
+        while time.monotonic() - began < 60 * minutes * (tenth + 1) / 10:
+            by.listen(1)
+            most = max(most, by.waiting[0])
+    print(f"| {minutes:g} | {by.memory} |")
+    print(f"\n{len(by.turns) - count} questions; at most {most} chunks waited, {by.waiting[1]} were dropped.\n")
+    show(by.parts)
 
 
 def main() -> None:

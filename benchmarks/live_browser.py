@@ -86,6 +86,10 @@ class ByBrowser:
         self._page.wait_for_timeout(1000 * seconds)
         self.notes += [(name, at) for name, at in self._page.evaluate("came.splice(0)")]
 
+    def begin_anew(self) -> None:
+        """Begin a new chat: the caches of a chat grow with it, which is not what is measured."""
+        self._page.locator("#clear").click()
+
     @property
     def turns(self) -> list[dict[str, float]]:
         """When each thing happened first, for every question that was answered aloud."""

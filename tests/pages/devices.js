@@ -53,6 +53,7 @@ window.devices = (() => {
       stream = out.stream;
     }
     given.tracks[kind] = stream.getTracks()[0];
+    given.tracks[kind].getSettings = () => ({ deviceId: video?.deviceId?.exact ?? "back" });
     return stream;
   };
   /* A browser that recognises speech: where, and what it hears. Chromium's own has no service here, and only fails. */
