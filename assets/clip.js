@@ -98,5 +98,5 @@ window.omnilmmClip ??= (() => {
     forget();
   };
 
-  return { fill, conclude, abandon };
+  return { fill, conclude };
 })();

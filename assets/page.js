@@ -259,8 +259,7 @@ window.omnilmm = (() => {
   };
   const tendClip = () => {
     const clip = document.getElementById("clip");
-    if (!clip) omnilmmClip.abandon();  // the camera's panel was closed
-    else if (!clip.firstChild) omnilmmClip.fill(clip, JSON.parse(clip.dataset.texts), (file) => {
+    if (clip && !clip.firstChild) omnilmmClip.fill(clip, JSON.parse(clip.dataset.texts), (file) => {
       attach([file]);
       if (document.getElementById("clip")) press("camera");  // which closes its panel
       typed()?.focus();
