@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from benchmarks import full_size, full_size_training
+from omnilmm.catalog import cards
 from omnilmm.engine.placement.layers import quantised_modules, skeleton
 from omnilmm.errors import HardwareError
+from omnilmm.training import memory
+from omnilmm.training.targets import METHODS, Tuning
 
 
 def test_every_architecture_is_measured_in_both_number_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,3 +83,16 @@ def test_training_is_measured_with_both_methods(
     expected = [(name, method) for name in full_size_training.MODELS for method in full_size_training.METHODS]
     assert [(row[0], row[1]) for row in rows] == expected
     assert all(float(row[4]) >= 0 and float(row[5]) > 0 for row in rows)
+
+
+def test_the_memory_in_the_guide_is_what_check_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda device: None)
+    guide = (Path(__file__).parents[1] / "docs" / "fine-tuning.md").read_text(encoding="utf-8")
+    titles = {card.title: card.name for card in cards().values()}
+    rows = re.findall(r"^\| ((?:MiniCPM|OmniLMM)[^|]*) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", guide, re.MULTILINE)
+    assert len(rows) == 6
+    for named, *written in rows:
+        config = full_size.published_config(titles[named.replace("1.0, ", "")], tiny=False)
+        for method, said in zip(METHODS, written, strict=True):
+            found = memory.memory_of(skeleton(config), Tuning(method), 1024, "cuda").total / 2**30
+            assert float(said) == pytest.approx(found, abs=0.5 if found > 40 else 0.05), (named, method)

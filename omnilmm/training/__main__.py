@@ -70,13 +70,15 @@ def _train(args: argparse.Namespace) -> int:
     with DownloadBar() as bar:
         run = Run(args, bar.report)
     run.begin()
-    if run.is_finished:
-        sys.stdout.write(f"{args.out} is finished: use it with --adapter {args.out}, or give another --out.\n")
+    written = "" if (was_finished := run.is_finished) else run.train()
+    if not run.is_main:  # of several processes, one tells
         return 0
-    written = run.train()
+    use = f"--model {args.out}" if args.method == "full" else f"--model {args.model} --adapter {args.out}"
+    if was_finished:
+        sys.stdout.write(f"{args.out} is finished: use it with {use}, or give another --out.\n")
+        return 0
     if written:
         sys.stdout.write(f"{written}\n")
-    use = f"--model {args.out}" if args.method == "full" else f"--model {args.model} --adapter {args.out}"
     sys.stdout.write(f"Saved in {args.out}. Try it: python web_demo.py {use}\n")
     return 0
 

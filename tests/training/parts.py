@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable, Iterator
+from itertools import count as counter
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,14 @@ from PIL import Image
 from built_in.drawing import draw
 from built_in.lessons import lesson_of
 from built_in.palette import Background, shade
+from built_in.questions.turn import Turn
 from built_in.scenes import Scene, Shape
 
 QUESTION = "Which part is this?"
 LETTERS = {"circle": "K", "square": "T", "triangle": "W", "star": "H"}
 DIGITS = {"red": "7", "green": "2", "blue": "9", "yellow": "4"}
 SIDE = 96
+UNSLICED = 168 * 168  # pixels of the largest picture that the built-in model does not slice
 
 
 def part(rng: random.Random) -> tuple[Image.Image, str]:
@@ -45,18 +49,24 @@ def write_parts(folder: Path, name: str, count: int, seed: int) -> Path:
     return _written(folder / f"{name}.json", rows)
 
 
-def write_old(folder: Path, name: str, count: int, seed: int, abilities: tuple[str, ...]) -> Path:
+def write_old(folder: Path, name: str, count: int, seed: int, abilities: Iterable[str]) -> Path:
     """Write questions that the built-in model answers, `count` rows of each ability, which is their group."""
     rows = []
     for ability in abilities:
-        seeds = (random.Random(f"{seed}/{ability}/{number}") for number in range(10 * count))
-        lessons = (lesson for rng in seeds if (lesson := lesson_of("scene", rng, only=ability)).turns)
-        for number, lesson in enumerate(islice(lessons, count)):
+        for number, image, turn in islice(_questions(seed, ability), count):
             picture = f"{name}-{ability}-{number}.png"
-            lesson.pictures[0].image.save(folder / picture)
-            turn = lesson.turns[0]
+            image.save(folder / picture)
             rows.append(_row(picture, [("user", turn.question), ("assistant", turn.answer)]) | {"group": ability})
     return _written(folder / f"{name}.json", rows)
+
+
+def _questions(seed: int, ability: str) -> Iterator[tuple[int, Image.Image, Turn]]:
+    """Yield two questions about every picture, each to be asked by itself; pictures too small to be sliced."""
+    for number in counter():
+        lesson = lesson_of("scene", random.Random(f"{seed}/{ability}/{number}"), only=ability)
+        image = lesson.pictures[0].image
+        if image.width * image.height <= UNSLICED:
+            yield from ((number, image, turn) for turn in lesson.turns[:2])
 
 
 def _row(picture: str, said: list[tuple[str, str]]) -> dict[str, Any]:

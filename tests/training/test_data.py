@@ -153,10 +153,13 @@ def test_a_model_that_takes_one_picture_and_no_system_prompt_says_so(
 
 
 def test_good_data_is_shown_with_what_is_learnt_its_lengths_and_its_memory(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("omnilmm.training.memory.free_memory", lambda device: 60 * 2**20)
     assert main(["check", str(written(folder / "d.json", SAME)), "--batch-size", "2", "--rank", "8"]) == 0
     shown = capsys.readouterr().out
+    fits = [line.rpartition("GiB")[2].strip() for line in shown.splitlines() if "--method" in line]
+    assert fits == ["fits", "fits", "does not fit"]
     assert "«A.<|im_end|>»" in shown and "[36 picture tokens]" in shown and "Q?<|im_end|>" in shown
     assert f"{len(SAME)} rows, {len(SAME)} of them with pictures" in shown
     for method, trained in (("lora", "139,264"), ("qlora", "139,264"), ("full", "3,413,248")):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from omnilmm.engine.caches.lru import LRUCache
 from omnilmm.engine.loading import load_engine
@@ -37,3 +38,12 @@ def test_a_row_is_right_by_one_pass_or_by_what_is_generated(tmp_path: Path, monk
     assert found == {group: (sum(right) / len(right), len(right)) for group, right in expected.items()}
     assert found["old: colour"][1] == 6 and 0 < found["old: colour"][0] < 1
     assert 2 <= len(generated) < 5
+
+    def too_large(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(forgetting, "collate", too_large)  # then they are asked one by one
+    generated.clear()
+    few = Examples(examples[3:5], engine.model, engine.processor, keeps_features=True, cache=data.cache)
+    right = [generate(engine, example.conversation(), None)[0] for example in examples[3:5]]
+    assert forgetting.shares(engine, {"old": few}) == {"old: colour": (sum(right) / 2, 2)} and len(generated) == 2

@@ -7,7 +7,6 @@ import json
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,24 +24,47 @@ from omnilmm.hardware import AS_ASKED, Choice
 from omnilmm.training import forgetting
 from omnilmm.training import run as running
 from omnilmm.training.__main__ import main
+from omnilmm.training.examples import Examples
 from omnilmm.training.flags import arguments_of
 from omnilmm.training.trainer import FineTuner, last_state
 from tests.models.tiny import save_tiny
 
 FEW = ("--batch-size", "2", "--accumulate", "2", "--epochs", "4", "--rank", "4", "--learning-rate", "1e-2")
 
-# The programs, killed from outside Python in the eighth step.
-KILLED = """
-import os, signal, sys
+# The programs as a launcher starts them, but imported once: each run is a fork per process. In the step `stop`, if
+# there is one, all of its processes are killed from outside Python.
+LAUNCHED = """
+import json, os, signal, socket, sys
+from omnilmm.engine.adapters import import_peft
+from omnilmm.training import run
 from omnilmm.training.__main__ import main
 from omnilmm.training.trainer import FineTuner
+
+import_peft()
 step = FineTuner.training_step
-def last(self, *arguments, **named):
-    if self.state.global_step == 7:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, *arguments, **named)
-FineTuner.training_step = last
-main(sys.argv[1:])
+
+def process(rank, world, port, stop, arguments):
+    if world > 1:
+        named = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "MASTER_PORT": port}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in named.items()}}
+    def stopping(self, *given, **also):
+        if self.state.global_step == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self, *given, **also)
+    FineTuner.training_step = stopping
+    code = main(arguments)
+    sys.stdout.flush()
+    os._exit(code)
+
+for world, stop, arguments in json.loads(sys.argv[1]):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    children = []
+    for rank in range(world):
+        if not (child := os.fork()):
+            process(rank, world, port, stop, arguments)
+        children.append(child)
+    print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children], flush=True)
 """
 
 
@@ -71,7 +93,11 @@ def _said(question: str, answer: str) -> list[dict[str, str]]:
 
 
 def train(model: Path, data: Path, out: Path, *flags: str) -> int:
-    return main(["train", "--model", str(model), "--data", str(data), "--out", str(out), *FEW, *flags])
+    return main(given(model, data, out, *flags))
+
+
+def given(model: Path, data: Path, out: Path, *flags: str) -> list[str]:
+    return ["train", "--model", str(model), "--data", str(data), "--out", str(out), *FEW, *flags]
 
 
 def weights(folder: Path, name: str = "adapter_model.safetensors") -> dict[str, torch.Tensor]:
@@ -86,40 +112,60 @@ def streams() -> Iterator[None]:
         yield
 
 
-def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tiny: Path, data: Path, tmp_path: Path) -> None:
-    """With dropout, so that the random state counts, and the features of pictures kept or not."""
+def test_runs_that_were_killed_go_on_as_if_they_had_not_been(tiny: Path, data: Path, tmp_path: Path) -> None:
+    """One with dropout, so that the random state counts, and the features of pictures kept or not; and one of two
+    processes, which do the work of one that accumulates twice as many batches."""
     flags = ("--dropout", "0.2", "--save-steps", "5", "--eval-data", str(data))
-    assert train(tiny, data, tmp_path / "straight", *flags) == 0
-    killed = tmp_path / "killed"
-    command = [sys.executable, "-c", KILLED, "train", "--model", str(tiny), "--data", str(data)]
-    done = subprocess.run([*command, "--out", str(killed), *FEW, *flags], cwd=ROOT, stderr=subprocess.DEVNULL)
-    assert done.returncode == -signal.SIGKILL
+    even = tmp_path / "even.json"
+    even.write_text(json.dumps(json.loads(data.read_text())[2:]))  # as many batches for each process
+    killed, two = tmp_path / "killed", tmp_path / "two"
+    each = given(tiny, even, two, "--accumulate", "1", "--save-steps", "3", "--keep-eval", str(even), "--checkpointing")
+    runs = [(1, 7, given(tiny, data, killed, *flags)), (2, 5, each), (2, None, each)]
+    command = [sys.executable, "-c", LAUNCHED, json.dumps(runs)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    ended = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert ended == ["[-9]", "[-9, -9]", "[0, 0]"] and done.stdout.count("Saved in") == 1
+
     state = last_state(killed)
     assert state and not (killed / "adapter_model.safetensors").exists()
     half = weights(state)
     with (killed / "trainer_log.jsonl").open("a") as log:
         log.write('{"step": 11, "lo')  # cut off in the middle of a line
     (killed / "checkpoint-99").mkdir()  # a state that was not completely written
+    assert train(tiny, data, tmp_path / "straight", *flags) == 0
     assert train(tiny, data, killed, *flags, "--feature-cache", "1") == 0
-    one, other = weights(tmp_path / "straight"), weights(killed)
-    assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
-    assert any(not torch.equal(tensor, half[name]) for name, tensor in one.items())
-    logs = [(folder / "trainer_log.jsonl").read_text().splitlines() for folder in (tmp_path / "straight", killed)]
-    steps = [
-        [(entry["step"], entry.get("loss"), entry.get("eval_loss")) for entry in map(json.loads, log)] for log in logs
-    ]
-    assert steps[0] == steps[1] and steps[0][-1][0] == 12
+    straight, resumed = weights(tmp_path / "straight"), weights(killed)
+    assert straight.keys() == resumed.keys()
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in straight.items())
+    assert any(not torch.equal(tensor, half[name]) for name, tensor in straight.items())
+    assert logged(tmp_path / "straight") == logged(killed) and logged(killed)[-1][0] == 12
     with Image.open(killed / "loss.png") as curve:
         assert curve.size[0] > 300
 
+    assert train(tiny, even, tmp_path / "one", "--checkpointing") == 0
+    one, both = weights(tmp_path / "one"), weights(two)
+    assert all(torch.allclose(tensor, both[name], atol=1e-5) for name, tensor in one.items())
+    assert [step for step, *_ in logged(two)] == [1, 2, 3, 4, 5, 6, 7, 8]  # from one of them
+    assert {path.name for path in two.iterdir()} >= {"loss.png", "report.md", "finished.json", "checkpoint-8"}
+
+
+def logged(out: Path) -> list[tuple[int, float | None, float | None]]:
+    """Step, loss and loss on the evaluation data of every entry of the log."""
+    entries = map(json.loads, (out / "trainer_log.jsonl").read_text().splitlines())
+    return [(entry["step"], entry.get("loss"), entry.get("eval_loss")) for entry in entries]
+
 
 def test_a_finished_run_says_so_and_one_with_other_settings_is_refused(
-    tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
-    assert train(tiny, data, out, "--epochs", "1") == 0
+    out, encode, encoded = tmp_path / "out", Examples._pixels, list[int]()
+    monkeypatch.setattr(Examples, "_pixels", lambda self, row: (encoded.append(row.line), encode(self, row))[1])
+    assert train(tiny, data, out, "--eval-data", str(data), "--epochs", "1") == 0
+    assert len(encoded) == 2  # each picture once, for all rows about it
     before = (out / "adapter_model.safetensors").read_bytes()
-    assert f"--adapter {out}" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert f"--adapter {out}" in told.out
+    assert re.search(r"3/3 \[\d+:\d+<\d+:\d+, .* loss=[\d.]+, eval_loss=[\d.]+, tokens/s=\d+\]", told.err)
     assert train(tiny, data, out, "--epochs", "1") == 0
     assert "is finished" in capsys.readouterr().out
     assert train(tiny, data, out, "--epochs", "1", "--rank", "8") == 1
@@ -165,16 +211,6 @@ def test_whatever_the_weights_depend_on_is_a_setting_and_the_adapter_names_the_c
     assert changed(lambda patch: None, commits[1]) == ("model", "revision")
     assert train(commits[1], data, tmp_path / "other", "--epochs", "1") == 0
     assert json.loads((tmp_path / "other" / "adapter_config.json").read_text())["revision"] == "b" * 40
-
-
-def test_of_several_processes_one_writes_the_log_and_the_curve(tiny: Path, data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    given = ["train", "--model", str(tiny), "--data", str(data), "--out", str(out), *FEW, "--epochs", "1"]
-    run = running.Run(arguments_of(given))
-    run.begin()
-    run.is_main = False
-    assert run.train() == ""
-    assert {path.name for path in out.iterdir()} == {"training.json", "checkpoint-3"}
 
 
 def test_all_of_a_model_is_trained_saved_and_loaded(tiny: Path, data: Path, tmp_path: Path) -> None:
@@ -367,60 +403,6 @@ def test_too_little_memory_names_the_flags_that_need_less(
     error = capsys.readouterr().err.splitlines()[-1]
     for flag in ("--batch-size 1 --accumulate 4", "--method qlora", "--checkpointing", "--max-slices"):
         assert flag in error
-
-
-def test_one_gpu_of_several_is_chosen_by_what_is_visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    from omnilmm.errors import HardwareError
-
-    monkeypatch.setattr(running, "resolve_device", lambda requested: Choice(requested, AS_ASKED))
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with pytest.raises(HardwareError, match="CUDA_VISIBLE_DEVICES=1"):
-        running._device("cuda:1")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert running._device("cuda") == "cuda:1" and running._device("cpu") == "cpu"
-    monkeypatch.delenv("LOCAL_RANK")
-    assert running._device("cuda") == "cuda"
-
-
-STAGES = ('{"zero_optimization": {"stage": 2}}', '{"zero_optimization": {"stage": 3}}', '{"zero_optimization": ')
-LAUNCHED: dict[str, tuple[dict[str, str], str | None, str]] = {
-    "FSDP": ({"ACCELERATE_USE_FSDP": "true"}, None, "FSDP splits the weights"),
-    "stage of the file": ({}, STAGES[1], "stage 3 splits the weights"),
-    "stage of the launcher": (
-        {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"},
-        None,
-        "stage 3 splits the weights",
-    ),
-    "file of the launcher": (
-        {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_CONFIG_FILE": "zero.json"},
-        STAGES[1],
-        "stage 3 splits the weights",
-    ),
-    "cut off": ({}, STAGES[2], "configuration of DeepSpeed"),
-    "without the package": ({}, STAGES[0], "pip install deepspeed"),
-    "a stage that keeps the model whole": (
-        {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"},
-        None,
-        "No such file",
-    ),
-}
-
-
-@pytest.mark.parametrize("how", LAUNCHED)
-def test_weights_split_over_processes_are_refused_since_no_whole_model_would_be_saved(
-    how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    environment, file, expected = LAUNCHED[how]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("omnilmm.training.launch.find_spec", lambda name: None)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    given = ["--deepspeed", "zero.json"] if file and not environment else []
-    if file:
-        Path("zero.json").write_text(file)
-    assert main(["train", "--data", "none.json", "--out", "out", *given]) in (1, 2)
-    error = capsys.readouterr().err
-    assert expected in error and len(error.splitlines()) == 1 and not Path("out").exists()
 
 
 def test_the_flags_of_the_published_scripts_are_understood() -> None:
