@@ -11,7 +11,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 JOURNEYS := tests/pages tests/streamlit_pages
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-streamlit test browser test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-live bench-gpu bench-llamacpp bench-training screenshots space clean
+.PHONY: demo demo-streamlit test browser test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-live bench-gpu bench-llamacpp bench-training bench-forgetting screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL=minicpm-v-2.6 FLAGS="--dtype int4"
 	$(RUN) web_demo.py --open $(CHOSEN)
@@ -90,6 +90,9 @@ bench-gpu: $(VENV)/.dev  ## every architecture at full size with random weights;
 
 bench-training: $(VENV)/.dev  ## 20 steps of LoRA and QLoRA at full size with random weights; needs a CUDA GPU
 	$(RUN) -m benchmarks.full_size_training
+
+bench-forgetting: $(VENV)/.dev  ## what a new task costs the built-in model's old abilities
+	$(RUN) -m benchmarks.forgetting
 
 screenshots: $(VENV)/.dev  ## the pictures of the README, anew
 	$(RUN) -m tests.pages.screenshots

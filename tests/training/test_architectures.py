@@ -44,12 +44,12 @@ def batch_of(processor: Any) -> Batch:
     return collate([Sample(processor.prompt(one), *processor.pixel_values([picture])), Sample(processor.prompt(two))])
 
 
-def learn(model: Any, batch: Batch) -> tuple[float, float]:
+def learn(model: Any, batch: Batch, most_steps: int = MOST_STEPS) -> tuple[float, float]:
     """Train until the loss is below a tenth; the first and the last loss."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-3, weight_decay=0.0)
     first = last = 0.0
-    for step in range(MOST_STEPS):
+    for step in range(most_steps):
         loss = model(**batch).loss
         last = float(loss.detach())
         first = first or last
@@ -128,7 +128,7 @@ def test_a_tuned_resampler_and_tower_are_saved_with_the_adapter(tmp_path: Path) 
     learning = prepare(engine.model, tuning, engine.card)
     assert counted == sum(parameter.numel() for parameter in learning.parameters() if parameter.requires_grad)
     query = engine.model.resampler.query.detach().clone()
-    learn(learning, batch)
+    learn(learning, batch, most_steps=5)
     learnt = logits(learning, batch)
     save(learning, tmp_path / "saved")
     again = load_engine(str(base), "cpu", "fp32", adapter=str(tmp_path / "saved"))

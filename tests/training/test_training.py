@@ -115,12 +115,14 @@ def streams() -> Iterator[None]:
 def test_runs_that_were_killed_go_on_as_if_they_had_not_been(tiny: Path, data: Path, tmp_path: Path) -> None:
     """One with dropout, so that the random state counts, and the features of pictures kept or not; and one of two
     processes, which do the work of one that accumulates twice as many batches."""
-    flags = ("--dropout", "0.2", "--save-steps", "5", "--eval-data", str(data))
-    even = tmp_path / "even.json"
-    even.write_text(json.dumps(json.loads(data.read_text())[2:]))  # as many batches for each process
-    killed, two = tmp_path / "killed", tmp_path / "two"
-    each = given(tiny, even, two, "--accumulate", "1", "--save-steps", "3", "--keep-eval", str(even), "--checkpointing")
-    runs = [(1, 7, given(tiny, data, killed, *flags)), (2, 5, each), (2, None, each)]
+    flags = ("--epochs", "2", "--dropout", "0.2", "--save-steps", "2", "--eval-data", str(data))
+    even, kept = tmp_path / "even.json", tmp_path / "kept.json"
+    rows = json.loads(data.read_text())
+    even.write_text(json.dumps(rows[2:]))  # as many batches for each process
+    kept.write_text(json.dumps(rows[-1:]))
+    killed, two, plain = tmp_path / "killed", tmp_path / "two", ("--epochs", "3", "--checkpointing")
+    each = given(tiny, even, two, *plain, "--accumulate", "1", "--save-steps", "2", "--keep-eval", str(kept))
+    runs = [(1, 3, given(tiny, data, killed, *flags)), (2, 3, each), (2, None, each)]
     command = [sys.executable, "-c", LAUNCHED, json.dumps(runs)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     ended = [line for line in done.stdout.splitlines() if line.startswith("[")]
@@ -130,7 +132,7 @@ def test_runs_that_were_killed_go_on_as_if_they_had_not_been(tiny: Path, data: P
     assert state and not (killed / "adapter_model.safetensors").exists()
     half = weights(state)
     with (killed / "trainer_log.jsonl").open("a") as log:
-        log.write('{"step": 11, "lo')  # cut off in the middle of a line
+        log.write('{"step": 5, "lo')  # cut off in the middle of a line
     (killed / "checkpoint-99").mkdir()  # a state that was not completely written
     assert train(tiny, data, tmp_path / "straight", *flags) == 0
     assert train(tiny, data, killed, *flags, "--feature-cache", "1") == 0
@@ -138,15 +140,15 @@ def test_runs_that_were_killed_go_on_as_if_they_had_not_been(tiny: Path, data: P
     assert straight.keys() == resumed.keys()
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in straight.items())
     assert any(not torch.equal(tensor, half[name]) for name, tensor in straight.items())
-    assert logged(tmp_path / "straight") == logged(killed) and logged(killed)[-1][0] == 12
+    assert logged(tmp_path / "straight") == logged(killed) and logged(killed)[-1][0] == 6
     with Image.open(killed / "loss.png") as curve:
         assert curve.size[0] > 300
 
-    assert train(tiny, even, tmp_path / "one", "--checkpointing") == 0
+    assert train(tiny, even, tmp_path / "one", *plain) == 0
     one, both = weights(tmp_path / "one"), weights(two)
     assert all(torch.allclose(tensor, both[name], atol=1e-5) for name, tensor in one.items())
-    assert [step for step, *_ in logged(two)] == [1, 2, 3, 4, 5, 6, 7, 8]  # from one of them
-    assert {path.name for path in two.iterdir()} >= {"loss.png", "report.md", "finished.json", "checkpoint-8"}
+    assert [step for step, *_ in logged(two)] == [1, 2, 3, 4, 5, 6]  # from one of them
+    assert {path.name for path in two.iterdir()} >= {"loss.png", "report.md", "finished.json", "checkpoint-6"}
 
 
 def logged(out: Path) -> list[tuple[int, float | None, float | None]]:
@@ -232,10 +234,11 @@ def test_a_resampler_over_half_precision_learns_in_single_precision_also_when_re
     monkeypatch.setattr(running, "resolve_dtype", lambda *_: Choice("bf16", AS_ASKED))
     kept = tmp_path / "kept.jsonl"
     kept.write_text(json.dumps({"image": "0.png", "conversations": _said("Q0?", "a")}))
-    flags = ("--epochs", "2", "--tune-resampler", "--tune-vision", "--learning-rate", "1e-5", "--keep-eval", str(kept))
+    flags = ("--epochs", "1", "--tune-resampler", "--tune-vision", "--learning-rate", "1e-5", "--keep-eval", str(kept))
+    flags += ("--save-steps", "2")
     assert train(tiny, data, tmp_path / "straight", *flags) == 0
     with monkeypatch.context() as patch:
-        fails_at(patch, 4, KeyboardInterrupt())
+        fails_at(patch, 2, KeyboardInterrupt())
         assert train(tiny, data, tmp_path / "out", *flags) == 1
     assert train(tiny, data, tmp_path / "out", *flags) == 0
     learnt, straight, before = (
@@ -308,13 +311,13 @@ def test_a_loss_that_is_no_number_stops_it_and_the_weights_before_stay(
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         fails_at(patch, 4, float("nan"))
-        assert train(tiny, data, out, "--save-steps", "2") == 1
+        assert train(tiny, data, out, "--epochs", "2", "--save-steps", "2") == 1
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
     assert len(error) == 1 and "nan after step 4" in error[0] and "--learning-rate" in error[0]
     kept, state = weights(out / "last"), weights(out / "checkpoint-4")
     assert all(torch.equal(tensor, kept[name]) for name, tensor in state.items())
     assert all(bool(tensor.isfinite().all()) for tensor in kept.values())
-    assert train(tiny, data, out, "--save-steps", "2") == 0  # goes on from the state before
+    assert train(tiny, data, out, "--epochs", "2", "--save-steps", "2") == 0  # goes on from the state before
 
 
 @contextlib.contextmanager
@@ -371,10 +374,11 @@ def test_the_report_is_written_however_often_a_run_is_stopped_and_is_about_the_q
 
     def stopped_at(call: int) -> Any:
         def asking(*arguments: Any) -> forgetting.Shares:
-            found.append([count for _, count in shares(*arguments).values()])
+            counts = {name: count for name, (_, count) in shares(*arguments).items()}
+            found.append([*counts.values()])
             if len(found) == call:
                 raise KeyboardInterrupt
-            return {name: (1.0 / len(found), count) for name, (_, count) in shares(*arguments).items()}
+            return {name: (1.0 / len(found), count) for name, count in counts.items()}
 
         return asking
 
