@@ -54,7 +54,8 @@ def test_it_says_which_model_runs_and_a_sample_is_answered_truly_as_it_streams(
     person.unfold()
     with person.page.expect_download() as download:
         person.button("export-markdown").click()
-    assert answer in download.value.path().read_text(encoding="utf-8")
+    written = download.value.path().read_text(encoding="utf-8")
+    assert answer in written and engine.card.title in written.splitlines()[0]
 
 
 def test_a_later_question_sees_the_picture_of_an_earlier_one(site: Site, person: Person) -> None:
