@@ -323,7 +323,7 @@ def test_missing_devices_are_told_and_questions_typed(come: Callable[..., Speake
     expect(speaker.page.locator("#chat .picture")).to_have_count(0)
     speaker.leaves()
     wait_until(lambda: site.page.live.count == 0)
-    # Closed while the browser still asks whether the camera may be used: nothing is opened afterwards.
+    # Closed while the browser still asks whether the camera may be used: it is closed once it is given.
     speaker.meets()
     speaker.page.evaluate("""() => {
         devices.asked = [];
@@ -332,6 +332,7 @@ def test_missing_devices_are_told_and_questions_typed(come: Callable[..., Speake
     speaker.comes_back()
     speaker.leaves()
     speaker.page.evaluate("() => { devices.answer(); devices.prompt = null; }")
+    speaker.page.wait_for_function("devices.tracks.camera?.readyState === 'ended'")
     # Opened again with both, and another camera chosen.
     speaker.comes_back()
     expect(speaker.lights).to_have_count(2)
