@@ -157,9 +157,9 @@ def _actions(me: Visitor) -> None:
 def show_picture(picture: Picture | Video, me: Visitor, pixels: int) -> None:
     """Draw a thumbnail, whose button shows the picture at full size; of a video, a few frames with their times."""
     if isinstance(picture, Video):
-        with st.container(width=2 * pixels):
-            name = me.texts.video_name(picture)
-            st.image(sheet(picture), name if pixels >= PICTURE_PIXELS else None, width="stretch", alt=name)
+        shown_frames, name = sheet(picture), me.texts.video_name(picture)
+        with st.container(width=min(2 * pixels, shown_frames.width)):
+            st.image(shown_frames, name if pixels >= PICTURE_PIXELS else None, width="stretch", alt=name)
         return
     width, height = picture.image.size
     shown = min(pixels, width, max(1, pixels * width // height))

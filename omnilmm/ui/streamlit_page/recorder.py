@@ -12,8 +12,9 @@ from omnilmm.ui.texts import Texts
 _CSS = """
 .clip { display: flex; flex-wrap: wrap; align-items: center; gap: 8px 14px; min-width: min(340px, 70vw);
   font: 0.85rem var(--st-font); color: var(--st-text-color); }
-video { flex: 1 1 100%; width: 100%; max-height: 300px; object-fit: contain; border-radius: 8px; background: #111; }
-video[hidden] { display: none; }
+/* Also before there is a picture: the popover takes the place that it needs when it is opened. */
+video { display: block; flex: 1 1 100%; width: 100%; height: 220px; object-fit: contain; border-radius: 8px;
+  background: #111; }
 button { padding: 6px 16px; border-radius: 999px; border: 1px solid var(--st-border-color); font: 0.9rem var(--st-font);
   color: var(--st-text-color); background: var(--st-background-color); cursor: pointer; }
 button::before { content: ""; display: inline-block; width: 10px; height: 10px; margin-right: 8px; border-radius: 50%;
