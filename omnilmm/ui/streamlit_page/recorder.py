@@ -49,4 +49,5 @@ def recorder(texts: Texts) -> None:
     """Draw the button that records a video, which is then attached like a chosen file."""
     most_bytes = int(config.get_option("server.maxUploadSize")) * 2**20
     data = {"texts": texts.clip_texts(CLIP_SECONDS), "seconds": CLIP_SECONDS, "bytes": most_bytes}
-    _recorder(key="clip", data=data, height="content")
+    with st.container(key="clip-place"):  # as high as the recorder, which comes later than the popover is placed
+        _recorder(key="clip", data=data, height="content")
