@@ -15,14 +15,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
+from omnilmm.api.__main__ import main
 from omnilmm.api.app import application
 from omnilmm.api.fetching import fetch
 from omnilmm.api.keys import KEY
 from omnilmm.catalog import ROOT
 from omnilmm.engine.local import LocalEngine
-from omnilmm.errors import ImageError
+from omnilmm.errors import ImageError, OptionsError
 from omnilmm.images.limits import Limits
 from tests.pages.visitor import serve
+from web_demo import checked_flags
 
 HELLO = {"model": "built-in", "messages": [{"role": "user", "content": "Hello"}], "temperature": 0}
 
@@ -53,21 +55,14 @@ def test_beside_the_page_with_a_key_of_its_own(engine: LocalEngine) -> None:
         assert httpx.get(f"{site.address}config").status_code == 401  # the page asks for its login as before
 
 
-@pytest.mark.parametrize(
-    ("program", "flags"),
-    [
-        (["-m", "omnilmm.api"], ["--host", "0.0.0.0"]),  # noqa: S104
-        (["web_demo.py"], ["--api", "--auth", "anna:secret"]),
-        (["web_demo.py"], ["--api", "--share"]),
-    ],
-)
-def test_others_need_a_key(program: list[str], flags: list[str]) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != KEY}
-    done = subprocess.run(
-        [sys.executable, *program, *flags], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert KEY in done.stderr
+def test_others_need_a_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv(KEY, raising=False)
+    for flags in ("--auth=anna:secret", "--share", "--host=0.0.0.0"):
+        with pytest.raises(OptionsError, match=KEY):
+            checked_flags(["--api", "--port=0", flags])
+    assert main(["--host=0.0.0.0"]) == 2 and KEY in capsys.readouterr().err
+    monkeypatch.setenv(KEY, "k")
+    checked_flags(["--api", "--port=0", "--share"])
 
 
 def test_pictures_are_fetched_from_public_hosts_alone() -> None:

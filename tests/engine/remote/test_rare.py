@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -115,7 +116,10 @@ BROKEN: list[tuple[list[Any], str]] = [
 
 
 @pytest.mark.parametrize(("pieces", "line"), BROKEN, ids=range(len(BROKEN)))
-def test_each_failure_is_one_line_with_the_way_out(server: Scripted, pieces: list[Any], line: str) -> None:
+def test_each_failure_is_one_line_with_the_way_out(
+    server: Scripted, pieces: list[Any], line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     server.models = {"data": [{"id": "m"}, {"id": "n"}]}
     server.replies = [pieces]
     threads = threading.active_count()
@@ -123,6 +127,8 @@ def test_each_failure_is_one_line_with_the_way_out(server: Scripted, pieces: lis
         ask(engine_of(server))
     for text in (str(failed.value), failed.value.sentence.worded("zh", "page")):
         assert "\n" not in text and KEY not in text and server.url in text
+    assert "HTTP Request: POST" in caplog.text or "httpcore" in caplog.text
+    assert server.headers["authorization"] == f"Bearer {KEY}" and KEY not in caplog.text
     assert threading.active_count() <= threads + 1  # the server's own
 
 
