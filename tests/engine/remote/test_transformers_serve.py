@@ -93,12 +93,12 @@ def test_a_temperature_switches_sampling_on(engine: RemoteEngine) -> None:
 
 
 def test_closing_stops_the_model(engine: RemoteEngine, server: SimpleNamespace) -> None:
-    events = engine.stream(ASKED, options_for(engine.card, temperature=0, max_new_tokens=1000))
+    events = engine.stream(ASKED, options_for(engine.card, temperature=0, max_new_tokens=3000))
     assert any(isinstance(event, TextDelta) for event in events)
-    events.close()
     passes = server.passes
+    events.close()
     ask(engine, max_new_tokens=4)  # waits until the answer before has ended
-    assert server.passes < passes + 500
+    assert server.passes < passes + 1500
 
 
 def test_what_it_refuses(engine: RemoteEngine, server: SimpleNamespace) -> None:
