@@ -1,7 +1,8 @@
 """What a new task costs the built-in model's old abilities: `make bench-forgetting`.
 
 The model learns the part numbers of `tests/training/parts.py` by the program that a user runs, with old questions mixed
-in; then it is asked for the part numbers of unseen drawings, and unseen questions of each old ability.
+in; then it is asked for the part numbers of unseen drawings, and unseen questions of each old ability. A test of the
+suite runs the same with fewer abilities.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from built_in.lessons import ASKERS
 from omnilmm.training.__main__ import main as train
-from tests.training.parts import write_parts, write_questions
+from tests.training.parts import write_old, write_parts
 
 ABILITIES = ("colour", "shape", "count", "yes_no")
 ASKED = 100  # questions of each old ability: one of them is 0.01
@@ -38,8 +39,8 @@ def learn(folder: Path, abilities: Sequence[str], parts: int, replayed: int, fla
     files = {
         "--data": write_parts(folder, "train", parts, seed=1),
         "--eval-data": write_parts(folder, "unseen", UNSEEN, seed=2),
-        "--replay": write_questions(folder, "replay", replayed, 4, abilities),
-        "--keep-eval": write_questions(folder, "old", ASKED, 3, abilities),
+        "--replay": write_old(folder, "replay", replayed, 4, abilities),
+        "--keep-eval": write_old(folder, "old", ASKED, 3, abilities),
         "--out": folder / "parts",
     }
     printed = io.StringIO()

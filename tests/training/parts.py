@@ -49,22 +49,8 @@ def write_parts(folder: Path, name: str, count: int, seed: int) -> Path:
     return _written(folder / f"{name}.json", rows)
 
 
-def write_old(folder: Path, name: str, count: int, seed: int, abilities: tuple[str, ...]) -> Path:
+def write_old(folder: Path, name: str, count: int, seed: int, abilities: Iterable[str]) -> Path:
     """Write questions that the built-in model answers, `count` rows of each ability, which is their group."""
-    rows = []
-    for ability in abilities:
-        seeds = (random.Random(f"{seed}/{ability}/{number}") for number in range(10 * count))
-        lessons = (lesson for rng in seeds if (lesson := lesson_of("scene", rng, only=ability)).turns)
-        for number, lesson in enumerate(islice(lessons, count)):
-            picture = f"{name}-{ability}-{number}.png"
-            lesson.pictures[0].image.save(folder / picture)
-            turn = lesson.turns[0]
-            rows.append(_row(picture, [("user", turn.question), ("assistant", turn.answer)]) | {"group": ability})
-    return _written(folder / f"{name}.json", rows)
-
-
-def write_questions(folder: Path, name: str, count: int, seed: int, abilities: Iterable[str]) -> Path:
-    """As `write_old`, but two questions are about the same picture, each by itself, and pictures are not sliced."""
     rows = []
     for ability in abilities:
         for number, image, turn in islice(_questions(seed, ability), count):
