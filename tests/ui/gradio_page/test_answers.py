@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -51,6 +52,19 @@ def test_while_an_answer_is_given_there_is_stop_in_place_of_send(page: Page, tab
     *_, last = turn
     assert (given(last, page.widgets.box, "submit_btn"), given(last, page.widgets.box, "stop_btn")) == (True, False)
     assert boxed(page, last) is None, "it was emptied before: by now there may be a new question in it"
+
+
+def test_stop_ends_the_answer_of_its_own_visitor_alone(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
+    engine.script = held = Held("half", " whole")
+    turn = page.answers.ask(tab.request, {"text": "?", "files": []}, -1, 0, "", *tab.settings())
+    assert any("half" in said(page, update) for update in turn)
+    running = tab.session._running
+    asyncio.run(page.answers.stop(Tab(page).request))
+    assert running and not running.stop.is_set()
+    asyncio.run(page.answers.stop(tab.request))
+    held.goes_on.set()
+    *_, last = turn
+    assert ENGLISH.stopped in said(page, last)[2]
 
 
 def test_a_question_that_fails_comes_back_with_its_picture(
