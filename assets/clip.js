@@ -1,6 +1,7 @@
 /* Records a short video with the camera, without sound, and attaches it as any file is attached.
 
-   omnilmmClip.fill(root, texts, attach, mostBytes) fills `root`, which stands in a panel of either page. The video is
+   omnilmmClip.fill(root, texts, attach, mostBytes) fills `root`, which stands in a panel of either page. Where the panel
+   is closed meanwhile, what was recorded is dropped, or attached if `root` has `data-keeps`. The video is
    encoded by the browser and uploaded like a chosen file: the server does not convert it, and decodes it like any other
    upload. */
 
@@ -55,7 +56,7 @@ window.omnilmmClip ??= (() => {
       recorder.onstop = () => done(chunks, recorder.mimeType.split(";")[0]);  // also when the camera is unplugged
       recorder.start(CHUNK_MS);
       const tick = () => {
-        if (!root.isConnected) return abandon();  // its panel was closed
+        if (!root.isConnected) return root.hasAttribute("data-keeps") ? finish() : abandon();  // its panel was closed
         const seconds = (performance.now() - from) / 1000;
         if (seconds >= most) return finish();
         tell(`${clock(seconds)} / ${clock(most)}`);

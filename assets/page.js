@@ -253,7 +253,7 @@ window.omnilmm = (() => {
   /* Gradio's own words where the camera is opened are English; the label above them says the same. */
   const tendPhoto = () => {
     const label = document.querySelector("#photo label")?.textContent.trim(), place = document.querySelector("#photo button > .wrap");
-    if (!label || !place || place.textContent.trim() === label) return;
+    if (!label || place?.lastChild?.nodeType !== Node.TEXT_NODE || place.textContent.trim() === label) return;
     place.lastChild.data = label;
     place.closest("[title]")?.setAttribute("title", label);
   };

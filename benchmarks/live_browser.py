@@ -118,7 +118,7 @@ class ByBrowser:
 
     @property
     def memory(self) -> str:
-        """How much memory the server and the browser take, and how long the queues are."""
+        """How much memory this process and the browser take, and how many threads there are."""
         server = psutil.Process()
         browser = sum(each.memory_info().rss for each in server.children(recursive=True) if "chrom" in each.name())
         heap = self._page.evaluate("performance.memory.usedJSHeapSize") / 2**20

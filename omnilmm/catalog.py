@@ -264,10 +264,10 @@ class ModelCard(_Strict):
     def aliases(self) -> set[str]:
         """Return its other names in lower case: its title with hyphens, and its repository without the owner.
 
-        "MiniCPM-V", the repository of 1.0, is none: it says no version.
+        "MiniCPM-V", the repository of 1.0, is none: it says no version. Neither is a title with a remark, "(GGUF)".
         """
         names = self.title.lower().replace(" ", "-"), self.source.rpartition("/")[2].lower()
-        return {name for name in names if name != "minicpm-v"}
+        return {name for name in names if name != "minicpm-v" and "(" not in name}
 
     @property
     def location(self) -> str:

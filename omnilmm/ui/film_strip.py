@@ -12,7 +12,7 @@ from omnilmm.images.video_sampling import spread
 
 MOST_FRAMES = 6  # frames of a sheet
 _WIDTH, _LINE, _GAP, _FONT = 118, 22, 2, 18  # of a frame, of the line with its time, and between frames, in pixels
-COLUMNS, COLUMNS_BESIDE = 5, 3  # frames per row; where little room is: beside the conversation, on a phone
+COLUMNS, COLUMNS_BESIDE = 5, 3  # frames per row; where there is little room: beside the conversation, on a phone
 
 _sheets: WeakKeyDictionary[Video, Image.Image] = WeakKeyDictionary()
 

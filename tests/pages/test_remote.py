@@ -133,6 +133,7 @@ def test_pictures_for_our_own_api(
     visitor.answered(3)
     assert isinstance(asked[-1], BeamSearch) and asked[-1].beams == engine.card.beam.beams
     visitor.press("clear")
+    visitor.until(lambda: visitor.questions() == [])
     box = next(sample for sample in SAMPLES.values() if "<box>" in sample.answer)
     visitor.ask(box.question, box.picture)
     expect(page.locator(f"#chat .bot img[alt='{ENGLISH.boxes_on_picture}']")).to_have_count(1)

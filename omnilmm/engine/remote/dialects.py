@@ -35,11 +35,12 @@ class Dialect:
         sampling: fields of the sampling options.
         beam: fields of the beam search options; None where there is no beam search.
         always: fields of every request.
-        with_sampling, with_beam: further fields of each mode.
+        with_sampling, with_beam: further fields where tokens are drawn, and of beam search.
         thinking: whether `chat_template_kwargs.enable_thinking` switches thinking.
         is_ours: whether it is our own API: pictures are sliced as published, and the caches of different users are kept
             apart by the field `user`.
-        answers_any_model: whether it answers whatever model a request names; its chunks name the one that does.
+        answers_any_model: whether it answers whatever model a request names; its chunks name the one that does
+            (llama.cpp since December 2025; older ones repeat the name of the request).
         owners: `owned_by` of its models.
         server: beginning of its `Server` header.
     """
@@ -62,7 +63,7 @@ class Dialect:
         if isinstance(options, BeamSearch):
             names, more = self.beam or {}, self.with_beam
         else:
-            names, more = self.sampling, self.with_sampling
+            names, more = self.sampling, {} if options.is_greedy else self.with_sampling
         given = {name: value for option, name in names.items() if (value := _value(options, option)) is not None}
         if options.thinking is not None and self.thinking:
             given["chat_template_kwargs"] = {"enable_thinking": options.thinking}

@@ -18,7 +18,7 @@ from omnilmm.engine.events import HEARTBEAT_S, Event, PictureSlice, Progress
 from omnilmm.engine.options import BeamSearch, Options, check_abilities, options_for
 from omnilmm.engine.remote import failures
 from omnilmm.engine.remote.answer import RemoteAnswer
-from omnilmm.engine.remote.client import Client, Endpoint, NotJSONError, RefusedError, StreamCutError
+from omnilmm.engine.remote.client import LOOK_S, Client, Endpoint, NotJSONError, RefusedError, StreamCutError
 from omnilmm.engine.remote.dialects import PLAIN, Dialect
 from omnilmm.engine.remote.messages import Encoder
 from omnilmm.engine.remote.models import card_of, model_ids
@@ -29,6 +29,7 @@ from omnilmm.hardware import Choice
 from omnilmm.sentences import Sentence
 
 BUSY_S = 60.0  # how long a server may refuse requests as busy before that is reported
+CHECK_S = 2.0  # for the list of models in the middle of an answer
 LONGEST_PAUSE_S = 10.0  # between two attempts
 FAILURES = (RefusedError, NotJSONError, StreamCutError, EventTooLongError, httpx.HTTPError, httpx.InvalidURL)
 Slices = Callable[[Picture, Options | None], tuple[PictureSlice, ...] | None]
@@ -75,6 +76,7 @@ class RemoteEngine:
         self.busy_s = busy_s
         self._slices = slices
         self._encoder = Encoder()
+        self._own_names = {model}  # that chunks of this model have
         self._refused: set[str] = set()
         self._renamed: set[str] = set()
         self._owners: dict[Hashable, str] = {}
@@ -163,9 +165,12 @@ class RemoteEngine:
         """
         if not isinstance(named, str):
             return False
-        if named != self.model and (models := self._models()) and self.model not in models:
+        if named in self._own_names or not (models := self._models(CHECK_S)):
+            return True
+        if self.model not in models:
             url = self.client.endpoint.shown
             raise ServerError("server_has_another_model", url=url, model=self.model, models=models)
+        self._own_names.add(named)
         return True
 
     def _adapt(self, request: RemoteRequest, error: RefusedError) -> None:
@@ -197,10 +202,10 @@ class RemoteEngine:
         is_unknown = isinstance(error, RefusedError) and error.status == 404
         return failures.error_of(error, self.client.endpoint, self._models() if is_unknown else None)
 
-    def _models(self) -> list[str]:
+    def _models(self, timeout_s: float = LOOK_S) -> list[str]:
         """Return the ids of the models there; none if the server does not list them."""
         try:
-            return model_ids(self.client)
+            return model_ids(self.client, timeout_s)
         except FAILURES:
             return []
 
@@ -215,5 +220,5 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float:
         return float(value) if len(value) < 6 else 0.0
     try:
         return max((parsedate_to_datetime(value) - now).total_seconds(), 0.0)
-    except (ValueError, TypeError):  # none, or without a time zone
+    except (ValueError, TypeError, OverflowError):  # none, or without a time zone
         return 0.0

@@ -9,7 +9,7 @@ import httpx
 
 from omnilmm.catalog import ModelCard, SamplingDefaults, Words, cards
 from omnilmm.engine.options import LIMITS, TYPES, Mode
-from omnilmm.engine.remote.client import Client, Endpoint, NotJSONError, RefusedError
+from omnilmm.engine.remote.client import LOOK_S, Client, Endpoint, NotJSONError, RefusedError
 from omnilmm.engine.remote.dialects import LLAMA_CPP, PLAIN, TRANSFORMERS, VLLM, Dialect, Fields, recognise
 from omnilmm.engine.remote.failures import error_of
 
@@ -23,7 +23,7 @@ OF_SERVER = SamplingDefaults(temperature=0.7, top_p=0.95, top_k=50, repetition_p
 PROBED = (
     ("/version", "version", VLLM),
     ("/props", "default_generation_settings", LLAMA_CPP),
-    ("/openapi.json", "/load_model", TRANSFORMERS),  # one of its routes
+    ("/openapi.json", "paths", TRANSFORMERS),  # which has a route of its own
 )
 
 
@@ -71,13 +71,13 @@ def list_models(endpoint: Endpoint) -> tuple[RemoteModel, ...]:
     return tuple(_model(one, endpoint, dialect) for one in listed)
 
 
-def model_ids(client: Client) -> list[str]:
+def model_ids(client: Client, timeout_s: float = LOOK_S) -> list[str]:
     """Return the ids of the models of a server.
 
     Raises:
         RefusedError, NotJSONError, httpx.HTTPError: The request failed.
     """
-    return [one["id"] for one in _listed(client)[0]]
+    return [one["id"] for one in _listed(client, timeout_s)[0]]
 
 
 def card_of(
@@ -96,7 +96,9 @@ def card_of(
         parameters: its number of parameters; None if that is not known.
         pictures: whether it takes pictures; None if that is not known, and then it is tried.
     """
-    known = next((card for card in cards().values() if model.lower() in (card.name, card.source.lower())), None)
+    known = next(
+        (card for card in cards().values() if model.lower() in {card.name, card.source.lower(), *card.aliases}), None
+    )
     length = min(known.max_new_tokens if known else LENGTH, (context or UNKNOWN_CONTEXT) // 2)
     there: dict[str, Any] = {
         "name": model,
@@ -140,8 +142,8 @@ def without_effect(dialect: Dialect) -> tuple[str, ...]:
     return tuple(f"{mode}.{name}" for mode, name in options if name not in known[mode])
 
 
-def _listed(client: Client) -> tuple[list[dict[str, Any]], Any]:
-    body, headers = client.get(f"{client.endpoint.url}/models")
+def _listed(client: Client, timeout_s: float = LOOK_S) -> tuple[list[dict[str, Any]], Any]:
+    body, headers = client.get(f"{client.endpoint.url}/models", timeout_s)
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list):
         raise NotJSONError
@@ -155,7 +157,7 @@ def _probed(client: Client) -> Dialect:
             body, _ = client.get(client.endpoint.root + path)
         except (RefusedError, NotJSONError, httpx.HTTPError, httpx.InvalidURL):
             continue
-        if isinstance(body, dict) and name in {**body, **_dict(body.get("paths"))}:
+        if isinstance(body, dict) and name in body and (name != "paths" or "/load_model" in _dict(body[name])):
             return dialect
     return PLAIN
 

@@ -31,9 +31,10 @@ export default function ({ parentElement, data }) {
   omnilmmClip.conclude()
   root.dataset.drawn = drawn
   root.dataset.seconds = data.seconds
+  root.toggleAttribute("data-keeps", true)  // any click outside closes the popover
   omnilmmClip.fill(root, data.texts, (file) => {
-    window.omnilmm.attach([file])
-    document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }))
+    if (root.isConnected) document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }))
+    window.omnilmm.attach([file])  // after it: closing moves the focus
   }, data.bytes)
 }
 """
