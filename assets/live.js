@@ -41,9 +41,11 @@ window.omnilmmLive ??= (() => {
   });`;
   /* Firefox connects a microphone only at the rate that it has itself. */
   const sourceOf = (stream) => {
-    const audio = new AudioContext({ sampleRate: RATE });
-    try { return audio.createMediaStreamSource(stream); }
-    catch { audio.close(); return new AudioContext().createMediaStreamSource(stream); }
+    for (const rate of [{ sampleRate: RATE }, {}]) {
+      const audio = new AudioContext(rate);
+      try { return audio.createMediaStreamSource(stream); }
+      catch (error) { audio.close(); if (!rate.sampleRate) throw error; }
+    }
   };
 
   const FULL = 4429;  // code of a connection that is refused since too many views are open
@@ -167,7 +169,9 @@ window.omnilmmLive ??= (() => {
         /* Sound leaves the browser only while the key is held, or when hands-free was chosen. */
         node.port.onmessage = ({ data }) => {
           const isWanted = live.isHeld || parts.handsFree.checked;
-          if (isWanted && live.socket?.bufferedAmount < MOST_WAITING) send(data.buffer);
+          if (!isWanted || !live.socket) return;
+          if (live.socket.bufferedAmount < MOST_WAITING) send(data.buffer);
+          else tell(texts.too_slow, "sound");
         };
         source.connect(node);
       } catch (error) {
@@ -311,6 +315,7 @@ window.omnilmmLive ??= (() => {
       live.audio?.resume();
       sounds();
       tell("");
+      tell("", "sound");
       send({ type: "press" });
       if (live.recognises) listen();
     };
@@ -334,6 +339,7 @@ window.omnilmmLive ??= (() => {
       stop();
       sounds();
       tell("");
+      tell("", "sound");
       live.frame = grab();
       parts.typed.value = "";
       ask(text);
@@ -424,7 +430,7 @@ window.omnilmmLive ??= (() => {
         live.tellReady?.();
       },
       state: ({ state }) => show(state),
-      started: ({ seconds_ago: ago }) => { hush(); tell(""); live.asks += 1; live.frame = frameOf(ago); },
+      started: ({ seconds_ago: ago }) => { hush(); tell(""); tell("", "sound"); live.asks += 1; live.frame = frameOf(ago); },
       heard: ({ text, turn, seconds: took }) => { showHeard(took); ask(text, turn); },
       nothing_heard: () => { if (!parts.handsFree.checked) tell(texts.nothing_heard); },  // a noise asks for nothing
       first_word: ({ seconds: took }) => {

@@ -291,6 +291,7 @@ def test_a_question_is_spoken_and_its_answer_heard(
     with speaker.holding():
         speaker.says(silence(0.3))
     expect(speaker.notice).to_contain_text("No words were recognised")
+    expect(speaker.notice).to_contain_text("too slow for your voice")
     assert speaker.page.evaluate("devices.chunks") == 0
 
 
