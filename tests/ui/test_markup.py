@@ -132,7 +132,7 @@ def test_a_visitors_own_picture_is_never_changed() -> None:
     )
     session.notes = (None,)
     assert pictured(markup.chat_messages(session)[-1]).size == (markup.MARKED_PIXELS, 432)
-    assert Image.open(io.BytesIO(markup.encoded(picture))).size == (markup.SENT_PIXELS, 1229)
+    assert Image.open(io.BytesIO(markup.encoded(picture))).size == (markup.SENT_PIXELS, 876)
     assert Image.open(io.BytesIO(jpeg(picture.image))).size == (FULL_PIXELS, 2458)
     assert picture.image.size == (5000, 3000) and picture.image.tobytes() == before
 

@@ -65,7 +65,7 @@ def test_nothing_is_kept_between_answers_and_the_device_says_so(zero: ZeroGpuEng
     answer_of(zero, asked(), owner)
     assert answer_of(zero, asked("And what is its shape?"), owner).usage.reused == 0
     assert len(sys.modules["spaces"].pids) == 2
-    assert "looked at anew" in str(zero.device.reason) and "looked at anew" not in str(local.device.reason)
+    assert "encoded again" in str(zero.device.reason) and "encoded again" not in str(local.device.reason)
     zero.forget(owner)
     assert zero.slices(open_picture(CIRCLE.picture)) == local.slices(open_picture(CIRCLE.picture))
 
