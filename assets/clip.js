@@ -56,8 +56,8 @@ window.omnilmmClip ??= (() => {
       recorder.onstop = () => done(chunks, recorder.mimeType.split(";")[0]);  // also when the camera is unplugged
       recorder.start(CHUNK_MS);
       const tick = () => {
-        if (!root.isConnected) return root.hasAttribute("data-keeps") ? finish() : abandon();  // its panel was closed
         const seconds = (performance.now() - from) / 1000;
+        if (!root.isConnected) return root.hasAttribute("data-keeps") && seconds >= 1 ? finish() : abandon();  // its panel was closed
         if (seconds >= most) return finish();
         tell(`${clock(seconds)} / ${clock(most)}`);
       };

@@ -37,10 +37,11 @@ def spoken_to(folder: Path) -> Iterator[tuple[Page, psutil.Process]]:
     video = write_y4m(folder / "seen.y4m", samples()[0].picture)
     sound = write_wav(folder / "said.wav", np.concatenate([silence(1), spoken("what_color"), silence(5)]))
     how = launch_arguments()
+    how["args"] = [*how["args"], *arguments(video, sound)]
     with (
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server,
         sync_playwright() as playwright,
-        playwright.chromium.launch(**how | {"args": [*how["args"], *arguments(video, sound)]}) as chromium,
+        playwright.chromium.launch(**how) as chromium,
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server,
     ):
         try:
             lines = iter(server.stdout or ())

@@ -21,9 +21,7 @@ MOST_GROWN = 64 * 2**20  # bytes that memory may grow before the process is repl
 _STATM = Path("/proc/self/statm")
 
 
-def serve(
-    prepare: Callable[[], None], answer: Callable[[dict[str, Any], bytes, int, BinaryIO], dict[str, Any]]
-) -> None:
+def serve(prepare: Callable[[], None], answer: Answer) -> None:
     """Answer requests from stdin until it is closed, or until memory has grown by `MOST_GROWN`.
 
     Args:

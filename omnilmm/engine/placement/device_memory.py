@@ -53,9 +53,11 @@ def give_back_unused_memory() -> None:
 
     After some answers and changes of the model, glibc keeps a hundred megabytes in pieces between those in use.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    if "torch" in sys.modules:
+        import torch  # which waits, if another thread is importing it
+
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 

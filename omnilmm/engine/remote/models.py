@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import reduce
 from typing import Any
 
 import httpx
@@ -20,10 +21,11 @@ NOTE = Words(
     zh="运行在服务器上。模型的能力、许可证以及对话的去向取决于该服务器的运营者。",
 )
 OF_SERVER = SamplingDefaults(temperature=0.7, top_p=0.95, top_k=50, repetition_penalty=1.0)
+# A path, and the keys, one within the other, that its JSON has with one kind of server.
 PROBED = (
-    ("/version", "version", VLLM),
-    ("/props", "default_generation_settings", LLAMA_CPP),
-    ("/openapi.json", "paths", TRANSFORMERS),  # which has a route of its own
+    ("/version", ("version",), VLLM),
+    ("/props", ("default_generation_settings",), LLAMA_CPP),
+    ("/openapi.json", ("paths", "/load_model"), TRANSFORMERS),
 )
 
 
@@ -152,12 +154,12 @@ def _listed(client: Client, timeout_s: float = LOOK_S) -> tuple[list[dict[str, A
 
 def _probed(client: Client) -> Dialect:
     """Recognise a server by routes of its own; one that renames its models may still have them."""
-    for path, name, dialect in PROBED:
+    for path, (*outer, name), dialect in PROBED:
         try:
             body, _ = client.get(client.endpoint.root + path)
         except (RefusedError, NotJSONError, httpx.HTTPError, httpx.InvalidURL):
             continue
-        if isinstance(body, dict) and name in body and (name != "paths" or "/load_model" in _dict(body[name])):
+        if name in reduce(lambda found, key: _dict(found.get(key)), outer, _dict(body)):
             return dialect
     return PLAIN
 

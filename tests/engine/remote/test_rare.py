@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from omnilmm.catalog import BUILT_IN, find
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.events import Event, Finished, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import options_for
 from omnilmm.engine.remote.client import Client, Endpoint
-from omnilmm.engine.remote.dialects import DIALECTS, LLAMA_CPP, OMNILMM, PLAIN, VLLM, Dialect
+from omnilmm.engine.remote.dialects import DIALECTS, LLAMA_CPP, OMNILMM, PLAIN, TRANSFORMERS, VLLM, Dialect
 from omnilmm.engine.remote.engine import RemoteEngine, retry_after_s
 from omnilmm.engine.remote.servers import Servers
 from omnilmm.errors import ContextLengthError, InputError, OmniLMMError, OptionsError, ServerError
@@ -440,6 +441,8 @@ def test_only_what_the_dialect_knows_is_sent(server: Scripted) -> None:
     assert llama["repeat_penalty"] == 1.5 and llama["min_p"] == 0 and "repetition_penalty" not in llama
     assert set(own) == common | {"temperature", "repetition_penalty", "user"} and own["temperature"] == 0
     assert "somebody" not in own["user"]
+    drawn, greedy = (TRANSFORMERS.fields(options_for(find(BUILT_IN), mode)) for mode in ("sampling", "greedy"))
+    assert "do_sample" in drawn["generation_config"] and "generation_config" not in greedy
 
 
 def test_a_chunk_of_llama_cpp_may_name_the_model_differently(server: Scripted) -> None:
