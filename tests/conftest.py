@@ -46,6 +46,13 @@ def slow_machine(request: pytest.FixtureRequest) -> Iterator[None]:
         process.wait()
 
 
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """A test draws the same seeds whichever tests ran before it: an answer of random weights may end at any word."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
 # Files of few tests that take long. They begin first, with `--no-loadscope-reorder`: one of them alone at the end would
 # leave the other cores idle.
 LONG = {
