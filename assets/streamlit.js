@@ -12,7 +12,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
 
 function start() {
   const find = (selector) => document.querySelector(selector)
-  let told = { turn: 0, looked: 0, refused: 0 }, newest = null, report = () => {}
+  let told = { turn: 0, processed: 0, refused: 0 }, newest = null, report = () => {}
 
   /* --- Scrolling: at the end it follows, elsewhere it stays where the reader is, a new turn scrolls into view. --- */
 
@@ -56,7 +56,7 @@ function start() {
     const files = given.filter((file) => file.size <= told.max_bytes)
     if (files.length < given.length) report("large", given.filter((file) => !files.includes(file)).map((file) => file.name))
     if (!files.length) return true
-    sent = { at: Date.now(), looked: told.looked, refused: told.refused }
+    sent = { at: Date.now(), processed: told.processed, refused: told.refused }
     const all = new DataTransfer()
     for (const file of files) all.items.add(file)
     input.files = all.files
@@ -195,7 +195,7 @@ function start() {
     watch()
     if (isNew) follow()
     if (main) showNewest()
-    if (sent && data.looked > sent.looked) {
+    if (sent && data.processed > sent.processed) {
       const isFine = data.refused === sent.refused
       sent = null
       if (waits && isFine) setTimeout(send)

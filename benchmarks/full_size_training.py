@@ -19,8 +19,8 @@ from transformers import set_seed
 from benchmarks.full_size import SIDE, build, processor_of, published_config
 from omnilmm.catalog import cards
 from omnilmm.conversation import Conversation, Picture
+from omnilmm.models.batches import Sample
 from omnilmm.training.adapters import prepare
-from omnilmm.training.batches import Sample
 from omnilmm.training.memory import memory_of
 from omnilmm.training.schedule import Schedule
 from omnilmm.training.targets import Method, Tuning

@@ -53,7 +53,7 @@ def answer(engine: LocalEngine, conversation: Conversation, options: Options, *,
         inputs = processor.inputs(conversation).to(model.device)
         features = None
         if "pixel_values" in inputs:
-            features = _look(model, inputs["pixel_values"], inputs["target_sizes"], one_by_one=as_published)
+            features = _encode(model, inputs["pixel_values"], inputs["target_sizes"], one_by_one=as_published)
         embeds = model.merge(inputs["input_ids"], inputs["image_slots"], features)
         clock = _FirstToken()
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
@@ -66,13 +66,13 @@ def answer(engine: LocalEngine, conversation: Conversation, options: Options, *,
     return Answer(ids, clock.first_s - began, time.perf_counter() - began)
 
 
-def _look(model: Any, pixels: Tensor, sizes: Tensor, *, one_by_one: bool) -> Tensor:
+def _encode(model: Any, pixels: Tensor, sizes: Tensor, *, one_by_one: bool) -> Tensor:
     pixels = pixels.to(model.dtype)
     if not one_by_one:
         features: Tensor = model.get_image_features(pixels, sizes)
         return features
     # 2.5 pads every slice to the longest of the prompt; the other versions do not pad.
-    is_padded = getattr(model.config, "version", None) == "2.5"
+    is_padded = model.config.pads_to_longest
     patch = pixels.shape[-2]
     found = []
     for strip, size in zip(pixels, sizes, strict=True):

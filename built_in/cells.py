@@ -1,7 +1,7 @@
 """Labels for every cell of a view: a grid coarser than the patches, with one cell per resampler query.
 
 A view is the whole picture (overview) or a slice of it; all functions take the scene as the view shows it
-(`labels.seen_through`).
+(`labels.scene_in_view`).
 
 Shape legend: Q = CELLS x CELLS cells · K cell labels · R rows of patches · C columns of patches.
 """

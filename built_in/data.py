@@ -19,16 +19,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from built_in.cells import CELL_PRINT, about_cells, cells_of_patches, nothing_in_cells
-from built_in.labels import IGNORED, PATCH_LABELS, patch_labels, seen_through
+from built_in.labels import IGNORED, PATCH_LABELS, patch_labels, scene_in_view
 from built_in.lessons import Drawn, Lesson, random_lesson, random_sort
 from built_in.printing import Box
 from built_in.scenes import Scene
 from omnilmm.conversation import Conversation, Part, Picture
 from omnilmm.images.pixels import Floats, cut, patch_strip, stack_strips
 from omnilmm.images.slicing import SlicePlan, SlicingRules, plan_slices
+from omnilmm.models.batches import token_batch
 from omnilmm.prompts import chatml
 from omnilmm.prompts.pieces import PieceEncoder, Prompt
-from omnilmm.training.batches import token_batch
 
 # Patches are also labelled with the text printed in their cell, so that the resampler only has to collect it.
 PATCH_PRINT = tuple(f"print_{number}" for number in range(CELL_PRINT))
@@ -36,7 +36,7 @@ BOX_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
-class View:
+class LabelledView:
     """One view of a picture with the labels for the auxiliary losses.
 
     `grid` is its rows and columns of patches. Shapes: strip [3, P, P·n] for rows · columns = n patches, each array of
@@ -53,12 +53,12 @@ class View:
 class Sample:
     """One lesson as model inputs; `weights` are the loss weights of the tokens."""
 
-    views: tuple[View, ...]
+    views: tuple[LabelledView, ...]
     prompt: Prompt
     weights: tuple[float, ...]
 
 
-def spoken(lesson: Lesson) -> Conversation:
+def conversation_of(lesson: Lesson) -> Conversation:
     """Convert a lesson to a conversation with the true answers."""
     conversation, pictures = Conversation(), (Picture(drawn.image) for drawn in lesson.pictures)
     for turn, given in zip(lesson.turns, lesson.given, strict=True):
@@ -93,7 +93,7 @@ class Lessons(Dataset[Sample]):
         lesson = random_lesson(random.Random(f"{self.seed}/{index}"), sort)
         plans = [plan_slices(drawn.image.size, self.rules) for drawn in lesson.pictures]
         views = [view for drawn, plan in zip(lesson.pictures, plans, strict=True) for view in self._views(drawn, plan)]
-        prompt = self.encoder.encode(chatml.render(spoken(lesson), [plan.grid for plan in plans]))
+        prompt = self.encoder.encode(chatml.render(conversation_of(lesson), [plan.grid for plan in plans]))
         return Sample(tuple(views), prompt, self._weights(prompt))
 
     def _weights(self, prompt: Prompt) -> tuple[float, ...]:
@@ -106,14 +106,14 @@ class Lessons(Dataset[Sample]):
             weight = BOX_WEIGHT if token == begin else weight
         return tuple(weights)
 
-    def _views(self, drawn: Drawn, plan: SlicePlan) -> Iterator[View]:
+    def _views(self, drawn: Drawn, plan: SlicePlan) -> Iterator[LabelledView]:
         for number, (view, region) in enumerate(zip(cut(drawn.image, plan), regions(drawn, plan), strict=True)):
             rows, columns = view.height // self.rules.patch_size, view.width // self.rules.patch_size
             strip = patch_strip(view, self.rules.patch_size)
             if drawn.scene is None:
                 yield _nothing_in(strip, rows, columns)
             else:
-                yield _labelled(strip, seen_through(drawn.scene, region), rows, columns, is_overview=number == 0)
+                yield _labelled(strip, scene_in_view(drawn.scene, region), rows, columns, is_overview=number == 0)
 
 
 def regions(drawn: Drawn, plan: SlicePlan) -> list[Box]:
@@ -126,18 +126,18 @@ def regions(drawn: Drawn, plan: SlicePlan) -> list[Box]:
     return whole + [(box[0] * across, box[1] * down, box[2] * across, box[3] * down) for box in plan.boxes]
 
 
-def _labelled(strip: Floats, scene: Scene, rows: int, columns: int, *, is_overview: bool) -> View:
+def _labelled(strip: Floats, scene: Scene, rows: int, columns: int, *, is_overview: bool) -> LabelledView:
     patches: dict[str, np.ndarray] = dict(patch_labels(scene, rows, columns, is_overview=is_overview))
     cells = about_cells(scene, rows, columns, is_overview=is_overview)
     printed = cells["print"][cells_of_patches(rows, columns)]
     patches |= {"position": _positions(rows, columns), **dict(zip(PATCH_PRINT, printed.T, strict=True))}
-    return View(strip, (rows, columns), patches, cells)
+    return LabelledView(strip, (rows, columns), patches, cells)
 
 
-def _nothing_in(strip: Floats, rows: int, columns: int) -> View:
+def _nothing_in(strip: Floats, rows: int, columns: int) -> LabelledView:
     nothing = np.zeros(rows * columns, np.int64)
     patches: dict[str, np.ndarray] = dict.fromkeys((*PATCH_LABELS, *PATCH_PRINT), nothing)
-    return View(strip, (rows, columns), patches | {"position": _positions(rows, columns)}, nothing_in_cells())
+    return LabelledView(strip, (rows, columns), patches | {"position": _positions(rows, columns)}, nothing_in_cells())
 
 
 def _positions(rows: int, columns: int) -> Floats:
@@ -153,10 +153,10 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
     for row, sample in zip(batch["weights"], samples, strict=True):
         row[: len(sample.weights)] = torch.tensor(sample.weights)
     views = [view for sample in samples for view in sample.views]
-    return batch | _seen(views) if views else batch
+    return batch | _collate_views(views) if views else batch
 
 
-def _seen(views: list[View]) -> dict[str, Tensor]:
+def _collate_views(views: list[LabelledView]) -> dict[str, Tensor]:
     strips = stack_strips([view.strip for view in views])
     length = strips.shape[-1] // strips.shape[-2]
     seen = {

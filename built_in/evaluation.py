@@ -172,7 +172,7 @@ def ask(model: MiniCPMV, processor: MiniCPMVProcessor, row: Row, lessons: Sequen
     rules = processor.config.slicing_rules
     lessons = [shown(row, lesson, rules) for lesson in lessons]
     plans = [[plan_slices(drawn.image.size, rules) for drawn in lesson.pictures] for lesson in lessons]
-    features = [_look(model, lesson, of, rules.patch_size) for lesson, of in zip(lessons, plans, strict=True)]
+    features = [_encode(model, lesson, of, rules.patch_size) for lesson, of in zip(lessons, plans, strict=True)]
     conversations = [Conversation() for _ in lessons]
     answered: list[list[Answered]] = [[] for _ in lessons]
     for number in range(max(len(lesson.turns) for lesson in lessons)):
@@ -202,7 +202,7 @@ def _counts(row: Row, lesson: Lesson, number: int) -> bool:
     return row.name != "series" or count > 1
 
 
-def _look(model: MiniCPMV, lesson: Lesson, plans: Sequence[SlicePlan], side: int) -> list[Tensor]:
+def _encode(model: MiniCPMV, lesson: Lesson, plans: Sequence[SlicePlan], side: int) -> list[Tensor]:
     """Return the features [N, Q, D] of each picture of a lesson."""
     views = [cut(drawn.image, plan) for drawn, plan in zip(lesson.pictures, plans, strict=True)]
     every = [view for of_picture in views for view in of_picture]

@@ -17,7 +17,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; color: #222; background: #fafafa }
 section { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem }
 figure { margin: 0; padding: .8rem; background: #fff; border: 1px solid #ddd; border-radius: .5rem }
-img { max-width: 100%; max-height: 12rem } q { quotes: none } .true { color: #1a6b34 } .said { color: #a12622 }
+img { max-width: 100%; max-height: 12rem } q { quotes: none } .true { color: #1a6b34 } .predicted { color: #a12622 }
 """
 
 
@@ -41,7 +41,7 @@ def _figures(wrong: Sequence[Answered]) -> Iterator[str]:
 
 
 def _lines(item: Answered) -> list[tuple[str, str]]:
-    return [("asked", item.turn.question), ("true", item.turn.answer), ("said", item.answer)]
+    return [("asked", item.turn.question), ("true", item.turn.answer), ("predicted", item.answer)]
 
 
 def _data_uri(image: Image.Image) -> str:

@@ -1,6 +1,6 @@
 """Labels for every patch of a view; `cells.py` has those for the cells of a coarser grid.
 
-A view is the whole picture (overview) or a slice of it; `seen_through` returns the scene as a view shows it, which the
+A view is the whole picture (overview) or a slice of it; `scene_in_view` returns the scene as a view shows it, which the
 other functions take.
 
 Shape legend: S shapes · M characters · R rows of patches · C columns of patches.
@@ -29,19 +29,19 @@ LEAST_PART = 0.3  # or minimum share of a character in a patch: narrow ones (I, 
 _SAMPLES = 6  # sample points per side of a patch for computing coverage
 
 
-def seen_through(scene: Scene, view: Box) -> Scene:
+def scene_in_view(scene: Scene, view: Box) -> Scene:
     """Return the scene as a view (left, top, right, bottom) shows it: translated, without things outside the view."""
     left, top, right, bottom = view
     width, height = right - left, bottom - top
 
-    def is_seen(box: Box) -> bool:
+    def is_visible(box: Box) -> bool:
         return box[0] < width and box[2] > 0 and box[1] < height and box[3] > 0
 
     shapes = (replace(shape, x=shape.x - left, y=shape.y - top) for shape in scene.shapes)
     labels = []
     for label in scene.labels:
         moved = [(box[0] - left, box[1] - top, box[2] - left, box[3] - top) for box in label.boxes]
-        seen = [(character, box) for character, box in zip(label.text, moved, strict=True) if is_seen(box)]
+        seen = [(character, box) for character, box in zip(label.text, moved, strict=True) if is_visible(box)]
         if seen:
             text, boxes = "".join(character for character, _ in seen), tuple(box for _, box in seen)
             labels.append(replace(label, text=text, boxes=boxes, x=label.x - left, y=label.y - top))
@@ -52,7 +52,7 @@ def seen_through(scene: Scene, view: Box) -> Scene:
         panels=tuple(
             replace(panel, corners=tuple((x - left, y - top) for x, y in panel.corners)) for panel in scene.panels
         ),
-        shapes=tuple(shape for shape in shapes if is_seen(shape.box)),
+        shapes=tuple(shape for shape in shapes if is_visible(shape.box)),
         labels=tuple(labels),
     )
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from omnilmm.sentences import Sentence
+
 Positions = Literal["stretched", "stored", "computed"]
 Tokenizer = Literal["whole", "pieces", "vocabulary"]  # `tokenizer.json` alone, or also SentencePiece's or GPT-2's files
 
@@ -41,6 +43,9 @@ AS_PICTURES = VideoSampling(1.0, 64)
 ON_SECONDS = VideoSampling(1.0, 128, on_seconds=True, multiple=56)
 
 
+NOT_WRITTEN = Sentence("not_gguf_other")  # by `omnilmm.export`
+
+
 @dataclass(frozen=True)
 class Version:
     """One version of MiniCPM-V, described by what differs between the versions.
@@ -60,6 +65,7 @@ class Version:
         tokenizer: possible file formats of the tokenizer.
         omni: official name of the MiniCPM-o with the same vision and language parts; None where there is none.
         video: frame sampling; None if the version was not made for videos.
+        gguf: `clip.minicpmv_version` in llama.cpp, or why it cannot be exported for it.
     """
 
     title: str
@@ -77,11 +83,29 @@ class Version:
     tokenizer: Tokenizer = "vocabulary"
     omni: str | None = None
     video: VideoSampling | None = None
+    gguf: int | Sentence = NOT_WRITTEN
 
 
 VERSIONS = {
-    "1.0": Version("MiniCPM-V 1.0", "GraniteConfig", "minicpm", "stretched", None, is_sliced=False, tokenizer="pieces"),
-    "2.0": Version("MiniCPM-V 2.0", "GraniteConfig", "minicpm", "stored", None, tokenizer="pieces"),
+    "1.0": Version(
+        "MiniCPM-V 1.0",
+        "GraniteConfig",
+        "minicpm",
+        "stretched",
+        vision_type=None,
+        is_sliced=False,
+        tokenizer="pieces",
+        gguf=Sentence("not_gguf_not_sliced"),
+    ),
+    "2.0": Version(
+        "MiniCPM-V 2.0",
+        "GraniteConfig",
+        "minicpm",
+        "stored",
+        vision_type=None,
+        tokenizer="pieces",
+        gguf=Sentence("not_gguf_timm"),
+    ),
     "2.5": Version(
         "MiniCPM-Llama3-V 2.5",
         "LlamaConfig",
@@ -90,6 +114,7 @@ VERSIONS = {
         written="2.5",
         pads_to_longest=True,
         tokenizer="whole",
+        gguf=2,
     ),
     "2.6": Version(
         "MiniCPM-V 2.6",
@@ -100,6 +125,7 @@ VERSIONS = {
         query_bias=True,
         omni="MiniCPM-o 2.6",
         video=AS_PICTURES,
+        gguf=3,
     ),
     "4.0": Version(
         "MiniCPM-V 4.0",
@@ -110,6 +136,7 @@ VERSIONS = {
         own_head_dim=True,
         tokenizer="pieces",
         video=AS_PICTURES,
+        gguf=Sentence("not_gguf_longrope"),
     ),
     "4.5": Version(
         "MiniCPM-V 4.5",
@@ -120,6 +147,7 @@ VERSIONS = {
         query_norm=True,
         omni="MiniCPM-o 4.5",
         video=VideoSampling(5.0, 180, packing=3, has_times=True),
+        gguf=100045,
     ),
 }
 

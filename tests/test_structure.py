@@ -63,7 +63,7 @@ BASE = {
     "hub_space",
     "network",
 }
-BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading", "training.batches", "evaluation.metrics"}
+BUILT_IN = BASE | {"images", "prompts", "models", "engine.loading", "evaluation.metrics"}
 # No tensors: of the engine only what is said, how it is asked, and how far its loading is.
 UI = BASE | {
     "archive",

@@ -162,7 +162,7 @@ class Api:
                         yield f": {event.stage}\n\n".encode()
                         said_s = time.monotonic()
             except Exception as error:  # the status line is already sent
-                yield sse(_told(error)[1])
+                yield sse(_logged(error)[1])
                 return
             yield sse("[DONE]")
 
@@ -232,11 +232,11 @@ async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Response]) 
 
 
 def _refused(error: Exception) -> Response:
-    status, body = _told(error)
+    status, body = _logged(error)
     return JSONResponse(body, status)
 
 
-def _told(error: Exception) -> tuple[int, dict[str, Any]]:
+def _logged(error: Exception) -> tuple[int, dict[str, Any]]:
     if not isinstance(error, OmniLMMError):
         log.error("An answer failed", exc_info=error)
     return error_of(error)

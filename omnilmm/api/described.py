@@ -118,7 +118,7 @@ def responses(answer: type[BaseModel], *, has_key: bool) -> Responses:
 
 def of_completions(*, has_key: bool) -> Responses:
     """Return the responses of `/v1/chat/completions`."""
-    said: dict[int | str, str] = {
+    descriptions: dict[int | str, str] = {
         400: "The request is invalid or asks for what this server lacks.",
         404: "Another model is being served.",
         413: "The request is too large.",
@@ -127,6 +127,6 @@ def of_completions(*, has_key: bool) -> Responses:
         503: "The model cannot answer now.",
     }
     # With "4XX", FastAPI does not add its own 422, which is never sent.
-    said["4XX"] = "Any other refusal."
-    errors: Responses = {status: {"model": ErrorBody, "description": text} for status, text in said.items()}
+    descriptions["4XX"] = "Any other refusal."
+    errors: Responses = {status: {"model": ErrorBody, "description": text} for status, text in descriptions.items()}
     return {**responses(Completion, has_key=has_key), 200: {"model": Completion, "content": _STREAM}, **errors}

@@ -64,11 +64,11 @@ class Answer:
         deltas: list[Delta] = []
         if self._is_searched:
             self._stream = self._new_stream()
-            self._stream.add(self._spoken(ids))
+            self._stream.add(self._before_stop(ids))
             self._stream.finish()
         else:
-            deltas = self._stream.add(self._spoken(new))
-        self._look_at_the_clock()
+            deltas = self._stream.add(self._before_stop(new))
+        self._note_time()
         if self._is_searched:
             yield Preview(self._stream.text, len(ids), self.thought)
         yield from self._events(deltas)
@@ -83,7 +83,7 @@ class Answer:
         if rest := self._stops.finish():
             yield TextDelta(rest, len(self.ids))
 
-    def _look_at_the_clock(self) -> None:
+    def _note_time(self) -> None:
         now_s = time.monotonic()
         self._first_s = self._first_s or now_s
         if self._stream.in_thought or not self._thought_s:
@@ -104,6 +104,6 @@ class Answer:
         """Return the position of the first stop token."""
         return next((position for position, token in enumerate(ids) if token in self._backend.stop_ids), None)
 
-    def _spoken(self, ids: Ids) -> Ids:
+    def _before_stop(self, ids: Ids) -> Ids:
         """Return the ids before the first stop token."""
         return ids[: self._end(ids)]

@@ -81,7 +81,7 @@ class Generation:
             return False
         except BaseException as error:
             if is_out_of_memory(error):
-                return self._has_room_again(error)
+                return self._restart_after_freeing(error)
             self.reports.put(error)
             return False
         if isinstance(step, list):
@@ -97,7 +97,7 @@ class Generation:
         """See `scheduler.Work`."""
         self.answer.close()
 
-    def _has_room_again(self, error: BaseException) -> bool:
+    def _restart_after_freeing(self, error: BaseException) -> bool:
         """Free the caches and restart the answer, if that frees memory and nothing has been generated yet.
 
         Only once: a failed attempt leaves entries in the caches itself, so there would always be something to free.

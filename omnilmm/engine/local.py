@@ -132,8 +132,8 @@ class LocalEngine:
         picture = Picture(Image.new("RGB", (64, 64), "white"))
         question = Conversation().with_message("user", picture, "?")
         with closing(self.stream(question, options_for(self.card, seed=0))) as events:
-            heard = (event for event in events if isinstance(event, TextDelta | ThoughtDelta | Finished))
-            next(itertools.islice(heard, 1, None), None)
+            outputs = (event for event in events if isinstance(event, TextDelta | ThoughtDelta | Finished))
+            next(itertools.islice(outputs, 1, None), None)
 
     def forget(self, owner: Hashable) -> None:
         """Drop everything cached for an owner; see `events.Engine`."""

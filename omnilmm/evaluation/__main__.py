@@ -202,7 +202,7 @@ def _run(args: argparse.Namespace) -> int:
     write_table(plan.rows, answers, folder / f"{name}_{args.file.stem}.tsv")
     if plan.metric.name == JUDGE:
         write_judge_file(scored, folder / "judge.jsonl")
-    _say(report, folder, plan)
+    _print_report(report, folder, plan)
     return 0
 
 
@@ -300,7 +300,7 @@ def _differ(one: Scored, other: Scored, metric: Metric) -> bool:
     return (one.mark.credit, one.mark.sum, one.mark.out_of) != (other.mark.credit, other.mark.sum, other.mark.out_of)
 
 
-def _say(report: Report, folder: Path, plan: _Plan) -> None:
+def _print_report(report: Report, folder: Path, plan: _Plan) -> None:
     print(f"{report.title}: {report.facts['questions']} questions, {plan.card.title}")
     for figure in report.scores.figures:
         print(f"  {figure.name}: {figure}")

@@ -58,7 +58,7 @@ class Report:
     unmarked: str = ""
 
     @property
-    def beside(self) -> Figure | None:
+    def measured(self) -> Figure | None:
         """The measured figure that the published one belongs to; None if there is none."""
         if self.published is None:
             return None
@@ -72,7 +72,7 @@ class Report:
         """The published figure, what it is, and the measured one beside it where that is not the main figure."""
         if self.published is None:
             return "–"
-        name, measured = self.published.name, self.beside
+        name, measured = self.published.name, self.measured
         if not name:
             return f"{self.published.value:g}"
         return f"{self.published.value:g} ({name}); measured here: {measured if measured is not None else '–'}"

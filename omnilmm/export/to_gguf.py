@@ -14,7 +14,7 @@ from omnilmm.export import language, vision
 from omnilmm.export.language import ARCHITECTURES, PREFIX, language_tensors, sizes_of
 from omnilmm.export.template import chat_template
 from omnilmm.export.tensors import Merge, Weights, weights_of
-from omnilmm.export.vision import MINICPMV_VERSIONS, inexact_lengths, vision_tensors
+from omnilmm.export.vision import inexact_lengths, vision_tensors
 from omnilmm.export.vocabulary import Vocabulary, vocabulary_of
 from omnilmm.export.writing import FILE_TYPES, Type, write_tensors, written
 from omnilmm.models.config import MiniCPMVConfig
@@ -22,14 +22,6 @@ from omnilmm.models.library import LOCAL, check_tensors
 from omnilmm.models.processor import template_of
 from omnilmm.models.tokenizer import load_tokenizer
 from omnilmm.sentences import Sentence
-from omnilmm.versions import VERSIONS
-
-# Why the others are refused.
-REASONS = {
-    "1.0": Sentence("not_gguf_not_sliced"),
-    "2.0": Sentence("not_gguf_timm"),
-    "4.0": Sentence("not_gguf_longrope"),
-}
 
 
 @dataclass(frozen=True)
@@ -94,9 +86,8 @@ def _config(folder: Path) -> MiniCPMVConfig:
         raise CheckpointError("not_gguf", what=config.model_type, reason=Sentence("not_gguf_other"))
     if getattr(config, "quantization_config", None):
         raise CheckpointError("not_gguf", what=config.row.title, reason=Sentence("not_gguf_quantised"))
-    version = str(config.version)
-    if version not in MINICPMV_VERSIONS:
-        raise CheckpointError("not_gguf", what=config.row.title, reason=REASONS[version])
+    if isinstance(config.row.gguf, Sentence):
+        raise CheckpointError("not_gguf", what=config.row.title, reason=config.row.gguf)
     return config
 
 
@@ -126,7 +117,7 @@ def _describe_vision(writer: gguf.GGUFWriter, config: MiniCPMVConfig, name: str,
 def _warnings(config: MiniCPMVConfig) -> list[Sentence]:
     found = []
     if config.pads_to_longest:
-        found.append(Sentence("gguf_positions_of_2_5", title=VERSIONS["2.5"].title))
+        found.append(Sentence("gguf_positions_of_2_5", title=config.row.title))
     if lengths := inexact_lengths(config):
         found.append(Sentence("gguf_inexact_lengths", lengths=lengths))
     return found

@@ -26,7 +26,6 @@ from omnilmm.models.vision import fractional_buckets
 
 SIDE = 70  # of llama.cpp's table
 LONGEST = 70  # most patches along a side of a slice, far beyond what the slicing rules give
-MINICPMV_VERSIONS = {"2.5": 2, "2.6": 3, "4.5": 100045}
 RESAMPLER = {
     "resampler.query": "resampler.query",
     "resampler.kv_proj.weight": "resampler.kv.weight",
@@ -55,7 +54,7 @@ def add_metadata(writer: gguf.GGUFWriter, config: MiniCPMVConfig) -> None:
     vision = config.vision_config
     writer.add_clip_has_vision_encoder(True)
     writer.add_clip_projector_type("resampler")
-    writer.add_int32("clip.minicpmv_version", MINICPMV_VERSIONS[str(config.version)])
+    writer.add_int32("clip.minicpmv_version", config.row.gguf)
     writer.add_uint32("clip.minicpmv_query_num", config.query_num)
     writer.add_vision_image_size(config.slicing_rules.scale_resolution)  # of a slice
     writer.add_vision_patch_size(vision.patch_size)

@@ -25,7 +25,7 @@ from omnilmm.errors import ImageError
 from omnilmm.images.decoding import line, opened, orientation_of, pieces, upright_size
 from omnilmm.images.formats import webp_size
 from omnilmm.images.limits import Limits, VideoLimits
-from omnilmm.processes.bounds import allow, free, say, serve, used_bytes
+from omnilmm.processes.bounds import allow, free, send, serve, used_bytes
 from omnilmm.sentences import Sentence
 
 MOST_THREADS = 4  # per decoder: each thread takes memory for its stack
@@ -50,14 +50,14 @@ def _decode(content: bytes, limits: Limits, base: int, replies: BinaryIO) -> dic
         Image.MAX_IMAGE_PIXELS = limits.pixels
         with opened(content, limits) as image:
             pixels = image.width * image.height
-            say(replies, opened=image.size)
+            send(replies, opened=image.size)
             _allow(base + len(content), limits, pixels)
             image.load()
             orientation = orientation_of(image)
-            say(replies, size=upright_size(image, orientation))
+            send(replies, size=upright_size(image, orientation))
             for (left, top), piece in pieces(image, orientation):
                 data = piece.tobytes()
-                say(replies, piece=(left, top, *piece.size))
+                send(replies, piece=(left, top, *piece.size))
                 replies.write(data)
         return {"done": True}
     except BrokenPipeError:
@@ -85,9 +85,9 @@ def _decode_video(content: bytes, request: dict[str, Any], base: int, replies: B
         with open(request["path"], "rb") if request.get("path") else io.BytesIO(content) as file:
             for part in decoded(file, VideoSampling(**request["video"]), limits):
                 if isinstance(part, Header):
-                    say(replies, opened=part.size, duration_s=part.duration_s, count=part.count)
+                    send(replies, opened=part.size, duration_s=part.duration_s, count=part.count)
                     continue
-                say(replies, frame=part.image.size, time_s=part.time_s)
+                send(replies, frame=part.image.size, time_s=part.time_s)
                 replies.write(part.image.tobytes())
         return {"done": True}
     except BrokenPipeError:

@@ -46,7 +46,7 @@ class Watcher:
         self._owner = object()
         threading.Thread(target=self._run, name="watching", daemon=True).start()
 
-    def see(self, picture: Picture) -> None:
+    def add_frame(self, picture: Picture) -> None:
         """Take the newest frame, in place of one that nobody has described yet."""
         with self._change:
             self._waiting = picture

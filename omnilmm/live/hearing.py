@@ -77,7 +77,7 @@ class Hearing:
         """Drop the utterance that is being heard."""
         self._reset()
 
-    def hear(self, content: bytes) -> Started | Utterance | None:
+    def feed(self, content: bytes) -> Started | Utterance | None:
         """Handle a chunk.
 
         Args:

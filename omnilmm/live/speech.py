@@ -42,12 +42,12 @@ class Sentences:
         """
         while end := self._next(text):
             piece, self._taken = text[self._taken : end], end
-            if said := spoken(piece):
-                yield said
+            if sentence := speakable(piece):
+                yield sentence
         if is_complete:
             piece, self._taken = text[self._taken :], len(text)
-            if said := spoken(piece):
-                yield said
+            if sentence := speakable(piece):
+                yield sentence
 
     def _next(self, text: str) -> int | None:
         """Return the end of the next sentence; None if it may still grow."""
@@ -68,7 +68,7 @@ def _is_open(rest: str) -> bool:
     return (before.count("```") % 2 == 1 and rest.count("```") % 2 == 1) or before.count("<box>") > rest.count("</box>")
 
 
-def spoken(text: str) -> str:
+def speakable(text: str) -> str:
     """Return an answer's text as it should be spoken: without Markdown, code and coordinates of boxes."""
     for pattern, replacement in _MARKS:
         text = pattern.sub(replacement, text)

@@ -179,10 +179,10 @@ class Talk:
         self._describe(False)
         self._inbox.put(None)
 
-    def see(self, picture: Picture) -> None:
+    def add_frame(self, picture: Picture) -> None:
         """Take a frame of the camera, to be described."""
         if described := self.described:
-            described.watcher.see(picture)
+            described.watcher.add_frame(picture)
 
     def new_to(self, conversation: Conversation, frames: list[Shown], *, is_same: bool) -> list[Shown]:
         """Return the frames that a question needs: none if the newest picture of its conversation shows the same.
@@ -240,7 +240,7 @@ class Talk:
     def _handle(self, heard: bytes | Command) -> None:
         found: Started | Utterance | None = None
         if isinstance(heard, bytes):
-            found = self._hearing.hear(heard)
+            found = self._hearing.feed(heard)
         elif heard.type == "press":
             self._hearing.press()
         elif heard.type == "release":

@@ -34,20 +34,20 @@ def serve(prepare: Callable[[], None], answer: Answer) -> None:
     prepare()
     offer_to_the_system()
     base = used_bytes()
-    say(replies, ready=True)
+    send(replies, ready=True)
     while header := requests.readline():
         request = json.loads(header)
         try:
             last = answer(request, requests.read(request["bytes"]), base, replies)
             leaves = used_bytes() > base + MOST_GROWN
-            say(replies, **last, leaves=leaves)
+            send(replies, **last, leaves=leaves)
         except BrokenPipeError:
             return
         if leaves:
             return
 
 
-def say(replies: BinaryIO, **reply: Any) -> None:
+def send(replies: BinaryIO, **reply: Any) -> None:
     """Write one line of a reply."""
     replies.write(json.dumps(reply).encode() + b"\n")
     replies.flush()

@@ -18,7 +18,7 @@ import traceback
 from typing import Any, BinaryIO
 
 from omnilmm.errors import CheckpointError
-from omnilmm.processes.bounds import allow, free, say, serve
+from omnilmm.processes.bounds import allow, free, send, serve
 from omnilmm.prompts.template_limits import TemplateLimits
 
 MOST_ADDED = 2**20  # characters that a template may add to twice the size of the messages
@@ -64,7 +64,7 @@ def _render(limits: TemplateLimits, content: bytes, base: int, replies: BinaryIO
     try:
         allow(limits.cpu_seconds(), base + len(content) + limits.memory_bytes())
         prompt = json.dumps(render(json.loads(content))).encode()
-        say(replies, prompt=len(prompt))
+        send(replies, prompt=len(prompt))
         replies.write(prompt)
         return {"done": True}
     except CheckpointError as error:

@@ -48,7 +48,7 @@ class Turn(_Loose):
     """One message of a row."""
 
     role: Annotated[
-        Literal["system", "user", "assistant"], BeforeValidator(lambda said: ROLES.get(str(said), said))
+        Literal["system", "user", "assistant"], BeforeValidator(lambda role: ROLES.get(str(role), role))
     ] = Field(validation_alias=AliasChoices("role", "from"))
     content: str | tuple[TypedPart, ...] = Field(validation_alias=AliasChoices("content", "value"))
 

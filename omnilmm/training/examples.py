@@ -19,11 +19,11 @@ from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation
 from omnilmm.engine.caches.lru import LRUCache
 from omnilmm.errors import CheckpointError, InputError, OmniLMMError
+from omnilmm.models.batches import Sample
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.processor import MiniCPMVProcessor
 from omnilmm.prompts.pieces import IGNORED, Prompt
 from omnilmm.sentences import Sentence
-from omnilmm.training.batches import Sample
 from omnilmm.training.data import Row, conversation_of, picture_paths, read_rows
 
 

@@ -24,8 +24,8 @@ from omnilmm.engine.events import Engine, Finished
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import options_for
 from omnilmm.hardware import is_out_of_memory
+from omnilmm.models.batches import collate
 from omnilmm.prompts.pieces import IGNORED
-from omnilmm.training.batches import collate
 from omnilmm.training.examples import Examples
 
 Shares = dict[str, tuple[float, int]]
@@ -76,8 +76,8 @@ def _asked(engine: Engine, talk: Conversation, max_slices: int | None) -> list[b
     for number, message in enumerate(talk.messages):
         if message.role == "assistant":
             asked = replace(talk, messages=talk.messages[:number])
-            said = answer(engine, asked, len(message.text) + ROOM_TOKENS, max_slices)
-            found.append(said == message.text.strip())
+            text = answer(engine, asked, len(message.text) + ROOM_TOKENS, max_slices)
+            found.append(text == message.text.strip())
     return found
 
 

@@ -187,20 +187,20 @@ class Run:
         return {name: (share, count) for name, (share, count) in kept["shares"].items()}
 
     def _save_last(self, learning: Any, cause: TrainingError) -> None:
-        """Save the weights before a loss that is no number; what stopped the training is said in any case."""
+        """Save the weights before a loss that is no number; what stopped the training is reported in any case."""
         folder = self.out / "last"
         try:
             with writing(folder):
                 save(learning, folder, self.base.processor)
         except TrainingError as error:
             shutil.rmtree(folder, ignore_errors=True)
-            said = cause.parameters
+            given = cause.parameters
             raise TrainingError(
                 "loss_not_finite_nor_saved",
-                what=said["what"],
-                value=said["value"],
-                step=said["step"],
-                rate=said["rate"],
+                what=given["what"],
+                value=given["value"],
+                step=given["step"],
+                rate=given["rate"],
                 reason=error.parameters["reason"],
             ) from error
 

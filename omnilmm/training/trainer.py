@@ -20,8 +20,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from omnilmm.errors import InputError, TrainingError
+from omnilmm.models.batches import Batch, Sample, collate
 from omnilmm.training.adapters import save
-from omnilmm.training.batches import Batch, Sample, collate
 from omnilmm.training.files import write, writing
 from omnilmm.training.schedule import Schedule
 

@@ -46,14 +46,14 @@ class Region:
     points: tuple[Point, ...]
 
 
-def parts(answer: str, *, is_growing: bool = False) -> list[str | Region]:
+def parts(answer: str, *, is_partial: bool = False) -> list[str | Region]:
     """Split an answer into text and regions, in order.
 
     Args:
         answer: the output of the model.
-        is_growing: the answer is incomplete: an unfinished tag at its end is left out.
+        is_partial: the answer is incomplete: an unfinished tag at its end is left out.
     """
-    if is_growing:
+    if is_partial:
         answer = _without_begun(answer)
     found: list[str | Region] = []
     end, label = 0, ""
@@ -111,15 +111,15 @@ def colours(marked: Sequence[Region]) -> list[int]:
     return [distinct.index(name) % len(COLOURS) for name in names(marked)]
 
 
-def with_chips(answer: str, chip: Callable[[str, int], str], *, is_growing: bool = False) -> str:
+def with_chips(answer: str, chip: Callable[[str, int], str], *, is_partial: bool = False) -> str:
     """Replace each region of an answer by a chip; consecutive regions under one name share a chip.
 
     Args:
         answer: the output of the model.
         chip: returns the markup for a name and the index of its colour in COLOURS.
-        is_growing: see `parts`.
+        is_partial: see `parts`.
     """
-    found = parts(answer, is_growing=is_growing)
+    found = parts(answer, is_partial=is_partial)
     marked = [part for part in found if isinstance(part, Region)]
     named = iter(zip(names(marked), colours(marked), strict=True))
     pieces, before = [], ""

@@ -67,7 +67,7 @@ def _bubbles(session: Session, draft: Draft | None, offer: str) -> Iterator[Show
         if draft.is_photo:
             yield _shown("assistant", photo_html(session.texts, offer))
         answer = Message("assistant", (draft.text,), draft.thought)
-        yield from _of_message(answer, session.texts, draft.note, is_growing=True)
+        yield from _of_message(answer, session.texts, draft.note, is_partial=True)
 
 
 def _of_message(
@@ -76,7 +76,7 @@ def _of_message(
     note: Note | None = None,
     shown: Picture | None = None,
     *,
-    is_growing: bool = False,
+    is_partial: bool = False,
 ) -> Iterator[Shown]:
     if message.role == "user":
         for part in message.shown:
@@ -85,10 +85,10 @@ def _of_message(
             yield _shown("user", plain_markdown(message.text))
         return
     if message.thought:
-        yield _fold(message.thought, texts, is_growing=is_growing)
-    if text := safe_with_chips(message.text, chip, is_growing=is_growing):
+        yield _fold(message.thought, texts, is_partial=is_partial)
+    if text := safe_with_chips(message.text, chip, is_partial=is_partial):
         yield _shown("assistant", text)
-    marked = [] if is_growing else regions(message.text)
+    marked = [] if is_partial else regions(message.text)
     if marked and shown:
         alternative = html.escape(texts.boxes_on_picture)
         yield _shown("assistant", f'<img class="picture" src="{_marked(shown, message.text)}" alt="{alternative}">')
@@ -96,10 +96,10 @@ def _of_message(
         yield _shown("assistant", f'<small class="note">{html.escape(line)}</small>')
 
 
-def _fold(thought: Thought, texts: Texts, *, is_growing: bool) -> Shown:
+def _fold(thought: Thought, texts: Texts, *, is_partial: bool) -> Shown:
     """Return a thought as Gradio's collapsible message: open while streamed, then closed unless a reader opened it."""
-    is_open = is_growing and not thought.is_closed
-    title = texts.thought_line(thought, is_growing=is_growing)
+    is_open = is_partial and not thought.is_closed
+    title = texts.thought_line(thought, is_partial=is_partial)
     metadata = {"title": title, "status": "pending" if is_open else "done"}
     return _shown("assistant", safe_markdown(thought.text)) | {"metadata": metadata}
 

@@ -67,13 +67,13 @@ def chat_record(chat: Chat, conversation: Conversation, has: Collection[str] = (
         return {}
     named = {chat.name(picture): picture for picture in conversation.images}
     frames = {chat.name(frame) for video in conversation.videos for frame in video.frames}
-    pictures = {name: _kept(picture, name in frames) for name, picture in named.items() if name not in has}
+    pictures = {name: _encoded(picture, name in frames) for name, picture in named.items() if name not in has}
     if sum(len(picture["image"]) for picture in pictures.values()) > MAX_BYTES:
         return {"chat": chat.id}
     return {"chat": chat.id, "document": to_document(conversation, chat.name), "pictures": pictures}
 
 
-def _kept(picture: Picture, is_frame: bool) -> dict[str, str]:
+def _encoded(picture: Picture, is_frame: bool) -> dict[str, str]:
     """Encode a picture for the record; a video frame is never stored losslessly, since it was compressed before."""
     file = io.BytesIO()
     is_small = not is_frame and picture.image.width * picture.image.height <= LOSSLESS_PIXELS

@@ -29,7 +29,7 @@ _CHIP = re.compile("\ue000([0-9]+)\ue001")
 _APART = "&#8203;"  # also before a tag that would begin an HTML block, in which code is not parsed as code
 
 
-def safe_with_chips(answer: str, chip: Callable[[str, int], str], *, is_growing: bool = False) -> str:
+def safe_with_chips(answer: str, chip: Callable[[str, int], str], *, is_partial: bool = False) -> str:
     """Return a sanitised answer with a chip in place of each region that it marks; see `boxes.with_chips`."""
     chips: list[str] = []
 
@@ -38,7 +38,7 @@ def safe_with_chips(answer: str, chip: Callable[[str, int], str], *, is_growing:
         return f"\ue000{len(chips) - 1}\ue001"
 
     plain = answer.replace("\ue000", "").replace("\ue001", "")
-    text = safe_markdown(with_chips(plain, placed, is_growing=is_growing))
+    text = safe_markdown(with_chips(plain, placed, is_partial=is_partial))
     return _CHIP.sub(lambda found: chips[int(found[1])], text)
 
 

@@ -255,7 +255,7 @@ class Session:
             starts_new_chat=starts_new_chat and not is_untouched(self.conversation),
         )
         try:
-            draft = yield from self._growing(draft, engine, asked, options, running.stop)
+            draft = yield from self._stream_drafts(draft, engine, asked, options, running.stop)
         finally:
             self._running = None
         if running.forget or self.closed:
@@ -274,7 +274,7 @@ class Session:
             self._leave_engine()
         self._engine = engine
 
-    def _growing(
+    def _stream_drafts(
         self, draft: Draft, engine: Engine, asked: Conversation, options: Options, stop: threading.Event
     ) -> Generator[Draft, None, Draft]:
         """Yield the draft as it grows, at most every `REFRESH_S`; return it at its end or when stopped."""

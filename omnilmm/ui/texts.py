@@ -237,14 +237,14 @@ class Texts(BaseModel):
             case Finished():
                 return [self._finished(note.event)]
             case TextDelta() | ThoughtDelta():
-                return self._growing(note.event, note.tokens_per_s)
+                return self._streaming(note.event, note.tokens_per_s)
             case Preview():
-                return [self.preview, *self._growing(note.event, note.tokens_per_s)]
+                return [self.preview, *self._streaming(note.event, note.tokens_per_s)]
         return [self._progress(note.event), *self._waited(note.waited_s)]
 
-    def thought_line(self, thought: Thought, *, is_growing: bool = False) -> str:
+    def thought_line(self, thought: Thought, *, is_partial: bool = False) -> str:
         """Return the title of a collapsed thought: how long it took, and how many tokens."""
-        if is_growing and not thought.is_closed:
+        if is_partial and not thought.is_closed:
             return self.thinking_now
         if not thought.is_closed:
             title = self.thought_cut
@@ -293,7 +293,7 @@ class Texts(BaseModel):
             return [self.seconds.format(seconds=seconds)] if seconds else []
         return [self.minutes.format(minutes=seconds // 60, seconds=seconds % 60)]
 
-    def _growing(self, event: TextDelta | ThoughtDelta | Preview, tokens_per_s: float) -> list[str]:
+    def _streaming(self, event: TextDelta | ThoughtDelta | Preview, tokens_per_s: float) -> list[str]:
         """Return how long an answer is so far, and its speed."""
         parts = [self.grown.format(count=event.new_tokens)] if event.new_tokens else []
         return [*parts, self.speed.format(tokens=_figures(tokens_per_s))] if tokens_per_s else parts

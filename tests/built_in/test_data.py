@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from built_in.cells import CELL_LABELS, CELL_PRINT, CELLS, PLACE_WORDS, WORDS
-from built_in.data import BOX_WEIGHT, PATCH_PRINT, Lessons, Sample, collate, regions, spoken
+from built_in.data import BOX_WEIGHT, PATCH_PRINT, Lessons, Sample, collate, conversation_of, regions
 from built_in.labels import IGNORED, PATCH_LABELS
 from built_in.lessons import Drawn, Sort, lesson_of, random_lesson, random_sort
 from built_in.scenes import SIZES
@@ -79,7 +79,7 @@ def test_views_are_those_of_the_product(processor: MiniCPMVProcessor, lessons: L
         batch = collate([sample])
         assert torch.equal(batch["pixel_values"], strips)
         assert torch.equal(batch["target_sizes"], sizes)
-        conversation = spoken(lesson)
+        conversation = conversation_of(lesson)
         assert sample.prompt == processor.prompt(conversation)
         assert len(sample.views) == sum(len(processor.plan(picture).sizes) for picture in pictures)
 
@@ -92,7 +92,7 @@ def test_slots_are_as_many_as_features(processor: MiniCPMVProcessor, lessons: Le
 def test_a_conversation_gives_each_picture_when_the_lesson_does() -> None:
     for number in range(10):
         lesson = lesson_of("pictures", random.Random(number))
-        conversation = spoken(lesson)
+        conversation = conversation_of(lesson)
         questions, answers = conversation.messages[::2], conversation.messages[1::2]
         assert [len(message.pictures) for message in questions] == list(lesson.given)
         assert [message.text for message in questions] == [turn.question for turn in lesson.turns]

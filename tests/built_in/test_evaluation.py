@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from built_in import evaluation, gallery
-from built_in.data import spoken
+from built_in.data import conversation_of
 from built_in.evaluation import ROWS, Answered, details, examine, held_out, table_line
 from built_in.labels import IGNORED
 from built_in.lessons import Drawn, Lesson, random_lesson
@@ -167,7 +167,7 @@ def test_what_a_lesson_teaches_is_what_counts_as_right(processor: MiniCPMVProces
     for name in ("colour", "box", "chat", "small_print"):
         lesson = held_out(ROW[name], 2)
         grids = [processor.plan(Picture(drawn.image)).grid for drawn in lesson.pictures]
-        prompt = processor.encoder.encode(chatml.render(spoken(lesson), grids))
+        prompt = processor.encoder.encode(chatml.render(conversation_of(lesson), grids))
         learnt = [label for label in prompt.labels if label != IGNORED]
         said = processor.tokenizer.decode(learnt).split("<|im_end|>")[: len(lesson.turns)]
         items = [Answered(ROW[name], lesson, number, answer) for number, answer in enumerate(said)]

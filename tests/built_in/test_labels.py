@@ -31,7 +31,7 @@ from built_in.labels import (
     IGNORED,
     PATCH_LABELS,
     patch_labels,
-    seen_through,
+    scene_in_view,
 )
 from built_in.outlines import KINDS
 from built_in.palette import COLOURS, Background
@@ -373,12 +373,12 @@ def views_of(scene: Scene) -> list[Box]:
 
 def test_a_whole_view_shows_the_whole_scene(scenes: list[Scene]) -> None:
     for scene in scenes[:50]:
-        assert seen_through(scene, (0.0, 0.0, float(scene.width), float(scene.height))) == scene
+        assert scene_in_view(scene, (0.0, 0.0, float(scene.width), float(scene.height))) == scene
 
 
 def test_things_outside_a_view_are_not_seen_and_those_inside_are_moved() -> None:
     scene = scene_of(square(20, 20, 10), square(100, 30, 10, "blue"), square(61, 90, 10, "green"))
-    view = seen_through(scene, (60, 0, 120, 120))
+    view = scene_in_view(scene, (60, 0, 120, 120))
     assert (view.width, view.height) == (60, 120)
     assert [(shape.colour, shape.x, shape.y) for shape in view.shapes] == [("blue", 40, 30), ("green", 1, 90)]
 
@@ -387,11 +387,11 @@ def test_a_line_is_cut_where_the_view_ends() -> None:
     label = printed_at("ABCDEF", "DejaVuSans", 14.0, 10.0, 40.0, "black", (0, 0, 0))
     scene = Scene(200, 90, GREY, labels=(label,))
     cut = label.boxes[3][0] - 0.5
-    left = seen_through(scene, (0, 0, cut, 90))
-    right = seen_through(scene, (cut, 0, 200, 90))
+    left = scene_in_view(scene, (0, 0, cut, 90))
+    right = scene_in_view(scene, (cut, 0, 200, 90))
     assert [part.labels[0].text for part in (left, right)] == ["ABC", "DEF"]
     assert right.labels[0].boxes[0][0] == pytest.approx(0.5)
-    assert not seen_through(scene, (0, 60, 200, 90)).labels
+    assert not scene_in_view(scene, (0, 60, 200, 90)).labels
 
 
 def test_labels_of_a_view_agree_with_the_pixels_it_shows() -> None:
@@ -400,7 +400,7 @@ def test_labels_of_a_view_agree_with_the_pixels_it_shows() -> None:
     for _ in range(30):
         scene = random_scene(rng, size=(336, 280), text="lines", least_shapes=2)
         for left, top, right, bottom in views_of(scene):
-            view = seen_through(scene, (left, top, right, bottom))
+            view = scene_in_view(scene, (left, top, right, bottom))
             labels = patch_labels(view, 10, 12, is_overview=False)
             pixels = ink(replace(scene, panels=(), labels=()))[int(top) : int(bottom), int(left) : int(right)]
             cover = of_patches(pixels, 10, 12)
@@ -420,7 +420,7 @@ def test_a_shape_is_counted_once_however_a_picture_is_cut(scenes: list[Scene]) -
     for scene in scenes[:80]:
         counted: Counter[str] = Counter()
         for view in views_of(scene):
-            centres = cell_labels(seen_through(scene, view), 18, 18)[:, CENTRES:]
+            centres = cell_labels(scene_in_view(scene, view), 18, 18)[:, CENTRES:]
             counted += Counter({KINDS[kind]: int(centres[:, kind].sum()) for kind in range(len(KINDS))})
         assert counted == Counter(shape.kind for shape in scene.shapes) or is_crowded(scene)
 

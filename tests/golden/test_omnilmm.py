@@ -17,7 +17,7 @@ from torch import Tensor
 from omnilmm.engine.local import generate_arguments
 from omnilmm.engine.options import Sampling
 from omnilmm.images.pixels import cut, open_picture
-from omnilmm.training.batches import Sample, collate
+from omnilmm.models.batches import Sample, collate
 from tests.golden.goldens import OWN, Named, load_omnilmm, read_json, talk
 
 FEATURES, LOGITS = 1e-4, 5e-4

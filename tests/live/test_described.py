@@ -44,7 +44,7 @@ def test_the_text_model_reads_the_newest_descriptions_and_the_talk() -> None:
     watcher = Watcher(ScriptedEngine(seeing), "en")
     described = Described(text, watcher)
     for number in range(KEPT + 2):
-        watcher.see(frame(number))
+        watcher.add_frame(frame(number))
         seeing.goes_on.release()
         wait_until(lambda number=number: watcher.descriptions and watcher.descriptions[-1][1] == f"frame {number}")
     conversation = Conversation(system="Be brief.").with_message("user", frame(0), "What is it?")
@@ -60,10 +60,10 @@ def test_the_text_model_reads_the_newest_descriptions_and_the_talk() -> None:
 def test_only_the_newest_frame_waits_while_one_is_described() -> None:
     seeing = Seeing()
     watcher = Watcher(ScriptedEngine(seeing), "zh")
-    watcher.see(frame(0))
+    watcher.add_frame(frame(0))
     wait_until(lambda: seeing.seen == [0])
     for number in range(1, 9):
-        watcher.see(frame(number))
+        watcher.add_frame(frame(number))
     seeing.goes_on.release(2)
     wait_until(lambda: len(watcher.descriptions) == 2)
     assert seeing.seen == [0, 8]
@@ -74,7 +74,7 @@ def test_closing_stops_the_description_that_is_running() -> None:
     seeing, before = Seeing(), set(threading.enumerate())
     engine = ScriptedEngine(seeing)
     watcher = Watcher(engine, "en")
-    watcher.see(frame(3))
+    watcher.add_frame(frame(3))
     wait_until(lambda: seeing.seen == [3])
     watcher.close()
     wait_until(lambda: engine.closed == 1 and set(threading.enumerate()) <= before)

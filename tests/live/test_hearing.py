@@ -22,13 +22,13 @@ from tests.live.sounds import WORDS, chunks, noise, silence, spoken
 
 def heard(hearing: Hearing, sound: list[bytes]) -> Iterator[tuple[int, Started | Utterance]]:
     for number, chunk in enumerate(sound):
-        if found := hearing.hear(chunk):
+        if found := hearing.feed(chunk):
             yield number, found
 
 
 def test_held_key_gives_exactly_what_was_said_meanwhile() -> None:
     hearing, sound = Hearing(), spoken("what_shape")
-    assert hearing.hear(chunks(sound)[0]) is None, "nothing is recorded before the key is pressed"
+    assert hearing.feed(chunks(sound)[0]) is None, "nothing is recorded before the key is pressed"
     hearing.press()
     assert not list(heard(hearing, chunks(sound)))
     found = hearing.release()
@@ -40,7 +40,7 @@ def test_held_key_gives_exactly_what_was_said_meanwhile() -> None:
 def test_a_click_is_no_utterance() -> None:
     hearing = Hearing()
     hearing.press()
-    hearing.hear(chunks(spoken("what_shape"))[0])
+    hearing.feed(chunks(spoken("what_shape"))[0])
     assert hearing.release() == Utterance(None)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnilmm.live import speech
-from omnilmm.live.speech import LONGEST, Sentences, language_of, spoken, synthesised
+from omnilmm.live.speech import LONGEST, Sentences, language_of, speakable, synthesised
 
 PIECES = (
     "The circle is red. ",
@@ -50,7 +50,7 @@ def test_each_sentence_comes_as_soon_as_it_is_complete() -> None:
     ],
 )
 def test_markdown_and_boxes_are_not_read_aloud(text: str, read: str) -> None:
-    assert spoken(text) == read
+    assert speakable(text) == read
 
 
 def test_no_coordinate_is_read_while_a_box_grows() -> None:

@@ -16,8 +16,8 @@ from omnilmm.engine.adapters import attach
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.placement.bitsandbytes import keep_differentiable
 from omnilmm.errors import CheckpointError
+from omnilmm.models.batches import Batch, Sample, collate
 from omnilmm.training.adapters import prepare, save
-from omnilmm.training.batches import Batch, Sample, collate
 from omnilmm.training.targets import METHODS, Method, Tuning, target_pattern, trained_parameters
 from tests.models.tiny import VERSIONS, save_tiny
 

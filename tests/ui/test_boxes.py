@@ -15,8 +15,8 @@ from omnilmm.ui.streamlit_page.messages import CHIPS
 STAR = "<ref>red star</ref><box>100 200 300 400</box>"
 
 
-def chips(answer: str, *, is_growing: bool = False) -> str:
-    return with_chips(answer, lambda name, colour: f"[{name}/{colour}]", is_growing=is_growing)
+def chips(answer: str, *, is_partial: bool = False) -> str:
+    return with_chips(answer, lambda name, colour: f"[{name}/{colour}]", is_partial=is_partial)
 
 
 def test_a_named_box_is_a_region() -> None:
@@ -96,7 +96,7 @@ def test_a_name_without_a_box_is_text() -> None:
 
 @pytest.mark.parametrize("end", range(len(STAR) + 1))
 def test_while_an_answer_grows_no_half_tag_is_shown(end: int) -> None:
-    shown = chips(f"See {STAR[:end]}", is_growing=True)
+    shown = chips(f"See {STAR[:end]}", is_partial=True)
     assert "<" not in shown and "box" not in shown
     assert shown in ("See ", "See [red star/0]") or "See red star".startswith(shown)
 
@@ -106,7 +106,7 @@ def test_whatever_comes_is_parsed_and_text_outside_tags_is_kept(answer: str) -> 
     told = [part for part in parts(answer) if isinstance(part, str)]
     if "<" not in answer:
         assert "".join(told) == answer
-    assert chips(answer, is_growing=True) is not None
+    assert chips(answer, is_partial=True) is not None
 
 
 def test_regions_are_drawn_where_they_are_each_in_its_colour() -> None:

@@ -580,7 +580,7 @@ def test_a_thought_grows_before_the_answer_and_is_kept_beside_it() -> None:
     grown = draft.after(script[0], 2.0).after(script[1], 5.0)
     assert grown.thought == Thought("Hm, well.", 3, 3.0, is_closed=False) and not grown.text
     assert ENGLISH.note(grown.note) == "3 tokens · 0.33 tokens/s"
-    assert ENGLISH.thought_line(grown.thought, is_growing=True) == "Thinking …"
+    assert ENGLISH.thought_line(grown.thought, is_partial=True) == "Thinking …"
     answered = grown.after(script[2], 6.0)
     assert answered.text == "Yes" and answered.thought == replace(grown.thought, is_closed=True)
     session, engine = Session(), ScriptedEngine(lambda _: script, capable(thinking=False))

@@ -94,10 +94,10 @@ class TransformersBackend:
         The latter are known only from running the processor on the picture, so each picture is measured once.
         """
         words = [replace(message, parts=_words(message)) for message in conversation.messages]
-        spoken = replace(conversation, messages=tuple(words))
+        without_pictures = replace(conversation, messages=tuple(words))
         settings = _processor_options(options, conversation)
         shown = sum(self._measure(part, settings)[0] for part in conversation.shown)
-        return len(self._ids(spoken, self._wish(options))) + shown
+        return len(self._ids(without_pictures, self._wish(options))) + shown
 
     def count(self, text: str) -> int:
         """Return the number of tokens of a text on its own."""
@@ -241,9 +241,9 @@ class _Random:
         self.devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=self.devices):
             torch.manual_seed(seed)
-            self._remember()
+            self._save()
 
-    def _remember(self) -> None:
+    def _save(self) -> None:
         self.state = torch.get_rng_state()
         self.states = [torch.cuda.get_rng_state(device) for device in self.devices]
 
@@ -255,7 +255,7 @@ class _Random:
             for device, state in zip(self.devices, self.states, strict=True):
                 torch.cuda.set_rng_state(state, device)
             yield
-            self._remember()
+            self._save()
 
 
 def _processor_options(options: Options | None, conversation: Conversation) -> ProcessorOptions:

@@ -119,7 +119,7 @@ def prepare_gguf(
     free = _free(freed_bytes)
     place = Path(card.location).expanduser()
     if place.is_file():
-        files = _beside(place, mmproj)
+        files = _with_mmproj(place, mmproj)
     elif place.is_dir():
         files = _in_folder(card, place, wanted, mmproj, free)
     else:
@@ -173,7 +173,7 @@ def _free(freed_bytes: int) -> int | None:
     return None if free is None else free + freed_bytes
 
 
-def _beside(file: Path, mmproj: str | None) -> Files:
+def _with_mmproj(file: Path, mmproj: str | None) -> Files:
     """Return a file, and the mmproj asked for or the one in the same folder."""
     if is_mmproj(file.name) or (is_gguf(file.name) and read_header(file).is_mmproj):
         raise CheckpointError("mmproj_as_model", path=file)

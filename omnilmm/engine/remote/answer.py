@@ -59,7 +59,7 @@ class RemoteAnswer:
         yield from self._thought_of(delta)
         content = delta.get("content")
         if isinstance(content, str) and content:
-            self._look_at_the_clock()
+            self._note_time()
             yield from self._split(self._splitter.feed(content))
         if isinstance(reason := choice.get("finish_reason"), str):
             self._reason = reason
@@ -90,7 +90,7 @@ class RemoteAnswer:
     def _thought_of(self, delta: dict[str, Any]) -> Iterator[Event]:
         thought = next((text for name in THOUGHTS if isinstance(text := delta.get(name), str) and text), "")
         if thought:
-            self._look_at_the_clock()
+            self._note_time()
             self._is_thought_apart = True
             yield from self._split([(True, thought)])
 
@@ -106,7 +106,7 @@ class RemoteAnswer:
                 if text:
                     yield TextDelta(text, self._tokens)
 
-    def _look_at_the_clock(self) -> None:
+    def _note_time(self) -> None:
         self._last_s = self._now_s
         self._first_s = self._first_s or self._last_s
 

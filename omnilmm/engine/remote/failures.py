@@ -45,9 +45,9 @@ _VALUE = re.compile(
 
 
 def quoted(error: RefusedError) -> str:
-    """Return what a server said, in one line: OpenAI's form, FastAPI's `detail`, or the text as it is."""
-    said = _message(error.body) or ("" if "<" in error.text[:20] else error.text)
-    line = " ".join(said.split())
+    """Return a server's error message in one line: OpenAI's form, FastAPI's `detail`, or the text as it is."""
+    message = _message(error.body) or ("" if "<" in error.text[:20] else error.text)
+    line = " ".join(message.split())
     return line if len(line) <= MOST_QUOTED else f"{line[:MOST_QUOTED]} …"
 
 
@@ -80,8 +80,8 @@ def refused_fields(error: RefusedError, sent: list[str]) -> list[str]:
 def are_unknown(error: RefusedError) -> bool:
     """Whether a server does not know the fields that its message names; else it may only refuse their values."""
     inner = _inner(error.body)
-    said = " ".join([_everything(error), *(str(inner.get(name, "")) for name in ("code", "type"))])
-    return bool(_UNKNOWN.search(said)) and not _VALUE.search(said)
+    text = " ".join([_everything(error), *(str(inner.get(name, "")) for name in ("code", "type"))])
+    return bool(_UNKNOWN.search(text)) and not _VALUE.search(text)
 
 
 def error_of(error: Exception, endpoint: Endpoint, models: list[str] | None = None) -> OmniLMMError:
@@ -110,20 +110,20 @@ def error_of(error: Exception, endpoint: Endpoint, models: list[str] | None = No
 
 
 def _refused(error: RefusedError, url: str, models: list[str] | None) -> OmniLMMError:
-    said = quoted(error)
+    message = quoted(error)
     if error.status in (401, 403):
         return ServerError("server_wants_key", url=url, status=error.status)
     if error.status == 404:
         if models:
-            return ServerError("server_lacks_model", url=url, models=models, reason=said or _phrase(404))
+            return ServerError("server_lacks_model", url=url, models=models, reason=message or _phrase(404))
         return ServerError("server_has_no_api", url=url)
     if error.status in BUSY:
-        return ServerError("server_busy", url=url, reason=said or _phrase(error.status))
+        return ServerError("server_busy", url=url, reason=message or _phrase(error.status))
     if error.status == 413:
         return ServerError("server_request_too_large", url=url)
     if error.body is None and error.status < 500:
         return ServerError("server_no_json", url=url)
-    return ServerError("server_fails", url=url, status=error.status, reason=said or _phrase(error.status))
+    return ServerError("server_fails", url=url, status=error.status, reason=message or _phrase(error.status))
 
 
 def _phrase(status: int) -> str:
@@ -151,11 +151,11 @@ def _message(body: Any) -> str:
     if not isinstance(body, dict):
         return ""
     error = body.get("error")
-    said = error.get("message") if isinstance(error, dict) else error
-    said = said or body.get("message") or body.get("detail")
-    if isinstance(said, list):  # FastAPI's list of problems
-        said = "; ".join(_problem(one) for one in said)
-    return said if isinstance(said, str) else "" if said is None else str(said)
+    message = error.get("message") if isinstance(error, dict) else error
+    message = message or body.get("message") or body.get("detail")
+    if isinstance(message, list):  # FastAPI's list of problems
+        message = "; ".join(_problem(one) for one in message)
+    return message if isinstance(message, str) else "" if message is None else str(message)
 
 
 def _problem(one: Any) -> str:

@@ -101,7 +101,7 @@ class Events:
         try:
             event = Event.model_validate_json(body)
         except ValidationError as error:
-            raise _told("the request", error) from error
+            raise _first_error("the request", error) from error
         takes = self.takes.get(event.fn_index)
         if takes is None:
             raise InputError("no_such_event", number=event.fn_index)
@@ -116,7 +116,7 @@ class Events:
         try:
             checked = kind.validate_python(value)
         except ValidationError as error:
-            raise _told(name, error) from error
+            raise _first_error(name, error) from error
         if isinstance(checked, File):
             return self._own(checked, owner)
         if isinstance(checked, Box):
@@ -132,7 +132,7 @@ def _name(widget: Any) -> str:
     return str(widget.elem_id or widget.label or type(widget).__name__.lower())
 
 
-def _told(name: str, error: ValidationError) -> InputError:
+def _first_error(name: str, error: ValidationError) -> InputError:
     """Return the first validation error, without the received value, which may be long."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, (name, *first["loc"])))

@@ -163,7 +163,7 @@ class Live:
             return
         path = self._context.uploads.file(owner, command.path)
         try:
-            talk.see(open_picture(path))
+            talk.add_frame(open_picture(path))
         finally:
             self._context.uploads.discard(owner, str(path))
 

@@ -234,11 +234,11 @@ class Gate:
         _replace_body(scope, receive, body)
         pieces: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-        async def again() -> Message:
+        async def replay() -> Message:
             return pieces.pop()
 
         try:
-            async with Request(dict(scope), again).form() as form:
+            async with Request(dict(scope), replay).form() as form:
                 name, password = str(form.get("username", "")).strip(), str(form.get("password", ""))
         except Exception:  # not a form: Gradio reports that
             return None

@@ -98,18 +98,20 @@ _script = st.components.v2.component(
 )
 
 
-def script(texts: Texts, *, turn: int, looked: int, refused: int, on_large: Callable[[list[str], int], None]) -> None:
+def script(
+    texts: Texts, *, turn: int, processed: int, refused: int, on_large: Callable[[list[str], int], None]
+) -> None:
     """Run `assets/streamlit.js` in the browser; the button that scrolls to the newest turn is placed here.
 
     Args:
         texts: of the page's language, into which Streamlit's own texts are translated, too.
         turn: increases with every turn that should scroll into view.
-        looked: how many uploads were processed.
+        processed: how many uploads were processed.
         refused: how many of them were not pictures.
         on_large: called with the names of files that are too large to upload, and the limit in MiB.
     """
     most_mib = int(config.get_option("server.maxUploadSize"))
-    data = {"turn": turn, "looked": looked, "refused": refused, "newest": f"↓ {texts.newest}"}
+    data = {"turn": turn, "processed": processed, "refused": refused, "newest": f"↓ {texts.newest}"}
     words = {"language": texts.code, "words": texts.of_streamlit()}
 
     def report() -> None:

@@ -41,12 +41,12 @@ def draw(me: Visitor, engine: Engine) -> None:
                 _photo_line(me, number, offered_for_photos(server_state.SERVER.offer, server_state.provider()))
             _answer(me, message, number, note, pictures)
     is_running = me.answering is not None
-    st.fragment(_growing, run_every=POLL_S if is_running else None)(me, engine, len(history.messages))
+    st.fragment(_running_answer, run_every=POLL_S if is_running else None)(me, engine, len(history.messages))
     if history.messages and not is_running:
         _actions(me)
 
 
-def _growing(me: Visitor, engine: Engine, number: int) -> None:
+def _running_answer(me: Visitor, engine: Engine, number: int) -> None:
     """Draw the newest turn: a fragment that is rerun until the answer has ended."""
     running = me.answering
     if running is None:
@@ -56,14 +56,14 @@ def _growing(me: Visitor, engine: Engine, number: int) -> None:
     if draft := running.draft:
         if len(draft.history.messages) != number:
             st.rerun()  # an earlier question is answered again: the turns after it leave the page
-        _question(me, engine, draft.question, number, is_growing=True)
+        _question(me, engine, draft.question, number, is_partial=True)
         if draft.is_photo:
             _photo_line(me, number + 1)
         answer = Message("assistant", (draft.text,), draft.thought)
-        _answer(me, answer, number + 1, draft.note, [], is_growing=True)
+        _answer(me, answer, number + 1, draft.note, [], is_partial=True)
 
 
-def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_growing: bool = False) -> None:
+def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_partial: bool = False) -> None:
     with _bubble(message.role, number):
         if message.shown:
             with st.container(horizontal=True, key=f"pictures-{number}"):
@@ -71,7 +71,7 @@ def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_
                     show_picture(picture, me, PICTURE_PIXELS)
         st.markdown(plain_markdown(message.text))
         with st.container(horizontal=True, gap="small", key=f"tools-{number}"):
-            if is_growing:  # takes the place of later actions, so that nothing moves when the answer is there
+            if is_partial:  # takes the place of later actions, so that nothing moves when the answer is there
                 st.button(me.texts.edit, key="edit-later", type="tertiary", disabled=True)
                 return
             st.button(me.texts.edit, key=f"edit-{number}", type="tertiary", on_click=me.start_edit, args=(number,))
@@ -80,13 +80,13 @@ def _question(me: Visitor, engine: Engine, message: Message, number: int, *, is_
 
 
 def _answer(
-    me: Visitor, message: Message, number: int, note: Note | None, pictures: list[Picture], *, is_growing: bool = False
+    me: Visitor, message: Message, number: int, note: Note | None, pictures: list[Picture], *, is_partial: bool = False
 ) -> None:
     text = message.text
     with _bubble("assistant", number):
         if message.thought:
-            _fold(me, message.thought, number, is_growing=is_growing)
-        st.markdown(safe_with_chips(with_dollars(spaced_math(text)), _chip, is_growing=is_growing))
+            _fold(me, message.thought, number, is_partial=is_partial)
+        st.markdown(safe_with_chips(with_dollars(spaced_math(text)), _chip, is_partial=is_partial))
         marked = boxes.regions(text)
         if marked and pictures:
             with st.container(key=f"boxes-{number}", width=MARKED_PIXELS):
@@ -96,15 +96,15 @@ def _answer(
         if line := me.texts.note(note):
             with st.container(key=f"note-{number}"):
                 st.caption(plain_markdown(line))
-        if not is_growing:
+        if not is_partial:
             copy_button(text, me.texts.copy_answer, f"copy-{number}")
 
 
-def _fold(me: Visitor, thought: Thought, number: int, *, is_growing: bool) -> None:
+def _fold(me: Visitor, thought: Thought, number: int, *, is_partial: bool) -> None:
     """Draw a thought: open while it is streamed, then closed."""
-    is_open = is_growing and not thought.is_closed
+    is_open = is_partial and not thought.is_closed
     with st.container(key=f"thought-{number}"):
-        label = plain_markdown(me.texts.thought_line(thought, is_growing=is_growing))
+        label = plain_markdown(me.texts.thought_line(thought, is_partial=is_partial))
         with st.expander(label, expanded=is_open, icon=":material/psychology:"):
             st.markdown(safe_markdown(with_dollars(spaced_math(thought.text))))
 

@@ -53,7 +53,7 @@ def _bottom(me: Visitor, engine: Engine) -> None:
     script(
         me.texts,
         turn=me.turns,
-        looked=len(me.looked),
+        processed=len(me.processed),
         refused=me.refusals,
         on_large=me.refuse_large,
     )

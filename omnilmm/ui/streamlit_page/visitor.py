@@ -73,7 +73,7 @@ class Visitor:
         refused: which files were refused, for the visitor; cleared by the next file or question.
         options_error: why the settings are invalid; cleared when they are corrected.
         turns: number of turns begun or restored here, each of which should scroll into view.
-        looked: ids of the uploads that were processed.
+        processed: ids of the uploads that were processed.
         refusals: how many of them were not pictures.
         news: the change of models that was last announced to the visitor.
         is_drawn: whether the page was drawn before.
@@ -89,7 +89,7 @@ class Visitor:
         self.editing: int | None = None
         self.notice, self.refused, self.options_error = "", "", ""
         self.turns, self.refusals = 0, 0
-        self.looked: set[str] = set()
+        self.processed: set[str] = set()
         self.news: Change | None = None
         self.is_drawn = False
         self.record: dict[str, Any] | None = None
@@ -197,8 +197,8 @@ class Visitor:
         Returns:
             Whether all of them are pictures.
         """
-        new = [file for file in st.session_state.get(FILES) or () if file.file_id not in self.looked]
-        self.looked.update(file.file_id for file in new)
+        new = [file for file in st.session_state.get(FILES) or () if file.file_id not in self.processed]
+        self.processed.update(file.file_id for file in new)
         are_pictures = not new or self.add(*new)
         for file in new:
             _delete_upload(file)

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from omnilmm.conversation import Conversation, Picture
+from omnilmm.models.batches import Sample, collate
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.processor import MiniCPMVProcessor
 from omnilmm.prompts.pieces import IGNORED
-from omnilmm.training.batches import Sample, collate
 from tests.models.tiny import VERSIONS, tiny_model, tiny_processor
 
 
