@@ -386,11 +386,12 @@ def _question(args: argparse.Namespace) -> str | None:
 def _run(args: argparse.Namespace) -> int:
     from omnilmm.archive import read_conversation_file
     from omnilmm.batch.program import preset
-    from omnilmm.catalog import cards, find
+    from omnilmm.catalog import cards
     from omnilmm.conversation import Conversation
     from omnilmm.engine.options import options_for
     from omnilmm.images.pixels import open_picture
     from omnilmm.images.videos import is_video_file, open_video
+    from omnilmm.model_lookup import find
     from omnilmm.ui.terminal import Terminal
     from omnilmm.ui.texts import ENGLISH
 

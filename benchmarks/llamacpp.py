@@ -32,7 +32,7 @@ import torch
 from PIL import Image
 
 from benchmarks.__main__ import machine
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Engine, Finished
 from omnilmm.engine.llamacpp.engine import LlamaCppEngine
@@ -40,6 +40,7 @@ from omnilmm.engine.loading import load_engine
 from omnilmm.engine.options import Greedy
 from omnilmm.export.to_gguf import export_gguf
 from omnilmm.images.pixels import open_picture
+from omnilmm.model_lookup import find
 from omnilmm.models.config import MiniCPMVConfig
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.tokenizer import load_tokenizer

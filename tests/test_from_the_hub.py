@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN
+from omnilmm.model_lookup import find
 from tests.engine.local_hub import LocalHub, serving
 
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from omnilmm.catalog import find
 from omnilmm.errors import CheckpointError
+from omnilmm.model_lookup import find
 
 OLD, NEW = "1" * 40, "2" * 40
 

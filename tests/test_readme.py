@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from omnilmm.catalog import BUILT_IN, cards, find
+from omnilmm.catalog import BUILT_IN, cards
+from omnilmm.model_lookup import find
 from tests.engine.local_hub import LocalHub, serving
 from tests.models.tiny_library import save_library_model
 from tests.programs import environment_with_these_libraries

@@ -29,7 +29,8 @@ from typing import Any
 import httpx
 import psutil
 
-from omnilmm.catalog import BUILT_IN, ROOT, find
+from omnilmm.catalog import BUILT_IN, ROOT
+from omnilmm.model_lookup import find
 from omnilmm.ui.gradio_page.uploads import HEADER
 from tests.space import said
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Literal, cast
 
 from omnilmm.adapter_files import found_near, is_for, with_adapter
-from omnilmm.catalog import PREFERENCE, Dtype, ModelCard, cards, find
+from omnilmm.catalog import PREFERENCE, Dtype, ModelCard, cards
 from omnilmm.errors import CheckpointError, HardwareError
 from omnilmm.hardware import resolve_device, resolve_dtype
+from omnilmm.model_lookup import find
 
 LEAST_TOKENS_PER_S = 3.0  # about reading-aloud speed; anything slower is not usable for a chat
 

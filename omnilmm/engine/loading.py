@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from omnilmm.adapter_files import with_adapter
-from omnilmm.catalog import BUILT_IN, ModelCard, find
+from omnilmm.catalog import BUILT_IN, ModelCard
 from omnilmm.engine.caches.features import FEATURE_BYTES
 from omnilmm.engine.caches.prefix import PREFIX_BYTES
 from omnilmm.engine.events import Report
@@ -40,6 +40,7 @@ from omnilmm.engine.preflight import (
 )
 from omnilmm.errors import CheckpointError, OptionsError
 from omnilmm.hardware import QUANTISED, Choice, resolve_device, resolve_dtype
+from omnilmm.model_lookup import find
 from omnilmm.sentences import Sentence
 
 logger = logging.getLogger(__name__)

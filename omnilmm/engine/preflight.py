@@ -13,11 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from omnilmm.catalog import ModelCard, cards, find
+from omnilmm.catalog import ModelCard, cards
 from omnilmm.engine.load_errors import explained
 from omnilmm.engine.runnable import check_runs
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import AS_ASKED, QUANTISED, Choice, resolve_dtype
+from omnilmm.model_lookup import find
 from omnilmm.sentences import Sentence
 from omnilmm.versions import OMNI_TYPE, SOUND, without_sound
 

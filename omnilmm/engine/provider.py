@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Generator, Hashable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-from omnilmm.catalog import ModelCard, find
+from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.change import OVER, Change, Loadable, ModelRequest, Prepare, Stage, SupportsClose, SupportsWarmUp
 from omnilmm.engine.events import (
@@ -40,6 +40,7 @@ from omnilmm.engine.options import Options
 from omnilmm.engine.placement.device_memory import give_back_unused_memory
 from omnilmm.errors import CheckpointError, HardwareError, OmniLMMError, SwitchError
 from omnilmm.hardware import DTYPE_CHOICES, DTYPES, QUANTISED, Choice, is_out_of_memory
+from omnilmm.model_lookup import find
 from omnilmm.sentences import Sentence
 
 FINISH_S = 20.0  # how long answers of the old model may continue before they are cut off

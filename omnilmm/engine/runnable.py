@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omnilmm.catalog import family_of
 from omnilmm.checkpoint_json import check_settings, read_json
 from omnilmm.errors import CheckpointError
 from omnilmm.formats import check_config
+from omnilmm.model_lookup import family_of
 
 
 def check_runs(name: str, folder: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from omnilmm import __version__
-from omnilmm.catalog import ModelCard, find
+from omnilmm.catalog import ModelCard
 from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options
 from omnilmm.engine.remote.servers import Servers
@@ -31,6 +31,7 @@ from omnilmm.evaluation.rows import Row, grouped, metric_for, read_rows
 from omnilmm.evaluation.running import ANSWERS, Run
 from omnilmm.evaluation.scoring import Scored, compared, read_answers, score, settings_apart, summed
 from omnilmm.evaluation.settings import PLAIN, Benchmark, Setting, benchmark_for, benchmarks
+from omnilmm.model_lookup import find
 from omnilmm.ui.download_bar import DownloadBar
 from omnilmm.ui.flags import (
     Parser,

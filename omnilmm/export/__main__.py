@@ -14,9 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN
 from omnilmm.engine.fetching import fetch
 from omnilmm.errors import MissingPackageError, OmniLMMError
+from omnilmm.model_lookup import find
 from omnilmm.ui.download_bar import DownloadBar
 from omnilmm.ui.flags import HUBS, Parser
 from omnilmm.ui.streams import configure_streams, one_line

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omnilmm.catalog import ModelCard, find
+from omnilmm.catalog import ModelCard
 from omnilmm.engine.events import Report
 from omnilmm.engine.fetching import Hub, fetch
 from omnilmm.engine.loading import load_engine
@@ -15,6 +15,7 @@ from omnilmm.engine.preflight import card_of
 from omnilmm.engine.runnable import check_runs
 from omnilmm.errors import CheckpointError
 from omnilmm.hub_cache import cached_commit
+from omnilmm.model_lookup import find
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 
 from omnilmm.adapter_files import read_adapter, with_adapter
-from omnilmm.catalog import find
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.adapters import wrap
 from omnilmm.engine.events import Report
@@ -24,6 +23,7 @@ from omnilmm.engine.load_errors import explained
 from omnilmm.engine.loading import Prepared, prepare
 from omnilmm.errors import CheckpointError, InputError
 from omnilmm.hardware import DTYPES, QUANTISED
+from omnilmm.model_lookup import find
 from omnilmm.training.adapters import save
 from omnilmm.training.files import writing
 

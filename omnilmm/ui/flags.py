@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 
 from omnilmm import __version__
 from omnilmm.adapter_files import with_adapter
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN
 from omnilmm.engine.options import Sampling
 from omnilmm.errors import MissingPackageError, OptionsError
 from omnilmm.hardware import DEVICES, DTYPE_CHOICES, prepare_environment, resolve_device, resolve_dtype
 from omnilmm.hub_space import on_space
 from omnilmm.images.limits import PREFIX, limits
 from omnilmm.live import ESPEAK, SPEECH_MODEL, VOICES
+from omnilmm.model_lookup import find
 from omnilmm.ui.network import HOST
 from omnilmm.ui.upload import QUOTA_MIB
 

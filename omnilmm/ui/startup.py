@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from omnilmm.catalog import find
 from omnilmm.engine.choosing import can_be_here, listed
 from omnilmm.engine.events import Report
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.engine.remote.servers import ServerProvider, Servers
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.hardware import possible_dtypes
+from omnilmm.model_lookup import find
 from omnilmm.ui.flags import engine_keys, loading_arguments, requested_model
 from omnilmm.ui.offer import Offer
 

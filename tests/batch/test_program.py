@@ -19,11 +19,12 @@ from PIL import Image
 from omnilmm.batch.listing import read_listing
 from omnilmm.batch.program import PRESETS, Batch, preset
 from omnilmm.batch.rows import RowFile, storable
-from omnilmm.catalog import cards, find
+from omnilmm.catalog import cards
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event
 from omnilmm.engine.options import Greedy
 from omnilmm.errors import InputError
+from omnilmm.model_lookup import find
 from tests.ui.scripted import ScriptedEngine, capable, finished
 
 ROOT = Path(__file__).parents[2]

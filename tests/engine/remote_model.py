@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN
 from omnilmm.engine.fetching import download
 from omnilmm.engine.placement import device_memory
+from omnilmm.model_lookup import find
 from tests.engine.local_hub import LocalHub, serving
 
 NAME = "minicpm-v-2.6"

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from omnilmm.catalog import find
 from omnilmm.conversation import Picture
 from omnilmm.engine.checking import check, count_parameters
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
 from omnilmm.errors import CheckpointError
 from omnilmm.images.pixels import open_picture
+from omnilmm.model_lookup import find
 from omnilmm.ui.samples import samples
 from tests.engine.conftest import saying
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from omnilmm.catalog import find
 from omnilmm.conversation import Conversation, Picture, Video
 from omnilmm.engine.events import Finished, Progress
 from omnilmm.engine.loading import load_engine
@@ -15,6 +14,7 @@ from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import BeamSearch, Options, Sampling
 from omnilmm.errors import InputError
 from omnilmm.images.videos import open_video
+from omnilmm.model_lookup import find
 from omnilmm.versions import AS_PICTURES
 from tests.images.drawn_videos import drawn, numbered
 from tests.models.tiny_library import save_library_model

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BitsAndBytesConfig
 
 from omnilmm import hardware
-from omnilmm.catalog import ROOT, find
+from omnilmm.catalog import ROOT
 from omnilmm.conversation import Conversation
 from omnilmm.engine import preflight
 from omnilmm.engine.checking import check
@@ -24,6 +24,7 @@ from omnilmm.engine.placement import device_memory
 from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, OptionsError
 from omnilmm.hardware import Choice
 from omnilmm.images.pixels import open_picture
+from omnilmm.model_lookup import find
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.ui.samples import samples
 from tests.engine.remote_model import on_the_hub

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 import psutil
 import pytest
 
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN
 from omnilmm.conversation import Conversation
 from omnilmm.engine import provider as providing
 from omnilmm.engine.change import ModelRequest
@@ -21,6 +21,7 @@ from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import Sampling
 from omnilmm.engine.provider import PENDING, ModelProvider
 from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, SwitchError
+from omnilmm.model_lookup import find
 from tests.engine.conftest import watched
 from tests.engine.gate import PATIENCE_S, Gate, provider_of
 from tests.ui.scripted import ScriptedEngine, finished

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from omnilmm.catalog import find
 from omnilmm.engine.loading import load_engine
 from omnilmm.errors import CheckpointError, OmniLMMError
+from omnilmm.model_lookup import find
 from omnilmm.ui import texts
 from tests.engine.local_hub import LocalHub, serving
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
-from omnilmm.catalog import cards, find
+from omnilmm.catalog import cards
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.events import Finished
 from omnilmm.engine.loading import load_engine
@@ -17,6 +17,7 @@ from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import Options, Sampling, options_for
 from omnilmm.errors import OptionsError
 from omnilmm.hardware import Choice
+from omnilmm.model_lookup import find
 from omnilmm.models.library import load_processor
 from omnilmm.models.processor import MiniCPMVProcessor
 from tests.engine.conftest import CARD

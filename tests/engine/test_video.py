@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from omnilmm.archive import read_conversation, to_json
-from omnilmm.catalog import find
 from omnilmm.conversation import Conversation, Picture, Video
 from omnilmm.engine.events import Finished, Progress
 from omnilmm.engine.local import LocalEngine
@@ -16,6 +15,7 @@ from omnilmm.engine.options import BeamSearch, Options, Sampling
 from omnilmm.errors import InputError
 from omnilmm.hardware import Choice
 from omnilmm.images.videos import open_video
+from omnilmm.model_lookup import find
 from omnilmm.versions import VideoSampling
 from tests.images.drawn_videos import drawn, numbered
 from tests.models.tiny import tiny_model, tiny_processor

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from omnilmm.catalog import find
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event
 from omnilmm.evaluation import __main__ as program
@@ -20,6 +19,7 @@ from omnilmm.evaluation.metrics.base import Asked
 from omnilmm.evaluation.rows import Row
 from omnilmm.evaluation.scoring import score, summed
 from omnilmm.evaluation.settings import benchmarks
+from omnilmm.model_lookup import find
 from tests.engine.remote.scripted_server import DONE, HEAD, Scripted, delta, reply, scripted
 from tests.evaluation.test_rows import png, table
 from tests.ui.scripted import ScriptedEngine, finished

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from omnilmm.catalog import find
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event
 from omnilmm.engine.options import Greedy
@@ -24,6 +23,7 @@ from omnilmm.evaluation.running import ANSWERS, Run
 from omnilmm.evaluation.scoring import compared, read_answers, score, summed
 from omnilmm.evaluation.settings import Setting
 from omnilmm.hardware import Choice
+from omnilmm.model_lookup import find
 from tests.ui.scripted import ScriptedEngine, finished
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from omnilmm.catalog import cards, find
+from omnilmm.catalog import cards
 from omnilmm.conversation import Conversation
 from omnilmm.engine.options import BeamSearch, Greedy, Sampling
 from omnilmm.evaluation.metrics import metric_of
@@ -14,6 +14,7 @@ from omnilmm.evaluation.metrics.base import Asked, Mark
 from omnilmm.evaluation.metrics.chair import Objects
 from omnilmm.evaluation.rows import Row
 from omnilmm.evaluation.settings import PLAIN, Benchmark, Setting, benchmark_for, benchmarks
+from omnilmm.model_lookup import find
 
 ROW = Row(Asked("1", ("B",), {"A": "x {question}", "B": "y"}), "Which {hint}?", hint="look")
 PUBLISHED = {"omnilmm-12b": 8, "minicpm-v-1": 14, "minicpm-v-2": 13, "minicpm-llama3-v-2.5": 11}

@@ -19,7 +19,7 @@ from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
 from built_in.evaluation import ROWS, held_out
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN
 from omnilmm.conversation import Conversation
 from omnilmm.engine.llamacpp.child import LlamaServer, Settings
 from omnilmm.engine.loading import load_engine
@@ -33,6 +33,7 @@ from omnilmm.export.template import chat_template
 from omnilmm.export.to_gguf import Exported, export_gguf
 from omnilmm.export.vision import inexact_lengths, stretched
 from omnilmm.images.pixels import open_picture
+from omnilmm.model_lookup import find
 from omnilmm.models.config import MiniCPMVConfig
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.vision import fractional_buckets

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from omnilmm.catalog import find
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.options import BeamSearch, options_for
 from omnilmm.images.slicing import SlicingRules, plan_slices
+from omnilmm.model_lookup import find
 from omnilmm.models.config import MiniCPMVConfig
 from omnilmm.prompts import chatml, llama3, minicpm
 from omnilmm.prompts.pieces import as_text

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
-from omnilmm.catalog import find
 from omnilmm.errors import CheckpointError
+from omnilmm.model_lookup import find
 from omnilmm.models.checkpoint import plain_names, state_dict, tensor_shapes, weight_files
 from omnilmm.versions import looks_like
 from tests.models.tiny import VERSIONS, save_tiny, tiny_model

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
-from omnilmm.catalog import BUILT_IN, cards, find
+from omnilmm.catalog import BUILT_IN, cards
 from omnilmm.conversation import Conversation
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.events import Event, TextDelta
@@ -17,6 +17,7 @@ from omnilmm.engine.options import BeamSearch, Greedy, Sampling
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import possible_dtypes
+from omnilmm.model_lookup import find
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.photos import offer_label
 from omnilmm.ui.texts import ENGLISH

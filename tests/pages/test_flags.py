@@ -16,7 +16,8 @@ import pytest
 import torch
 
 import web_demo
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN
+from omnilmm.model_lookup import find
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("web_demo.py", "web_demo_streamlit.py")

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from playwright.sync_api import expect
 
-from omnilmm.catalog import BUILT_IN, cards, find
+from omnilmm.catalog import BUILT_IN, cards
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.llamacpp.engine import LlamaCppEngine
@@ -22,6 +22,7 @@ from omnilmm.engine.provider import ModelProvider
 from omnilmm.engine.remote.dialects import LLAMA_CPP
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.export.to_gguf import export_gguf
+from omnilmm.model_lookup import find
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES, Site, Visitor, serve

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 import web_demo_streamlit
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN
+from omnilmm.model_lookup import find
 from tests.pages.test_flags import HEAVY, assert_one_line
 
 ROOT = Path(__file__).parents[2]

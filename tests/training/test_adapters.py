@@ -12,11 +12,12 @@ import torch
 
 import chat
 from omnilmm.adapter_files import found_near, is_for, read_adapter
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN
 from omnilmm.engine import choosing
 from omnilmm.engine.adapters import import_peft
 from omnilmm.engine.loading import load_engine
 from omnilmm.errors import CheckpointError, MissingPackageError
+from omnilmm.model_lookup import find
 from omnilmm.training.adapters import prepare, save
 from omnilmm.training.targets import Tuning
 from omnilmm.ui.texts import ENGLISH

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 import web_demo
-from omnilmm.catalog import find
 from omnilmm.conversation import Conversation
 from omnilmm.engine import choosing, loading
 from omnilmm.engine.adapters import attach
 from omnilmm.engine.loading import load_engine
 from omnilmm.errors import CheckpointError, OmniLMMError
+from omnilmm.model_lookup import find
 from omnilmm.training.__main__ import main
 from omnilmm.training.adapters import prepare, save
 from omnilmm.training.targets import Tuning

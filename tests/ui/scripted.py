@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Hashable, Iterable
 
-from omnilmm.catalog import BUILT_IN, ModelCard, find
+from omnilmm.catalog import BUILT_IN, ModelCard
 from omnilmm.conversation import Conversation, Picture, Thought
 from omnilmm.engine.events import Event, Finished, PictureSlice, Progress, TextDelta, ThoughtDelta, Timings, Usage
 from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
+from omnilmm.model_lookup import find
 
 Script = Callable[[Conversation], Iterable[Event]]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from omnilmm.catalog import cards, find
+from omnilmm.catalog import cards
 from omnilmm.engine.options import MODES, BeamSearch, Mode, Sampling
 from omnilmm.errors import OptionsError
+from omnilmm.model_lookup import find
 from omnilmm.ui.controls import length_control, mode_controls, options_from_controls, slices_control, switched
 
 CARDS = list(cards().values())

@@ -13,12 +13,13 @@ from typing import Literal, get_args
 
 import pytest
 
-from omnilmm.catalog import BUILT_IN, ModelCard, cards, find
+from omnilmm.catalog import BUILT_IN, ModelCard, cards
 from omnilmm.engine import provider as providing
 from omnilmm.engine.change import Change, Stage
 from omnilmm.engine.choosing import ListedModel, can_be_here
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.errors import HardwareError
+from omnilmm.model_lookup import find
 from omnilmm.ui import offer as offering
 from omnilmm.ui.offer import Offer, choosable
 from omnilmm.ui.status import change_line, status

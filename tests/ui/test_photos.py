@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from omnilmm.catalog import BUILT_IN, cards, find
+from omnilmm.catalog import BUILT_IN, cards
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.provider import ModelProvider
+from omnilmm.model_lookup import find
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.photos import offer_label, offered_for_photos
 from omnilmm.ui.texts import ENGLISH

@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from omnilmm.catalog import find
 from omnilmm.conversation import Conversation, Message, Picture, Thought
 from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.errors import InputError
 from omnilmm.images.pixels import open_picture
+from omnilmm.model_lookup import find
 from omnilmm.sentences import Sentence
 from omnilmm.ui import session as session_module
 from omnilmm.ui.draft import Draft

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from PIL import Image
 
-from omnilmm.catalog import find
 from omnilmm.conversation import Conversation, Picture, Video
 from omnilmm.engine.events import Progress
+from omnilmm.model_lookup import find
 from omnilmm.ui.film_strip import clock, sheet, strip
 from omnilmm.ui.markdown_export import to_markdown
 from omnilmm.ui.markup import chat_messages

@@ -13,7 +13,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from omnilmm.catalog import BUILT_IN, cards, find
+from omnilmm.catalog import BUILT_IN, cards
 from omnilmm.engine.change import ModelRequest
 from omnilmm.engine.choosing import adapted
 from omnilmm.engine.events import Engine, Report
@@ -21,6 +21,7 @@ from omnilmm.engine.provider import ModelProvider
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import Choice, prepare_environment
 from omnilmm.hub_space import on_space, on_zero_gpu
+from omnilmm.model_lookup import find
 from omnilmm.sentences import Sentence
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN
 from omnilmm.export.to_gguf import Exported, export_gguf
+from omnilmm.model_lookup import find
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from omnilmm.catalog import find
 from omnilmm.engine.llamacpp.files import candidates, choose, mmproj_of, parts_of, quant_of
 from omnilmm.errors import CheckpointError, HardwareError
 from omnilmm.export.to_gguf import Exported
 from omnilmm.gguf_header import read_header
+from omnilmm.model_lookup import find
 
 GIB = 2**30
 MAKERS = {

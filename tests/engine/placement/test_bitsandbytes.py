@@ -16,12 +16,12 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
-from omnilmm.catalog import find
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.placement.bitsandbytes import finalize_quantized_model, prepare_bitsandbytes, quantisation
 from omnilmm.engine.placement.device_map import from_pretrained_arguments
 from omnilmm.engine.placement.device_memory import footprint
 from omnilmm.engine.placement.estimate import estimate
+from omnilmm.model_lookup import find
 from tests.models.tiny import save_tiny
 
 BUILT_IN = Path(find("built-in").location)

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from omnilmm import hardware
-from omnilmm.catalog import ModelCard, cards, find
+from omnilmm.catalog import ModelCard, cards
 from omnilmm.engine.placement import device_memory
 from omnilmm.engine.placement.device_memory import footprint, free_memory
 from omnilmm.engine.placement.estimate import LARGEST_PICTURE, TOKENS, Need, estimate
@@ -20,6 +20,7 @@ from omnilmm.engine.placement.fit import check_fit
 from omnilmm.engine.placement.layers import decoder_layers, skeleton
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import Choice, gib
+from omnilmm.model_lookup import find
 from tests.engine.placement.test_layers import full_size
 from tests.models.tiny import tiny_config, tiny_model
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from omnilmm.catalog import BUILT_IN, find
+from omnilmm.catalog import BUILT_IN
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.events import Event, Finished, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import options_for
@@ -23,6 +23,7 @@ from omnilmm.engine.remote.dialects import DIALECTS, LLAMA_CPP, OMNILMM, PLAIN, 
 from omnilmm.engine.remote.engine import RemoteEngine, retry_after_s
 from omnilmm.engine.remote.servers import Servers
 from omnilmm.errors import ContextLengthError, InputError, OmniLMMError, OptionsError, ServerError
+from omnilmm.model_lookup import find
 from tests.engine.remote.scripted_server import DONE, HEAD, Scripted, delta, event, greeting, reply, scripted
 
 HELLO = Conversation().with_message("user", "Hello")

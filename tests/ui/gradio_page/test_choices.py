@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from omnilmm.catalog import BUILT_IN, cards, find
+from omnilmm.catalog import BUILT_IN, cards
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.options import MODES
 from omnilmm.errors import HardwareError
+from omnilmm.model_lookup import find
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.gradio_page.widgets import CHANGING_POLL_S, IDLE_POLL_S
 from omnilmm.ui.offer import Offer
