@@ -22,8 +22,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from chat import MiniCPMVChat, OmniLMMChat, _published_conversation, img2base64, main
+from chat import MiniCPMVChat, OmniLMMChat, img2base64, main
 from omnilmm.archive import to_json
+from omnilmm.chat import _published_conversation
 from omnilmm.conversation import Conversation, Message
 from omnilmm.engine.events import Finished, Preview, TextDelta
 from omnilmm.engine.options import options_for

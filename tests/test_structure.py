@@ -45,6 +45,7 @@ LAYERS = (
     "models",
     "engine",
     "batch",
+    "chat",
     "live",
     "ui",
     "api",
