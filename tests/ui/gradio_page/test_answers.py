@@ -11,9 +11,11 @@ import gradio as gr
 import pytest
 
 from omnilmm.conversation import Conversation
-from omnilmm.engine.events import Event, TextDelta
+from omnilmm.engine.events import Event, Progress, TextDelta
 from omnilmm.engine.options import BeamSearch, Sampling
 from omnilmm.sentences import Sentence
+from omnilmm.ui.answering import Answering
+from omnilmm.ui.draft import Draft
 from omnilmm.ui.gradio_page.context import merged
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.samples import samples
@@ -104,6 +106,45 @@ def test_an_edit_takes_the_place_of_its_question_and_what_was_typed_before_is_ba
     assert [boxed(page, update) for update in updates] == [thought] + [None] * (len(updates) - 1)
     assert tab.texts == ["other", "other"] and updates[-1][page.widgets.shown] == 2
     assert boxed(page, page.conversations.cancel(tab.request)) == EMPTY, "it came back once"
+
+
+def test_only_an_edit_brings_back_what_was_typed_before_it(page: Page, tab: Tab) -> None:
+    thought = {"text": "half a thought", "files": []}
+    tab.ask("one")
+    page.conversations.edit(tab.request, 0, EMPTY)
+    assert boxed(page, tab.ask("other", editing=0, shown=2)[0]) == EMPTY, "nothing was typed before"
+    page.conversations.edit(tab.request, 0, thought)
+    assert boxed(page, tab.ask("two", shown=2)[0]) == EMPTY
+    assert boxed(page, page.conversations.cancel(tab.request)) == thought, "a new question is no end of an edit"
+
+
+def test_stopped_before_its_first_word_only_a_question_from_the_box_is_said_to_be_back(
+    page: Page, tab: Tab, engine: ScriptedEngine
+) -> None:
+    def stops(_: Conversation) -> Iterator[Event]:
+        tab.session.stop()
+        yield Progress("encoding")
+
+    tab.ask("before")
+    engine.script = stops
+    *_, last = tab.ask("?", shown=2)
+    assert ENGLISH.withdrawn in told(page, last) and boxed(page, last)["text"] == "?"
+    *_, last = page.answers.regenerate(tab.request, 2, "", *tab.settings())
+    assert ENGLISH.stopped_early in told(page, last) and boxed(page, last) is None
+
+
+def test_whoever_begins_a_turn_gets_it_unless_it_is_refused(page: Page, tab: Tab) -> None:
+    """The live view speaks it."""
+    begun: list[Answering] = []
+
+    def drafts() -> Iterator[Draft]:
+        return tab.session.ask(page.context.provider, ("one",), Sampling())
+
+    list(page.answers.turn(tab.visitor, (0, ""), drafts, begun=begun.append))
+    assert begun == [tab.visitor.answering]
+    page.context.max_answers = 0
+    list(page.answers.turn(tab.visitor, (2, ""), drafts, begun=begun.append))
+    assert len(begun) == 1
 
 
 def test_a_sample_begins_a_chat_of_its_own_and_leaves_the_box_alone(page: Page, tab: Tab) -> None:
