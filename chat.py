@@ -23,16 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from omnilmm.chat import MiniCPMVChat, OmniLMMChat, img2base64
 from omnilmm.sentences import Sentence
-from omnilmm.ui.flags import (
-    Parser,
-    add_batch_flags,
-    add_loading_flags,
-    check_for_server,
-    engine_keys,
-    loading_arguments,
-    loading_line,
-    requested_model,
-)
+from omnilmm.ui.flag_values import check_for_server, engine_keys, loading_arguments, loading_line, requested_model
+from omnilmm.ui.flags import Parser, add_batch_flags, add_loading_flags
 from omnilmm.ui.streams import can_encode, configure_streams, is_piped, one_line, read_line, read_piped, require_text
 
 if TYPE_CHECKING:

@@ -30,18 +30,14 @@ from omnilmm.network import prepare_proxies
 from omnilmm.ui import texts
 from omnilmm.ui.access import accounts
 from omnilmm.ui.download_bar import DownloadBar
+from omnilmm.ui.flag_values import check_certificate, check_live, check_requested, require, text_keys
 from omnilmm.ui.flags import (
     Parser,
     add_api_flags,
     add_live_flags,
     add_loading_flags,
     add_page_flags,
-    check_certificate,
-    check_live,
-    check_requested,
     flags_of_environment,
-    require,
-    text_keys,
 )
 from omnilmm.ui.network import find_port
 from omnilmm.ui.startup import offer_of, provider_of, title_of

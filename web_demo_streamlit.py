@@ -29,17 +29,8 @@ from omnilmm.errors import OmniLMMError
 from omnilmm.ui import texts
 from omnilmm.ui.access import Guard, accounts
 from omnilmm.ui.download_bar import DownloadBar
-from omnilmm.ui.flags import (
-    Parser,
-    add_live_link_flags,
-    add_loading_flags,
-    add_page_flags,
-    check_certificate,
-    check_live_link,
-    check_requested,
-    flags_of_environment,
-    require,
-)
+from omnilmm.ui.flag_values import check_certificate, check_live_link, check_requested, require
+from omnilmm.ui.flags import Parser, add_live_link_flags, add_loading_flags, add_page_flags, flags_of_environment
 from omnilmm.ui.network import find_port
 from omnilmm.ui.startup import offer_of, provider_of, title_of
 from omnilmm.ui.streams import configure_streams, one_line

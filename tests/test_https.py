@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from omnilmm.errors import OptionsError
-from omnilmm.ui.flags import check_certificate
+from omnilmm.ui.flag_values import check_certificate
 from tests.streamlit_pages.test_flags import served
 from web_demo import parser
 

@@ -23,7 +23,8 @@ from omnilmm.errors import OmniLMMError
 from omnilmm.images.limits import limits
 from omnilmm.ui import texts
 from omnilmm.ui.download_bar import DownloadBar
-from omnilmm.ui.flags import Parser, add_loading_flags, add_ssl_flags, check_certificate, check_requested
+from omnilmm.ui.flag_values import check_certificate, check_requested
+from omnilmm.ui.flags import Parser, add_loading_flags, add_ssl_flags
 from omnilmm.ui.hosts import Hosts, KnownHosts
 from omnilmm.ui.network import HOST, find_port
 from omnilmm.ui.startup import provider_of, title_of

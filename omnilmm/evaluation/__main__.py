@@ -33,15 +33,8 @@ from omnilmm.evaluation.scoring import Scored, compared, read_answers, score, se
 from omnilmm.evaluation.settings import PLAIN, Benchmark, Setting, benchmark_for, benchmarks
 from omnilmm.model_lookup import find
 from omnilmm.ui.download_bar import DownloadBar
-from omnilmm.ui.flags import (
-    Parser,
-    add_loading_flags,
-    check_for_server,
-    engine_keys,
-    loading_arguments,
-    loading_line,
-    second_keys,
-)
+from omnilmm.ui.flag_values import check_for_server, engine_keys, loading_arguments, loading_line, second_keys
+from omnilmm.ui.flags import Parser, add_loading_flags
 from omnilmm.ui.streams import configure_streams, one_line
 
 OPTIONS = ("max_new_tokens", "repetition_penalty", "temperature", "top_p", "top_k", "seed", "beams", "length_penalty")

@@ -12,7 +12,7 @@ from omnilmm.engine.remote.servers import ServerProvider, Servers
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.hardware import possible_dtypes
 from omnilmm.model_lookup import find
-from omnilmm.ui.flags import engine_keys, loading_arguments, requested_model
+from omnilmm.ui.flag_values import engine_keys, loading_arguments, requested_model
 from omnilmm.ui.offer import Offer
 
 

@@ -11,11 +11,7 @@ import pytest
 from omnilmm.engine.loading import prepare
 from omnilmm.errors import OptionsError
 from omnilmm.images.limits import limits
-from omnilmm.ui.flags import (
-    add_live_flags,
-    add_live_link_flags,
-    add_loading_flags,
-    add_page_flags,
+from omnilmm.ui.flag_values import (
     check_live,
     check_live_link,
     check_requested,
@@ -23,6 +19,7 @@ from omnilmm.ui.flags import (
     loading_line,
     text_keys,
 )
+from omnilmm.ui.flags import add_live_flags, add_live_link_flags, add_loading_flags, add_page_flags
 
 
 def parsed(*flags: str) -> dict[str, object]:

@@ -17,7 +17,8 @@ from omnilmm.engine.remote.servers import ServedModel
 from omnilmm.errors import OptionsError
 from omnilmm.ui import model_lines
 from omnilmm.ui.controls import mode_controls, modes_of
-from omnilmm.ui.flags import add_loading_flags, check_for_server, engine_keys
+from omnilmm.ui.flag_values import check_for_server, engine_keys
+from omnilmm.ui.flags import add_loading_flags
 from omnilmm.ui.listing import write_served
 from omnilmm.ui.note import Note
 from omnilmm.ui.texts import CODES, texts_in
