@@ -221,7 +221,7 @@ def test_nothing_that_is_said_is_markup(page: AppTest, engine: ScriptedEngine) -
     server_state.serve(ModelProvider.holding(ScriptedEngine(card=card)))
     answer = f"<ref>{evil}</ref><box>1 1 9 9</box>"
     me.session.load(Conversation().with_message("user", evil).with_message("assistant", answer))
-    me.notice, me.refused = evil, f"{evil}: This file is not a picture"
+    me.notice, me.attachments.refused = evil, f"{evil}: This file is not a picture"
     drawn(page.run())
     assert [warning.value for warning in page.warning] == [told, f"{told}: This file is not a picture"]
     values = [widget.value for widget in (*page.markdown, *page.caption)]

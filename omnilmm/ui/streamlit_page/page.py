@@ -13,9 +13,10 @@ from omnilmm.ui.network import ICON
 from omnilmm.ui.samples import Sample, samples
 from omnilmm.ui.status import change_line, status
 from omnilmm.ui.streamlit_page import messages, past, server_state, sidebar
+from omnilmm.ui.streamlit_page.attachments import FILES
 from omnilmm.ui.streamlit_page.browser import script, sync_browser_state
 from omnilmm.ui.streamlit_page.recorder import recorder
-from omnilmm.ui.streamlit_page.visitor import FILES, QUESTION, Visitor, reports_errors, visitor
+from omnilmm.ui.streamlit_page.visitor import QUESTION, Visitor, reports_errors, visitor
 
 STYLE = ROOT / "assets" / "streamlit.css"
 CHANGING_POLL_S, IDLE_POLL_S = 0.5, 3.0  # polling interval for the model's status: during a change, and otherwise
@@ -29,7 +30,7 @@ def draw() -> None:
     st.set_page_config(page_title=me.texts.title, page_icon=ICON, layout="centered")
     st.html(STYLE)
     me.finalize_turn()
-    me.take_uploads()
+    me.attachments.take_uploads()
     _announce_change(me)
     me.save()
     with st.sidebar:
@@ -53,12 +54,12 @@ def _bottom(me: Visitor, engine: Engine) -> None:
     script(
         me.texts,
         turn=me.turns,
-        processed=len(me.processed),
-        refused=me.refusals,
-        on_large=me.refuse_large,
+        processed=len(me.attachments.processed),
+        refused=me.attachments.refusals,
+        on_large=me.attachments.refuse_large,
     )
     notice = me.notice or (me.texts.began_anew if me.starts_new_chat else "")
-    for line in filter(None, (notice, me.options_error, me.refused)):
+    for line in filter(None, (notice, me.options_error, me.attachments.refused)):
         st.warning(plain_markdown(line), icon=":material/info:")  # it may contain the name of an upload
     # Files dropped anywhere on the page arrive here at once, through `assets/streamlit.js`; the question box would
     # deliver them only with the question.
@@ -122,12 +123,12 @@ def _ask(me: Visitor, sample: Sample) -> None:
 def _pending(me: Visitor, engine: Engine) -> None:
     """Draw a photo from the camera, the pictures for the next question, and Stop."""
     with st.container(key="pending", horizontal=True, gap="small", vertical_alignment="bottom"):
-        for number, picture in enumerate(me.pending):
+        for number, picture in enumerate(me.attachments.pending):
             with st.container(width="content", gap=None):
                 messages.show_picture(picture, me, 100)
                 with st.container(horizontal=True, gap="small"):
                     messages.seen_button(picture, me, engine, f"pending-seen-{number}")
-                    st.button("✕", key=f"drop-{number}", type="tertiary", on_click=me.drop, args=(picture,))
+                    st.button("✕", key=f"drop-{number}", type="tertiary", on_click=me.attachments.drop, args=(picture,))
         if engine.card.pictures:
             with st.popover(me.texts.camera, icon=":material/photo_camera:", type="tertiary", key="camera-open"):
                 st.camera_input(me.texts.take_photo, key="camera", on_change=lambda: _photo(me))
@@ -146,4 +147,4 @@ def _pending(me: Visitor, engine: Engine) -> None:
 
 def _photo(me: Visitor) -> None:
     if taken := st.session_state.camera:
-        me.add(taken)
+        me.attachments.add(taken)

@@ -10,22 +10,18 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 import streamlit as st
 from streamlit.runtime import Runtime
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.runtime.uploaded_file_manager import DeletedFile
 
 from omnilmm.archive import read_conversation
-from omnilmm.conversation import Conversation, Part, Picture, Video
+from omnilmm.conversation import Conversation, Part
 from omnilmm.engine.change import Change
 from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options
 from omnilmm.errors import OmniLMMError
-from omnilmm.images.limits import too_large
-from omnilmm.sentences import Sentence
 from omnilmm.ui.answering import FINALIZE_S, Answering, queue_refusal
 from omnilmm.ui.draft import Draft
 from omnilmm.ui.past import chat_record, names_in, read_opened
@@ -33,11 +29,10 @@ from omnilmm.ui.samples import is_sample
 from omnilmm.ui.session import Session
 from omnilmm.ui.session_store import BrowserState, SessionStore
 from omnilmm.ui.streamlit_page import server_state, settings
+from omnilmm.ui.streamlit_page.attachments import Attachments, error_line
 from omnilmm.ui.texts import Texts, texts_for
-from omnilmm.ui.upload import open_upload
 
 QUESTION = "question"  # key of the question box
-FILES = "uploads"  # key of the file uploader
 LANGUAGE = "language"  # key of the language selector
 SYSTEM = "system"  # key of the system prompt
 
@@ -67,14 +62,11 @@ class Visitor:
     Attributes:
         session: the visitor's session.
         answering: the newest turn; None once the page has taken over its outcome.
-        pending: pictures for the next question.
+        attachments: the pictures and videos for the next question.
         editing: number of the question that is being edited; None for none.
         notice: what the visitor should know about the last turn.
-        refused: which files were refused, for the visitor; cleared by the next file or question.
         options_error: why the settings are invalid; cleared when they are corrected.
         turns: number of turns begun or restored here, each of which should scroll into view.
-        processed: ids of the uploads that were processed.
-        refusals: how many of them were not pictures.
         news: the change of models that was last announced to the visitor.
         is_drawn: whether the page was drawn before.
         record: the record for the browser to store, sent once; see `past.chat_record`.
@@ -85,20 +77,16 @@ class Visitor:
     def __init__(self) -> None:
         self.session = Session()
         self.answering: Answering | None = None
-        self.pending: list[Picture | Video] = []
+        self.attachments = Attachments(self.session)
         self.editing: int | None = None
-        self.notice, self.refused, self.options_error = "", "", ""
-        self.turns, self.refusals = 0, 0
-        self.processed: set[str] = set()
+        self.notice, self.options_error = "", ""
+        self.turns = 0
         self.news: Change | None = None
         self.is_drawn = False
         self.record: dict[str, Any] | None = None
         self.is_replaced = False
         self.token = ""
         self.page = ""  # the open page that shows it
-        self._sizes: WeakKeyDictionary[Picture | Video, int] = (
-            WeakKeyDictionary()
-        )  # file sizes of the pending pictures and videos
         self._asked: tuple[Part, ...] = ()  # returns to the question box if there is no answer
 
     @property
@@ -130,9 +118,9 @@ class Visitor:
         """Answer the question in the box, with the pending pictures."""
         given, engine = st.session_state[QUESTION], server_state.provider()
         self._asked = (given.text,)
-        are_pictures = self.take_uploads() and (not given.files or self.add(*given.files))
-        asked: tuple[Part, ...] = (*self.pending, given.text)
-        self._asked, self.pending = asked, []
+        are_pictures = self.attachments.take_uploads() and (not given.files or self.attachments.add(*given.files))
+        asked: tuple[Part, ...] = (*self.attachments.pending, given.text)
+        self._asked, self.attachments.pending = asked, []
         options = self._options(engine)
         if options is None or not are_pictures:
             self._restore_question()
@@ -188,64 +176,13 @@ class Visitor:
     def clear(self) -> None:
         """Clear the conversation."""
         self.session.clear()
-        self.pending, self.editing, self.answering, self._asked = [], None, None, ()
-        self.notice = self.refused = ""
-
-    def take_uploads(self) -> bool:
-        """Add the uploaded pictures to the pending ones.
-
-        Returns:
-            Whether all of them are pictures.
-        """
-        new = [file for file in st.session_state.get(FILES) or () if file.file_id not in self.processed]
-        self.processed.update(file.file_id for file in new)
-        are_pictures = not new or self.add(*new)
-        for file in new:
-            _delete_upload(file)
-        return are_pictures
-
-    def add(self, *files: Any) -> bool:
-        """Add pending pictures, skipping duplicates; a file that is not a picture is reported by name.
-
-        Returns:
-            Whether all of them are pictures.
-        """
-        refused, most = [], server_state.SERVER.quota_bytes
-        for file in (file for file in files if not isinstance(file, DeletedFile)):
-            held = sum(self._sizes.get(picture, 0) for picture in self.pending)
-            if held + len(content := file.getvalue()) > most:
-                refused.append(f"{file.name}: {self.texts.uploads_full.format(most=most >> 20)}")
-                continue
-            try:
-                picture = open_upload(file.name, content, server_state.provider().card)
-            except Exception as error:
-                refused.append(self._line(error, f"{file.name}: "))
-            else:
-                self._sizes[picture] = len(content)
-                self.pending += [picture] if picture not in self.pending else []
-        self.refused, self.refusals = "\n\n".join(refused), self.refusals + len(refused)
-        return not refused
+        self.attachments.clear()
+        self.editing, self.answering, self._asked, self.notice = None, None, (), ""
 
     def fail(self, error: Exception) -> None:
         """Report the error of a callback, and restore the question."""
-        self.notice = self._line(error)
+        self.notice = error_line(self.texts, error)
         self._restore_question()
-
-    def _line(self, error: Exception, about: str = "") -> str:
-        if isinstance(error, OmniLMMError):
-            return self.texts.translate(error)
-        log.error("A click failed", exc_info=error)
-        return about + self.texts.unexpected
-
-    def refuse_large(self, names: list[str], most_mib: int) -> None:
-        """Report that files are too large to be uploaded."""
-        self.refused = "\n\n".join(
-            self.texts.translate(Sentence("of_file", name=name, reason=too_large(most_mib))) for name in names
-        )
-
-    def drop(self, picture: Picture | Video) -> None:
-        """Remove a pending picture."""
-        self.pending, self.refused = [other for other in self.pending if other != picture], ""
 
     @reports_errors
     def load(self, file: Any) -> None:
@@ -371,12 +308,12 @@ class Visitor:
             self.notice = refusal
             self._restore_question()
             return
-        self.notice, self.refused, self.editing = "", "", None
+        self.notice, self.attachments.refused, self.editing = "", "", None
         self.turns += 1
         self.answering = Answering(self.session, drafts, self.is_watched, restores_question=bool(asked))
 
     def _restore_question(self) -> None:
-        self.pending = [part for part in self._asked if not isinstance(part, str)] + self.pending
+        self.attachments.put_back([part for part in self._asked if not isinstance(part, str)])
         if text := "\n".join(part for part in self._asked if isinstance(part, str)):
             st.session_state[QUESTION] = text
         self._asked = ()
@@ -394,10 +331,3 @@ def visitor() -> Visitor:
     me.page = context.session_id if context else ""
     me.session.texts = texts_for(st.session_state.get(LANGUAGE) or st.context.locale)
     return me
-
-
-def _delete_upload(file: Any) -> None:
-    """Release the bytes of an upload that was processed."""
-    context = get_script_run_ctx()
-    if context and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
-        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
