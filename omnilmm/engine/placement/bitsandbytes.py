@@ -97,10 +97,12 @@ def finalize_quantized_model(model: PreTrainedModel) -> int:
     packed = [(name, module) for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"]
     for _, module in packed:
         module.compute_dtype = model.config.dtype
-    odd = [(name, module) for name, module in packed if is_unaligned(module) and module.weight.device.type == "cpu"]
-    for name, module in odd:
+    unaligned = [
+        (name, module) for name, module in packed if is_unaligned(module) and module.weight.device.type == "cpu"
+    ]
+    for name, module in unaligned:
         model.set_submodule(name, _unpacked(module, model.config.dtype))
-    return len(odd)
+    return len(unaligned)
 
 
 def keep_differentiable(model: nn.Module) -> None:

@@ -79,8 +79,10 @@ def modules_to_not_convert(model: PreTrainedModel) -> list[str]:
     that int4 cannot store in whole blocks (no published model has one).
     """
     name, layers = decoder_layers(model)
-    odd = [f"{name}.{key}" for key, module in layers.named_modules() if _is_linear(module) and is_unaligned(module)]
-    return outside_layers(model) + odd
+    unaligned = [
+        f"{name}.{key}" for key, module in layers.named_modules() if _is_linear(module) and is_unaligned(module)
+    ]
+    return outside_layers(model) + unaligned
 
 
 def quantised_modules(model: PreTrainedModel, dtype: str, device: str) -> set[str]:
