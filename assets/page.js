@@ -249,7 +249,7 @@ window.omnilmm = (() => {
   document.addEventListener("load", drawn, true);
 
   /* Make pictures and code reachable by Tab; pictures in the question box are shown as the model sees them. */
-  let looked = "";
+  let sliced = "";
   /* Gradio's own words where the camera is opened are English; the label above them says the same. */
   const tendPhoto = () => {
     const label = document.querySelector("#photo label")?.textContent.trim(), place = document.querySelector("#photo button > .wrap");
@@ -281,7 +281,7 @@ window.omnilmm = (() => {
       .map((item) => item.querySelector("img")?.src ?? "file").join();
     const outdated = document.querySelector("#seen [data-outdated]");  // the settings were reset, or the model changed
     outdated?.removeAttribute("data-outdated");
-    if (attached !== looked || outdated) { looked = attached; press("do-show-slices"); }
+    if (attached !== sliced || outdated) { sliced = attached; press("do-show-slices"); }
   };
   const start = () => new MutationObserver(tend).observe(document.body, { childList: true, subtree: true });
   document.body ? start() : document.addEventListener("DOMContentLoaded", start);

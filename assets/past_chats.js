@@ -104,15 +104,15 @@ window.omnilmmPastChats ??= (() => {
       parts.all.hidden = !chats.length;
       parts.none.hidden = chats.length > 0 || !history.isOn();
     };
-    const say = (said = last) => {
-      last = said;
-      const text = said.key ? filled(texts[said.key], said) : history.isOn() && history.isDeleted() ? texts.not_kept : "";
+    const showStatus = (line = last) => {
+      last = line;
+      const text = line.key ? filled(texts[line.key], line) : history.isOn() && history.isDeleted() ? texts.not_kept : "";
       parts.status.textContent = text;
       parts.status.hidden = !text;
     };
-    const look = (said) => {
-      if (!root.isConnected) return history.unwatch(look);
-      say(said ?? last);
+    const refresh = (line) => {
+      if (!root.isConnected) return history.unwatch(refresh);
+      showStatus(line ?? last);
       if (!editing) draw();
     };
 
@@ -123,8 +123,8 @@ window.omnilmmPastChats ??= (() => {
     );
     root.classList.add("past-chats");
     settle();
-    say();
-    history.watch(look);
+    showStatus();
+    history.watch(refresh);
     draw();
   };
 })();

@@ -12,14 +12,14 @@ export default function ({ parentElement, data, setTriggerValue }) {
 
 function start() {
   const find = (selector) => document.querySelector(selector)
-  let told = { turn: 0, processed: 0, refused: 0 }, newest = null, report = () => {}
+  let received = { turn: 0, processed: 0, refused: 0 }, newest = null, report = () => {}
 
   /* --- Scrolling: at the end it follows, elsewhere it stays where the reader is, a new turn scrolls into view. --- */
 
   let main = null, follows = false, top = 0, height = 0
   const toEnd = () => { main.scrollTop = main.scrollHeight }
   const isFar = () => main.scrollHeight - main.scrollTop - main.clientHeight > NEAR
-  const showNewest = () => { if (newest) newest.hidden = !(told.turn && isFar()) }
+  const showNewest = () => { if (newest) newest.hidden = !(received.turn && isFar()) }
   const onScroll = () => {
     if (main.scrollHeight >= height) {  // otherwise the page became shorter, and the reader did not scroll
       if (main.scrollTop < top - 2) follows = false
@@ -53,10 +53,10 @@ function start() {
   const upload = (given) => {
     const input = find(".st-key-uploads input[type=file]")
     if (!input || !given.length) return false  // leave it to Streamlit
-    const files = given.filter((file) => file.size <= told.max_bytes)
+    const files = given.filter((file) => file.size <= received.max_bytes)
     if (files.length < given.length) report("large", given.filter((file) => !files.includes(file)).map((file) => file.name))
     if (!files.length) return true
-    sent = { at: Date.now(), processed: told.processed, refused: told.refused }
+    sent = { at: Date.now(), processed: received.processed, refused: received.refused }
     const all = new DataTransfer()
     for (const file of files) all.items.add(file)
     input.files = all.files
@@ -120,37 +120,37 @@ function start() {
   /* --- Streamlit's own texts, which are English, are translated, everywhere but in what users and models wrote. --- */
 
   const NAMES = ["aria-label", "title", "placeholder"]
-  const SAID = "[class*=st-key-message-], [data-testid=stMarkdown], [data-testid=stCaptionContainer], style, script, textarea"
+  const CONTENT = "[class*=st-key-message-], [data-testid=stMarkdown], [data-testid=stCaptionContainer], style, script, textarea"
   const drawn = new WeakMap()  // by text node or element: Streamlit's text, and its replacement
   let language = "", whole = new Map(), gapped = []
   const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")
-  const learn = (data) => {
+  const useWords = (data) => {
     language = data.language
     whole = new Map(data.words)
-    gapped = data.words.filter(([said]) => said.includes("{")).map(([said, here]) => {
-      const parts = said.split(/\{\w+\}/).map(escaped)
+    gapped = data.words.filter(([original]) => original.includes("{")).map(([original, here]) => {
+      const parts = original.split(/\{\w+\}/).map(escaped)
       return [new RegExp(`^${parts.join("(.+)")}$`, "s"), here]
     })
   }
-  const inLanguage = (said) => {
-    const found = whole.get(said)
+  const inLanguage = (original) => {
+    const found = whole.get(original)
     if (found !== undefined) return found
     for (const [pattern, here] of gapped) {
-      const gap = pattern.exec(said)
+      const gap = pattern.exec(original)
       if (gap) return here.replace(/\{\w+\}/, () => inLanguage(gap[1]))
     }
-    return said
+    return original
   }
   const replaced = (place, key, now) => {
     const kept = drawn.get(place) ?? {}
-    const said = kept[key]?.put === now ? kept[key].said : now
-    const [, before, words, after] = /^(\s*)(.*?)(\s*)$/s.exec(said)
+    const original = kept[key]?.put === now ? kept[key].original : now
+    const [, before, words, after] = /^(\s*)(.*?)(\s*)$/s.exec(original)
     const put = before + inLanguage(words) + after
-    if (put !== said || kept[key]) drawn.set(place, { ...kept, [key]: { said, put } })
+    if (put !== original || kept[key]) drawn.set(place, { ...kept, [key]: { original, put } })
     return put
   }
   const putText = (text) => {
-    if (!text.data.trim() || !text.parentElement || text.parentElement.closest(SAID)) return
+    if (!text.data.trim() || !text.parentElement || text.parentElement.closest(CONTENT)) return
     const put = replaced(text, "text", text.data)
     if (put !== text.data) text.data = put
   }
@@ -181,15 +181,15 @@ function start() {
   /* --- Data from the server at every rerun. --- */
 
   const tell = (data, button, setTriggerValue) => {
-    const isNew = data.turn > told.turn
-    told = data
+    const isNew = data.turn > received.turn
+    received = data
     newest = button
     report = setTriggerValue
     newest.textContent = data.newest
     newest.onclick = () => { follow(); newest.hidden = true }
     document.documentElement.lang = data.language
     if (data.language !== language) {
-      learn(data)
+      useWords(data)
       putAll(document.body)
     }
     watch()

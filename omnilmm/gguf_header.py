@@ -60,13 +60,13 @@ class Header:
 
     @property
     def width(self) -> int:
-        """Hidden size: of a language model, or of the features that an mmproj file gives; 0 if it is not said."""
+        """Hidden size: of a language model, or of the features that an mmproj file gives; 0 if not given."""
         if self.is_mmproj:
             return int(self.values.get("clip.vision.projection_dim") or 0)
         return int(self.of_architecture("embedding_length") or 0)
 
     def kv_bytes_per_token(self) -> int:
-        """Return the memory of the KV cache in f16 for each token; 0 if the sizes are not said as plain numbers."""
+        """Return the memory of the KV cache in f16 for each token; 0 if the sizes are no plain numbers."""
         heads = self.of_architecture("attention.head_count")
         kv_heads = self.of_architecture("attention.head_count_kv", heads)
         layers = self.of_architecture("block_count")

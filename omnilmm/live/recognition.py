@@ -24,11 +24,11 @@ class Recogniser(Protocol):
     name: str
 
     def words(self, sound: Sound, language: str) -> str:
-        """Return what was said; empty if nothing was.
+        """Return the recognised words; empty if there are none.
 
         Args:
             sound: samples [T], 16,000 per second.
-            language: "en" or "zh", if the model can be told.
+            language: "en" or "zh", if the model takes a language.
         """
 
 

@@ -40,7 +40,7 @@ MOST_SAID = 500  # bytes of one line of the log
 
 
 class Bounds(Protocol):
-    """Limits for one request, a dataclass; `size` is what the process said of the request so far, in its own unit."""
+    """Limits for one request, a dataclass; `size` is what the process has reported of the request, in its own unit."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
