@@ -195,6 +195,15 @@ def test_who_runs_and_who_waits_changes_under_the_lock_alone() -> None:
     assert (of_waiting, of_running) == ([], [])
 
 
+def test_one_worker_runs_the_steps_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others would wait behind it, one more with every job."""
+    scheduler, log, begun = Scheduler(), [], []  # type: ignore[var-annotated]
+    submit = scheduler._thread.submit
+    monkeypatch.setattr(scheduler._thread, "submit", lambda work: begun.append(work) or submit(work))
+    run(scheduler, [(None, Steps(number, 2, log)) for number in range(3)])
+    assert len(begun) == 1
+
+
 class Broken(Steps):
     def step(self) -> bool:
         raise ZeroDivisionError
