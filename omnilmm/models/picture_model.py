@@ -175,8 +175,6 @@ class PictureModel(PreTrainedModel, GenerationMixin):
             features = self.get_image_features(pixel_values, target_sizes, temporal_ids)
         if inputs_embeds is None:
             inputs_embeds = self._merged(input_ids, image_slots, features)
-        if kwargs.get("attention_mask") is None:
-            kwargs["attention_mask"] = inputs_embeds.new_ones(inputs_embeds.shape[:2], dtype=torch.long)
         kwargs.setdefault("generation_config", self.generation_config)
         return self._generate(inputs_embeds, **kwargs)
 

@@ -58,7 +58,7 @@ class Session:
         self.texts = texts
         self._turn = threading.Lock()
         self._changing = threading.Lock()  # a chat is never read with the conversation of another one
-        self._running: _Running | None = None
+        self._running: _Running | None = None  # of the newest answer; once it has ended, its flags have no effect
         self._is_cleared = False  # the next turn begins by forgetting what the answer before it may have left
         self._asking: set[object] = set()  # answers that are running, or queued behind another one
         self.closed = False
@@ -254,10 +254,7 @@ class Session:
             is_photo=engine.card.drawings_only and is_about_a_photo(asked),
             starts_new_chat=starts_new_chat and not is_untouched(self.conversation),
         )
-        try:
-            draft = yield from self._stream_drafts(draft, engine, asked, options, running.stop)
-        finally:
-            self._running = None
+        draft = yield from self._stream_drafts(draft, engine, asked, options, running.stop)
         if running.forget or self.closed:
             draft = replace(draft, state="discarded")
         elif draft.state != "completed":

@@ -17,6 +17,7 @@ from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.session_store import SessionStore
+from omnilmm.ui.streamlit_page import attachments
 from omnilmm.ui.streamlit_page import visitor as visitors
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate, provider_of
@@ -240,7 +241,7 @@ def test_what_nobody_expected_loses_neither_question_nor_picture(
     upload.set_input_files(str(SAMPLES[HEART].picture))
     expect(person.attached).to_have_count(1)
     with monkeypatch.context() as patch:
-        patch.setattr(visitors, "open_upload", fail)
+        patch.setattr(attachments, "open_upload", fail)
         upload.set_input_files(str(SAMPLES[STARS].picture))
         expect(person.notice).to_contain_text(f"{SAMPLES[STARS].picture.name}: {ENGLISH.unexpected}")
         assert "nobody expected it" in caplog.text
