@@ -6,7 +6,10 @@ import base64
 import html
 import io
 import json
+import os
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +115,23 @@ def test_a_file_that_is_too_large_is_not_even_read(monkeypatch: pytest.MonkeyPat
     path.write_text(f"{document()} ")
     with pytest.raises(InputError, match="may have"):
         read_conversation_file(path)
+
+
+def test_of_a_file_without_end_only_so_much_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(archive, "MAX_BYTES", 10)
+    pipe, whole = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with suppress(BrokenPipeError), pipe.open("wb") as file:
+            whole.append(file.write(bytes(2**22)))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with pytest.raises(InputError, match="may have"):
+        read_conversation_file(pipe)
+    writer.join()
+    assert not whole
 
 
 def test_a_message_and_a_conversation_have_only_so_many_parts() -> None:

@@ -95,7 +95,11 @@ def test_a_quantised_folder_says_so(tmp_path: Path) -> None:
     assert card.stored == "int4" and cards()["minicpm-llama3-v-2.5-int4"].stored == "int4"
 
 
-def test_nothing_is_said_of_an_unknown_folder_that_is_true_of_its_family_alone(tmp_path: Path) -> None:
+def test_nothing_is_said_of_an_unknown_folder_that_is_true_of_its_family_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = cards()["minicpm-v-2.6"].model_copy(update={"revision": "a-commit-of-its-own"})
+    monkeypatch.setitem(cards(), "minicpm-v-2.6", published)
     folder = folder_with(
         tmp_path,
         model_type="minicpmv",
