@@ -1,29 +1,27 @@
-"""What `tests.stress` does on each page: open it, ask, stop, reload, leave, and look at what is left."""
+"""The pages of `tests.stress`, being served in this process: how they are opened, and what is left on them."""
 
 from __future__ import annotations
 
 import gc
-import html
-import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from omnilmm.catalog import BUILT_IN
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.errors import SwitchError
+from omnilmm.ui.gradio_page.uploads import HEADER
 from omnilmm.ui.offer import Offer
-from tests.pages.strangers import Stranger as GradioStranger
-from tests.pages.visitor import Site as GradioSite
+from tests.pages.strangers import Stranger, handlers
+from tests.pages.visitor import Site
 from tests.pages.visitor import serve as serve_gradio
+from tests.stress_people import GradioClient, StreamlitClient
 
-QUIET_S = 120.0  # until everything of those who left is gone
-ANSWER_S = 600.0
+QUIET_S = 120.0  # until everything of those who left is gone; Streamlit keeps a broken line's session for a minute
 POOLS = ("AnyIO", "ThreadPool", "asyncio", "Thread-", "process log")  # threads that wait for the next work
 
 
@@ -40,75 +38,14 @@ def new_threads(before: set[str]) -> list[str]:
     return [f"thread {name}" for name in sorted(names) if not name.startswith(POOLS)]
 
 
-class GradioTab:
-    """An open tab of the Gradio page."""
-
-    def __init__(self, page: GradioPage, name: dict[str, str] | None = None, state: str = "{}") -> None:
-        self.page, self.stranger, self._raw = page, GradioStranger(page.site), list[str]()
-        self.stranger.web.headers.update(name or {})
-        self._line = ExitStack()
-        self._line.enter_context(self.stranger.present())
-        self._finish(self.stranger.join("Page.on_load", [state, "en"]).raise_for_status().json()["event_id"])
-
-    @property
-    def _visitor(self) -> Any:
-        return self.page.site.page.visitors.get(self.stranger.session)
-
-    def ask(self, question: str, picture: bytes | None, stop_s: float | None) -> tuple[str, str]:
-        """The whole answer and its note; empty if nothing came of it."""
-        paths = self.stranger.upload("own.png", picture).raise_for_status().json() if picture else []
-        event = self.stranger.ask(question, *paths).raise_for_status().json()["event_id"]
-        stop = threading.Timer(stop_s or 0, lambda: self.stranger.join("Answers.stop", []))
-        if stop_s is not None:
-            stop.start()
-        self._finish(event)
-        if stop_s is not None:
-            stop.join()
-        session = self._visitor.session
-        messages = session.conversation.messages
-        if len(messages) < 2 or messages[-2].text != question:
-            return "", ""
-        return messages[-1].text, session.texts.note(session.notes[-1])
-
-    def _finish(self, event: str) -> None:
-        with self.stranger.web.stream(
-            "GET", "/gradio_api/queue/data", params={"session_hash": self.stranger.session}, timeout=ANSWER_S
-        ) as stream:
-            for line in stream.iter_lines():
-                self._raw.append(line)
-                message = json.loads(line.removeprefix("data: ")) if line else {}
-                if message.get("msg") == "process_completed" and message.get("event_id") == event:
-                    if not message["success"]:
-                        raise AssertionError(f"the server failed: {line[:300]}")
-                    return
-        raise AssertionError("a stream ended without the end of its event")
-
-    def seen(self) -> str:
-        said, self._raw = "".join(self._raw), []
-        return said
-
-    def reload(self) -> GradioTab:
-        before, state = self._visitor.session.conversation, self._visitor.browser_state()
-        name = {key: value for key, value in self.stranger.web.headers.items() if key.startswith("x-omnilmm")}
-        self.leave()
-        back = GradioTab(self.page, name, state)
-        if back._visitor.session.conversation.messages != before.messages:
-            raise AssertionError("another conversation came back after a reload")
-        return back
-
-    def leave(self) -> None:
-        self._line.close()
-        self.stranger.leave()
-
-
 class GradioPage:
     """The Gradio page, being served."""
 
     name = "gradio"
 
-    def __init__(self, site: GradioSite, provider: ModelProvider) -> None:
+    def __init__(self, site: Site, provider: ModelProvider) -> None:
         self.site, self.provider = site, provider
-        self.open = partial(GradioTab, self)
+        self.client = GradioClient(site.address, handlers(site), HEADER)
         self._switching: set[str] = set()  # sessions without a heartbeat, of which Gradio keeps the newest
         self._before = {*self._uploads()}  # of other tests
 
@@ -116,7 +53,7 @@ class GradioPage:
         return self.provider.is_changing
 
     def switch(self, dtype: str) -> None:
-        stranger = GradioStranger(self.site)
+        stranger = Stranger(self.site)
         self._switching.add(stranger.session)
         stranger.join("Choices.switch", [BUILT_IN, dtype]).raise_for_status()
         stranger.outcome()
@@ -128,7 +65,8 @@ class GradioPage:
 
         def left() -> list[str]:
             visitors = [f"{len(page.visitors)} visitors"] if len(page.visitors) else []
-            kept = {*page.demo.state_holder.session_data} - self._switching  # Gradio's own
+            gradios = page.demo.state_holder
+            kept = {*gradios.session_data, *gradios.time_last_used} - self._switching
             return [*visitors, *({*self._uploads()} - self._before), *new_threads(before), *kept]
 
         return wait_quiet(left)
@@ -147,62 +85,14 @@ def gradio_page(provider: ModelProvider, offer: Offer) -> Iterator[GradioPage]:
         yield GradioPage(site, provider)
 
 
-class StreamlitTab:
-    """An open tab of the Streamlit page."""
-
-    def __init__(self, page: StreamlitPage, web: Any = None, state: str = "{}") -> None:
-        from tests.streamlit_pages.stranger import Stranger
-
-        self.page, self.stranger = page, Stranger(page.address, web=web)
-        self.stranger.draw()
-        self.stranger.draw(self.stranger.tell("browser-state", "kept", state))
-        self.stranger.draw()
-
-    def ask(self, question: str, picture: bytes | None, stop_s: float | None) -> tuple[str, str]:
-        """All that the page says, and the newest note."""
-        me = self.stranger
-        me.ask(question, *([("own.png", picture)] if picture else []))
-        if stop_s is not None and not me.watch(self._is_done, stop_s) and me.has("stop"):
-            me.click("stop")
-        if not me.watch(self._is_done, ANSWER_S):
-            raise AssertionError(f"no end of an answer: {me.texts()}")
-        notes = [said for text in me.texts() if "first word" in (said := html.unescape(text)) or "stopped" in said]
-        return self.seen(), notes[-1] if notes else ""
-
-    def _is_done(self) -> bool:
-        return not self.stranger.has("stop")
-
-    def seen(self) -> str:
-        return "\n".join(self.stranger.texts())
-
-    def reload(self) -> StreamlitTab:
-        said = self.seen()
-        kept = next(
-            drawn.what.bidi_component
-            for drawn in self.stranger.elements.values()
-            if drawn.what.WhichOneof("type") == "bidi_component"
-            and drawn.what.bidi_component.id.endswith("browser-state")
-        )
-        state = json.loads(kept.json or kept.mixed.json)["state"]
-        self.stranger.hang_up()
-        back = StreamlitTab(self.page, self.stranger.web, state)
-        question = next((line for line in said.splitlines() if line.startswith("code") or line.endswith("?")), "")
-        if question and question not in back.seen():
-            raise AssertionError(f"{question!r} did not come back after a reload")
-        return back
-
-    def leave(self) -> None:
-        self.stranger.leave()
-
-
 class StreamlitPage:
     """The Streamlit page, being served."""
 
     name = "streamlit"
 
     def __init__(self, address: str, provider: ModelProvider) -> None:
-        self.address, self.provider = address, provider
-        self.open = partial(StreamlitTab, self)
+        self.provider = provider
+        self.client = StreamlitClient(address)
         self._before = self._visitors()  # of other tests
 
     def is_switching(self) -> bool:

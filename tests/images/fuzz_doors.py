@@ -27,7 +27,8 @@ from tests.api.serving import served
 from tests.images import corpus
 from tests.images.fuzz import MAX_CHARACTERS
 from tests.stress import model
-from tests.stress_pages import GradioTab, StreamlitTab, gradio_page, streamlit_page
+from tests.stress_pages import gradio_page, streamlit_page
+from tests.stress_people import GradioTab, StreamlitTab
 
 QUESTION = "What is it?"
 WRONG = (ENGLISH.unexpected, ENGLISH.failed, "EXCEPTION")  # the last: how Streamlit shows one
@@ -68,13 +69,13 @@ def _api(provider: ModelProvider, offer: Offer) -> Iterator[Door]:
 @contextmanager
 def _gradio(provider: ModelProvider, offer: Offer) -> Iterator[Door]:
     with gradio_page(provider, offer) as page:
-        yield lambda content: _asked(page.open(), content)
+        yield lambda content: _asked(page.client.open(), content)
 
 
 @contextmanager
 def _streamlit(provider: ModelProvider, offer: Offer) -> Iterator[Door]:
     with streamlit_page(provider, offer) as page:
-        yield lambda content: _asked(page.open(), content)
+        yield lambda content: _asked(page.client.open(), content)
 
 
 DOORS = {"chat.py": _terminal, "api": _api, "gradio": _gradio, "streamlit": _streamlit}
