@@ -13,6 +13,7 @@ import gradio as gr
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.live.talk import Parts
 from omnilmm.ui.gradio_page.answers import Answers
+from omnilmm.ui.gradio_page.blocks import Blocks
 from omnilmm.ui.gradio_page.choices import Choices
 from omnilmm.ui.gradio_page.context import PageContext, Updates, merged
 from omnilmm.ui.gradio_page.conversations import Conversations
@@ -49,7 +50,7 @@ class Page:
     ) -> None:
         self.visitors = Visitors(SessionStore())
         uploads = (UPLOADS_CHECKED_S, UPLOADS_KEPT_S)
-        with gr.Blocks(title=ENGLISH.title, analytics_enabled=False, delete_cache=uploads) as self.demo:
+        with Blocks(title=ENGLISH.title, analytics_enabled=False, delete_cache=uploads) as self.demo:
             self.widgets = Widgets(provider.card, switches=offer is not None, is_live=live is not None)
             self.context = PageContext(
                 provider, offer, max_answers, self.visitors, self.widgets, Uploads(upload_folder())
@@ -71,7 +72,9 @@ class Page:
     async def on_unload(self, request: gr.Request) -> None:
         """Handle a closed or reloaded tab: stop its answer, and keep its conversation for a while."""
         key = str(request.session_hash)
-        self.demo.state_holder.session_data.pop(key, None)  # Gradio's own copy of the values of all widgets
+        kept = self.demo.state_holder
+        for of_sessions in (kept.session_data, kept.time_last_used):  # Gradio's own copy of the values of all widgets
+            of_sessions.pop(key, None)
         await asyncio.to_thread(self._close, key, self.context.visitor(request).owner)
 
     def _close(self, key: str, owner: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -140,6 +141,16 @@ def test_a_flag_for_the_revision_is_meant_for_its_own_model(provider: ModelProvi
     own = provide({**LOADING, "revision": "v1.0"}, lambda done, total: None)
     own.wait()
     assert own.switch(NAME) and ended(own) == "done"
+
+
+def test_a_thread_that_is_busy_does_not_keep_the_model_of_a_server_waiting(hub: LocalHub) -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.005)  # Python's own
+    try:
+        provide(LOADING, lambda done, total: None).wait()
+        assert sys.getswitchinterval() <= 0.001
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_bytes_are_reported_to_the_terminal_too(hub: LocalHub) -> None:

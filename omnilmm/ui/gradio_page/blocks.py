@@ -1,0 +1,45 @@
+"""Gradio's blocks without work that this page does not need, on the thread that serves everybody.
+
+For every event Gradio builds each of its outputs anew, also those that stay as they are, and for each it also writes a
+description with a JSON schema, of which a deep link could be made. The page offers no deep links. With both, a streamed
+answer of a small model costs more than half of its time here.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import BlockFunction, BlocksConfig
+from gradio.state_holder import SessionState
+
+
+class Blocks(gr.Blocks):
+    """See `gradio.Blocks`; handlers return dictionaries of the widgets that change."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.default_config = _Config(self)
+
+    async def postprocess_data(
+        self, block_fn: BlockFunction, predictions: list[Any] | dict[Any, Any], state: SessionState | None
+    ) -> list[Any]:
+        """Update the widgets that a handler named; the others stay as they are."""
+        if not isinstance(predictions, dict) or not any(widget in predictions for widget in block_fn.outputs):
+            return list(await super().postprocess_data(block_fn, predictions, state))
+        named = copy.copy(block_fn)
+        named.outputs = [widget for widget in block_fn.outputs if widget in predictions]
+        values = [predictions[widget] for widget in named.outputs]
+        changed = await super().postprocess_data(named, values[0] if len(values) == 1 else values, state)
+        updates = dict(zip(named.outputs, changed, strict=True))
+        return [updates.get(widget, gr.skip()) for widget in block_fn.outputs]
+
+
+class _Config(BlocksConfig):
+    """The widgets and events of the page, and without descriptions those of a session."""
+
+    def __copy__(self) -> BlocksConfig:
+        session = super().__copy__()
+        session.config_for_block = lambda *_: {}
+        return session
