@@ -108,10 +108,8 @@ class LocalEngine:
     ) -> Generator[Event]:
         """Answer the last message; see `events.Engine`."""
         options = self._with_slices(options or options_for(self.card))
-        conversation.check_question()
-        self._check_abilities(conversation, options)
         asked = time.monotonic()
-        fitting, dropped = yield from self._fit(conversation, options)
+        fitting, dropped = yield from self.fit(conversation, options)
         generation = Generation(self.backend, Request(fitting, options, seed_of(options), owner))
         with self.scheduler.submit(generation, owner) as job:
             position = job.position()
@@ -119,6 +117,31 @@ class LocalEngine:
                 yield Progress("waiting", total=position)
                 position = job.position(wait_s=HEARTBEAT_S)
             yield from self._answer(generation, job, dropped, waited_s=time.monotonic() - asked)
+
+    def fit(
+        self, conversation: Conversation, options: Options | None = None
+    ) -> Generator[Event, None, tuple[Conversation, int]]:
+        """Check a question, and fit its conversation into the context; the first part of an answer.
+
+        Yields between pieces of a long conversation, so that it can be stopped.
+
+        Returns:
+            The conversation, and how many messages were dropped.
+
+        Raises:
+            OmniLMMError: It cannot be answered.
+        """
+        options = self._with_slices(options or options_for(self.card))
+        conversation.check_question()
+        self._check_abilities(conversation, options)
+        fitting = self.window.fit(conversation, options.max_new_tokens, partial(self.backend.length, options=options))
+        while True:
+            try:
+                next(fitting)
+            except StopIteration as found:
+                result: tuple[Conversation, int] = found.value
+                return result
+            yield Progress("prefill")
 
     def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
         """Return how the model slices a picture; see `events.Engine`."""
@@ -152,17 +175,6 @@ class LocalEngine:
             self.card.require_video()
         if len(set(conversation.pictures)) > 1 and not self.card.several_pictures:
             raise InputError("one_picture_only", title=self.card.title)
-
-    def _fit(self, conversation: Conversation, options: Options) -> Generator[Event, None, tuple[Conversation, int]]:
-        """Fit the conversation into the context; yields between pieces of a long one, so that it can be stopped."""
-        fitting = self.window.fit(conversation, options.max_new_tokens, partial(self.backend.length, options=options))
-        while True:
-            try:
-                next(fitting)
-            except StopIteration as found:
-                result: tuple[Conversation, int] = found.value
-                return result
-            yield Progress("prefill")
 
     def _answer(self, generation: Generation, job: Job, dropped: int, waited_s: float) -> Iterator[Event]:
         request = generation.request

@@ -7,6 +7,9 @@ Python's internals, but not from filling the memory: `{{ 'a' * 10**10 }}` is one
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from omnilmm.errors import CheckpointError
@@ -14,6 +17,22 @@ from omnilmm.processes.pool import Pool, Process
 from omnilmm.prompts.template_limits import PREFIX, TemplateLimits, template_limits
 from omnilmm.prompts.template_renderer import render as render_here
 from omnilmm.sentences import Sentence
+
+# Prompts by their requests as JSON: those that a forked process got from its parent, whose renderer it cannot use, and
+# those that are being recorded for one.
+rendered_before: dict[str, str] = {}
+_record: ContextVar[dict[str, str] | None] = ContextVar("_record", default=None)
+
+
+@contextmanager
+def recorded() -> Iterator[dict[str, str]]:
+    """Record the prompts that are rendered on this thread within the block, for `rendered_before`."""
+    prompts: dict[str, str] = {}
+    token = _record.set(prompts)
+    try:
+        yield prompts
+    finally:
+        _record.reset(token)
 
 
 def render(template: str, messages: list[dict[str, Any]], variables: dict[str, Any]) -> str:
@@ -27,10 +46,19 @@ def render(template: str, messages: list[dict[str, Any]], variables: dict[str, A
     Raises:
         CheckpointError: The template fails (`template_failed`), or exceeds a limit.
     """
+    request = json.dumps({"template": template, "messages": _plain(messages), "variables": _plain(variables)})
+    prompt = rendered_before.get(request)
+    if prompt is None:
+        prompt = _render(request)
+    if (prompts := _record.get()) is not None:
+        prompts[request] = prompt
+    return prompt
+
+
+def _render(request: str) -> str:
     limits = template_limits()
-    request = {"template": template, "messages": _plain(messages), "variables": _plain(variables)}
     if not limits.processes:
-        return render_here(request)
+        return render_here(json.loads(request))
     return _pool.lend(limits, lambda renderer: renderer.render(request, limits))
 
 
@@ -48,13 +76,13 @@ class Renderer(Process):
         """See `Process`."""
         return Sentence("renderer_ended", status=status)
 
-    def render(self, request: dict[str, Any], limits: TemplateLimits) -> str:
-        """Render one prompt; the process is killed if it fails to reply properly.
+    def render(self, request: str, limits: TemplateLimits) -> str:
+        """Render one prompt of a request as JSON; the process is killed if it fails to reply properly.
 
         Raises:
             CheckpointError: As for `render` above.
         """
-        return self.ask({}, json.dumps(request).encode(), limits, self._prompt)
+        return self.ask({}, request.encode(), limits, self._prompt)
 
     def _prompt(self) -> str:
         prompt: str | None = None

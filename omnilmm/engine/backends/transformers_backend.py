@@ -152,9 +152,11 @@ class TransformersBackend:
 
     def inputs(self, conversation: Conversation, options: Options | None = None) -> BatchFeature:
         """Return the processor's inputs for the whole conversation, on the model's device."""
-        return self._inputs(conversation, self._wish(options), _processor_options(options, conversation)).to(
-            self.model.device, dtype=self.model.dtype
-        )
+        return self.processed(conversation, options).to(self.model.device, dtype=self.model.dtype)
+
+    def processed(self, conversation: Conversation, options: Options | None = None) -> BatchFeature:
+        """Return the processor's inputs for the whole conversation, as it returns them."""
+        return self._inputs(conversation, self._wish(options), _processor_options(options, conversation))
 
     def forget(self, owner: Hashable) -> None:
         """Drop the state cached for an owner."""

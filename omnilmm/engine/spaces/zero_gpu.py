@@ -2,7 +2,8 @@
 
 The `spaces` package, available only there, emulates CUDA in the main process. A generator decorated by it runs in a
 forked process with the real GPU; its arguments and the values it yields are pickled. So the model has to be loaded
-before the page is served, caches are not shared between answers, and answers are not scheduled together.
+before the page is served, caches are not shared between answers, and answers are not scheduled together. Prompts are
+rendered before the GPU is lent: the forked process would have to start a renderer of its own, on GPU time.
 
 Based on the source of spaces 0.51.3; not tested on ZeroGPU.
 """
@@ -15,10 +16,12 @@ from importlib import import_module
 from typing import Any
 
 from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.backends.transformers_backend import TransformersBackend
 from omnilmm.engine.events import Event, PictureSlice, Progress
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import Options
 from omnilmm.errors import HardwareError, OmniLMMError
+from omnilmm.prompts import template_pool
 from omnilmm.sentences import Sentence
 
 DURATION_S = 60  # GPU time requested from the user's quota; an answer that takes longer is cut off
@@ -46,7 +49,7 @@ class ZeroGpuEngine:
     ) -> Generator[Event]:
         """Answer the last message; `owner` is ignored. Stopping has no effect until a GPU is assigned."""
         yield Progress("loading")  # the weights are moved to the GPU for each answer
-        answer: _Answer = self._lend(conversation, options)
+        answer: _Answer = self._lend(conversation, options, _prompts(conversation, options))
         try:
             for event in answer:
                 if isinstance(event, OmniLMMError):
@@ -70,12 +73,40 @@ class ZeroGpuEngine:
         """Do nothing: no state is kept between answers."""
 
 
-def _answer(conversation: Conversation, options: Options | None) -> _Answer:
+def _prompts(conversation: Conversation, options: Options | None) -> dict[str, str]:
+    """Return the prompts that an answer needs, from the renderer of this process.
+
+    Raises:
+        OmniLMMError: The question cannot be answered.
+    """
+    with template_pool.recorded() as prompts:
+        engine = _fresh()  # as in the forked process
+        fitting = engine.fit(conversation, options)
+        while True:
+            try:
+                next(fitting)
+            except StopIteration as found:
+                fitted, _ = found.value
+                break
+        if isinstance(engine.backend, TransformersBackend):
+            engine.backend.processed(fitted, options)
+    return prompts
+
+
+def _answer(conversation: Conversation, options: Options | None, prompts: dict[str, str]) -> _Answer:
     """Answer in the process with the GPU. Errors are yielded: if raised, only their class name would be passed on."""
+    template_pool.rendered_before.update(prompts)
+    try:
+        yield from _fresh().stream(conversation, options)
+    except OmniLMMError as error:
+        yield error
+
+
+def _fresh() -> LocalEngine:
+    """Return a new engine for the same model: threads do not survive a fork."""
     if _engine is None:
         raise RuntimeError("There is no model.")
-    # Threads do not survive a fork, so the same model gets a new engine.
-    fresh = LocalEngine(
+    return LocalEngine(
         _engine.model,
         _engine.processor,
         _engine.card,
@@ -84,8 +115,5 @@ def _answer(conversation: Conversation, options: Options | None) -> _Answer:
         at_once=1,
         feature_bytes=0,
         prefix_bytes=0,
+        max_slices=_engine.max_slices,
     )
-    try:
-        yield from fresh.stream(conversation, options)
-    except OmniLMMError as error:
-        yield error

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForImageTextToText
 
 from omnilmm.catalog import BUILT_IN
 from omnilmm.conversation import Conversation
@@ -19,8 +20,13 @@ from omnilmm.engine.placement import device_memory
 from omnilmm.engine.spaces.fallback import load_page_engine
 from omnilmm.engine.spaces.zero_gpu import ZeroGpuEngine
 from omnilmm.errors import HardwareError, InputError
+from omnilmm.hardware import Choice
 from omnilmm.images.pixels import open_picture
+from omnilmm.models.library import load_processor
+from omnilmm.prompts.template_pool import Renderer
 from omnilmm.ui.samples import samples
+from tests.engine.conftest import CARD
+from tests.models.tiny_library import save_library_model
 
 STAND_INS = Path(__file__).parents[2] / "stand_ins"
 CIRCLE = samples()[0]
@@ -68,6 +74,28 @@ def test_nothing_is_kept_between_answers_and_the_device_says_so(zero: ZeroGpuEng
     assert "encoded again" in str(zero.device.reason) and "encoded again" not in str(local.device.reason)
     zero.forget(owner)
     assert zero.slices(open_picture(CIRCLE.picture)) == local.slices(open_picture(CIRCLE.picture))
+
+
+def test_prompts_of_a_library_model_are_rendered_before_the_gpu_is_lent(
+    zero: ZeroGpuEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_library_model(tmp_path / "model", "minicpm-v-4.6")
+    model = AutoModelForImageTextToText.from_pretrained(path).eval()
+    card = CARD.model_copy(update={"family": "library", "context": 2000, "several_pictures": True})
+    own = LocalEngine(model, load_processor(path), card, Choice("cpu", "test"), Choice("fp32", "test"), max_slices=2)
+    library = ZeroGpuEngine(own)
+    questions = asked("And what is its shape?"), asked()
+    here = [answer_of(own, conversation) for conversation in questions]
+    with monkeypatch.context() as patch:
+        patch.setattr(Renderer, "PROGRAM", "sys.exit(7)")  # any further one
+        there = [answer_of(library, conversation) for conversation in questions]
+    assert [(end.text, end.usage.picture_tokens) for end in there] == [
+        (end.text, end.usage.picture_tokens) for end in here
+    ]
+    count = len(sys.modules["spaces"].pids)
+    with pytest.raises(InputError, match="The question is empty"):
+        list(library.stream(Conversation().with_message("user", " ")))
+    assert len(sys.modules["spaces"].pids) == count  # no GPU for what cannot be answered
 
 
 def test_closing_ends_the_process(zero: ZeroGpuEngine) -> None:
