@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ def serve(prepare: Callable[[], None], answer: Answer) -> None:
     """
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries must not mix with the replies
+    if not hasattr(signal, "setitimer"):  # no limit of CPU time will end it while it is busy
+        end_with(int(sys.argv[1]))
     prepare()
     offer_to_the_system()
     base = used_bytes()
@@ -45,6 +48,22 @@ def serve(prepare: Callable[[], None], answer: Answer) -> None:
             return
         if leaves:
             return
+
+
+def end_with(parent: int) -> None:
+    """Exit as soon as another process has ended, whatever this one is doing then.
+
+    Args:
+        parent: its process id; the one that the system names may be a launcher's, which outlives the program.
+    """
+    import psutil  # type: ignore[import-untyped]  # only here
+
+    def wait() -> None:
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(parent).wait()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent watch", daemon=True).start()
 
 
 def send(replies: BinaryIO, **reply: Any) -> None:

@@ -4,7 +4,7 @@
 
 A process is started for the first request. It is an ordinary subprocess, so the calling script needs no `__main__`
 guard. An idle one exits with its parent, however that ends, since its stdin is closed then; a busy one with its reply,
-or at its limit of CPU time, which Windows does not have. Other threads run while one waits.
+or at its limit of CPU time, or on Windows, which has no such limit, at once. Other threads run while one waits.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Process:
             raise self.ERROR.of(self.not_started(Sentence("no_python")))
         try:
             self.process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", "-c", script],
+                [sys.executable, "-P", "-c", script, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -286,6 +286,26 @@ def test_none_outlives_the_program(end: str) -> None:
 
 
 @needs_posix
+def test_a_busy_one_ends_with_the_program_where_cpu_time_is_not_limited() -> None:
+    """As on Windows."""
+    killed = """
+import os, psutil, signal, threading
+from omnilmm.images.limits import Limits
+from omnilmm.processes.pool import Process
+without = "import signal; del signal.setitimer; from omnilmm.processes.bounds import serve"
+one = Process(without + "; serve(int, lambda *_: sum(1 for _ in iter(int, 1)))")
+threading.Thread(target=lambda: one.ask({}, b"", Limits(), one.reply), daemon=True).start()
+child = psutil.Process(one.process.pid)
+while child.cpu_percent(0.1) < 5:
+    pass
+print(child.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    pid = int(run(killed, is_well=False))
+    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+@needs_posix
 def test_ctrl_c_at_a_terminal_is_not_for_them() -> None:
     interrupted = """
 from contextlib import suppress
