@@ -99,7 +99,7 @@ class Wiring:
             event(handler, inputs, outputs=[*self.turn, w.system], **AT_ONCE).then(**self.remember)
 
     def _past(self) -> None:
-        """Past chats; hidden widgets are emptied once the browser has their content, or Gradio would retain it."""
+        """Past chats; hidden widgets are emptied once the browser has stored their content."""
         w, past = self.w, self.page.past
         empty: dict[str, Any] = QUIET | {"fn": lambda: None, "queue": False}
         w.keep.click(past.send, w.has, w.record, js="() => omnilmm.has()", **AT_ONCE).then(
