@@ -11,6 +11,9 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 JOURNEYS := tests/pages tests/streamlit_pages
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Tests start many programs: without it each would compile the package again, and each process of pytest all tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-streamlit test browser test-slow test-oldest check mutants fuzz stress long-life audit bench bench-speed bench-page bench-live bench-gpu bench-llamacpp bench-training bench-forgetting screenshots space clean
 
 demo: $(VENV)/.demo  ## install what the page needs and open it: make demo MODEL=minicpm-v-2.6 FLAGS="--dtype int4"
