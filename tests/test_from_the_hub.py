@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,44 +28,62 @@ def hub() -> Iterator[LocalHub]:
         yield hub
 
 
-def chat(hub: LocalHub, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+# The program with the libraries imported once: each command is a fork, with streams of its own.
+PROGRAM = """
+import json, os, sys
+import chat, omnilmm.engine.loading
+for line in os.fdopen(os.dup(0)):
+    arguments, *streams = json.loads(line)
+    if not os.fork():
+        for number, path in enumerate([os.devnull, *streams]):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
+        sys.exit(chat.main(arguments))
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+
+@pytest.fixture
+def chat(hub: LocalHub, tmp_path: Path) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Runs the terminal program about the model of the hub: its exit code, output and notes."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
-    environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(home), "NO_PROXY": "*"}
-    return subprocess.run(
-        [sys.executable, "chat.py", "--model", "someone/drawings", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "*"}
+    command, pipe = [sys.executable, "-c", PROGRAM], subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True) as program:
+        out, notes = tmp_path / "out", tmp_path / "notes"
+
+        def run(*arguments: str) -> tuple[int, str, str]:
+            assert program.stdin and program.stdout
+            program.stdin.write(json.dumps([["--model", "someone/drawings", *arguments], str(out), str(notes)]) + "\n")
+            program.stdin.flush()
+            return int(program.stdout.readline()), out.read_text(), notes.read_text()
+
+        yield run
 
 
-def test_a_model_of_the_hub_is_fetched_with_a_bar_once_and_answers(hub: LocalHub, tmp_path: Path) -> None:
-    first = chat(hub, tmp_path, *QUESTION)
-    assert (first.returncode, first.stdout.strip()) == (0, "The circle is red."), first.stderr
-    assert "Downloading" in first.stderr
-    assert not hub.asked & set(CODE) and hub.elsewhere == []
-    asked = len(hub.requests)
-    again = chat(hub, tmp_path, "--offline", *QUESTION)
-    assert (again.returncode, again.stdout.strip()) == (0, "The circle is red."), again.stderr
-    assert "Downloading" not in again.stderr and len(hub.requests) == asked
+def test_a_model_is_fetched_with_a_bar_once_also_after_a_break_and_answers(
+    hub: LocalHub, chat: Callable[..., tuple[int, str, str]]
+) -> None:
+    """What is not on the disk, or broke off, is one line."""
+    code, _, notes = chat("--offline", *QUESTION)
+    assert code == 1 and len(notes.splitlines()) == 1
+    assert "is not on this disk" in notes and not hub.requests
 
-
-def test_a_download_that_broke_off_is_one_line_and_goes_on_the_next_time(hub: LocalHub, tmp_path: Path) -> None:
     hub.cut_at = {"model.safetensors": 5_000_000}
-    broken = chat(hub, tmp_path, *QUESTION)
-    assert broken.returncode == 1 and not broken.stdout
-    assert "Error: " in broken.stderr.splitlines()[-1]
+    code, out, notes = chat(*QUESTION)
+    assert code == 1 and not out
+    assert "Error: " in notes.splitlines()[-1]
+
     hub.cut_at = {}
-    checked = chat(hub, tmp_path, "--check")
-    assert checked.returncode == 0, checked.stderr
-    assert "all is well" in checked.stdout and f"{find(BUILT_IN).parameters:,}" in checked.stdout
+    code, out, notes = chat(*QUESTION)
+    assert (code, out.strip()) == (0, "The circle is red."), notes
+    assert "Downloading" in notes
     assert any(begin and begin != "bytes=0-" for begin in hub.ranges_of("model.safetensors"))
+    assert not hub.asked & set(CODE) and hub.elsewhere == []
 
-
-def test_what_is_not_on_the_disk_offline_is_one_line(hub: LocalHub, tmp_path: Path) -> None:
-    done = chat(hub, tmp_path, "--offline", *QUESTION)
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "is not on this disk" in done.stderr and not hub.requests
+    asked = len(hub.requests)
+    code, out, notes = chat("--offline", *QUESTION)
+    assert (code, out.strip()) == (0, "The circle is red."), notes
+    assert "Downloading" not in notes and len(hub.requests) == asked
+    code, out, notes = chat("--check")
+    assert code == 0, notes
+    assert "all is well" in out and f"{find(BUILT_IN).parameters:,}" in out

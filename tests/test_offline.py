@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -34,33 +32,16 @@ def test_the_block_blocks(offline: dict[str, str]) -> None:
     assert attempts(offline) == ["example.org"]
 
 
-def test_the_terminal_answers(offline: dict[str, str]) -> None:
-    command = [sys.executable, "chat.py", "--image", str(PICTURE), "What colour is the circle?"]
-    done = subprocess.run(command, cwd=ROOT, env=offline, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "The circle is red.\n"), done.stderr
-    assert attempts(offline) == []
-
-
-def test_the_page_is_served(offline: dict[str, str]) -> None:
-    command = [sys.executable, "web_demo.py", "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, env=offline, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout
-            address = next(
-                found.group() for line in server.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line))
-            )
-            with urllib.request.urlopen(address, timeout=30) as page:  # noqa: S310
-                assert "gradio" in page.read().decode()
-        finally:
-            server.terminate()
-    assert attempts(offline) == []
-
-
-def test_a_model_that_would_have_to_be_downloaded_says_so_in_one_line(offline: dict[str, str]) -> None:
-    command = [sys.executable, "chat.py", "--model", "minicpm-v-4.6", "Hello"]  # small: fits anywhere
-    done = subprocess.run(command, cwd=ROOT, env=offline, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+def test_the_terminal_answers_and_says_in_one_line_what_would_have_to_be_downloaded(offline: dict[str, str]) -> None:
+    """The pages in such a network are in `test_running.py`."""
+    answered = ["--image", str(PICTURE), "What colour is the circle?"]
+    refused = ["--model", "minicpm-v-4.6", "Hello"]  # small: fits anywhere
+    wanted = f"open({offline['OFFLINE_LOG']!r}).read()"  # by the first
+    code = f"import chat; print(chat.main({answered}), {wanted}); print(chat.main({refused}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=offline, capture_output=True, text=True)
+    assert done.stdout == "The circle is red.\n0 \n1\n", done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
     assert len(errors) == 1
     assert "cannot be fetched from the hub (openbmb/MiniCPM-V-4.6)" in errors[0]
     assert "Traceback" not in done.stderr
+    assert set(attempts(offline)) == {"huggingface.co"}, "of the second alone"
