@@ -17,6 +17,7 @@ from omnilmm.catalog import BUILT_IN, cards
 from omnilmm.model_lookup import find
 from tests.engine.local_hub import LocalHub, serving
 from tests.models.tiny_library import save_library_model
+from tests.preloaded import preloaded
 from tests.programs import environment_with_these_libraries
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +43,9 @@ beside() {{  # a server at the address that the next command names, and that com
     serve "$@"; kill $api; wait $api; api=
 }}
 run() {{ "$@" </dev/null >"$LOG" 2>&1 || {{ echo "failed: $*"; cat "$LOG"; exit 1; }}; }}
+example() {{
+    "$@" </dev/null >"$LOG" 2>"$LOG.notes" && grep -q . "$LOG" || {{ echo "failed: $*"; cat "$LOG.notes"; exit 1; }}
+}}
 """
 
 
@@ -94,8 +98,12 @@ def environment(clone: Path, hub: LocalHub, home: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     base = str(Path(sys._base_executable).parent)  # type: ignore[attr-defined]
     kept["PATH"] = ":".join([base, *(part for part in os.environ["PATH"].split(":") if ".venv" not in part)])
-    own = {"BROWSER": "true", "HF_HOME": str(home), "HF_ENDPOINT": hub.endpoint, "NO_PROXY": "*"}
-    return kept | own | {"LOG": str(home / "log")}
+    return kept | {"BROWSER": "true", "HF_HOME": str(home), "HF_ENDPOINT": hub.endpoint, "NO_PROXY": "*"}
+
+
+def run_example(example: str) -> str:
+    """An example in Python as a line of the test's shell; each prints something."""
+    return f"example python -c {shlex.quote(example)}"
 
 
 def typed(command: str) -> str:
@@ -115,39 +123,38 @@ def typed(command: str) -> str:
 
 
 @pytest.mark.timeout(1500)
-def test_every_command_runs_as_typed_in_order_in_a_new_shell(clone: Path, hub: LocalHub, tmp_path: Path) -> None:
-    """In two shells at once: what needs no environment of Python, and what begins with activating it."""
+def test_every_command_and_example_runs_as_typed_in_order_in_a_new_shell(
+    clone: Path, hub: LocalHub, tmp_path: Path
+) -> None:
+    """In two shells at once: what needs no environment of Python, and what begins with activating it.
+
+    Each command has a process of its own, in which only the libraries are imported before.
+    """
     lines = commands(ENGLISH)
     assert {"make demo", "make test"} <= set(lines)
     (activated,) = (number for number, line in enumerate(lines) if line.startswith("source "))
     assert not [line for line in lines[:activated] if line.startswith(("python", "streamlit"))]
-    shells = [
-        shell(clone, hub, tmp_path / name, part)
-        for name, part in (("make", lines[:activated]), ("python", lines[activated:]))
-    ]
-    outputs = [running.communicate()[0] for running in shells]
+    given = environment(clone, hub, tmp_path)
+    examples = [*map(run_example, blocks(ENGLISH, "python"))]
+    assert len(examples) > 2
+    parts = {"make": [*map(typed, lines[:activated])], "python": [*map(typed, lines[activated:]), *examples]}
+    with preloaded(clone / ".venv" / "bin", tmp_path, given):
+        shells = [shell(clone, given | {"LOG": str(tmp_path / name)}, part) for name, part in parts.items()]
+        outputs = [running.communicate()[0] for running in shells]
     assert [running.returncode for running in shells] == [0, 0], "\n".join(outputs)
 
 
-def shell(clone: Path, hub: LocalHub, home: Path, lines: list[str]) -> subprocess.Popen[str]:
-    """A new shell in which these lines of the README are typed."""
-    home.mkdir()
+def shell(clone: Path, given: dict[str, str], lines: list[str]) -> subprocess.Popen[str]:
+    """A new shell in which these lines are typed."""
     return subprocess.Popen(
-        ["bash", "-c", SHELL + "\n".join(map(typed, lines))],
+        ["bash", "-c", SHELL + "\n".join(lines)],
         cwd=clone,
-        env=environment(clone, hub, home),
+        env=given,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-@pytest.mark.parametrize("example", blocks(ENGLISH, "python"))
-def test_python_examples_run(example: str) -> None:
-    done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
 
 
 def test_the_chinese_page_has_all_that_the_english_one_has() -> None:
