@@ -24,6 +24,7 @@ from tests.training.parts import QUESTION
 __all__ = ["visit"]  # a fixture
 
 KEPT = ("colour", "shape")
+ASKED = 50  # of each: the loss of two answers more than are gained fails, as with twice as many the loss of four
 NAMES = ("merged (MiniCPM-V 2.6)", "Built-in model + parts")
 
 
@@ -31,7 +32,8 @@ NAMES = ("merged (MiniCPM-V 2.6)", "Built-in model + parts")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of the adapter, with the data beside it, and what was printed."""
     folder = tmp_path_factory.mktemp("learning")
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forgetting, "ASKED", ASKED)
         return folder / "parts", forgetting.learn(folder, KEPT, 200, 60, ("--learning-rate", "1.5e-3"))
 
 
@@ -43,7 +45,7 @@ def test_the_new_task_is_learnt_and_with_old_data_mixed_in_little_is_forgotten(r
     assert (number, before) == (60, 0) and after >= 0.95, printed
     for ability in KEPT:
         number, before, after, change = map(float, table[f"old abilities: {ability}"])
-        assert number == forgetting.ASKED and before >= 0.95 and change == pytest.approx(after - before, abs=2e-3)
+        assert number == ASKED and before >= 0.95 and change == pytest.approx(after - before, abs=2e-3)
         assert change >= -0.03, printed
     assert (folder / "report.md").read_text().strip() in printed
 
