@@ -123,6 +123,22 @@ def test_sessions_pictures_and_uploads_belong_to_the_browser_that_opened_them(
         back.leave()
 
 
+def test_a_run_of_the_page_goes_on_to_its_end_while_its_visitor_leaves(server: Site, engine: ScriptedEngine) -> None:
+    """Streamlit's threads go through the state of a session without a lock that its end would wait for."""
+    with come(server.address) as visitor:
+        visitor.draw(visitor.tell("browser-state", "kept", "{}"))
+        (session,) = (
+            info.session
+            for info in Runtime.instance()._session_mgr.list_active_sessions()
+            if info.session.id == visitor.session
+        )
+        going_through = iter(session.session_state._old_state)
+        next(going_through)
+        session.shutdown()
+        assert list(going_through), "and not `RuntimeError: dictionary changed size during iteration`"
+        assert not session.session_state._old_state
+
+
 def element(stranger: Stranger, key: str) -> Any:
     """A widget of the page by its key."""
     for drawn in stranger.elements.values():

@@ -86,8 +86,7 @@ class OrderedSession(AppSession):
         arguments of widgets and fragments, which clearing the state does not remove.
         """
         super().shutdown()
-        self._session_state.clear()
-        self._session_state = SessionState()
+        self._session_state = SessionState()  # a last run of the page may still read the old one: it is not emptied
         self._fragment_storage.clear()
 
     def _is_sound(self, given: WidgetStates) -> bool:
