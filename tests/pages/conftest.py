@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser
 
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
+from tests.browser import Profiles
 from tests.pages.proxy import proxied
 from tests.pages.visitor import Pace, Site, Visitor, serve
 
@@ -26,20 +27,26 @@ def site(engine: LocalEngine) -> Iterator[Site]:
         yield site
 
 
+@pytest.fixture(scope="module")
+def profiles() -> Iterator[Profiles]:
+    profiles = Profiles()
+    yield profiles
+    profiles.close()
+
+
 @pytest.fixture
-def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
+def visit(browser: Browser, site: Site, profiles: Profiles) -> Iterator[Callable[..., Visitor]]:
     """Opens the page, each time as a new person; nobody's page asks another host or breaks a script."""
-    contexts: list[BrowserContext] = []
     visitors: list[Visitor] = []
+    with ExitStack() as contexts:
 
-    def open_page(address: str = site.address, login: tuple[str, str] | None = None, **looks: Any) -> Visitor:
-        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **looks}))
-        visitors.append(Visitor.arrives(contexts[-1], address, login))
-        return visitors[-1]
+        def open_page(address: str = site.address, login: tuple[str, str] | None = None, **looks: Any) -> Visitor:
+            looks = {"viewport": {"width": 1280, "height": 800}, **looks}
+            context = contexts.enter_context(profiles.lend(browser, address, **looks))
+            visitors.append(Visitor.arrives(context, address, login))
+            return visitors[-1]
 
-    yield open_page
-    for context in contexts:
-        context.close()
+        yield open_page
     assert [request.url for visitor in visitors for request in visitor.foreign] == []
     assert [error for visitor in visitors for error in visitor.broken] == []
 

@@ -210,7 +210,7 @@ class Visitor:
             if time.monotonic() > end:
                 text = self.page.locator("body").inner_text()
                 raise AssertionError(f"waited {PATIENCE_MS / 1000:.0f} s in vain; the page says:\n{text}")
-            self.page.wait_for_timeout(50)
+            self.page.wait_for_timeout(100)
 
 
 def drop(page: Page, target: Locator, path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser
 
 from omnilmm.engine.local import LocalEngine
+from tests.browser import Profiles
 from tests.pages.conftest import engine, pace
 from tests.streamlit_pages.person import Person, Site, serve
 from tests.ui.scripted import ScriptedEngine
@@ -37,20 +39,26 @@ def scripted(server: Site) -> ScriptedEngine:
     return scripted
 
 
+@pytest.fixture(scope="module")
+def profiles() -> Iterator[Profiles]:
+    profiles = Profiles()
+    yield profiles
+    profiles.close()
+
+
 @pytest.fixture
-def visit(browser: Browser, server: Site) -> Iterator[Callable[..., Person]]:
+def visit(browser: Browser, server: Site, profiles: Profiles) -> Iterator[Callable[..., Person]]:
     """Opens the page, each time as a new person; nobody's page asks another host or breaks a script."""
-    contexts: list[BrowserContext] = []
     people: list[Person] = []
+    with ExitStack() as contexts:
 
-    def open_page(**looks: Any) -> Person:
-        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "locale": "en", **looks}))
-        people.append(Person.arrives(contexts[-1], server.address))
-        return people[-1]
+        def open_page(**looks: Any) -> Person:
+            looks = {"viewport": {"width": 1280, "height": 800}, "locale": "en", **looks}
+            context = contexts.enter_context(profiles.lend(browser, server.address, **looks))
+            people.append(Person.arrives(context, server.address))
+            return people[-1]
 
-    yield open_page
-    for context in contexts:
-        context.close()
+        yield open_page
     assert [request.url for person in people for request in person.foreign] == []
     assert [error for person in people for error in person.broken] == []
 
