@@ -18,13 +18,13 @@ from websockets.exceptions import InvalidStatus
 from omnilmm.catalog import cards
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.ui.offer import Offer
-from omnilmm.ui.streamlit_page import server_state
+from omnilmm.ui.streamlit_page import messages, server_state
 from omnilmm.ui.streamlit_page.routes import ROUTES, Need, need_of
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Site, serve
 from tests.streamlit_pages.stranger import Stranger, come, port_of
-from tests.ui.scripted import ScriptedEngine, capable
+from tests.ui.scripted import Held, ScriptedEngine, capable
 
 CIRCLE, HEART = SAMPLES["circle"].picture.read_bytes(), SAMPLES["heart"].picture.read_bytes()
 
@@ -246,6 +246,20 @@ def test_what_no_widget_says_harms_neither_the_session_nor_anybody_else(server: 
         answered(stranger)
         other.draw()
         assert not told(other, "Still there?") and not told(other, "EXCEPTION")
+
+
+def test_with_many_answers_each_page_is_drawn_anew_less_often(server: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "POLLS_PER_S", 1)
+    held = Held("one ", "two")
+    server.use(ScriptedEngine(held, card=capable()))
+    with come(server.address) as stranger, come(server.address) as other:
+        for number, person in enumerate((stranger, other), 1):
+            person.draw(person.tell("browser-state", "kept", "{}"))
+            person.ask("How often?")
+            assert number in {every_s for every_s, _ in person.timers.values()}
+        held.goes_on.set()
+        answered(stranger)
+        answered(other)
 
 
 def no_room(_: Any) -> None:

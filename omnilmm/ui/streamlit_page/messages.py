@@ -17,10 +17,11 @@ from omnilmm.ui.photos import offer_label, offered_for_photos
 from omnilmm.ui.safe_markdown import safe_markdown, safe_with_chips, spaced_math
 from omnilmm.ui.streamlit_page import server_state, sidebar
 from omnilmm.ui.streamlit_page.browser import copy_button
-from omnilmm.ui.streamlit_page.visitor import Visitor
+from omnilmm.ui.streamlit_page.visitor import Visitor, busy_count
 from omnilmm.ui.video_figure import seen_frames, video_line
 
-POLL_S = 0.15  # how often the page polls a running answer
+# How often the page polls a running answer, and how often at most all pages together do, each on a thread of its own.
+POLL_S, POLLS_PER_S = 0.15, 25
 PICTURE_PIXELS, MARKED_PIXELS = 240, 420
 AVATARS = {"user": ":material/person:", "assistant": ":material/visibility:"}
 CHIPS = ("orange", "blue", "green", "violet", "yellow", "primary")  # close to boxes.COLOURS
@@ -41,7 +42,8 @@ def draw(me: Visitor, engine: Engine) -> None:
                 _photo_line(me, number, offered_for_photos(server_state.SERVER.offer, server_state.provider()))
             _answer(me, message, number, note, pictures)
     is_running = me.answering is not None
-    st.fragment(_running_answer, run_every=POLL_S if is_running else None)(me, engine, len(history.messages))
+    every_s = max(POLL_S, busy_count() / POLLS_PER_S) if is_running else None
+    st.fragment(_running_answer, run_every=every_s)(me, engine, len(history.messages))
     if history.messages and not is_running:
         _actions(me)
 

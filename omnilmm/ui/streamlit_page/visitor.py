@@ -331,3 +331,8 @@ def visitor() -> Visitor:
     me.page = context.session_id if context else ""
     me.session.texts = texts_for(st.session_state.get(LANGUAGE) or st.context.locale)
     return me
+
+
+def busy_count() -> int:
+    """Return how many visitors are being answered."""
+    return sum(visitor.answering is not None for visitor in list(_VISITORS.values()))
