@@ -70,18 +70,25 @@ def _lives(page: Any, users: int, seconds: float, *, unruly: bool) -> tuple[Figu
     people.start()
     theirs.close()  # so that their end is seen
     memory_mib = []
-    while True:
-        if line.poll(min(5.0, seconds / 20)):
-            said = line.recv()
-            if isinstance(said, tuple):
-                alone, together = said
-                people.join()
-                together.memory_mib = [*memory_mib, psutil.Process().memory_info().rss / 2**20]
-                return alone, together
-            if said:
-                page.switch(said)
-            line.send(page.is_switching())
-        memory_mib.append(psutil.Process().memory_info().rss / 2**20)
+    try:
+        while True:
+            if line.poll(min(5.0, seconds / 20)):
+                said = line.recv()
+                if isinstance(said, tuple):
+                    alone, together = said
+                    together.memory_mib = [*memory_mib, _memory_mib()]
+                    people.join()
+                    return alone, together
+                if said:
+                    page.switch(said)
+                line.send(page.is_switching())
+            memory_mib.append(_memory_mib())
+    finally:
+        people.kill()
+
+
+def _memory_mib() -> float:
+    return float(psutil.Process().memory_info().rss / 2**20)
 
 
 def _first_words(seconds: list[float], alone_s: float, users: int) -> str:
