@@ -29,7 +29,7 @@ class Answer:
         self._backend = backend
         self._is_searched = isinstance(request.options, BeamSearch)
         thinking = backend.thinking
-        self._is_open = thinking is not None and thinking.wish(request.options.thinking) in thinking.opened
+        self._is_open = thinking is not None and thinking.is_enabled(request.options.thinking) in thinking.opened
         self.ids: Ids = []
         self._stream = self._new_stream()
         self._stops = StopTexts(request.options.stop)

@@ -34,7 +34,7 @@ class ThinkingFormat:
     opened: frozenset[bool]
     ids: tuple[int, int] | None
 
-    def wish(self, asked: bool | None) -> bool:
+    def is_enabled(self, asked: bool | None) -> bool:
         """Return whether to think, given the requested setting; None requests the default."""
         return bool(self.default if asked is None or self.default is None else asked)
 

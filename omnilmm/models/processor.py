@@ -99,16 +99,16 @@ class MiniCPMVProcessor(ProcessorMixin):
         """Return the slicing plan of a picture; `max_slices` defaults to the value in `config.json`."""
         return self.config.plan(picture.image.size, max_slices)
 
-    def prompt(self, conversation: Conversation, *, is_learnt: bool = True, **how: Any) -> Prompt:
+    def prompt(self, conversation: Conversation, *, with_labels: bool = True, **how: Any) -> Prompt:
         """Render and encode the prompt with image placeholders; pixels are not processed.
 
         Args:
             conversation: conversation to answer or to train on.
-            is_learnt: also compute the labels.
+            with_labels: also compute the labels.
             **how: `thinking`, whether the model should think before it answers, if its template has a switch;
                 `max_slices` per picture. Defaults come from the template and `config.json`.
         """
-        return self.encoder.encode(self._pieces(conversation, **how), is_learnt=is_learnt)
+        return self.encoder.encode(self._pieces(conversation, **how), with_labels=with_labels)
 
     def views(self, conversation: Conversation, max_slices: int | None = None) -> list[View]:
         """Return the pictures and frame groups of a conversation, in the order of the prompt.
@@ -192,7 +192,7 @@ class MiniCPMVProcessor(ProcessorMixin):
             input_ids, attention_mask, image_slots, all [1, S]; with pictures also pixel_values and target_sizes; with
             a video, if the model takes times, also temporal_ids.
         """
-        prompt = self.prompt(conversation, is_learnt=False, thinking=thinking, max_slices=max_slices)
+        prompt = self.prompt(conversation, with_labels=False, thinking=thinking, max_slices=max_slices)
         inputs: dict[str, Any] = {
             "input_ids": torch.tensor([prompt.input_ids]),
             "attention_mask": torch.ones(1, len(prompt), dtype=torch.long),

@@ -76,7 +76,7 @@ class ChatTemplate:
     def _find_switch(self) -> bool | None:
         if SWITCH not in self.source:
             return None
-        on, off = (self.render(_PROBE, wish) for wish in (True, False))
+        on, off = (self.render(_PROBE, switch) for switch in (True, False))
         return None if on == off else self.render(_PROBE) == on
 
     def opens_thought(self, thinking: bool) -> bool:

@@ -181,18 +181,18 @@ class PieceEncoder:
         """Count the tokens of a text encoded on its own."""
         return len(self._encode_text(text))
 
-    def encode(self, pieces: list[Piece], *, is_learnt: bool = True) -> Prompt:
+    def encode(self, pieces: list[Piece], *, with_labels: bool = True) -> Prompt:
         """Encode all pieces; adjacent texts are encoded together, whether or not they count towards the loss.
 
         Args:
             pieces: pieces of a prompt.
-            is_learnt: also compute the labels, which takes one more encoding per change of `in_loss` within a text.
+            with_labels: also compute the labels, which takes one more encoding per change of `in_loss` within a text.
         """
         prompt = Prompt([], [], [])
         for kind, group in groupby(pieces, key=type):
             if kind is Text:
                 texts = [piece for piece in group if isinstance(piece, Text) and piece.text]
-                ids, labels = self._encode_texts(texts if is_learnt else [Text("".join(text.text for text in texts))])
+                ids, labels = self._encode_texts(texts if with_labels else [Text("".join(text.text for text in texts))])
             elif kind is Slots:
                 ids = [self.slot_id] * (self.query_num * len(list(group)))
                 labels = [IGNORED] * len(ids)
@@ -202,7 +202,7 @@ class PieceEncoder:
                 labels = [token if in_loss else IGNORED for found, in_loss in tokens for token in found]
             prompt.input_ids.extend(ids)
             prompt.image_slots.extend([kind is Slots] * len(ids))
-            prompt.labels.extend(labels if is_learnt else ())
+            prompt.labels.extend(labels if with_labels else ())
         return prompt
 
     def _encode_texts(self, texts: list[Text]) -> tuple[list[int], list[int]]:

@@ -48,13 +48,13 @@ def marked(prompt: Prompt, tokenizer: Any) -> str:
     """Return a prompt as text, with what is learnt in «…» and picture features counted."""
     written = []
     rows = zip(prompt.input_ids, prompt.image_slots, prompt.labels, strict=True)
-    for (is_slot, is_learnt), group in groupby(rows, key=lambda row: (row[1], row[2] != IGNORED)):
+    for (is_slot, in_loss), group in groupby(rows, key=lambda row: (row[1], row[2] != IGNORED)):
         run = list(group)
         if is_slot:
             written.append(f"[{len(run)} picture tokens]")
             continue
-        text = str(tokenizer.decode([label if is_learnt else token for token, _, label in run]))
-        written.append(f"{OPEN}{text}{CLOSE}" if is_learnt else text)
+        text = str(tokenizer.decode([label if in_loss else token for token, _, label in run]))
+        written.append(f"{OPEN}{text}{CLOSE}" if in_loss else text)
     return "".join(written)
 
 

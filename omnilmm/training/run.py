@@ -54,9 +54,9 @@ class Run:
         self.is_main = os.environ.get("RANK", "0") == "0"
         self.base = open_base(args.model, revision=args.revision, hub=args.hub, offline=args.offline, report=report)
         read = partial(_read, self.base, args)
-        self.learnt = [example for path in (args.data, args.replay) if path for example in read(path)]
-        self.evaluated = read(args.eval_data) if args.eval_data else []
-        self.kept = read(args.keep_eval) if args.keep_eval else []
+        self.train_examples = [example for path in (args.data, args.replay) if path for example in read(path)]
+        self.eval_examples = read(args.eval_data) if args.eval_data else []
+        self.old_examples = read(args.keep_eval) if args.keep_eval else []
         self.schedule = self._schedule()
 
     def _schedule(self) -> Schedule:
@@ -103,8 +103,8 @@ class Run:
         """
         engine = self._load()
         seen = partial(self._examples, engine, LRUCache(self.args.feature_cache_mib * 2**20))
-        evaluation = seen(self.evaluated)
-        files = {"new task": evaluation, "old abilities": seen(self.kept)} if self.kept else {}
+        evaluation = seen(self.eval_examples)
+        files = {"new task": evaluation, "old abilities": seen(self.old_examples)} if self.old_examples else {}
         before = self._before(engine, files)
         set_seed(self.schedule.seed)
         commit = self.base.revision if self.args.hub == "huggingface" else None  # another hub's says nothing there
@@ -112,7 +112,7 @@ class Run:
         config = vars(engine.model.config)
         uses_cache = config.get("use_cache")
         progress = Progress(self.out)
-        trainer = self._trainer(learning, seen(self.learnt), evaluation, progress)
+        trainer = self._trainer(learning, seen(self.train_examples), evaluation, progress)
         progress.count = lambda: trainer.tokens
         try:
             trainer.train(resume_from_checkpoint=_text(last_state(self.out)))
@@ -162,16 +162,16 @@ class Run:
             max_slices=self.args.max_slices,
         )
 
-    def _trainer(self, learning: Any, learnt: Examples, evaluation: Examples, progress: Progress) -> FineTuner:
+    def _trainer(self, learning: Any, train: Examples, evaluation: Examples, progress: Progress) -> FineTuner:
         arguments = arguments_of(
             self.schedule,
             self.out,
             self.device,
-            evaluates=bool(self.evaluated),
+            evaluates=bool(self.eval_examples),
             deepspeed=_text(self.args.deepspeed),
         )
         callbacks: list[TrainerCallback] = [progress] if self.is_main else []  # the others would write the same files
-        return FineTuner(learning, arguments, learnt, evaluation if self.evaluated else None, callbacks)
+        return FineTuner(learning, arguments, train, evaluation if self.eval_examples else None, callbacks)
 
     def _before(self, engine: LocalEngine, files: dict[str, Examples]) -> forgetting.Shares:
         """Return the answers of the untrained model, asked once for the same questions."""

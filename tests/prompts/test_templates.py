@@ -136,7 +136,7 @@ def test_the_end_of_an_answer_that_the_prompt_leaves_out_is_learnt_where_the_nex
         header = encoder.encode([Text("<用户>")]).input_ids[0]
         others = [(token, label) for token, label in pairs if label not in (IGNORED, token)]
         assert others == [(header, encoder.added["</s>"])] * (conversation is talk)
-    chat = encoder.encode(minicpm.render(talk.with_message("user", "C?"), []), is_learnt=False).input_ids
+    chat = encoder.encode(minicpm.render(talk.with_message("user", "C?"), []), with_labels=False).input_ids
     assert chat[: len(prompt)] != prompt.input_ids and chat[: len(prompt) - 1] == prompt.input_ids[:-1]
 
 

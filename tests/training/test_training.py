@@ -284,7 +284,7 @@ def test_old_data_is_checked_mixed_in_and_a_setting_like_the_new(
     old.write_text(rows[0])
     given = ["train", "--model", str(tiny), "--data", str(data), "--out", str(out), *FEW, "--replay", str(old)]
     run = running.Run(arguments_of(given))
-    assert [example.row.turns[1].content for example in run.learnt] == [*["aaa", "bbb"] * 4, "c", "c", "x"]
+    assert [example.row.turns[1].content for example in run.train_examples] == [*["aaa", "bbb"] * 4, "c", "c", "x"]
     run.begin()
     old.write_text(f"{rows[0]}\n{rows[0]}")
     assert refused("other settings (replay)")

@@ -116,13 +116,13 @@ class NativeBackend:
 
     def _prompt(self, conversation: Conversation, options: Options | None) -> Prompt:
         """Return the prompt of a conversation; it is built once per combination of settings."""
-        wish = self.thinking is not None and self.thinking.wish(options.thinking if options else None)
+        thinking = self.thinking is not None and self.thinking.is_enabled(options.thinking if options else None)
         max_slices = options.max_slices if options else None
         made = self.prompts.setdefault(conversation, {})
-        if (wish, max_slices) not in made:
-            prompt = self.processor.prompt(conversation, is_learnt=False, thinking=wish, max_slices=max_slices)
-            made[wish, max_slices] = prompt
-        return made[wish, max_slices]
+        if (thinking, max_slices) not in made:
+            prompt = self.processor.prompt(conversation, with_labels=False, thinking=thinking, max_slices=max_slices)
+            made[thinking, max_slices] = prompt
+        return made[thinking, max_slices]
 
     def keys(self, prompt: Prompt, pictures: list[FeatureKey]) -> list[Hashable]:
         """Return the keys [S] by which prompts are compared: token ids, and feature keys at the picture slots."""

@@ -97,7 +97,7 @@ class TransformersBackend:
         without_pictures = replace(conversation, messages=tuple(words))
         settings = _processor_options(options, conversation)
         shown = sum(self._measure(part, settings)[0] for part in conversation.shown)
-        return len(self._ids(without_pictures, self._wish(options))) + shown
+        return len(self._ids(without_pictures, self._thinks(options))) + shown
 
     def count(self, text: str) -> int:
         """Return the number of tokens of a text on its own."""
@@ -156,7 +156,7 @@ class TransformersBackend:
 
     def processed(self, conversation: Conversation, options: Options | None = None) -> BatchFeature:
         """Return the processor's inputs for the whole conversation, as it returns them."""
-        return self._inputs(conversation, self._wish(options), _processor_options(options, conversation))
+        return self._inputs(conversation, self._thinks(options), _processor_options(options, conversation))
 
     def forget(self, owner: Hashable) -> None:
         """Drop the state cached for an owner."""
@@ -183,11 +183,11 @@ class TransformersBackend:
             end += 1  # tokens that close the picture belong to it
         return keys[:end]
 
-    def _wish(self, options: Options | None) -> bool | None:
+    def _thinks(self, options: Options | None) -> bool | None:
         """Return whether to think; None for a template without a switch."""
         if self.thinking is None or self.thinking.default is None:
             return None
-        return self.thinking.wish(options.thinking if options else None)
+        return self.thinking.is_enabled(options.thinking if options else None)
 
     def _inputs(
         self, conversation: Conversation, thinking: bool | None = None, settings: ProcessorOptions | None = None
@@ -232,7 +232,7 @@ def _thinking(template: ChatTemplate, tokenizer: Any) -> ThinkingFormat | None:
     """Return the thinking format of a template; None if it neither marks thoughts nor has a switch for them."""
     if not template.marks_thoughts:
         return None
-    opened = frozenset(wish for wish in (True, False) if template.opens_thought(wish))
+    opened = frozenset(switch for switch in (True, False) if template.opens_thought(switch))
     return ThinkingFormat(template.thinking, opened, mark_ids(tokenizer))
 
 
