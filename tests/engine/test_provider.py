@@ -25,6 +25,7 @@ from omnilmm.model_lookup import find
 from tests.engine.conftest import watched
 from tests.engine.gate import PATIENCE_S, Gate, provider_of
 from tests.ui.scripted import ScriptedEngine, finished
+from tests.waiting import wait_until
 
 OTHER, THIRD = "minicpm-v-2.6", "omnilmm-12b"
 HELLO = Conversation().with_message("user", "Hello")
@@ -123,11 +124,9 @@ def test_the_first_model_is_warmed_up_and_can_be_asked_meanwhile(engine: LocalEn
     with watched(engine, pause_s=0.1) as passes:
         provider = provider_of({BUILT_IN: Gate(lambda: engine)}, BUILT_IN)
         provider.wait()
-        while not passes.count:
-            time.sleep(0.01)
+        wait_until(lambda: passes.count)
         assert answer(provider, question)
-        while engine.scheduler.count:
-            time.sleep(0.01)
+        wait_until(lambda: not engine.scheduler.count)
     assert passes.count < engine.card.max_new_tokens, "a whole answer was generated for nobody"
 
 
@@ -137,8 +136,7 @@ def test_a_first_model_whose_warm_up_fails_is_left_to_the_first_answer(
     with watched(engine, fail_at=1) as passes:
         provider = provider_of({BUILT_IN: Gate(lambda: engine)}, BUILT_IN)
         provider.wait()
-        while not passes.count or engine.scheduler.count:
-            time.sleep(0.01)
+        wait_until(lambda: passes.count and not engine.scheduler.count)
     assert answer(provider, question) is not None and provider.is_ready
 
 

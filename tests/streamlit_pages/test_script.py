@@ -27,6 +27,7 @@ from omnilmm.ui.streamlit_page.visitor import QUESTION, Visitor
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate, provider_of
 from tests.ui.scripted import ScriptedEngine, capable, finished
+from tests.waiting import wait_until
 
 PROGRAM = str(Path(__file__).parents[2] / "web_demo_streamlit.py")
 PATIENCE_S = 60
@@ -125,8 +126,7 @@ def test_stop_keeps_the_part_and_offers_to_go_on(page: AppTest, engine: Scripted
     page.button(key="ask-0").click().run()
     running = visitor(page).answering
     assert running
-    while not (running.draft and running.draft.text):
-        pass
+    wait_until(lambda: running.draft and running.draft.text)
     page.run()
     page.button(key="stop").click().run()
     answered(page)

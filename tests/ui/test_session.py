@@ -26,6 +26,7 @@ from omnilmm.ui.session_store import SavedSession
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.images.real_photo import photo
 from tests.ui.scripted import Held, ScriptedEngine, capable, finished
+from tests.waiting import wait_until
 
 OPTIONS = Sampling()
 ONE, SEVERAL = find("minicpm-v-2"), find("minicpm-v-2.6")  # pictures that they see at a time
@@ -252,8 +253,7 @@ def test_a_question_right_after_new_chat_is_answered_and_stays() -> None:
     session._turn = late  # type: ignore[assignment]
     new_chat = threading.Thread(target=session.clear, name="new chat")
     new_chat.start()
-    while session.conversation.messages:
-        new_chat.join(0.01)
+    wait_until(lambda: not session.conversation.messages)
     assert [draft.state for draft in session.ask(engine, ("New?",), OPTIONS)][-1] == "completed"
     late.is_free.set()
     new_chat.join(60)
@@ -284,12 +284,10 @@ def test_a_new_chat_is_empty_at_once_and_the_engine_forgets_what_the_old_answer_
     drafts: list[Draft] = []
     answer = threading.Thread(target=lambda: drafts.extend(session.ask(engine, ("held",), OPTIONS)))
     answer.start()
-    while not engine.asked:
-        pass
+    wait_until(lambda: engine.asked)
     clearing = threading.Thread(target=session.clear)
     clearing.start()
-    while not engine.forgotten:
-        pass
+    wait_until(lambda: engine.forgotten)
     assert spoken(session) == [] and clearing.is_alive(), "the page is drawn anew while the old answer still ends"
     held.goes_on.set()
     answer.join(5), clearing.join(5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from omnilmm.engine.remote.servers import Servers
 from omnilmm.errors import ContextLengthError, InputError, OmniLMMError, OptionsError, ServerError
 from omnilmm.model_lookup import find
 from tests.engine.remote.scripted_server import DONE, HEAD, Scripted, delta, event, greeting, reply, scripted
+from tests.waiting import wait_until
 
 HELLO = Conversation().with_message("user", "Hello")
 PICTURE = Picture(Image.new("RGB", (1400, 900), "red"))
@@ -207,8 +207,7 @@ def test_closing_closes_the_connection_wherever_it_is(server: Scripted, pieces: 
         has_text = isinstance(next(events), TextDelta) or has_text
     events.close()
     assert server.left.wait(10)
-    while threading.active_count() > threads:
-        time.sleep(0.01)
+    wait_until(lambda: threading.active_count() <= threads)
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -22,6 +22,7 @@ from omnilmm.ui.samples import samples
 from omnilmm.ui.texts import ENGLISH
 from tests.ui.gradio_page.tab import Tab, answers_with, boxed, given, said, told
 from tests.ui.scripted import Held, ScriptedEngine, capable, echo, finished
+from tests.waiting import wait_until
 
 EMPTY = {"text": "", "files": []}
 
@@ -204,8 +205,7 @@ def test_beyond_as_many_as_may_wait_a_question_comes_back(page: Page, tab: Tab, 
     engine.script = held = Held("a", "b")
     first = threading.Thread(target=tab.ask, args=("first",))
     first.start()
-    while not engine.asked:
-        pass
+    wait_until(lambda: engine.asked)
     (refused,) = Tab(page).ask("second")
     assert ENGLISH.many_waiting.format(count=1) in told(page, refused)
     assert boxed(page, refused) == {"text": "second", "files": []}
