@@ -100,7 +100,7 @@ class Scheduler:
         """See `Job.position`."""
         with self._changed:
             position = self._position(job)
-            if wait_s and position:
+            if position:
                 self._changed.wait_for(lambda: self._position(job) < position, timeout=wait_s)
             return self._position(job)
 

@@ -46,6 +46,10 @@ def test_undo_of_a_sample_opens_the_chat_before_it_and_leaves_the_box(page: Page
     updates = page.conversations.undo(tab.request, EMPTY)
     assert tab.texts == ["mine", "mine"] and boxed(page, updates) is None
     assert boxed(page, page.conversations.undo(tab.request, EMPTY)) == {"text": "mine", "files": []}
+    list(page.answers.ask_sample(samples()[0])(tab.request, 0, "", *tab.settings()))
+    assert boxed(page, page.conversations.undo(tab.request, EMPTY))["text"] == samples()[0].question, (
+        "none was before it"
+    )
 
 
 def test_an_earlier_question_comes_into_the_box_and_goes_without_a_trace(page: Page, tab: Tab, picture: Path) -> None:
