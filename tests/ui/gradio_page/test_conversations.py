@@ -67,6 +67,8 @@ def test_an_earlier_question_comes_into_the_box_and_goes_without_a_trace(page: P
     assert (ended[page.widgets.editing], ended[page.widgets.notice]) == (-1, "")
     assert given(ended, page.widgets.cancel, "visible") is False
     assert tab.texts == ["one", "one", "two", "two"]
+    tab.ask("three", shown=4)
+    assert boxed(page, page.conversations.edit(tab.request, 2, EMPTY)) == {"text": "three", "files": []}
 
 
 @pytest.mark.parametrize("number", [-1, 1, 99])
