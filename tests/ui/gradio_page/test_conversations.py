@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from omnilmm.archive import read_conversation, to_json
-from omnilmm.conversation import Conversation
+from omnilmm.conversation import Conversation, Video
+from omnilmm.images.videos import is_video_file
 from omnilmm.sentences import Sentence
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.samples import samples
 from omnilmm.ui.texts import ENGLISH
-from tests.ui.gradio_page.tab import Tab, boxed, given, red, said, told
+from tests.ui.gradio_page.tab import Tab, answers_with, boxed, given, red, said, told
+from tests.ui.scripted import ScriptedEngine, capable
 
 EMPTY = {"text": "", "files": []}
 MORE = {"text": "half a thought", "files": []}
@@ -38,6 +40,17 @@ def test_undo_puts_the_question_with_its_pictures_into_an_empty_box(page: Page, 
     assert tab.texts == [] and page.visitors.store.get(tab.visitor.key) is None
     tab.ask("two")
     assert boxed(page, page.conversations.undo(tab.request, MORE)) is None, "there is something in it"
+
+
+def test_a_video_comes_back_as_a_file_that_stands_for_its_frames(page: Page, tab: Tab) -> None:
+    answers_with(page, ScriptedEngine(card=capable(video=True)))
+    video = Video((red(), red()), (0.0, 1.0), 2.0, (6, 4))
+    talk = Conversation().with_message("user", red(), video, "What happens?").with_message("assistant", "Nothing.")
+    tab.session.load(talk)
+    question = boxed(page, page.conversations.undo(tab.request, EMPTY))
+    assert [Path(path).name for path in question["files"]] == ["picture-1.png", "video-2.mp4"]
+    path = question["files"][1]
+    assert is_video_file(path) and page.context.open_upload(tab.visitor, path) is video, "it would be decoded again"
 
 
 def test_undo_of_a_sample_opens_the_chat_before_it_and_leaves_the_box(page: Page, tab: Tab) -> None:
