@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from omnilmm.catalog import cards
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.ui.offer import Offer
-from omnilmm.ui.streamlit_page import messages, server_state
+from omnilmm.ui.streamlit_page import messages, server_state, visitor
 from omnilmm.ui.streamlit_page.routes import ROUTES, Need, need_of
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES
@@ -260,6 +260,18 @@ def test_with_many_answers_each_page_is_drawn_anew_less_often(server: Site, monk
         held.goes_on.set()
         answered(stranger)
         answered(other)
+
+
+def test_an_answer_whose_timer_was_lost_is_drawn_all_the_same(server: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visitor, "FORGOTTEN_S", 0.5)
+    held = Held("one ", "two")
+    server.use(ScriptedEngine(held, card=capable()))
+    with come(server.address) as stranger:
+        stranger.ask("Still there?")
+        assert stranger.has("stop")
+        stranger.timers.clear()
+        held.goes_on.set()
+        stranger.until(lambda: told(stranger, "one two") and not stranger.has("stop"), 10)
 
 
 def no_room(_: Any) -> None:

@@ -7,10 +7,11 @@ page, for whatever reason, only reads it.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
-from weakref import WeakValueDictionary
+from weakref import WeakMethod, WeakValueDictionary
 
 import streamlit as st
 from streamlit.runtime import Runtime
@@ -35,6 +36,8 @@ from omnilmm.ui.texts import Texts, texts_for
 QUESTION = "question"  # key of the question box
 LANGUAGE = "language"  # key of the language selector
 SYSTEM = "system"  # key of the system prompt
+
+FORGOTTEN_S = 5.0  # after an answer has ended
 
 SESSION_STORE = SessionStore()
 
@@ -310,7 +313,29 @@ class Visitor:
             return
         self.notice, self.attachments.refused, self.editing = "", "", None
         self.turns += 1
-        self.answering = Answering(self.session, drafts, self.is_watched, restores_question=bool(asked))
+        forgotten = WeakMethod(self._redraw_if_forgotten)
+
+        def watched() -> Iterator[Draft]:
+            try:
+                yield from drafts()
+            finally:
+                redraw = threading.Timer(FORGOTTEN_S, lambda: (act := forgotten()) and act())
+                redraw.daemon = True
+                redraw.start()
+
+        self.answering = Answering(self.session, watched, self.is_watched, restores_question=bool(asked))
+
+    def _redraw_if_forgotten(self) -> None:
+        """Draw the page once more if nobody has since the answer ended.
+
+        What a run of the page sends last, its timers, is dropped by Streamlit if another run begins at that moment, as
+        on a very busy server: the browser would show a growing answer for ever.
+        """
+        ended = self.answering
+        info = Runtime.exists() and Runtime.instance()._session_mgr.get_active_session_info(self.page)
+        if ended and ended.done.is_set() and info:
+            session = info.session
+            session._call_soon_on_event_loop(lambda: session.request_rerun(session._client_state))
 
     def _restore_question(self) -> None:
         self.attachments.put_back([part for part in self._asked if not isinstance(part, str)])
