@@ -25,6 +25,7 @@ __all__ = ["visit"]  # a fixture
 
 KEPT = ("colour", "shape")
 ASKED = 50  # of each: the loss of two answers more than are gained fails, as with twice as many the loss of four
+UNSEEN = 30  # 29 right fail with a probability of 95 % where 0.85 were learnt; of twice as many, 57 where 0.88 were
 NAMES = ("merged (MiniCPM-V 2.6)", "Built-in model + parts")
 
 
@@ -34,6 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("learning")
     with torch.random.fork_rng(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(forgetting, "ASKED", ASKED)
+        patch.setattr(forgetting, "UNSEEN", UNSEEN)
         return folder / "parts", forgetting.learn(folder, KEPT, 200, 60, ("--learning-rate", "1.5e-3"))
 
 
@@ -42,7 +44,7 @@ def test_the_new_task_is_learnt_and_with_old_data_mixed_in_little_is_forgotten(r
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if "|" in line]
     table: dict[str, list[str]] = {row[0]: row[1:] for row in rows}
     number, before, after, _ = map(float, table["new task"])
-    assert (number, before) == (60, 0) and after >= 0.95, printed
+    assert (number, before) == (UNSEEN, 0) and after >= 0.95, printed
     for ability in KEPT:
         number, before, after, change = map(float, table[f"old abilities: {ability}"])
         assert number == ASKED and before >= 0.95 and change == pytest.approx(after - before, abs=2e-3)
