@@ -113,7 +113,9 @@ def test_each_mode_has_its_own_controls_and_a_way_back_to_the_defaults(page: Pag
     for mode in MODES:
         shown = [column.visible for column in page.choices.show_controls(mode)]
         assert shown == [mode == other for other in MODES]
+    tab.visitor.max_slices, tab.visitor.finer_detail = 3, True
     card, defaults = page.context.provider.card, page.choices.reset(tab.request)
+    assert (tab.visitor.max_slices, tab.visitor.finer_detail) == (None, False), "of what the model sees, too"
     values = {name: given(defaults, widget, "value") for of, name, widget in page.widgets.controls if of != "beam"}
     assert values["top_k"] == card.sampling.top_k and values["seed"] == ""
     assert values["max_new_tokens"] == card.max_new_tokens
