@@ -35,8 +35,9 @@ needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="l
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool[Decoder]]:
-    """Processes of this test alone."""
+    """Processes of this test alone, whatever was decoded before."""
     decoder_pool._pool.end()
+    decoder_pool._video_pool.end()
     pool = Pool(Decoder)
     monkeypatch.setattr(decoder_pool, "_pool", pool)
     yield pool
