@@ -103,6 +103,7 @@ class Profiles:
     def lend(self, browser: Browser, address: str, **looks: Any) -> Iterator[BrowserContext]:
         """A context for the server at an address, without anything of the person before; its pages are closed later."""
         free = self._free.setdefault((address, json.dumps(looks, sort_keys=True)), [])
+        free[:] = filter(_is_open, free)
         context = free.pop() if free else _used(browser.new_context(**looks), address)
         context.clear_cookies()
         storage = {"origin": address.rstrip("/"), "storageTypes": "local_storage,indexeddb,cache_storage"}
@@ -116,8 +117,13 @@ class Profiles:
 
     def close(self) -> None:
         """Close them all."""
-        for context in itertools.chain(*self._free.values()):
+        for context in filter(_is_open, itertools.chain(*self._free.values())):
             context.close()
+
+
+def _is_open(context: BrowserContext) -> bool:
+    """Whether its browser still runs; a test that needs none has it closed."""
+    return context.browser is not None and context.browser.is_connected()
 
 
 def _used(context: BrowserContext, address: str) -> BrowserContext:

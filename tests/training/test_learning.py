@@ -17,11 +17,11 @@ import web_demo
 from benchmarks import forgetting
 from omnilmm.training.__main__ import main
 from omnilmm.ui.startup import offer_of, provider_of
-from tests.pages.conftest import visit
+from tests.pages.conftest import profiles, visit
 from tests.pages.visitor import Site, Visitor, serve
 from tests.training.parts import QUESTION
 
-__all__ = ["visit"]  # a fixture
+__all__ = ["profiles", "visit"]  # fixtures
 
 KEPT = ("colour", "shape")
 ASKED = 50  # of each: the loss of two answers more than are gained fails, as with twice as many the loss of four
