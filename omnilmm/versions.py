@@ -7,7 +7,7 @@ Classes and templates are given by name, so that importing this module loads nei
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from omnilmm.sentences import Sentence
@@ -43,9 +43,6 @@ AS_PICTURES = VideoSampling(1.0, 64)
 ON_SECONDS = VideoSampling(1.0, 128, on_seconds=True, multiple=56)
 
 
-NOT_WRITTEN = Sentence("not_gguf_other")  # by `omnilmm.export`
-
-
 @dataclass(frozen=True)
 class Version:
     """One version of MiniCPM-V, described by what differs between the versions.
@@ -72,6 +69,8 @@ class Version:
     text: str
     template: str
     positions: Positions = "computed"
+    _: KW_ONLY
+    gguf: int | Sentence
     vision_type: str | None = "siglip"
     written: str | float | None = None
     is_sliced: bool = True
@@ -83,7 +82,6 @@ class Version:
     tokenizer: Tokenizer = "vocabulary"
     omni: str | None = None
     video: VideoSampling | None = None
-    gguf: int | Sentence = NOT_WRITTEN
 
 
 VERSIONS = {

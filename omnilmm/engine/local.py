@@ -107,7 +107,7 @@ class LocalEngine:
         self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
     ) -> Generator[Event]:
         """Answer the last message; see `events.Engine`."""
-        options = self._with_slices(options or options_for(self.card))
+        options = self.completed(options)
         asked = time.monotonic()
         fitting, dropped = yield from self.fit(conversation, options)
         generation = Generation(self.backend, Request(fitting, options, seed_of(options), owner))
@@ -118,9 +118,7 @@ class LocalEngine:
                 position = job.position(wait_s=HEARTBEAT_S)
             yield from self._answer(generation, job, dropped, waited_s=time.monotonic() - asked)
 
-    def fit(
-        self, conversation: Conversation, options: Options | None = None
-    ) -> Generator[Event, None, tuple[Conversation, int]]:
+    def fit(self, conversation: Conversation, options: Options) -> Generator[Event, None, tuple[Conversation, int]]:
         """Check a question, and fit its conversation into the context; the first part of an answer.
 
         Yields between pieces of a long conversation, so that it can be stopped.
@@ -131,7 +129,6 @@ class LocalEngine:
         Raises:
             OmniLMMError: It cannot be answered.
         """
-        options = self._with_slices(options or options_for(self.card))
         conversation.check_question()
         self._check_abilities(conversation, options)
         fitting = self.window.fit(conversation, options.max_new_tokens, partial(self.backend.length, options=options))
@@ -145,7 +142,7 @@ class LocalEngine:
 
     def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
         """Return how the model slices a picture; see `events.Engine`."""
-        return self.backend.slices(picture, self._with_slices(options or options_for(self.card)))
+        return self.backend.slices(picture, self.completed(options))
 
     def warm_up(self) -> None:
         """Answer a dummy question up to its second delta, so that no user waits for one-time initialisation.
@@ -162,7 +159,9 @@ class LocalEngine:
         """Drop everything cached for an owner; see `events.Engine`."""
         self.backend.forget(owner)
 
-    def _with_slices(self, options: Options) -> Options:
+    def completed(self, options: Options | None) -> Options:
+        """Return the options of an answer: the model's own where none are given, with this engine's limit of slices."""
+        options = options or options_for(self.card)
         if self.max_slices is None or options.max_slices is not None:
             return options
         return replace(options, max_slices=self.max_slices)

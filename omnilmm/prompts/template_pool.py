@@ -18,9 +18,9 @@ from omnilmm.prompts.template_limits import PREFIX, TemplateLimits, template_lim
 from omnilmm.prompts.template_renderer import render as render_here
 from omnilmm.sentences import Sentence
 
-# Prompts by their requests as JSON: those that a forked process got from its parent, whose renderer it cannot use, and
-# those that are being recorded for one.
+# In a forked process: prompts by their requests as JSON, from its parent, whose renderer it cannot use.
 rendered_before: dict[str, str] = {}
+# In the parent: where the prompts of this thread are recorded.
 _record: ContextVar[dict[str, str] | None] = ContextVar("_record", default=None)
 
 

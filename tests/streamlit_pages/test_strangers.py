@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakValueDictionary
 
 import httpx
 import pytest
@@ -20,6 +22,7 @@ from omnilmm.engine.choosing import ListedModel
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.streamlit_page import messages, server_state, visitor
 from omnilmm.ui.streamlit_page.routes import ROUTES, Need, need_of
+from omnilmm.ui.streamlit_page.visitor import Visitor
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Site, serve
@@ -250,6 +253,8 @@ def test_what_no_widget_says_harms_neither_the_session_nor_anybody_else(server: 
 
 def test_with_many_answers_each_page_is_drawn_anew_less_often(server: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "POLLS_PER_S", 1)
+    monkeypatch.setattr(messages, "MOST_POLL_S", 2)
+    monkeypatch.setattr(visitor, "_VISITORS", WeakValueDictionary())
     held = Held("one ", "two")
     server.use(ScriptedEngine(held, card=capable()))
     with come(server.address) as stranger, come(server.address) as other:
@@ -263,15 +268,48 @@ def test_with_many_answers_each_page_is_drawn_anew_less_often(server: Site, monk
 
 
 def test_an_answer_whose_timer_was_lost_is_drawn_all_the_same(server: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visitor, "FORGOTTEN_S", 0.5)
+    monkeypatch.setattr(visitor, "REDRAWN_S", 0.5)
     held = Held("one ", "two")
     server.use(ScriptedEngine(held, card=capable()))
     with come(server.address) as stranger:
         stranger.ask("Still there?")
         assert stranger.has("stop")
-        stranger.timers.clear()
         held.goes_on.set()
-        stranger.until(lambda: told(stranger, "one two") and not stranger.has("stop"), 10)
+        stranger.until(lambda: told(stranger, "one two") and not stranger.has("stop"))
+
+
+def test_a_redraw_discards_no_run_that_is_under_way(
+    server: Site, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with come(server.address) as stranger:
+        stranger.draw()
+        info = Runtime.instance()._session_mgr.get_active_session_info(stranger.session)
+        assert info
+        asked: list[bool] = []
+        drawn = threading.Event()
+        monkeypatch.setattr(info.session, "request_rerun", lambda _: drawn.set())
+        monkeypatch.setattr(info.session, "_scriptrunner", object())
+        info.session.redraw_later(0.01, lambda: not asked.append(drawn.is_set()))
+        stranger.until(lambda: len(asked) > 2)
+        assert not any(asked)
+        monkeypatch.setattr(info.session, "_scriptrunner", None)
+        assert drawn.wait(60)
+
+
+def test_visitors_are_counted_while_others_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody's page is drawn, another thread may add a visitor."""
+    people = [Visitor() for _ in range(3)]
+    monkeypatch.setattr(visitor, "_VISITORS", WeakValueDictionary(enumerate(people)))
+
+    class Arriving:
+        @property
+        def busy(self) -> bool:
+            people.append(Visitor())
+            visitor._VISITORS[str(len(people))] = people[-1]
+            return True
+
+    people[0].session = Arriving()  # type: ignore[assignment]
+    assert visitor.busy_count() == 1
 
 
 def no_room(_: Any) -> None:

@@ -18,7 +18,7 @@ from omnilmm.engine.change import ModelRequest
 from omnilmm.engine.choosing import adapted
 from omnilmm.engine.events import Engine, Report
 from omnilmm.engine.provider import ModelProvider
-from omnilmm.engine.scheduler import share_interpreter
+from omnilmm.engine.scheduler import shorten_switch_interval
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import Choice, prepare_environment
 from omnilmm.hub_space import on_space, on_zero_gpu
@@ -44,7 +44,7 @@ def provide(arguments: Mapping[str, Any], report: Report) -> ModelProvider:
     Raises:
         OmniLMMError: There is no such model; on ZeroGPU also if it cannot be loaded.
     """
-    share_interpreter()
+    shorten_switch_interval()
     if on_zero_gpu():  # requires the model before the page is served
         return ModelProvider.holding(load_page_engine(**arguments, report=report))
     provider = ModelProvider(partial(_prepare, arguments, report), {*cards(), *(card.name for card in adapted())})

@@ -10,6 +10,7 @@ Based on the source of spaces 0.51.3; not tested on ZeroGPU.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Hashable
 from dataclasses import replace
 from importlib import import_module
@@ -27,6 +28,7 @@ from omnilmm.sentences import Sentence
 DURATION_S = 60  # GPU time requested from the user's quota; an answer that takes longer is cut off
 
 _Answer = Generator[Event | OmniLMMError]
+_processing = threading.Lock()  # a tokenizer is used by one thread at a time
 _engine: LocalEngine | None = None  # inherited by the forked process; as an argument it would be pickled
 
 
@@ -79,8 +81,9 @@ def _prompts(conversation: Conversation, options: Options | None) -> dict[str, s
     Raises:
         OmniLMMError: The question cannot be answered.
     """
-    with template_pool.recorded() as prompts:
+    with _processing, template_pool.recorded() as prompts:
         engine = _fresh()  # as in the forked process
+        options = engine.completed(options)
         fitting = engine.fit(conversation, options)
         while True:
             try:
@@ -95,6 +98,7 @@ def _prompts(conversation: Conversation, options: Options | None) -> dict[str, s
 
 def _answer(conversation: Conversation, options: Options | None, prompts: dict[str, str]) -> _Answer:
     """Answer in the process with the GPU. Errors are yielded: if raised, only their class name would be passed on."""
+    template_pool.rendered_before.clear()  # the process may be used again, for somebody else
     template_pool.rendered_before.update(prompts)
     try:
         yield from _fresh().stream(conversation, options)

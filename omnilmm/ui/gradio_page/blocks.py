@@ -16,7 +16,7 @@ from gradio.state_holder import SessionState
 
 
 class Blocks(gr.Blocks):
-    """See `gradio.Blocks`; handlers return dictionaries of the widgets that change."""
+    """See `gradio.Blocks`; of a dictionary that a handler returns, only the widgets in it are built anew."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -26,7 +26,7 @@ class Blocks(gr.Blocks):
         self, block_fn: BlockFunction, predictions: list[Any] | dict[Any, Any], state: SessionState | None
     ) -> list[Any]:
         """Update the widgets that a handler named; the others stay as they are."""
-        if not isinstance(predictions, dict) or not any(widget in predictions for widget in block_fn.outputs):
+        if not isinstance(predictions, dict) or not predictions or not predictions.keys() <= set(block_fn.outputs):
             return list(await super().postprocess_data(block_fn, predictions, state))
         named = copy.copy(block_fn)
         named.outputs = [widget for widget in block_fn.outputs if widget in predictions]
@@ -37,7 +37,7 @@ class Blocks(gr.Blocks):
 
 
 class _Config(BlocksConfig):
-    """The widgets and events of the page, and without descriptions those of a session."""
+    """The page's widgets and events; a session's copy describes none: no deep links, and no `gradio.render`."""
 
     def __copy__(self) -> BlocksConfig:
         session = super().__copy__()

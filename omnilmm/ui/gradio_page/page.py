@@ -72,8 +72,8 @@ class Page:
     async def on_unload(self, request: gr.Request) -> None:
         """Handle a closed or reloaded tab: stop its answer, and keep its conversation for a while."""
         key = str(request.session_hash)
-        kept = self.demo.state_holder
-        for of_sessions in (kept.session_data, kept.time_last_used):  # Gradio's own copy of the values of all widgets
+        holder = self.demo.state_holder
+        for of_sessions in (holder.session_data, holder.time_last_used):  # Gradio's own copy of all widgets' values
             of_sessions.pop(key, None)
         await asyncio.to_thread(self._close, key, self.context.visitor(request).owner)
 

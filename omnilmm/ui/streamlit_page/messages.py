@@ -20,8 +20,8 @@ from omnilmm.ui.streamlit_page.browser import copy_button
 from omnilmm.ui.streamlit_page.visitor import Visitor, busy_count
 from omnilmm.ui.video_figure import seen_frames, video_line
 
-# How often the page polls a running answer, and how often at most all pages together do, each on a thread of its own.
-POLL_S, POLLS_PER_S = 0.15, 25
+# How often a page polls its running answer; with many, each does less often, as each poll is a run on its own thread.
+POLL_S, MOST_POLL_S, POLLS_PER_S = 0.15, 1.0, 25
 PICTURE_PIXELS, MARKED_PIXELS = 240, 420
 AVATARS = {"user": ":material/person:", "assistant": ":material/visibility:"}
 CHIPS = ("orange", "blue", "green", "violet", "yellow", "primary")  # close to boxes.COLOURS
@@ -42,7 +42,7 @@ def draw(me: Visitor, engine: Engine) -> None:
                 _photo_line(me, number, offered_for_photos(server_state.SERVER.offer, server_state.provider()))
             _answer(me, message, number, note, pictures)
     is_running = me.answering is not None
-    every_s = max(POLL_S, busy_count() / POLLS_PER_S) if is_running else None
+    every_s = min(max(POLL_S, busy_count() / POLLS_PER_S), MOST_POLL_S) if is_running else None
     st.fragment(_running_answer, run_every=every_s)(me, engine, len(history.messages))
     if history.messages and not is_running:
         _actions(me)

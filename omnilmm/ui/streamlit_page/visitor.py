@@ -7,11 +7,10 @@ page, for whatever reason, only reads it.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
-from weakref import WeakMethod, WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 import streamlit as st
 from streamlit.runtime import Runtime
@@ -31,13 +30,14 @@ from omnilmm.ui.session import Session
 from omnilmm.ui.session_store import BrowserState, SessionStore
 from omnilmm.ui.streamlit_page import server_state, settings
 from omnilmm.ui.streamlit_page.attachments import Attachments, error_line
+from omnilmm.ui.streamlit_page.sessions import OrderedSession
 from omnilmm.ui.texts import Texts, texts_for
 
 QUESTION = "question"  # key of the question box
 LANGUAGE = "language"  # key of the language selector
 SYSTEM = "system"  # key of the system prompt
 
-FORGOTTEN_S = 5.0  # after an answer has ended
+REDRAWN_S = 5.0  # after the end of an answer that is not drawn yet
 
 SESSION_STORE = SessionStore()
 
@@ -306,36 +306,31 @@ class Visitor:
     def _start(self, drafts: Callable[[], Iterator[Draft]], asked: tuple[Part, ...] = ()) -> None:
         """Begin a turn; `asked` returns to the question box if there is no answer."""
         self._asked = asked
-        sessions = [other.session for other in _VISITORS.values()]
+        sessions = [other.session for other in _visitors()]
         if refusal := queue_refusal(self.session, sessions, server_state.SERVER.max_answers):
             self.notice = refusal
             self._restore_question()
             return
         self.notice, self.attachments.refused, self.editing = "", "", None
         self.turns += 1
-        forgotten = WeakMethod(self._redraw_if_forgotten)
+        self.answering = Answering(
+            self.session, drafts, self.is_watched, restores_question=bool(asked), on_end=self._redraw_later
+        )
 
-        def watched() -> Iterator[Draft]:
-            try:
-                yield from drafts()
-            finally:
-                redraw = threading.Timer(FORGOTTEN_S, lambda: (act := forgotten()) and act())
-                redraw.daemon = True
-                redraw.start()
+    def _redraw_later(self) -> None:
+        """Have the server draw the page a while after the end of an answer, unless the browser has asked for that.
 
-        self.answering = Answering(self.session, watched, self.is_watched, restores_question=bool(asked))
-
-    def _redraw_if_forgotten(self) -> None:
-        """Draw the page once more if nobody has since the answer ended.
-
-        What a run of the page sends last, its timers, is dropped by Streamlit if another run begins at that moment, as
-        on a very busy server: the browser would show a growing answer for ever.
+        What a run of the page sends last, its timers, is dropped by Streamlit (1.67) if another run begins at that
+        moment, as on a very busy server: the browser would show an unfinished answer for ever.
         """
-        ended = self.answering
-        info = Runtime.exists() and Runtime.instance()._session_mgr.get_active_session_info(self.page)
-        if ended and ended.done.is_set() and info:
-            session = info.session
-            session._call_soon_on_event_loop(lambda: session.request_rerun(session._client_state))
+        info = Runtime.instance()._session_mgr.get_active_session_info(self.page) if Runtime.exists() else None
+        if info and isinstance(info.session, OrderedSession):
+            me = ref(self)
+            info.session.redraw_later(REDRAWN_S, lambda: (visitor := me()) is not None and visitor._is_undrawn)
+
+    @property
+    def _is_undrawn(self) -> bool:
+        return self.answering is not None and self.answering.done.is_set()
 
     def _restore_question(self) -> None:
         self.attachments.put_back([part for part in self._asked if not isinstance(part, str)])
@@ -360,4 +355,9 @@ def visitor() -> Visitor:
 
 def busy_count() -> int:
     """Return how many visitors are being answered."""
-    return sum(visitor.answering is not None for visitor in list(_VISITORS.values()))
+    return sum(someone.session.busy for someone in _visitors())
+
+
+def _visitors() -> list[Visitor]:
+    """Return all visitors; iterating over `_VISITORS.values()` fails if another thread adds one meanwhile."""
+    return [someone for known in _VISITORS.valuerefs() if (someone := known())]

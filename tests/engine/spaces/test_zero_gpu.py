@@ -17,12 +17,14 @@ from omnilmm.engine.loading import load_engine
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import options_for
 from omnilmm.engine.placement import device_memory
+from omnilmm.engine.spaces import zero_gpu
 from omnilmm.engine.spaces.fallback import load_page_engine
 from omnilmm.engine.spaces.zero_gpu import ZeroGpuEngine
 from omnilmm.errors import HardwareError, InputError
 from omnilmm.hardware import Choice
 from omnilmm.images.pixels import open_picture
 from omnilmm.models.library import load_processor
+from omnilmm.prompts import template_pool
 from omnilmm.prompts.template_pool import Renderer
 from omnilmm.ui.samples import samples
 from tests.engine.conftest import CARD
@@ -96,6 +98,13 @@ def test_prompts_of_a_library_model_are_rendered_before_the_gpu_is_lent(
     with pytest.raises(InputError, match="The question is empty"):
         list(library.stream(Conversation().with_message("user", " ")))
     assert len(sys.modules["spaces"].pids) == count  # no GPU for what cannot be answered
+
+
+def test_a_process_that_is_used_again_keeps_nobodys_prompts(zero: ZeroGpuEngine) -> None:
+    for prompts in ({"of one visitor": "a"}, {"of another": "b"}):
+        list(zero_gpu._answer(asked(), options_for(zero.card, seed=1), prompts))
+        assert template_pool.rendered_before == prompts
+    template_pool.rendered_before.clear()
 
 
 def test_closing_ends_the_process(zero: ZeroGpuEngine) -> None:
