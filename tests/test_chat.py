@@ -340,7 +340,7 @@ def test_command_line_streams_the_answer_to_stdout_and_notes_to_stderr() -> None
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{answer}\n".encode("ascii", "backslashreplace") and b"\\u" in done.stdout
     assert b"tokens/s" in done.stderr and b"photo" not in done.stderr
-    assert b"> " not in done.stderr and b"/image" not in done.stderr
+    assert b"> " not in done.stderr and b"/image" not in done.stderr, "no prompt of a chat, nor its commands"
 
 
 class Pipe(io.TextIOWrapper):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ def hub() -> Iterator[LocalHub]:
 PROGRAM = """
 import json, os, sys
 import chat, omnilmm.engine.loading
+print("ready", flush=True)
 for line in os.fdopen(os.dup(0)):
     arguments, *streams = json.loads(line)
     if not os.fork():
@@ -48,16 +50,28 @@ def chat(hub: LocalHub, tmp_path: Path) -> Iterator[Callable[..., tuple[int, str
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
     environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "*"}
     command, pipe = [sys.executable, "-c", PROGRAM], subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True) as program:
-        out, notes = tmp_path / "out", tmp_path / "notes"
+    out, notes = tmp_path / "out", tmp_path / "notes"
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True, start_new_session=True
+    ) as program:
+
+        def said() -> str:
+            assert program.stdout
+            line = program.stdout.readline()
+            assert line, "the program ended early: its errors are in what this test wrote to stderr"
+            return line
 
         def run(*arguments: str) -> tuple[int, str, str]:
-            assert program.stdin and program.stdout
+            assert program.stdin
             program.stdin.write(json.dumps([["--model", "someone/drawings", *arguments], str(out), str(notes)]) + "\n")
             program.stdin.flush()
-            return int(program.stdout.readline()), out.read_text(), notes.read_text()
+            return int(said()), out.read_text(), notes.read_text()
 
-        yield run
+        try:
+            assert said() == "ready\n"
+            yield run
+        finally:
+            os.killpg(program.pid, signal.SIGKILL)
 
 
 def test_a_model_is_fetched_with_a_bar_once_also_after_a_break_and_answers(

@@ -18,7 +18,9 @@ def offline(tmp_path: Path) -> dict[str, str]:
     """An environment in which programs cannot leave this machine; attempts are written to OFFLINE_LOG."""
     log = tmp_path / "attempts"
     log.touch()
-    return os.environ | {"PYTHONPATH": str(ROOT / "tests" / "offline"), "OFFLINE_LOG": str(log), "HOME": str(tmp_path)}
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
+    own = {key: value for key, value in own.items() if not key.lower().endswith("_proxy")}
+    return own | {"PYTHONPATH": str(ROOT / "tests" / "offline"), "OFFLINE_LOG": str(log), "HOME": str(tmp_path)}
 
 
 def attempts(environment: dict[str, str]) -> list[str]:

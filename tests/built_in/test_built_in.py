@@ -65,6 +65,8 @@ def test_one_by_one_and_with_either_attention_the_answers_are_the_same(engine: L
     before = engine.model.config._attn_implementation
     assert before == "sdpa"
     engine.model.set_attn_implementation("eager")
-    eager = said_to(engine, row, *TOGETHER)
-    engine.model.set_attn_implementation(before)
+    try:
+        eager = said_to(engine, row, *TOGETHER)
+    finally:
+        engine.model.set_attn_implementation(before)
     assert eager == together

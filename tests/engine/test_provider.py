@@ -22,7 +22,7 @@ from omnilmm.engine.options import Sampling
 from omnilmm.engine.provider import PENDING, ModelProvider
 from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, SwitchError
 from omnilmm.model_lookup import find
-from tests.engine.conftest import watched
+from tests.engine.conftest import saying, watched
 from tests.engine.gate import PATIENCE_S, Gate, provider_of
 from tests.ui.scripted import ScriptedEngine, finished
 from tests.waiting import wait_until
@@ -121,7 +121,7 @@ def test_the_end_of_the_program_ends_a_download() -> None:
 
 
 def test_the_first_model_is_warmed_up_and_can_be_asked_meanwhile(engine: LocalEngine, question: Conversation) -> None:
-    with watched(engine, pause_s=0.1) as passes:
+    with watched(engine, pause_s=0.1) as passes, saying(engine, [5] * engine.card.max_new_tokens):
         provider = provider_of({BUILT_IN: Gate(lambda: engine)}, BUILT_IN)
         provider.wait()
         wait_until(lambda: passes.count)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -303,7 +304,12 @@ print(child.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     pid = int(run(killed, is_well=False))
-    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    with suppress(psutil.NoSuchProcess):  # it has ended
+        child = psutil.Process(pid)
+        try:
+            until(lambda: has_ended(child))
+        finally:
+            child.kill()
 
 
 @needs_posix

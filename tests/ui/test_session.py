@@ -210,7 +210,7 @@ class Slow:
         self.drafts: list[Draft] = []
         self.thread = threading.Thread(target=self._drive)
         self.thread.start()
-        assert self.spoke.wait(5)
+        assert self.spoke.wait(60)
 
     def script(self, _: Conversation) -> Iterator[Event]:
         while True:
@@ -225,7 +225,7 @@ def test_a_new_question_stops_the_running_answer_and_follows_it() -> None:
     session = Session()
     slow = Slow(session)
     list(session.ask(ScriptedEngine(), ("next",), OPTIONS))
-    slow.thread.join(5)
+    slow.thread.join(60)
     assert spoken(session)[0::2] == ["endless", "next"]
     assert spoken(session)[1].startswith("a")
     assert said(session.notes)[0] == ENGLISH.stopped
@@ -266,7 +266,7 @@ def test_clear_forgets_the_running_answer_too() -> None:
     slow = Slow(session)
     session.clear()
     assert slow.engine.closed == 1
-    slow.thread.join(5)
+    slow.thread.join(60)
     assert slow.drafts[-1].state == "discarded"
     assert spoken(session) == []
 
@@ -333,7 +333,7 @@ def test_a_chat_is_never_seen_with_the_notes_of_another_one() -> None:
 def test_who_left_is_stopped_and_forgotten() -> None:
     slow = Slow(Session())
     slow.session.close()
-    slow.thread.join(5)
+    slow.thread.join(60)
     assert slow.engine.closed == 1
     assert slow.drafts[-1].state == "discarded" and spoken(slow.session) == []
     engine = ScriptedEngine()

@@ -151,8 +151,9 @@ def test_addresses_without_a_server() -> None:
         RemoteEngine("http://a/v1", "m", "a\nb")
 
 
-def test_a_host_that_does_not_answer_is_given_up() -> None:
+def test_a_host_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """As behind a firewall that drops packets: a full backlog does the same."""
+    monkeypatch.setattr("omnilmm.engine.remote.client.HEARTBEAT_S", 0.01)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
         address = full.getsockname()
         for _ in range(3):
@@ -187,7 +188,10 @@ def test_a_server_on_this_machine_is_asked_without_a_proxy(
         assert len(proxy.bodies) == 1
 
 
-def test_silence_ends_and_heartbeats_come_meanwhile(server: Scripted) -> None:
+def test_silence_ends_and_heartbeats_come_meanwhile(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "omnilmm.engine.remote.client.HEARTBEAT_S", 0.01
+    )  # a hundred of them: two come on the busiest machine
     server.replies = [[HEAD, b": alive\n\n", 60.0]]
     engine = engine_of(server)
     engine.client = Client(Endpoint.of(server.url), silence_s=1.0)
@@ -206,7 +210,7 @@ def test_closing_closes_the_connection_wherever_it_is(server: Scripted, pieces: 
     while not server.bodies or has_text != (len(pieces) > 2):
         has_text = isinstance(next(events), TextDelta) or has_text
     events.close()
-    assert server.left.wait(10)
+    assert server.left.wait(60)
     wait_until(lambda: threading.active_count() <= threads)
 
 

@@ -210,7 +210,7 @@ def test_beyond_as_many_as_may_wait_a_question_comes_back(page: Page, tab: Tab, 
     assert ENGLISH.many_waiting.format(count=1) in told(page, refused)
     assert boxed(page, refused) == {"text": "second", "files": []}
     held.goes_on.set()
-    first.join(10)
+    first.join(60)
     assert len(engine.asked) == 1
     engine.script, second = echo, Tab(page)
     second.ask("second")

@@ -51,7 +51,7 @@ def test_a_change_is_followed_by_what_the_new_model_can(page: Page, gates: Gates
     w, tab, gate = page.widgets, Tab(page), gates[OTHER]
     gate.open.clear()
     begun = page.choices.switch(tab.request, OTHER, "int8")
-    assert gate.reported.wait(10)
+    assert gate.reported.wait(60)
     during = page.choices.show_model(tab.request)
     assert "is being downloaded" in during[w.header] and given(during, w.cancel_change, "visible") is True
     assert during[w.timer].value == CHANGING_POLL_S and given(during, w.picker, "value") == OTHER
