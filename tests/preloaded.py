@@ -3,7 +3,8 @@
 Most of a start is the import of torch, transformers and Gradio. A server imports them once, and what stands in for
 `python` asks it for a process: a fork with the caller's arguments, folder, environment and streams, to which signals
 are passed on, and whose exit code comes back; it is killed when its caller is. Of this repository nothing is imported
-before. What depends on the order of imports is not seen in such a process. Linux only.
+before. What depends on the order of imports is not seen in such a process. Elsewhere than on Linux `python` stays as it
+is.
 
     python tests/preloaded.py SOCKET    serves
 """
@@ -73,6 +74,11 @@ def preloaded(programs: Path, environment: Mapping[str, str]) -> Iterator[None]:
         environment: that in which the libraries are imported; some read it only then.
     """
     python, real = programs / "python", programs / "python-itself"
+    if sys.platform != "linux":  # each start imports the libraries itself
+        real.symlink_to(python)
+        yield
+        real.unlink()
+        return
     with tempfile.TemporaryDirectory(prefix="preloaded-", dir="/tmp") as folder:  # an address has 107 bytes
         address = f"{folder}/socket"
         python.rename(real)
