@@ -52,7 +52,8 @@ def run(page: Any, users: int, seconds: float, *, unruly: bool) -> Figures:
         f"{figures.stops} stops, {figures.leaves} pages closed, {figures.switches} switches; "
         f"{_first_words(figures.first_word_s, max(alone.first_word_s, default=0.0), users)}; "
         f"CPU time of the page {used_s:.0f} s; "
-        f"memory at half time {half:.0f} MiB, at the end {last:.0f} MiB; wrong: {len(figures.wrong)}",
+        f"memory {' '.join(f'{figures.memory_mib[len(figures.memory_mib) * tenth // 10]:.0f}' for tenth in range(10))} "
+        f"{last:.0f} MiB in tenths of the time; wrong: {len(figures.wrong)}",
         flush=True,
     )
     for line in figures.wrong[:20]:
