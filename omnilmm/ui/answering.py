@@ -42,7 +42,6 @@ class Answering:
         drafts: returns the iterator of drafts: `Session.ask` or a similar method with its arguments.
         is_watched: whether the visitor is still there; if not, the answer is stopped. Called on the answering thread.
         restores_question: whether the question returns to the question box if there is no answer; a sample's does not.
-        on_end: called on the answering thread once the outcome is final.
 
     Attributes:
         draft: the newest draft; None before the first.
@@ -58,10 +57,8 @@ class Answering:
         is_watched: Callable[[], bool] = lambda: True,
         *,
         restores_question: bool = True,
-        on_end: Callable[[], object] = lambda: None,
     ) -> None:
         self._session, self._drafts, self._is_watched, self._gives_back = session, drafts, is_watched, restores_question
-        self._on_end = on_end
         self.draft: Draft | None = None
         self.outcome: Outcome = "generating"
         self.notice = ""
@@ -87,4 +84,3 @@ class Answering:
         finally:
             self.outcome = outcome
             self.done.set()
-            self._on_end()

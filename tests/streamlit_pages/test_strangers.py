@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakValueDictionary
@@ -265,35 +264,6 @@ def test_with_many_answers_each_page_is_drawn_anew_less_often(server: Site, monk
         held.goes_on.set()
         answered(stranger)
         answered(other)
-
-
-def test_an_answer_whose_timer_was_lost_is_drawn_all_the_same(server: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visitor, "REDRAWN_S", 0.5)
-    held = Held("one ", "two")
-    server.use(ScriptedEngine(held, card=capable()))
-    with come(server.address) as stranger:
-        stranger.ask("Still there?")
-        assert stranger.has("stop")
-        held.goes_on.set()
-        stranger.until(lambda: told(stranger, "one two") and not stranger.has("stop"))
-
-
-def test_a_redraw_discards_no_run_that_is_under_way(
-    server: Site, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with come(server.address) as stranger:
-        stranger.draw()
-        info = Runtime.instance()._session_mgr.get_active_session_info(stranger.session)
-        assert info
-        asked: list[bool] = []
-        drawn = threading.Event()
-        monkeypatch.setattr(info.session, "request_rerun", lambda _: drawn.set())
-        monkeypatch.setattr(info.session, "_scriptrunner", object())
-        info.session.redraw_later(0.01, lambda: not asked.append(drawn.is_set()))
-        stranger.until(lambda: len(asked) > 2)
-        assert not any(asked)
-        monkeypatch.setattr(info.session, "_scriptrunner", None)
-        assert drawn.wait(60)
 
 
 def test_visitors_are_counted_while_others_arrive(monkeypatch: pytest.MonkeyPatch) -> None:

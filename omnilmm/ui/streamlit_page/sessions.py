@@ -12,7 +12,6 @@ import hashlib
 import logging
 import re
 import reprlib
-from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from dataclasses import replace
 from http.cookies import CookieError, SimpleCookie
@@ -89,25 +88,6 @@ class OrderedSession(AppSession):
         super().shutdown()
         self._session_state = SessionState()  # a last run of the page may still read the old one: it is not emptied
         self._fragment_storage.clear()
-
-    def redraw_later(self, wait_s: float, is_wanted: Callable[[], bool]) -> None:
-        """Draw the whole page after a while if that is still wanted then; callable from any thread.
-
-        A run that is under way may be a click's, which a run of the whole page would discard: then it waits again.
-        """
-
-        def redraw() -> None:
-            if not is_wanted():
-                return
-            if self._scriptrunner is None:
-                self.request_rerun(self._client_state)
-            else:
-                wait()
-
-        def wait() -> None:
-            self._event_loop.call_later(wait_s, redraw)
-
-        self._call_soon_on_event_loop(wait)
 
     def _is_sound(self, given: WidgetStates) -> bool:
         """Return whether every widget has a value of its type; any other would fail every later run of the page."""

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
-from weakref import WeakValueDictionary, ref
+from weakref import WeakValueDictionary
 
 import streamlit as st
 from streamlit.runtime import Runtime
@@ -30,14 +30,11 @@ from omnilmm.ui.session import Session
 from omnilmm.ui.session_store import BrowserState, SessionStore
 from omnilmm.ui.streamlit_page import server_state, settings
 from omnilmm.ui.streamlit_page.attachments import Attachments, error_line
-from omnilmm.ui.streamlit_page.sessions import OrderedSession
 from omnilmm.ui.texts import Texts, texts_for
 
 QUESTION = "question"  # key of the question box
 LANGUAGE = "language"  # key of the language selector
 SYSTEM = "system"  # key of the system prompt
-
-REDRAWN_S = 5.0  # after the end of an answer that is not drawn yet
 
 SESSION_STORE = SessionStore()
 
@@ -313,24 +310,7 @@ class Visitor:
             return
         self.notice, self.attachments.refused, self.editing = "", "", None
         self.turns += 1
-        self.answering = Answering(
-            self.session, drafts, self.is_watched, restores_question=bool(asked), on_end=self._redraw_later
-        )
-
-    def _redraw_later(self) -> None:
-        """Have the server draw the page a while after the end of an answer, unless the browser has asked for that.
-
-        What a run of the page sends last, its timers, is dropped by Streamlit (1.67) if another run begins at that
-        moment, as on a very busy server: the browser would show an unfinished answer for ever.
-        """
-        info = Runtime.instance()._session_mgr.get_active_session_info(self.page) if Runtime.exists() else None
-        if info and isinstance(info.session, OrderedSession):
-            me = ref(self)
-            info.session.redraw_later(REDRAWN_S, lambda: (visitor := me()) is not None and visitor._is_undrawn)
-
-    @property
-    def _is_undrawn(self) -> bool:
-        return self.answering is not None and self.answering.done.is_set()
+        self.answering = Answering(self.session, drafts, self.is_watched, restores_question=bool(asked))
 
     def _restore_question(self) -> None:
         self.attachments.put_back([part for part in self._asked if not isinstance(part, str)])
