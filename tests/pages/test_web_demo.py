@@ -402,7 +402,8 @@ def test_a_question_right_after_a_reload_comes_after_what_was_there(visitor: Vis
     visitor.ask(SAMPLES[PICTURE].question, SAMPLES[PICTURE].picture)
     pace.allow(4)
     visitor.until(lambda: len(visitor.answers()) == 2)
-    visitor.page.reload()
+    with visitor.page.expect_request("**/queue/join*"):  # the page is there, and asks for what it had
+        visitor.page.reload()
     visitor.ask("Is there a star?")  # while the answer before is still being put away
     pace.allow()
     visitor.until(lambda: len(visitor.questions()) == 3 and ANSWERED in visitor.note)

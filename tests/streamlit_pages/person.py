@@ -217,6 +217,7 @@ class Person:
     def export(self, path: Path) -> None:
         """Save the conversation with its pictures."""
         self.unfold()
+        self.settled()
         with self.page.expect_download() as download:
             self.button("export-json").click()
         download.value.save_as(path)

@@ -116,6 +116,8 @@ def test_sessions_pictures_and_uploads_belong_to_the_browser_that_opened_them(
         assert saved(mine, other) is None
         own = saved(other, other)
         assert own and own.status_code == 200 and b"A secret?" in own.content
+        other.draw()  # the page is drawn anew before the browser fetches it
+        assert other.web.get(own.request.url.path).status_code == 200
         assert mine.web.get(own.request.url.path).status_code == 404
         kept = other.session
         other.hang_up()

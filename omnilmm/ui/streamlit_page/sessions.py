@@ -12,6 +12,7 @@ import hashlib
 import logging
 import re
 import reprlib
+import threading
 from contextvars import ContextVar, copy_context
 from dataclasses import replace
 from http.cookies import CookieError, SimpleCookie
@@ -198,13 +199,19 @@ class Broken(SessionStorage):
 class Media(MemoryMediaFileStorage):
     """Files that pages display or offer for download: each belongs to one session.
 
+    Streamlit (1.67) deletes a download when the page is drawn next, which may be before the browser has asked for it:
+    here it stays a while.
+
     Attributes:
         session_of: the session of each file.
     """
 
+    FETCHED_S = 30.0  # within which a browser fetches a download
+
     def __init__(self, endpoint: str) -> None:
         super().__init__(endpoint)
         self.session_of: dict[str, str] = {}
+        self._orphans: set[str] = set()
 
     def load_and_get_id(
         self, path_or_data: str | bytes, mimetype: str, kind: MediaFileKind, filename: str | None = None
@@ -216,11 +223,27 @@ class Media(MemoryMediaFileStorage):
         about = f"{session_id}\n{mimetype}\n{filename or ''}\n".encode(errors="replace")
         file_id = hashlib.sha256(about + data).hexdigest()
         self.session_of[file_id] = session_id
+        self._orphans.discard(file_id)
         self._files_by_id.setdefault(file_id, MemoryFile(data, mimetype, kind, filename))
         return file_id
 
     def delete_file(self, file_id: str) -> None:
         """Delete a file that is no longer shown."""
+        file = self._files_by_id.get(file_id)
+        if file is None or file.kind is not MediaFileKind.DOWNLOADABLE:
+            self._delete(file_id)
+        elif file_id not in self._orphans:
+            self._orphans.add(file_id)
+            later = threading.Timer(self.FETCHED_S, self._delete_orphan, [file_id])
+            later.daemon = True
+            later.start()
+
+    def _delete_orphan(self, file_id: str) -> None:
+        if file_id in self._orphans:  # it was not offered again
+            self._orphans.discard(file_id)
+            self._delete(file_id)
+
+    def _delete(self, file_id: str) -> None:
         super().delete_file(file_id)
         self.session_of.pop(file_id, None)
 
