@@ -21,6 +21,16 @@ LEAST_SHARE, FEW = 0.8, 1000
 TOLD = 200_000  # characters of question and system prompt up to which the error states the number of tokens
 
 
+def fitted(fitting: Generator[object, None, tuple[Conversation, int]]) -> tuple[Conversation, int]:
+    """Return the result of a fit, for a caller that would not stop it."""
+    while True:
+        try:
+            next(fitting)
+        except StopIteration as end:
+            result: tuple[Conversation, int] = end.value
+            return result
+
+
 class ContextWindow:
     """The model's context window, shared by prompt and answer.
 

@@ -16,7 +16,7 @@ from omnilmm.catalog import ROOT
 from omnilmm.conversation import Conversation, Message, Picture
 from omnilmm.engine import context
 from omnilmm.engine.backends import backend_for
-from omnilmm.engine.context import PIECE, ContextWindow
+from omnilmm.engine.context import PIECE, ContextWindow, fitted
 from omnilmm.errors import ContextLengthError
 from omnilmm.prompts.pieces import PieceEncoder
 from tests.models.tiny import VERSIONS, tiny_model, tiny_processor
@@ -38,13 +38,7 @@ def fit(
     count: Callable[[str], int] = len,
 ) -> tuple[Conversation, int]:
     """What the engine makes of a conversation."""
-    fitting = ContextWindow(length, count, context).fit(conversation, max_new_tokens)
-    while True:
-        try:
-            next(fitting)
-        except StopIteration as found:
-            result: tuple[Conversation, int] = found.value
-            return result
+    return fitted(ContextWindow(length, count, context).fit(conversation, max_new_tokens))
 
 
 def fit_by_trying(conversation: Conversation, length: Callable[[Conversation], int], room: int) -> int | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.backends.transformers_backend import TransformersBackend
+from omnilmm.engine.context import fitted
 from omnilmm.engine.events import Event, PictureSlice, Progress
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import Options
@@ -84,15 +85,9 @@ def _prompts(conversation: Conversation, options: Options | None) -> dict[str, s
     with _processing, template_pool.recorded() as prompts:
         engine = _fresh()  # as in the forked process
         options = engine.completed(options)
-        fitting = engine.fit(conversation, options)
-        while True:
-            try:
-                next(fitting)
-            except StopIteration as found:
-                fitted, _ = found.value
-                break
+        fitting, _ = fitted(engine.fit(conversation, options))
         if isinstance(engine.backend, TransformersBackend):
-            engine.backend.processed(fitted, options)
+            engine.backend.processed(fitting, options)
     return prompts
 
 
