@@ -14,15 +14,19 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
+from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
 from omnilmm.engine.choosing import listed
+from omnilmm.engine.events import Event, Finished
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.ui.flags import FEATURE_CACHE_MIB, PREFIX_CACHE_MIB
@@ -43,14 +47,16 @@ def run(page: Any, users: int, seconds: float, *, unruly: bool) -> Figures:
     """
     before = {thread.name for thread in threading.enumerate()}
     used_s = _cpu_s()
-    alone, figures = _lives(page, users, seconds, unruly=unruly)
+    with first_words(page.provider) as waited_s:
+        figures, count = _lives(page, users, seconds, waited_s, unruly=unruly)
     used_s = _cpu_s() - used_s
-    figures.wrong += alone.wrong + page.left_over(before)
+    figures.wrong += page.left_over(before)
+    alone_s = median(waited_s[:count:2] or [0.001])  # every other question has a picture
     half, last = figures.memory_mib[len(figures.memory_mib) // 2], figures.memory_mib[-1]
     print(
         f"{page.name}: {users} users, {seconds:.0f} s{', unruly' if unruly else ''}: {figures.answers} answers, "
         f"{figures.stops} stops, {figures.leaves} pages closed, {figures.switches} switches; "
-        f"{_first_words(figures.first_word_s, max(alone.first_word_s, default=0.0), users)}; "
+        f"{_shares(waited_s[count:], alone_s, users)}; "
         f"CPU time of the page {used_s:.0f} s; "
         f"memory {' '.join(f'{figures.memory_mib[len(figures.memory_mib) * tenth // 10]:.0f}' for tenth in range(10))} "
         f"{last:.0f} MiB in tenths of the time; wrong: {len(figures.wrong)}",
@@ -63,23 +69,41 @@ def run(page: Any, users: int, seconds: float, *, unruly: bool) -> Figures:
     return figures
 
 
-def _lives(page: Any, users: int, seconds: float, *, unruly: bool) -> tuple[Figures, Figures]:
-    """The figures of one person alone, and then of all."""
+@contextmanager
+def first_words(provider: ModelProvider) -> Iterator[list[float]]:
+    """The seconds from a question to its first word, of all answers that come to their end; the page rounds them."""
+    waited_s: list[float] = []
+    stream = provider.stream
+
+    def measured(*asked: Any, **how: Any) -> Generator[Event]:
+        with closing(stream(*asked, **how)) as events:
+            for event in events:
+                if isinstance(event, Finished):
+                    waited_s.append(event.timings.waited_s + event.timings.first_token_s)
+                yield event
+
+    with patch.object(provider, "stream", measured):
+        yield waited_s
+
+
+def _lives(page: Any, users: int, seconds: float, waited_s: list[float], *, unruly: bool) -> tuple[Figures, int]:
+    """The figures of one person alone and then of all, and how many answers were those of the one."""
     spawn = get_context("spawn")
     line, theirs = spawn.Pipe()
     people = spawn.Process(target=live, args=(theirs, page.client, users, seconds, unruly), daemon=True)
     people.start()
     theirs.close()  # so that their end is seen
-    memory_mib = []
+    memory_mib, count, wrong = [], 0, []
     try:
         while True:
             if line.poll(min(5.0, seconds / 20)):
                 said = line.recv()
-                if isinstance(said, tuple):
-                    alone, together = said
-                    together.memory_mib = [*memory_mib, _memory_mib()]
+                if isinstance(said, Figures) and not count:
+                    count, wrong = len(waited_s), said.wrong
+                    continue
+                if isinstance(said, Figures):
                     people.join()
-                    return alone, together
+                    return replace(said, wrong=wrong + said.wrong, memory_mib=[*memory_mib, _memory_mib()]), count
                 if said:
                     page.switch(said)
                 line.send(page.is_switching())
@@ -92,10 +116,10 @@ def _memory_mib() -> float:
     return float(psutil.Process().memory_info().rss / 2**20)
 
 
-def _first_words(seconds: list[float], alone_s: float, users: int) -> str:
+def _shares(seconds: list[float], alone_s: float, users: int) -> str:
     """How long the first words took, and how much of a fair share: what one alone waits, times so many."""
-    ordered, share_s = sorted(seconds) or [0.0], max(alone_s * users, 0.01)
-    lines = [f"first word alone {alone_s:.2f} s"]
+    ordered, share_s = sorted(seconds) or [0.0], alone_s * users
+    lines = [f"first word alone {alone_s:.3f} s"]
     for name, percent in PERCENTILES.items():
         waited_s = ordered[min(len(ordered) * percent // 100, len(ordered) - 1)]
         lines.append(f"{name} {waited_s:.2f} s = {waited_s / share_s:.2f} × fair share")

@@ -30,6 +30,7 @@ FIRST_WORD = re.compile(r"([\d.]+) s to first word")
 NOTE = re.compile(r'<small class="note">(.*?)</small>')
 BOX = re.compile(r"<ref>(.*?)</ref><box>.*?</box>")
 DTYPES = ("fp32", "bf16")
+ALONE = 3  # visits of one person alone
 
 
 @dataclass
@@ -40,7 +41,6 @@ class Figures:
         memory_mib: of the page's process, now and then.
     """
 
-    first_word_s: list[float] = field(default_factory=list)
     answers: int = 0
     stops: int = 0
     leaves: int = 0
@@ -274,7 +274,6 @@ class User:
             self.figures.answers += 1
             self.figures.stops += stops
             is_whole = bool(FIRST_WORD.search(note)) and "stopped" not in note
-            self.figures.first_word_s += [float(FIRST_WORD.findall(note)[-1])] if is_whole else []
             if not is_whole and not stops and switched == self.figures.switches and not self.operator.is_switching():
                 self.figures.wrong.append(f"user {self.number}: nobody stopped this: {note!r} {answer[-80:]!r}")
             # Names alone: in bf16 a box may differ, and Streamlit's page draws a badge with its name.
@@ -305,7 +304,7 @@ def _named(answer: str) -> str:
 
 
 def live(line: Connection, client: GradioClient | StreamlitClient, users: int, seconds: float, unruly: bool) -> None:
-    """The life of all people; the last that is sent are the figures of one alone, and of all.
+    """The life of one person alone, and then of all; the figures of each are sent.
 
     Args:
         line: to the process of the page.
@@ -316,7 +315,9 @@ def live(line: Connection, client: GradioClient | StreamlitClient, users: int, s
     """
     alone, together, operator = Figures(), Figures(), Operator(line)
     codes = tuple(f"code{number:02d}{random.Random(number).randrange(10**6):06d}" for number in range(users))
-    User(0, client, operator, alone, codes, unruly=False).live(time.monotonic() + 0.01)
+    for _ in range(ALONE):
+        User(0, client, operator, alone, codes, unruly=False).live(time.monotonic() + 0.01)
+    line.send(alone)
     end = time.monotonic() + seconds
     people = [User(number, client, operator, together, codes, unruly) for number in range(users)]
     threads = [threading.Thread(target=user.live, args=(end,), name=f"user {user.number}") for user in people]
@@ -324,4 +325,4 @@ def live(line: Connection, client: GradioClient | StreamlitClient, users: int, s
         thread.start()
     for thread in threads:
         thread.join()
-    line.send((alone, together))
+    line.send(together)

@@ -13,6 +13,8 @@ import logging
 import re
 import reprlib
 import threading
+from collections import deque
+from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from dataclasses import replace
 from http.cookies import CookieError, SimpleCookie
@@ -57,6 +59,38 @@ def browser_in(cookies: str) -> str:
     return cookie.value if cookie and _NAME.fullmatch(cookie.value) else ""
 
 
+class Callbacks:
+    """Callbacks for an event loop, which is woken once for all that are added before it runs them.
+
+    Args:
+        call_soon: wakes the loop, which then runs the function that it is given; callable from any thread.
+    """
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], None]) -> None:
+        self._call_soon = call_soon
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._is_woken = False
+
+    def add(self, callback: Callable[[], None]) -> None:
+        """Have a callback run after those before it; callable from any thread."""
+        self._waiting.append(callback)
+        if not self._is_woken:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._is_woken = True
+        self._call_soon(self._run)
+
+    def _run(self) -> None:
+        self._is_woken = False  # first: whatever is added from now on may come too late for the loop below
+        try:
+            while self._waiting:
+                self._waiting.popleft()()
+        finally:
+            if self._waiting:  # one has failed, which the event loop reports
+                self._wake()
+
+
 class OrderedSession(AppSession):
     """Streamlit's session, in which the timer of a fragment never discards the output of a click.
 
@@ -72,6 +106,10 @@ class OrderedSession(AppSession):
     """
 
     browser = ""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self._callbacks = Callbacks(super()._call_soon_on_event_loop)
+        super().__init__(*arguments, **more)
 
     def handle_backmsg(self, msg: BackMsg) -> None:
         """Handle a message of the visitor's browser, if the page has a use for it."""
@@ -106,6 +144,10 @@ class OrderedSession(AppSession):
                 log.info("A browser sent a %s for %s: ignored (%s)", kind, reprlib.repr(state.id), error)
                 return False
         return True
+
+    def _call_soon_on_event_loop(self, callback: Callable[[], None]) -> None:
+        """Wake the event loop once for many elements of a page: each time costs a system call, and Python's lock."""
+        self._callbacks.add(callback)
 
     def _create_scriptrunner(self, initial_rerun_data: RerunData) -> None:
         ended = self._scriptrunner
