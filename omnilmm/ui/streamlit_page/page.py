@@ -110,7 +110,7 @@ def _samples(me: Visitor) -> None:
     with st.container(key="samples", horizontal=True):
         for number, sample in enumerate(samples()):
             with st.container(key=f"sample-{number}", gap="xsmall"):
-                st.image(sample.picture, alt="", width="stretch")
+                st.image(sample.picture, alt="", width="stretch", output_format="PNG")  # else each draw encodes it anew
                 question = sample.asked_in(me.texts.code)
                 st.button(question, key=f"ask-{number}", width="stretch", on_click=_ask, args=(me, sample))
 
