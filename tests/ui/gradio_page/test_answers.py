@@ -262,6 +262,17 @@ def test_for_a_closed_tab_nothing_is_drawn_any_more(page: Page, tab: Tab, engine
     assert engine.closed == 1
 
 
+def test_a_tab_that_is_closed_just_as_its_answer_begins_does_not_keep_the_model(
+    page: Page, tab: Tab, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too early for Stop: nothing is running yet."""
+    monkeypatch.setattr(Conversation, "check_question", lambda _: tab.session.close())
+    words = iter(range(1000))
+    engine.script = lambda _: (TextDelta("word ") for _ in words)
+    tab.ask("?")
+    assert engine.closed == 1 and next(words) < 10
+
+
 @pytest.mark.parametrize("text", ["", "  \n "])
 def test_an_empty_question_asks_nothing(page: Page, tab: Tab, engine: ScriptedEngine, text: str) -> None:
     *_, last = tab.ask(text)

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from omnilmm.catalog import BUILT_IN, cards
+from omnilmm.conversation import Conversation
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.options import MODES
 from omnilmm.errors import HardwareError
 from omnilmm.model_lookup import find
+from omnilmm.ui.gradio_page.context import OUTDATED
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.gradio_page.widgets import CHANGING_POLL_S, IDLE_POLL_S
 from omnilmm.ui.offer import Offer
@@ -67,6 +69,21 @@ def test_a_change_is_followed_by_what_the_new_model_can(page: Page, gates: Gates
     assert gate.wishes[0][0].dtype == "int8"
     assert w.picker not in page.choices.show_model(tab.request), "said once, or it could not be opened"
     assert gate.wishes[0][0].fits == "int8"
+
+
+def test_a_change_keeps_the_system_prompt_and_forgets_how_finely_pictures_were_seen(page: Page, gates: Gates) -> None:
+    w, tab = page.widgets, Tab(page)
+    assert tab.loaded[w.seen] != OUTDATED, "it is drawn with the page"
+    tab.session.load(Conversation(system="Be brief."))
+    tab.visitor.max_slices, tab.visitor.finer_detail = 3, True
+    page.choices.switch(tab.request, OTHER, "auto")
+    page.context.provider.wait()
+    shown = page.choices.show_model(tab.request)
+    assert given(shown, w.system, "value") == "Be brief." and shown[w.seen] == OUTDATED
+    assert (tab.visitor.max_slices, tab.visitor.finer_detail) == (None, False)
+    tab.visitor.max_slices = 3
+    again = page.choices.settings(tab.visitor)
+    assert w.seen not in again and tab.visitor.max_slices == 3, "the same model"
 
 
 def test_a_change_that_fails_or_is_cancelled_leaves_the_model_of_now(page: Page, gates: Gates) -> None:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import base64
 import io
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from omnilmm.conversation import Conversation
+from omnilmm.conversation import Conversation, Picture, Video
 from omnilmm.engine.events import PictureSlice
 from omnilmm.engine.options import Options
 from omnilmm.engine.provider import ModelProvider
+from omnilmm.ui.gradio_page import context
 from omnilmm.ui.gradio_page.context import OUTDATED
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.texts import ENGLISH
-from tests.ui.gradio_page.tab import Tab, boxed, red
+from omnilmm.ui.upload import open_upload
+from tests.images.drawn_videos import drawn
+from tests.ui.gradio_page.tab import Tab, answers_with, boxed, red
 from tests.ui.scripted import Held, ScriptedEngine, capable, looks_as_asked
+from tests.waiting import wait_until
 
 
 def test_a_picture_opens_at_full_size_by_its_number(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
@@ -76,6 +83,25 @@ def test_the_camera_opens_and_closes_and_its_photo_joins_what_is_in_the_box(page
     updates = page.pictures.attach(tab.request, {"path": "photo.jpg"}, None)
     assert boxed(page, updates) == {"text": "", "files": ["photo.jpg"]}
     assert list(page.pictures.attach(tab.request, None, box)) == [page.widgets.photo]
+
+
+def test_a_video_that_two_requests_want_at_once_is_decoded_once(
+    page: Page, tab: Tab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers_with(page, ScriptedEngine(card=capable(video=True)))
+    path = tab.upload(drawn(tmp_path / "a.mp4", 2, 10))
+    decoded: list[str] = []
+
+    def decode(name: str, *source: Any) -> Picture | Video:
+        decoded.append(name)
+        with suppress(AssertionError):  # long enough for the other one to come, if it may
+            wait_until(lambda: len(decoded) > 1, 0.5)
+        return open_upload(name, *source)
+
+    monkeypatch.setattr(context, "open_upload", decode)
+    with ThreadPoolExecutor() as threads:
+        first, second = threads.map(lambda _: page.context.open_upload(tab.visitor, path), range(2))
+    assert first is second and decoded == ["a.mp4"]
 
 
 @pytest.mark.parametrize("box", [None, {"text": "", "files": []}])

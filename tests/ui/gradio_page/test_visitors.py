@@ -99,6 +99,12 @@ def test_a_connection_that_was_replaced_closes_nothing(visitors: Visitors) -> No
     assert visitor.session.closed and len(visitors) == 0
 
 
+def test_a_tab_that_was_left_takes_no_room(visitors: Visitors) -> None:
+    with visitors.present("a"), visitors.present("a"):
+        pass
+    assert len(visitors._present) == 0
+
+
 def test_uploads_go_with_the_last_tab_of_a_browser(page: Page, tab: Tab, picture: Path) -> None:
     second = Tab(page)
     second.request.headers = tab.request.headers
