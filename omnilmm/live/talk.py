@@ -331,7 +331,8 @@ class Talk:
         self._tell_state()
 
     def _tell_state(self) -> None:
-        self._send({"type": "state", "state": self._turns.state})
+        with self._lock:  # of two threads that tell it, the last one tells the state of now
+            self._send({"type": "state", "state": self._turns.state})
 
 
 class _Inbox:
