@@ -265,10 +265,14 @@ class Pool(Generic[Kind]):
         return None
 
     def end(self) -> None:
-        """Kill the idle processes."""
-        while process := self._take():
+        """Kill the idle processes; other threads may still lend some."""
+        while process := self._taken():
             process.end()
             process.leave()
+
+    def _taken(self) -> Kind | None:
+        with self._changed:
+            return self._take()
 
     def leave(self) -> None:
         """Drop the processes without killing them: after a fork they belong to the parent."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 
+import numpy as np
 from PIL import Image
 
 from omnilmm.images.formats import FORMATS
@@ -81,8 +82,9 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def drawing(mode: str = "RGB", size: tuple[int, int] = (60, 40)) -> Image.Image:
-    """Something of every mode, a little noisy."""
-    noise = Image.effect_noise(size, 90)
+    """Something of every mode, a little noisy; the same in every run, so that a mutant is known by its seed."""
+    grey = np.random.default_rng(0).normal(128, 90, size[::-1]).clip(0, 255)
+    noise = Image.fromarray(grey.astype(np.uint8))
     return (
         noise.convert("RGB").convert(mode) if mode not in ("I;16", "I;16B", "PA") else noise.convert("I").convert(mode)
     )

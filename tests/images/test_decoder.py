@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,10 +46,16 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool[Decoder]]:
     pool.end()
 
 
-def has_ended(process: psutil.Process) -> bool:
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that stands still is not ended for it, however long the test takes."""
+    monkeypatch.setattr(processes, "WALL", 1000)
+
+
+def has_ended(process: psutil.Process | int) -> bool:
     """Not only lost its memory, and with it its command line, which comes before."""
     try:
-        return process.status() == psutil.STATUS_ZOMBIE
+        return (psutil.Process(process) if isinstance(process, int) else process).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
@@ -103,11 +110,12 @@ def test_many_tags_of_the_same_bytes_are_refused_for_their_memory_and_the_limit_
 
 def test_where_a_process_cannot_bound_its_memory_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "LOOKS_AT_MEMORY", True)
-    unbounded = Decoder(
-        "import omnilmm.processes.bounds as b; b.bound_memory = print; from omnilmm.images.decoder import main; main()"
+    unbounded = Decoder(  # which keeps its memory until that is looked at
+        "import time, omnilmm.processes.bounds as b; b.bound_memory = print; b.free = lambda: time.sleep(100)\n"
+        "from omnilmm.images.decoder import main; main()"
     )
     with pytest.raises(ImageError, match="OMNILMM_PICTURE_MEMORY_MB"):
-        unbounded.decode(corpus.TAGGED["TIFF"](corpus.tags(3000)), Limits(memory_mb=500))
+        unbounded.decode(corpus.TAGGED["TIFF"](corpus.tags(600)), Limits(memory_mb=500, seconds=100))
     assert not unbounded.is_there
     unbounded.leave()
 
@@ -193,6 +201,7 @@ def struct_of(width: int) -> bytes:
 
 
 @needs_posix
+@pytest.mark.usefixtures("patient")
 def test_a_process_that_is_killed_while_it_works_costs_one_picture(pool: Pool[Decoder]) -> None:
     open_picture(GOOD)
     (child,) = decoders()
@@ -216,6 +225,7 @@ def test_a_process_that_was_killed_meanwhile_is_replaced_without_a_word(pool: Po
 
 
 @needs_posix
+@pytest.mark.usefixtures("patient")
 def test_two_are_decoded_at_once_and_no_third(pool: Pool[Decoder]) -> None:
     open_picture(GOOD)
     (first,) = decoders()
@@ -234,6 +244,25 @@ def test_two_are_decoded_at_once_and_no_third(pool: Pool[Decoder]) -> None:
         second.resume()
         assert {asked.result().image.size for asked in (slow, *others)} == {(60, 40)}
     assert len(decoders()) == 2
+
+
+def test_while_one_is_lent_another_thread_may_end_the_idle_ones(pool: Pool[Decoder]) -> None:
+    """As a program does that ends while it still answers."""
+    ending = threading.Thread(target=pool.end)
+
+    class Idle(list[Decoder]):
+        def __bool__(self) -> bool:
+            is_one_there = len(self) > 0
+            if ending.ident is None:
+                ending.start()
+                ending.join(0.2)  # without a lock it is done by now
+            return is_one_there
+
+    open_picture(GOOD)
+    pool._idle = Idle(pool._idle)
+    assert open_picture(GOOD).image.size == (60, 40)
+    ending.join(60)
+    assert not ending.is_alive()
 
 
 def test_who_interrupts_a_picture_gets_no_other_ones_pixels(
@@ -290,7 +319,7 @@ SAYS_PID = (
 @pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), signal.SIGKILL)", "raise KeyboardInterrupt", "os._exit(3)"])
 def test_none_outlives_the_program(end: str) -> None:
     pid = int(run(SAYS_PID + end, is_well=not end))
-    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    until(lambda: has_ended(pid))
 
 
 @needs_posix
@@ -302,7 +331,7 @@ from omnilmm.images.limits import Limits
 from omnilmm.processes.pool import Process
 without = "import signal; del signal.setitimer; from omnilmm.processes.bounds import serve"
 one = Process(without + "; serve(int, lambda *_: sum(1 for _ in iter(int, 1)))")
-threading.Thread(target=lambda: one.ask({}, b"", Limits(), one.reply), daemon=True).start()
+threading.Thread(target=lambda: one.ask({}, b"", Limits(seconds=1000), one.reply), daemon=True).start()
 child = psutil.Process(one.process.pid)
 while child.cpu_percent(0.1) < 5:
     pass
@@ -338,12 +367,12 @@ def test_a_program_that_was_forked_has_its_own() -> None:
 import threading, time, warnings
 from omnilmm.images import decoder_pool
 warnings.simplefilter("ignore")  # newer Pythons warn of forks beside threads
-os.environ["OMNILMM_PICTURE_PROCESSES"] = "1"
+os.environ |= {"OMNILMM_PICTURE_PROCESSES": "1", "OMNILMM_PICTURE_SECONDS": "1000"}
 (decoder,) = psutil.Process().children()
 decoder.suspend()
 busy = threading.Thread(target=open_picture, args=(GOOD,))
 busy.start()
-while not decoder_pool._pool._busy:
+while not decoder_pool._pool._busy or decoder_pool._pool._idle:
     time.sleep(0.01)
 if os.fork():
     os.wait()
@@ -361,7 +390,7 @@ else:
 
 def run(script: str, *, is_well: bool = True) -> str:
     command = [sys.executable, "-W", "error", "-c", script]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, start_new_session=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, start_new_session=True)
     assert (done.returncode == 0 and not done.stderr) or not is_well, done.stderr
     return done.stdout.strip()
 
