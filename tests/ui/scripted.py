@@ -37,15 +37,18 @@ class Held:
     """Says the first part of an answer, and the rest when it is let go on.
 
     Attributes:
+        waits: set once whoever asked has taken the first part and wants more.
         goes_on: set by the test.
     """
 
     def __init__(self, first: str, rest: str) -> None:
-        self.first, self.rest, self.goes_on = first, rest, threading.Event()
+        self.first, self.rest = first, rest
+        self.waits, self.goes_on = threading.Event(), threading.Event()
 
     def __call__(self, _: Conversation) -> Iterable[Event]:
         """See `Script`."""
         yield TextDelta(self.first)
+        self.waits.set()
         assert self.goes_on.wait(60)
         yield TextDelta(self.rest)
         yield finished(self.first + self.rest)

@@ -29,7 +29,7 @@ def stopped_early(*, restores_question: bool) -> Answering:
 
     drafts = session.ask(ScriptedEngine(waits), ("?",), Sampling())
     answering = Answering(session, lambda: drafts, restores_question=restores_question)
-    assert answering.done.wait(10)
+    assert answering.done.wait(60)
     return answering
 
 
@@ -56,7 +56,7 @@ def test_an_answer_at_which_nobody_looks_is_stopped_and_what_was_said_is_kept(
 
     engine, session = ScriptedEngine(goes_on), Session()
     answering = Answering(session, lambda: session.ask(engine, ("?",), Sampling()), watched.is_set)
-    assert answering.done.wait(10)
+    assert answering.done.wait(60)
     assert (answering.outcome, answering.notice, engine.closed) == ("completed", "", 1)
     assert session.conversation.messages[-1].text == "aaaa"  # the word that was on its way came, too
 
@@ -66,7 +66,7 @@ def failing(error: Exception) -> Answering:
         raise error
 
     answering = Answering(Session(), drafts)
-    assert answering.done.wait(10)
+    assert answering.done.wait(60)
     return answering
 
 
@@ -92,5 +92,5 @@ def test_as_many_as_may_are_answered_and_whoever_is_one_of_them_may_ask_on() -> 
     assert queue_refusal(asking, everybody, 1) == "", "it takes the place of its own answer"
     assert queue_refusal(waiting, everybody, 2) == queue_refusal(waiting, everybody, None) == ""
     held.goes_on.set()
-    assert answering.done.wait(10)
+    assert answering.done.wait(60)
     assert queue_refusal(waiting, everybody, 1) == ""

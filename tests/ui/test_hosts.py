@@ -54,7 +54,8 @@ def asked(host: str, origin: str | None = None) -> dict[str, str]:
 
 
 def test_the_gradio_page_answers_under_its_own_names_alone() -> None:
-    with serve(ScriptedEngine(), allowed_hosts=["chat.example"]) as site, httpx.Client(base_url=site.address) as web:
+    served = serve(ScriptedEngine(), allowed_hosts=["chat.example"])
+    with served as site, httpx.Client(base_url=site.address, timeout=60) as web:
         for host in (*ADDRESSES, "chat.example", "CHAT.example:443"):
             assert web.get("/theme.css", headers=asked(host)).status_code == 200, host
         for host in (*FOREIGN[:4], *NETWORK):

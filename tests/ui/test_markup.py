@@ -8,6 +8,7 @@ import html
 import io
 import json
 import re
+from weakref import WeakKeyDictionary
 
 import pytest
 from PIL import Image
@@ -34,17 +35,17 @@ def test_nothing_typed_is_markup() -> None:
     assert lines == ["&#35; a", "&#45; b", "1&#46; c", "&nbsp;&nbsp;&nbsp;&nbsp;d", "&#61;=="]
 
 
-def test_a_thumbnail_is_small_and_goes_with_its_picture() -> None:
+def test_a_thumbnail_is_small_and_goes_with_its_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markup, "_thumbnails", WeakKeyDictionary())  # without pictures of other tests
     picture = Picture(Image.new("RGB", (3000, 20), "red"))
     address = markup.thumbnail(picture)
     small = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
     assert small.size == (markup.THUMBNAIL_PIXELS, 3)
     assert markup.thumbnail(picture) is address
-    gc.collect()  # pictures of other tests
-    kept = len(markup._thumbnails)
+    assert len(markup._thumbnails) == 1
     del picture
     gc.collect()
-    assert len(markup._thumbnails) == kept - 1
+    assert len(markup._thumbnails) == 0
 
 
 def test_a_growing_answer_follows_its_history() -> None:

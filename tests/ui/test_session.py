@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import replace
 
@@ -202,7 +203,10 @@ def test_closing_the_iterator_closes_the_engine_and_keeps_nothing() -> None:
 
 
 class Slow:
-    """A script that goes on until it is stopped, driven by another thread as a page's server does."""
+    """A script that goes on until it is stopped, driven by another thread as a page's server does.
+
+    It takes its time, since each of its drafts has all that was said so far.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session, self.spoke = session, threading.Event()
@@ -216,6 +220,7 @@ class Slow:
         while True:
             yield TextDelta("a")
             self.spoke.set()
+            time.sleep(0.01)
 
     def _drive(self) -> None:
         self.drafts.extend(self.session.ask(self.engine, ("endless",), OPTIONS))
@@ -284,13 +289,13 @@ def test_a_new_chat_is_empty_at_once_and_the_engine_forgets_what_the_old_answer_
     drafts: list[Draft] = []
     answer = threading.Thread(target=lambda: drafts.extend(session.ask(engine, ("held",), OPTIONS)))
     answer.start()
-    wait_until(lambda: engine.asked)
+    assert held.waits.wait(60), "an answer that has not taken its first word yet ends with it"
     clearing = threading.Thread(target=session.clear)
     clearing.start()
     wait_until(lambda: engine.forgotten)
     assert spoken(session) == [] and clearing.is_alive(), "the page is drawn anew while the old answer still ends"
     held.goes_on.set()
-    answer.join(5), clearing.join(5)
+    answer.join(60), clearing.join(60)
     assert drafts[-1].state == "discarded" and spoken(session) == []
     assert engine.forgotten == [0, 1], "an ending answer leaves its prefix, which is forgotten after it"
 
@@ -326,7 +331,7 @@ def test_a_chat_is_never_seen_with_the_notes_of_another_one() -> None:
     two = talked("one", "two").snapshot
     session.watches = True
     session.load(two.conversation, two.notes, two.chat)
-    session.other.join(5)
+    session.other.join(60)
     assert session.seen == two
 
 

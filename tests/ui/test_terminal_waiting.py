@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from omnilmm.conversation import Conversation, Message, Thought
 from omnilmm.engine.events import Event, Preview, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import Sampling
+from omnilmm.ui import terminal as terminal_module
 from omnilmm.ui.terminal import Terminal
 from tests.ui.scripted import ScriptedEngine, finished
 
@@ -30,7 +32,8 @@ def told(notes: io.StringIO) -> str:
     return notes.getvalue()
 
 
-def test_on_a_screen_one_line_says_what_is_done_and_goes_with_the_first_word() -> None:
+def test_on_a_screen_one_line_says_what_is_done_and_goes_with_the_first_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal_module, "time", SimpleNamespace(monotonic=float))  # seconds are told from the first on
     queued, reading, gone, *rest = told(Screen()).split("\r")[1:]
     assert queued == "(queued: 2 ahead of you)"
     assert reading.rstrip() == "(reading the prompt 40% …)" and len(reading) >= len(queued)

@@ -67,9 +67,14 @@ def test_a_reload_takes_the_answer_along_that_was_being_given(visitors: Visitors
     """Also where the server has not noticed yet that the old page is gone: its tab goes on until then."""
     old, held = visitors.get("old"), Held("half", " whole")
     old.answering = Answering(old.session, lambda: old.session.ask(ScriptedEngine(held), ("?",), Sampling()))
-    while not (old.answering.draft and old.answering.draft.text):
-        assert not old.answering.done.wait(0.01)
-    threading.Timer(0.05, held.goes_on.set).start()
+    assert held.waits.wait(60) and old.session._running
+    stopped = old.session._running.stop
+
+    def end_once_stopped() -> None:
+        assert stopped.wait(60)
+        held.goes_on.set()
+
+    threading.Thread(target=end_once_stopped).start()
     new = visitors.get("new")
     assert visitors.restore(new, old.browser_state()) == ""
     assert [message.text for message in new.session.conversation.messages] == ["?", "half whole"]
