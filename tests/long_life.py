@@ -37,6 +37,8 @@ from omnilmm.images.pixels import open_picture
 VISITORS, TURNS, MOST_TURNS = 8, 2000, 6
 BUILT_IN = "built-in"
 MOST_GROWTH_MB = 40  # of some hundred: what allocators keep goes up and down by that much
+COUNTED = ("handles", "threads", "children")
+PATIENCE_S = 60  # for what is about to end
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,18 @@ class Load:
         )
 
 
-def load_now(turn: int) -> Load:
-    """After a collection; a thread that is about to end may do so."""
+def load_now(turn: int, before: Load | None = None) -> Load:
+    """After a collection; what is about to end, as a thread, may do so until there is no more than before."""
     gc.collect()
-    time.sleep(0.2)
+    end_s = time.monotonic() + PATIENCE_S
+    while True:
+        time.sleep(0.2)
+        now = _look(turn)
+        if before is None or not more(before, now) or time.monotonic() > end_s:
+            return now
+
+
+def _look(turn: int) -> Load:
     process = psutil.Process()
     handles = process.num_handles() if sys.platform == "win32" else process.num_fds()
     memory = process.memory_info().rss / 2**20
@@ -97,7 +107,7 @@ def live(turns: int, report_every: int = 100, switch_every: int = 100) -> list[L
                 provider.switch(names[turn // switch_every % 2])
                 provider.wait()
             if turn % report_every == 0:
-                loads.append(load_now(turn))
+                loads.append(load_now(turn, loads[-1] if loads else None))
                 print(loads[-1], flush=True)
     return loads
 
@@ -121,15 +131,19 @@ def _turn(provider: ModelProvider, talk: Conversation, visitor: int, turn: int, 
     return talk
 
 
+def more(begin: Load, end: Load) -> list[str]:
+    """What there is more of in number."""
+    grown = (what for what in COUNTED if getattr(end, what) > getattr(begin, what))
+    return [f"{what}: {getattr(begin, what)} -> {getattr(end, what)}" for what in grown]
+
+
 def grown(loads: list[Load], most_mb: float = MOST_GROWTH_MB) -> list[str]:
     """What there is more of at the end than after the first fifth, of memory so much more."""
     begin, end = loads[max(0, len(loads) // 5 - 1)], loads[-1]
     found = []
     if end.memory_mb > max(load.memory_mb for load in loads[: len(loads) // 5 + 1]) + most_mb:
         found.append(f"memory: {begin.memory_mb:.0f} -> {end.memory_mb:.0f} MB")
-    more = (what for what in ("handles", "threads", "children") if getattr(end, what) > getattr(begin, what))
-    found += (f"{what}: {getattr(begin, what)} -> {getattr(end, what)}" for what in more)
-    return found
+    return [*found, *more(begin, end)]
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from omnilmm.ui.streams import read_piped
 from omnilmm.ui.terminal import Terminal
 from tests.images.real_photo import PHOTO
 from tests.programs import modules_after
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "assets" / "samples"
@@ -48,14 +50,28 @@ def chat() -> OmniLMMChat:
     return OmniLMMChat()
 
 
+@dataclass
+class Passes:
+    """Of the model, which takes a pause at every token.
+
+    Attributes:
+        count: how many there were.
+        is_interrupted: from then on each waits until its answer is to end.
+    """
+
+    count: int = 0
+    is_interrupted: bool = False
+
+
 @pytest.fixture
-def slow(chat: OmniLMMChat) -> Iterator[list[float]]:
-    """The model takes a pause at every token, and writes down when."""
-    passes: list[float] = []
+def passes(chat: OmniLMMChat) -> Iterator[Passes]:
+    passes, scheduler = Passes(), chat.engine.scheduler
 
     def pause(*_: Any) -> None:
-        passes.append(time.monotonic())
+        passes.count += 1
         time.sleep(0.15)
+        if passes.is_interrupted:
+            wait_until(lambda: all(job.leaving for job in scheduler._running))
 
     handle = chat.engine.model.llm.register_forward_hook(pause)
     yield passes
@@ -297,21 +313,22 @@ def test_a_failed_turn_leaves_the_terminal_as_it_was(chat: OmniLMMChat) -> None:
     assert screen.conversation.messages[-1] == Message("assistant", (ANSWER,))
 
 
-def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(chat: OmniLMMChat, slow: list[float]) -> None:
+def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(chat: OmniLMMChat, passes: Passes) -> None:
     at_interrupt: list[int] = []
 
     class Screen(io.StringIO):
         def write(self, text: str) -> int:
             written = super().write(text)
             if text and not at_interrupt:
-                at_interrupt.append(len(slow))
+                passes.is_interrupted = True
+                at_interrupt.append(passes.count)
                 _thread.interrupt_main()
             return written
 
     screen = Terminal(chat.engine, options_for(chat.engine.card), out=Screen(), notes=io.StringIO())
     screen.handle(f"/image {PICTURE}")
     assert screen.ask("Describe the picture.") is None
-    assert len(slow) <= at_interrupt[0] + 2
+    assert passes.count <= at_interrupt[0] + 1
     assert "(stopped)" in shown(screen.notes)
     partial = screen.conversation.messages[-1].text
     assert partial
