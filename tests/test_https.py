@@ -30,7 +30,7 @@ def test_it_is_served_over_https(program: list[str], contents: dict[str, str]) -
         assert address.startswith("https://")
         trusted = ssl.create_default_context(cafile=str(CERTIFICATE))
         for path, content in contents.items():
-            answer = httpx.get(address.rstrip("/") + path, verify=trusted, follow_redirects=True)
+            answer = httpx.get(address.rstrip("/") + path, verify=trusted, follow_redirects=True, timeout=120)
             assert answer.status_code == 200 and content in answer.text
 
 

@@ -21,6 +21,7 @@ def own_network() -> list[str]:
     return OWN_NETWORK if can else []
 
 
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("page", ["web_demo.py", "web_demo_streamlit.py"])
 def test_a_page_calls_nobody_says_nothing_of_what_was_said_and_leaves_nothing(page: str, tmp_path: Path) -> None:
     way = own_network()

@@ -275,7 +275,7 @@ def test_files_that_do_not_belong_together_and_a_key_that_is_missing(
     with pytest.raises(CheckpointError, match=r"belongs to another model .* 128 numbers, and the model takes 256"):
         LlamaServer(Settings(str(exports["f32"].model), str(other.mmproj)))
     with closing(Asker(Settings(str(exports["f32"].model)))) as alone:
-        assert httpx.get(f"{alone.server.url}/v1/models").status_code == 401
+        assert httpx.get(f"{alone.server.url}/v1/models", timeout=60).status_code == 401
         assert alone.server.url.startswith("http://127.0.0.1:")
 
 

@@ -100,6 +100,7 @@ def test_a_template_ends_in_time_and_the_next_prompt_is_rendered(monkeypatch: py
     for template in ENDLESS.values():
         with pytest.raises(CheckpointError, match=r"within 0\.3 seconds; OMNILMM_TEMPLATE_SECONDS \(now 0\.3\)"):
             render(template, MESSAGES, VARIABLES)
+    monkeypatch.delenv("OMNILMM_TEMPLATE_SECONDS")  # a busy machine may take longer for any
     assert render("{{ messages[0].content }}", MESSAGES, VARIABLES) == "Be short."
 
 
@@ -107,7 +108,7 @@ def test_a_template_ends_in_time_and_the_next_prompt_is_rendered(monkeypatch: py
 def test_a_template_takes_no_more_memory_than_its_limit() -> None:
     """In a process of its own, whose figures are those of nothing else."""
     command = [sys.executable, "-c", MEASURED, *FULL.values()]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
     *codes, figures = done.stdout.splitlines()
     assert dict(zip(FULL, codes, strict=True)) == dict.fromkeys(FULL, "template_too_much_memory") | {
         "long": "template_too_long"
