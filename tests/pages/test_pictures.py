@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_pictures_dropped_or_pasted_anywhere_are_attached_and_what_is_none_is_sa
     visitor.box.fill("What are they?")
     for count, target in enumerate((visitor.box, visitor.page.locator("#chat"), visitor.page.locator("#header")), 1):
         drop(visitor.page, target, (STARS, CIRCLE, HEART)[count - 1].picture)
-        expect(visitor.attached).to_have_count(count)
+        visitor.until(lambda: visitor.attached.count() == count and visitor.send.is_enabled())  # noqa: B023
     drop(visitor.page, visitor.page.locator("#chat"), tmp_path / "notes.txt")
     expect(visitor.notice).to_have_text(str(Sentence("of_file", name="notes.txt", reason=Sentence("no_picture"))))
     expect(visitor.page.locator("[data-dropping]")).to_have_count(0)
@@ -128,6 +129,12 @@ def test_what_the_model_sees_is_shown_before_and_after_asking_with_as_many_slice
     expect(number).to_have_value("9")
     expect(detail).not_to_be_checked()
     expect(visitor.attached).to_have_count(1)
+    looked = threading.Event()  # what is attached while the server still looks at the pictures before is shown, too
+    able.engine.looks = lambda options: looks_as_asked(options) if looked.wait(60) else ()
+    visitor.attach(HEART.picture)
+    visitor.attach(STARS.picture)
+    looked.set()
+    expect(panel.locator("figure")).to_have_count(3)
 
 
 def test_photos_of_phones_are_attached_seen_and_answered(visit: Visit, able: Site, tmp_path: Path) -> None:
@@ -146,10 +153,10 @@ def test_photos_of_phones_are_attached_seen_and_answered(visit: Visit, able: Sit
     known = {"name": "IMG_2.heic", "mimeType": "image/heic", "buffer": heic}
     visitor.page.locator("#question input[type=file]").set_input_files([known])
     visitor.page.locator("#question .thumbnail-item[data-kind=HEIC]").wait_for()
-    expect(visitor.attached).to_have_count(3)
+    visitor.until(lambda: visitor.attached.count() == 3 and visitor.send.is_enabled())
     expect(visitor.page.locator("[data-kind]")).to_have_count(1)
     drop(visitor.page, visitor.box, tmp_path / "IMG_1.HEIC")
-    visitor.until(lambda: visitor.attached.count() == 4)
+    visitor.until(lambda: visitor.attached.count() == 4 and visitor.send.is_enabled())
     visitor.ask("What are these?")
     visitor.answered()
     asked, _ = able.engine.asked[-1]
