@@ -27,7 +27,8 @@ class Choices:
                 provider.switch(name, dtype, offer.fits(provider, name))
             except OmniLMMError as error:
                 notice = visitor.session.texts.translate(error)
-        return self.context.render(visitor, notice=notice)
+        # A change that has ended by now is rendered whole: later, the picker might have another choice in it already.
+        return merged(self.context.render(visitor, notice=notice), self._changes(visitor))
 
     def switch_to_best(self, request: gr.Request) -> Updates:
         """Switch to the best model that fits."""
@@ -47,11 +48,13 @@ class Choices:
         Everything is rendered each time: an update of another handler may reach the browser after a newer one.
         """
         visitor = self.context.visitor(request)
-        before = visitor.model
-        updates = self.context.model(visitor)
-        if before == self.context.state():
-            return updates
-        return merged(updates, self.settings(visitor), self.context.conversation_update(visitor))
+        return merged(self.context.model(visitor), self._changes(visitor))
+
+    def _changes(self, visitor: Visitor) -> Updates:
+        """Render what depends on the model, unless that was done for its state of now."""
+        if visitor.model == self.context.state():
+            return {}
+        return merged(self.settings(visitor), self.context.conversation_update(visitor))
 
     def reset(self, request: gr.Request) -> Updates:
         """Reset every setting to the default of the model's makers."""

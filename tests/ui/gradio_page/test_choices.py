@@ -12,7 +12,7 @@ from omnilmm.engine.choosing import ListedModel
 from omnilmm.engine.options import MODES
 from omnilmm.errors import HardwareError
 from omnilmm.model_lookup import find
-from omnilmm.ui.gradio_page.context import OUTDATED
+from omnilmm.ui.gradio_page.context import OUTDATED, merged
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.gradio_page.widgets import CHANGING_POLL_S, IDLE_POLL_S
 from omnilmm.ui.offer import Offer
@@ -53,10 +53,11 @@ def test_a_change_is_followed_by_what_the_new_model_can(page: Page, gates: Gates
     w, tab, gate = page.widgets, Tab(page), gates[OTHER]
     gate.open.clear()
     begun = page.choices.switch(tab.request, OTHER, "int8")
+    assert given(begun, w.picker, "value") == OTHER
     assert gate.reported.wait(60)
     during = page.choices.show_model(tab.request)
     assert "is being downloaded" in during[w.header] and given(during, w.cancel_change, "visible") is True
-    assert during[w.timer].value == CHANGING_POLL_S and given(during, w.picker, "value") == OTHER
+    assert during[w.timer].value == CHANGING_POLL_S
     assert told(page, begun) == ""
     refused = page.choices.switch(tab.request, BEST, "auto")
     assert "is on its way already" in told(page, refused) and not gates[BEST].wishes
@@ -100,6 +101,19 @@ def test_a_change_that_fails_or_is_cancelled_leaves_the_model_of_now(page: Page,
     page.context.provider.wait()
     assert "was cancelled" in page.choices.show_model(tab.request)[page.widgets.header]
     assert page.context.provider.card.name == BUILT_IN
+
+
+def test_a_change_that_has_ended_at_once_leaves_the_picker_alone_from_then_on(
+    page: Page, gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees how it ended may choose again: what they choose is not taken back a moment later."""
+    w, tab, provider = page.widgets, Tab(page), page.context.provider
+    gates[OTHER].breaks = [HardwareError("The device caught fire.")]
+    switch = provider.switch
+    monkeypatch.setattr(provider, "switch", lambda *wish: switch(*wish) and provider.wait())
+    ended = page.choices.switch(tab.request, OTHER, "auto")
+    assert "was loaded again" in ended[w.header] and given(ended, w.picker, "value") == BUILT_IN
+    assert w.picker not in page.choices.show_model(tab.request)
 
 
 @pytest.mark.parametrize("name", ["no-such-model", None, ["a"]])
@@ -155,9 +169,9 @@ def test_the_switch_for_thinking_is_there_where_the_model_has_one(page: Page, ga
     w, tab = page.widgets, Tab(page)
     assert given(tab.loaded, w.thinking, "visible") is False
     assert page.answers.options(tab.visitor, tab.settings(thinking=True)).thinking is None  # it cannot be seen
-    page.choices.switch(tab.request, BEST, "auto")
+    begun = page.choices.switch(tab.request, BEST, "auto")
     page.context.provider.wait()
-    shown = page.choices.show_model(tab.request)
+    shown = merged(begun, page.choices.show_model(tab.request))
     assert (given(shown, w.thinking, "visible"), given(shown, w.thinking, "value")) == (True, False)
     for wish in (True, False):
         assert page.answers.options(tab.visitor, tab.settings(thinking=wish)).thinking is wish
