@@ -48,7 +48,7 @@ class Page:
         max_answers: int | None = None,
         live: Parts | None = None,
     ) -> None:
-        self.visitors = Visitors(SessionStore())
+        self.visitors = Visitors(SessionStore(), self._forget_widgets)
         uploads = (UPLOADS_CHECKED_S, UPLOADS_KEPT_S)
         with Blocks(title=ENGLISH.title, analytics_enabled=False, delete_cache=uploads) as self.demo:
             self.widgets = Widgets(provider.card, switches=offer is not None, is_live=live is not None)
@@ -72,10 +72,15 @@ class Page:
     async def on_unload(self, request: gr.Request) -> None:
         """Handle a closed or reloaded tab: stop its answer, and keep its conversation for a while."""
         key = str(request.session_hash)
-        holder = self.demo.state_holder
-        for of_sessions in (holder.session_data, holder.time_last_used):  # Gradio's own copy of all widgets' values
-            of_sessions.pop(key, None)
         await asyncio.to_thread(self._close, key, self.context.visitor(request).owner)
+        self._forget_widgets(key)
+
+    def _forget_widgets(self, key: str) -> None:
+        """Drop Gradio's own copy of all widgets' values, which a last request of a closed tab creates anew."""
+        holder = self.demo.state_holder
+        with holder.lock:
+            for of_sessions in (holder.session_data, holder.time_last_used):
+                of_sessions.pop(key, None)
 
     def _close(self, key: str, owner: str) -> None:
         self.visitors.close(key)

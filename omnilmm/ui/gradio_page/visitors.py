@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,10 +111,15 @@ def _closed() -> Session:
 
 
 class Visitors:
-    """The open tabs by Gradio's session hash, and the stored sessions of visitors who may come back."""
+    """The open tabs by Gradio's session hash, and the stored sessions of visitors who may come back.
 
-    def __init__(self, store: SessionStore) -> None:
-        self.store = store
+    Args:
+        store: the stored sessions.
+        forget: drops what Gradio itself keeps of a tab.
+    """
+
+    def __init__(self, store: SessionStore, forget: Callable[[str], object] = lambda key: None) -> None:
+        self.store, self._forget = store, forget
         self.had_visitors = False  # whether anybody ever opened the page
         self._visitors: dict[str, Visitor] = {}
         self._lock = threading.Lock()
@@ -135,6 +140,7 @@ class Visitors:
         self.had_visitors = True
         with self._lock:
             if key in self._gone:
+                self._forget(key)
                 return Visitor(session=_closed())
             return self._visitors.setdefault(key, Visitor())
 
