@@ -109,18 +109,19 @@ window.omnilmmHistory ??= (() => {
   /* --- other tabs of this browser ---------------------------------------------------------------------------------- */
 
   const tabs = typeof BroadcastChannel === "function" ? new BroadcastChannel("omnilmm-history") : null;
-  const replies = new Set();
+  let replied = () => {};  // to the newest question
   tabs?.addEventListener("message", ({ data }) => {
     if (data.asks && data.account === page?.account && data.asks === current()) tabs.postMessage({ to: data.from });
-    if (data.to === me) replies.add("yes");
+    if (data.to === me) replied(true);
     if (data.tells) tell(null, false);
   });
   const isInAnotherTab = async (id) => {
     if (!tabs) return false;
-    replies.clear();
-    tabs.postMessage({ asks: id, account: page.account, from: me });
-    await new Promise((resolve) => setTimeout(resolve, REPLY_MS));
-    return replies.size > 0;
+    return new Promise((resolve) => {
+      replied = resolve;
+      setTimeout(() => resolve(false), REPLY_MS);
+      tabs.postMessage({ asks: id, account: page.account, from: me });
+    });
   };
   /* Notify about a change, with a message: a key of the texts and its parameters; `null` leaves the current message. */
   const tell = (said, elsewhere = true) => {

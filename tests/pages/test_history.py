@@ -13,7 +13,7 @@ from omnilmm.ui.session_store import SessionStore
 from omnilmm.ui.texts import ENGLISH
 from tests.browser import opened
 from tests.pages.history import SAID, keep_open_and_delete
-from tests.pages.visitor import SAMPLES, Site, Visitor
+from tests.pages.visitor import PATIENCE_MS, SAMPLES, Site, Visitor
 
 ADDRESS = "http://page.example/"
 SCRIPTS = [(ROOT / "assets" / name).read_text(encoding="utf-8") for name in ("history.js", "past_chats.js")]
@@ -41,6 +41,12 @@ window.show = (chat, content, account = "") => new Promise((resolve) => {
 window.list = () => omnilmmHistory.list().then(chats => chats.map(chat => [chat.title, chat.content.messages.length]))
 """
 
+# What a tab waits for others to say that they show a chat, too: `replyMs` in place of 150.
+REPLIES_TAKE = """
+const later = window.setTimeout
+window.setTimeout = (act, ms, ...more) => later(act, ms === 150 ? window.replyMs ?? ms : ms, ...more)
+"""
+
 Open = Callable[..., Page]
 
 
@@ -59,7 +65,7 @@ def test_past_chats_are_kept_opened_and_deleted(visit: Callable[..., Visitor], s
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context()
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(PATIENCE_MS)
     context.route("**/*", lambda route: route.fulfill(body="<div id=root></div>", content_type="text/html"))
     yield context
     context.close()
@@ -168,13 +174,15 @@ def test_off_nothing_is_asked_for_and_another_account_sees_nothing(tab: Open) ->
 
 
 def test_two_tabs_with_one_chat_do_not_overwrite_each_other(tab: Open) -> None:
-    first, second = tab(), tab()
+    first, second = tab(), tab(before=REPLIES_TAKE)
     first.evaluate("show('one', conversation('one', 'a'))")
     second.evaluate("show('one', conversation('one', 'a'))")  # a tab that was duplicated
     assert second.evaluate("list()") == [["one", 2]]
     more = "{ role: 'user', content: [{ type: 'text', text: 'more' }] }, "
     more += "{ role: 'assistant', content: [{ type: 'text', text: 'x' }] }"
+    second.evaluate("() => { window.replyMs = 60_000 }")  # the first one has as long as it needs
     second.evaluate(f"show('one', conversation('one', 'a', [{more}]))")
+    second.evaluate("() => { window.replyMs = 150 }")
     first.evaluate(f"show('one', conversation('one', 'a', [{more}, {more}]))")
     assert sorted(first.evaluate("list()")) == [["one", 4], ["one", 6]]
     second.evaluate(f"show('one', conversation('one', 'a', [{more}, {more}, {more}]))")
@@ -187,10 +195,12 @@ def test_what_was_deleted_does_not_come_back_from_any_tab(tab: Open) -> None:
     for page in (first, second):
         page.evaluate("show('one', conversation('one', 'a'))")
     first.evaluate("show('two', conversation('two', 'a'))")
+    expect(first.locator(".past-title")).to_have_text(["two", "one"])
     first.get_by_role("button", name=SAID["delete_all"], exact=True).click()
     expect(first.locator(".past-question p")).to_have_text(SAID["ask_all"].format(count=2))
     first.locator(".past-question button").first.click()
     first.locator(".past-list li").first.wait_for(state="detached")
+    second.wait_for_function("omnilmmHistory.isDeleted()")  # the browser tells it to the other tab
     second.evaluate("show('one', conversation('changed', 'a'))")
     assert second.evaluate("list()") == []
     says(second, SAID["not_kept"])
