@@ -22,6 +22,7 @@ from omnilmm.ui.gradio_page.serving import launch
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.samples import samples
 from tests.browser import opened
+from tests.waiting import wait_until
 
 PATIENCE_MS = 60_000  # on a busy machine with two cores; a test that waits in vain is red anyway
 ANSWERED = "to first word"  # in the note under every whole answer
@@ -239,9 +240,9 @@ class Pace:
     def __init__(self, engine: LocalEngine) -> None:
         self.passes, self._allowed = 0, 0.0
         self.fail_after: int | None = None
-        self.closed = threading.Event()
+        self.closed, self._is_left = threading.Event(), threading.Event()
         self._change = threading.Condition()
-        self._stream = engine.stream
+        self._stream, self._scheduler = engine.stream, engine.scheduler
 
     def allow(self, passes: float = inf) -> None:
         """So many passes more, for good without a number."""
@@ -271,15 +272,19 @@ class Pace:
                 yield event
         except GeneratorExit:
             if not is_over:
+                self._is_left.clear()
                 self.closed.set()
             raise
         finally:
             events.close()
+            self._is_left.set()
 
     def was_closed(self) -> bool:
         """Whether a stream was closed before its end; from here on the model may go on, and must not."""
         is_closed = self.closed.wait(PATIENCE_MS / 1000)
         self.closed.clear()
+        # The thread that closes it may be anywhere: the model is not let go on before it is told.
+        wait_until(lambda: self._is_left.is_set() or any(job.leaving for job in [*self._scheduler._running]))
         return is_closed
 
 
