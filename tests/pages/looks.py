@@ -34,8 +34,14 @@ A <ref>star</ref><box>100 100 300 300</box>.
 """
 
 
+# Animations that come to an end: while a panel unfolds, its colours are others.
+MOVING = """() => document.getAnimations().some((one) =>
+    one.playState === "running" && one.effect?.getComputedTiming().iterations !== Infinity)"""
+
+
 def serious(page: Page) -> list[str]:
-    """What an accessibility checker finds serious or worse, with the places."""
+    """What an accessibility checker finds serious or worse, with the places; once nothing moves any more."""
+    page.wait_for_function(f"() => !({MOVING})()")
     found = Axe().run(page).response["violations"]
     return [
         f"{rule['id']}: {rule['help']}: {[node['html'][:160] for node in rule['nodes']][:4]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,12 +15,13 @@ from playwright.sync_api import Browser, expect
 from omnilmm.engine.local import LocalEngine
 from omnilmm.ui import attempts
 from tests.pages.strangers import Stranger
-from tests.pages.visitor import SAMPLES, Site, Visitor, serve
+from tests.pages.visitor import PATIENCE_MS, SAMPLES, Site, Visitor, serve
 
 Visit = Callable[..., Visitor]
 
 CIRCLE, STARS = SAMPLES["circle"], SAMPLES["stars"]
 LOGIN = {"ann": "secret", "bob": "hidden"}
+QUIETLY: dict[str, Any] = {"verbose": False, "httpx_kwargs": {"timeout": 60}}
 
 
 def test_with_a_login_nothing_is_told_before_and_all_works_after(
@@ -33,16 +35,17 @@ def test_with_a_login_nothing_is_told_before_and_all_works_after(
         upload = httpx.post(f"{site.address}gradio_api/upload", files={"files": b"x"}, timeout=60)
         assert upload.status_code == 401
         with pytest.raises(Exception, match="Could not login"):
-            Client(site.address, auth=("ann", "wrong"), verbose=False)
-        Client(site.address, auth=("ann", "secret"), verbose=False)
+            Client(site.address, auth=("ann", "wrong"), **QUIETLY)
+        Client(site.address, auth=("ann", "secret"), **QUIETLY)
 
         visitor = visit(site.address, login=("bob", "hidden"))
         visitor.ask(CIRCLE.question, CIRCLE.picture)
         assert visitor.answered() == CIRCLE.answer
 
         for _ in range(attempts.FREE):
-            httpx.post(f"{site.address}login", data={"username": "ann", "password": "guessed"})
+            httpx.post(f"{site.address}login", data={"username": "ann", "password": "guessed"}, timeout=60)
         page = browser.new_page(locale="en")
+        page.set_default_timeout(PATIENCE_MS)
         page.goto(site.address)
         page.locator("input[type=password]").fill("secret")
         page.locator("input:not([type=password]), textarea").first.fill("ann")
@@ -53,7 +56,7 @@ def test_with_a_login_nothing_is_told_before_and_all_works_after(
 
 def test_there_is_no_door_for_programs(site: Site) -> None:
     """Every handler belongs to a page; programs have `chat.py`."""
-    offered = Client(site.address, verbose=False).view_api(print_info=False, return_format="dict")
+    offered = Client(site.address, **QUIETLY).view_api(print_info=False, return_format="dict")
     assert offered == {"named_endpoints": {}, "unnamed_endpoints": {}}
 
 
@@ -75,5 +78,6 @@ def test_a_file_that_is_too_large_is_refused(visit: Visit, tmp_path: Path, engin
         visitor = visit(site.address)
         visitor.page.locator("#question input[type=file]").set_input_files(str(large))
         visitor.until(lambda: bool(visitor.page.locator("[data-testid=toast-body], .toast-body").count()))
+        expect(visitor.attached).to_have_count(0)
         visitor.ask(CIRCLE.question, CIRCLE.picture)
         assert visitor.answered() == CIRCLE.answer

@@ -40,7 +40,7 @@ from tests.browser import launch_arguments
 from tests.live.sounds import WORDS, Samples, grammar, noise, silence, spoken
 from tests.pages.fake_devices import arguments, wav, write_wav, write_y4m
 from tests.pages.looks import serious
-from tests.pages.visitor import SAMPLES, Pace, Site, Visitor, serve, wait_until_free
+from tests.pages.visitor import PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
 from tests.ui.scripted import ScriptedEngine, capable, saying
 from tests.waiting import wait_until
 
@@ -88,10 +88,12 @@ class Speaker:
         if recognises:
             self.page.evaluate("(where) => devices.recognises(where, 'what color is the circle')", recognises)
         self.meets(**refuse)
-        self.shows(sample)
         self.comes_back()
         if not refuse:
             expect(self.talk).to_be_focused()
+        if "camera" not in refuse:
+            expect(self.lights.first).to_have_text("Camera on")
+        self.shows(sample)  # a question may begin now: the page has a picture to look at
 
     def meets(self, **refuse: str) -> None:
         """The names of the errors with which the browser refuses its devices."""
@@ -461,6 +463,7 @@ def test_the_browsers_own_recognition_is_used_once_allowed(come: Callable[..., S
         speaker.comes_back()
         expect(consent).to_contain_text("may send your voice to the company")
         expect(speaker.talk).to_be_disabled()
+        speaker.shows("circle")
         consent.get_by_role("button", name="Allow").click()
         expect(consent).to_be_hidden()
         speaker.talk.focus()
@@ -478,7 +481,8 @@ def test_the_browsers_own_recognition_is_used_once_allowed(come: Callable[..., S
 
 def line(address: str, name: str = "a" * 20, **headers: str) -> ClientConnection:
     cookies = {"cookie": f"omnilmm_visitor={name}"} if name else {}
-    return connect(f"{address.replace('http', 'ws', 1)}live", additional_headers={**cookies, **headers})
+    there = f"{address.replace('http', 'ws', 1)}live"
+    return connect(there, additional_headers={**cookies, **headers}, open_timeout=PATIENCE_MS / 1000)
 
 
 def test_strangers_get_no_line(parts: Parts) -> None:

@@ -40,7 +40,6 @@ def test_an_accessibility_checker_finds_nothing_serious(visit: Visit, able: Site
     visitor.until(lambda: len(visitor.notes()) == 1)
     for panel in ("seen-panel", "files", "past", "about"):
         visitor.page.locator(f"#{panel} button").first.click()
-    visitor.page.wait_for_timeout(500)  # panels unfold slowly
     assert serious(visitor.page) == []
 
 

@@ -69,9 +69,11 @@ def test_the_end_is_followed_until_one_scrolls_up_and_a_question_brings_itself_i
     dictated.pieces.put(PARAGRAPHS)
     visitor.until(lambda: "Paragraph 39" in visitor.answer and is_at_the_end(visitor))
     expect(newest).to_be_hidden()
+    end = chat.evaluate("area => area.scrollTop")
     chat.hover()
     visitor.page.mouse.wheel(0, -300)
     expect(newest).to_be_visible()
+    visitor.until(lambda: chat.evaluate("area => area.scrollTop") <= end - 299)  # a wheel scrolls smoothly
     before = chat.evaluate("area => area.scrollTop")
     dictated.pieces.put("\n\nMore\n\n" + PARAGRAPHS)
     visitor.until(lambda: visitor.answer.count("Paragraph 39") == 2)
