@@ -55,7 +55,7 @@ def test_with_a_login_pictures_and_answers_come_and_without_nothing(tmp_path: Pa
             for headers in (FOREIGN_HOST, FOREIGN_ORIGIN):
                 for upgrade in ({}, UPGRADE):
                     path = "/_stcore/stream" if upgrade else "/_stcore/health"
-                    assert httpx.get(f"{address}{path}", headers=headers | upgrade).status_code == 403
+                    assert httpx.get(f"{address}{path}", headers=headers | upgrade, timeout=60).status_code == 403
             sample = SAMPLES["circle"]
             context = browser.new_context(locale="en", http_credentials=ANNA)
             person = Person.arrives(context, address)
@@ -78,6 +78,7 @@ def test_under_a_path_and_with_small_uploads(tmp_path: Path, browser: Browser) -
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
         try:
             address = said(server, r"http://[^ ]+:\d+/chat")
+            said(server, r" on (cpu|cuda|mps) \(")  # from here on nothing draws the page anew
             context = browser.new_context(locale="en")
             person = Person.arrives(context, address)
             person.page.locator("[data-testid=stChatInput] input[type=file]").first.set_input_files(str(large))

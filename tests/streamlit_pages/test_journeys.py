@@ -335,10 +335,9 @@ def test_it_fits_on_a_phone(site: Site, visit: Visit) -> None:
     person.until(lambda: person.page.evaluate(on_top, [title["x"] + 20, title["y"] + title["height"] / 2]))
     person.sample(CIRCLE)
     person.answered()
-    person.until(lambda: person.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
-    assert person.page.evaluate("window.innerWidth") == 390
-    place = person.box.bounding_box()
-    assert place and place["y"] + place["height"] <= 667
+    width = "window.innerWidth === 390 && document.documentElement.scrollWidth <= 390"
+    person.until(lambda: person.page.evaluate(width))
+    person.until(lambda: (place := person.box.bounding_box()) is not None and place["y"] + place["height"] <= 667)
 
 
 def test_a_photo_from_the_camera_is_asked_about(site: Site, browser: Browser) -> None:
@@ -383,7 +382,8 @@ def test_a_picture_opens_at_full_size_and_the_keyboard_is_enough(site: Site, per
     full = person.message(0).get_by_role("button", name="Fullscreen")
     full.focus()
     full.press("Enter")
-    person.until(lambda: (person.pictures.first.bounding_box() or {})["width"] > 1.5 * (small or {})["width"])
+    assert small
+    person.until(lambda: (person.pictures.first.bounding_box() or small)["width"] > 1.5 * small["width"])
 
 
 def test_answers_are_markdown_questions_are_not_and_nothing_is_fetched_from_afar(

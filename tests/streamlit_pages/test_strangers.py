@@ -25,8 +25,9 @@ from omnilmm.ui.streamlit_page.visitor import Visitor
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Site, serve
-from tests.streamlit_pages.stranger import Stranger, come, port_of
+from tests.streamlit_pages.stranger import PATIENCE_S, Stranger, come, port_of
 from tests.ui.scripted import Held, ScriptedEngine, capable
+from tests.waiting import wait_until
 
 CIRCLE, HEART = SAMPLES["circle"].picture.read_bytes(), SAMPLES["heart"].picture.read_bytes()
 
@@ -76,7 +77,7 @@ def test_every_route_of_streamlit_is_in_the_table_and_what_is_not_is_closed(
         "/", "/index.html", "/favicon.png", "/manifest.json", "/static/{path:path}"
     }  # fmt: skip
     assert need_of("/a/route/of/a/later/version")[0] is Need.CLOSED
-    with httpx.Client(base_url=server.address) as web:
+    with httpx.Client(base_url=server.address, timeout=PATIENCE_S) as web:
         for path in (*ROUTES, "/a/page", "/_stcore/anything", "/%2e%2e/requirements.txt"):
             need, _ = need_of(path)
             for method in ("GET", "POST", "PUT", "DELETE"):
@@ -100,7 +101,7 @@ def test_sessions_pictures_and_uploads_belong_to_the_browser_that_opened_them(
         upload = f"/_stcore/upload_file/{other.session}/waiting"
         other.upload_to(upload, "heart.png", HEART).raise_for_status()
         assert other.web.get(picture).status_code == 200
-        nameless = httpx.Client(base_url=server.address)
+        nameless = httpx.Client(base_url=server.address, timeout=PATIENCE_S)
         with nameless:
             for web in (mine.web, nameless):
                 assert web.get(picture).status_code == web.head(picture).status_code == 404
@@ -262,6 +263,8 @@ def test_with_many_answers_each_page_is_drawn_anew_less_often(server: Site, monk
         for number, person in enumerate((stranger, other), 1):
             person.draw(person.tell("browser-state", "kept", "{}"))
             person.ask("How often?")
+            wait_until(lambda: visitor.busy_count() == number)  # noqa: B023
+            person.draw()
             assert number in {every_s for every_s, _ in person.timers.values()}
         held.goes_on.set()
         answered(stranger)
@@ -324,7 +327,7 @@ def test_uploads_are_bounded_and_leave_nothing(
         stranger.ask("Both?", ("circle.png", CIRCLE), ("heart.png", HEART))
         assert told(stranger, "heart.png: " + ENGLISH.uploads_full.format(most=0)) and engine.asked == []
         session = stranger.session
-    assert uploads.held_bytes(session) == 0 or not Runtime.instance().is_active_session(session)
+    wait_until(lambda: uploads.held_bytes(session) == 0 or not Runtime.instance().is_active_session(session))
 
 
 def test_a_websocket_of_another_origin_or_path_is_refused(server: Site) -> None:

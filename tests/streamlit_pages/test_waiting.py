@@ -124,7 +124,7 @@ def test_stop_is_within_reach_of_a_long_answer(visit: Visit, able: ScriptedEngin
     person.ask("Tell me more")
     expect(person.message(1)).to_contain_text("Paragraph 11")
     person.page.locator("[data-testid=stMain]").evaluate("main => main.scrollTop = 0")
-    person.button("stop").click(timeout=5000)
+    person.button("stop").click()
     expect(person.button("stop")).to_have_count(0)
     person.until(lambda: person.note == ENGLISH.stopped)
     tap.open(9)
@@ -235,7 +235,7 @@ def test_the_keyboard_of_chinese_and_half_a_character(visit: Visit, able: Script
 
 def test_a_timer_discards_nothing_that_a_click_has_drawn(person: Person) -> None:
     """The server is busy until a click's run has ended, and hears of a fragment's timer before it sends anything."""
-    (one,) = (info.session for info in Runtime.instance()._session_mgr.list_active_sessions())
+    one = only_session(person)
     one.session_state["visitor"].notice = "drawn by a click"
     done = threading.Event()
     one._event_loop.call_soon_threadsafe(click_and_timer, one, done)
@@ -245,7 +245,7 @@ def test_a_timer_discards_nothing_that_a_click_has_drawn(person: Person) -> None
 
 def test_a_timer_undoes_nothing_that_was_chosen_meanwhile(person: Person) -> None:
     """A timer's message and a choice that was made after it arrive together, right after a run has ended."""
-    (one,) = (info.session for info in Runtime.instance()._session_mgr.list_active_sessions())
+    one = only_session(person)
     done = threading.Event()
     one._event_loop.call_soon_threadsafe(timer_and_choice, one, done)
     assert done.wait(60)
@@ -254,6 +254,13 @@ def test_a_timer_undoes_nothing_that_was_chosen_meanwhile(person: Person) -> Non
         person.page.wait_for_timeout(200)
         person.until(lambda: one._scriptrunner is None)
     assert one.session_state["language"] == "zh"
+
+
+def only_session(person: Person) -> Any:
+    """Of this person, once the server has noticed that those of earlier tests have left."""
+    sessions = Runtime.instance()._session_mgr
+    person.until(lambda: sessions.num_active_sessions() == 1)
+    return sessions.list_active_sessions()[0].session
 
 
 def timer_and_choice(session: Any, done: threading.Event) -> None:
