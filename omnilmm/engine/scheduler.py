@@ -21,6 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol
 
+from omnilmm.errors import HardwareError
+
 AT_ONCE = 8
 SWITCH_S = 0.001
 _inside = threading.local()
@@ -81,6 +83,9 @@ class Scheduler:
         Args:
             work: the work to do.
             owner: the key of the requesting user; None makes the job an owner of its own.
+
+        Raises:
+            HardwareError: The program is exiting.
         """
         job = Job(self, work, owner)
         with self._changed:
@@ -119,7 +124,12 @@ class Scheduler:
             self._running.append(job)
         self._changed.notify_all()
         if self._running and not self._awake:
-            self._thread.submit(self._work)
+            try:
+                self._thread.submit(self._work)
+            except RuntimeError as error:
+                if "shutdown" not in str(error):  # no thread could be started
+                    raise
+                raise HardwareError("answer_lost") from error
             self._awake = True
 
     def _remove(self, job: Job) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnilmm.engine.scheduler import Job, Scheduler, is_on_model_thread
+from omnilmm.errors import HardwareError
 from tests.engine.guarded import guarded
 
 
@@ -126,6 +127,15 @@ def test_a_job_for_which_no_thread_can_be_started_is_not_left_in_the_queue(monke
     assert not scheduler.count
     run(scheduler, [(None, Steps("next", 1, log))])
     assert log == ["next"]
+
+
+def test_what_is_asked_while_the_program_exits_is_refused_like_an_answer_that_ends() -> None:
+    """By then Python has shut the pools of threads down."""
+    scheduler, log = Scheduler(), []  # type: ignore[var-annotated]
+    scheduler._thread.shutdown()
+    with pytest.raises(HardwareError, match="without a word"):
+        scheduler.submit(Steps("late", 1, log)).__enter__()
+    assert not scheduler.count and log == []
 
 
 def test_leaving_the_queue_moves_those_behind_up() -> None:
