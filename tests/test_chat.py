@@ -6,11 +6,13 @@ import _thread
 import base64
 import csv
 import io
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -183,8 +185,25 @@ def test_stream_takes_pictures_inside_messages(chat: OmniLMMChat, form: str) -> 
         }
         picture = forms[form]
         pieces = list(chat.stream([{"role": "user", "content": [picture, QUESTION]}]))
-    assert len(pieces) > 1
     assert "".join(pieces) == ANSWER
+
+
+def test_stream_has_the_first_words_before_the_model_has_the_last(chat: OmniLMMChat) -> None:
+    passes, heard = itertools.count(), threading.Event()
+
+    def wait(*_: object) -> None:
+        if next(passes) > 2:
+            assert heard.wait(60)
+
+    hook = chat.engine.model.llm.register_forward_pre_hook(wait)
+    try:
+        pieces = chat.stream([{"role": "user", "content": [PICTURE, QUESTION]}])
+        first = next(pieces)
+        heard.set()
+        rest = "".join(pieces)
+    finally:
+        hook.remove()
+    assert first and rest and first + rest == ANSWER
 
 
 def test_stream_with_beam_search_gives_the_winner_once(chat: OmniLMMChat) -> None:
