@@ -74,7 +74,8 @@ class Scheduler:
     @property
     def count(self) -> int:
         """The number of jobs running or queued."""
-        return len(self._running) + len(self._waiting)
+        with self._changed:  # a job is in neither list for a moment after each of its steps
+            return len(self._running) + len(self._waiting)
 
     @contextmanager
     def submit(self, work: Work, owner: Hashable = None) -> Iterator[Job]:

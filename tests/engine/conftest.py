@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import pytest
@@ -15,11 +16,14 @@ from torch import Tensor
 
 from omnilmm.catalog import ModelCard
 from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.events import Event, Preview, TextDelta, ThoughtDelta
 from omnilmm.engine.local import LocalEngine
+from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 from omnilmm.models.minicpmv import MiniCPMV
 from omnilmm.models.picture_model import PictureModel
 from tests.models.tiny import tiny_model, tiny_processor
+from tests.waiting import wait_until
 
 CARD = ModelCard(
     name="tiny",
@@ -43,8 +47,15 @@ CARD = ModelCard(
 
 @dataclass
 class Passes:
-    """Forward passes of the language model, counted when they start; each may take a while, or fail."""
+    """Forward passes of the language model, counted when they start; each may take a while, or fail.
 
+    Attributes:
+        engine: whose they are.
+        most: those beyond stand still until the test raises it, or until somebody leaves an answer.
+    """
+
+    engine: LocalEngine
+    most: float = inf
     pause_s: float = 0.0
     fail_at: int = 0
     error: Exception = field(default_factory=lambda: RuntimeError("the model broke"))
@@ -52,9 +63,17 @@ class Passes:
 
     def __call__(self, *_: Any) -> None:
         self.count += 1
+        if self.count > self.most:
+            wait_until(lambda: self.count <= self.most or is_left(self.engine))
         time.sleep(self.pause_s)
         if self.count == self.fail_at:
             raise self.error
+
+
+def is_left(engine: LocalEngine) -> bool:
+    """Whether somebody has gone whose answer the model has not put away yet."""
+    with engine.scheduler._changed:
+        return any(job.leaving for job in engine.scheduler._running)
 
 
 def _speaking_part(engine: LocalEngine) -> Any:
@@ -64,13 +83,24 @@ def _speaking_part(engine: LocalEngine) -> Any:
 
 @contextmanager
 def watched(engine: LocalEngine, **behaviour: Any) -> Iterator[Passes]:
-    """The engine with every forward pass counted, paused or broken."""
-    passes = Passes(**behaviour)
+    """The engine with every forward pass counted, held up or broken."""
+    passes = Passes(engine, **behaviour)
     handle = _speaking_part(engine).register_forward_pre_hook(passes)
     try:
         yield passes
     finally:
         handle.remove()
+
+
+def heard(engine: LocalEngine, conversation: Conversation, options: Options) -> list[Event]:
+    """All events of an answer: the model takes a few passes, and the rest once its first words were heard."""
+    events: list[Event] = []
+    with watched(engine, most=4) as passes:
+        for event in engine.stream(conversation, options):
+            events.append(event)
+            if isinstance(event, TextDelta | ThoughtDelta | Preview):
+                passes.most = inf
+    return events
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import gc
 import itertools
 import threading
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
 from omnilmm.engine.local import LocalEngine, generate_arguments
 from omnilmm.engine.options import BeamSearch, Greedy, Options, Sampling
 from omnilmm.errors import ContextLengthError, HardwareError, InputError
-from tests.engine.conftest import saying, watched
+from tests.engine.conftest import heard, is_left, saying, watched
+from tests.waiting import wait_until
 
 SAMPLING = Sampling(temperature=1.5, top_p=1.0, seed=1, max_new_tokens=12)
 BEAM = BeamSearch(max_new_tokens=12)
@@ -35,12 +37,9 @@ def answer(engine: LocalEngine, conversation: Conversation, options: Options | N
     return finished(list(engine.stream(conversation, options))).text
 
 
-def until_it_speaks(stream: Any, times: int = 1) -> None:
-    """Take events up to the given number of deltas or previews."""
-    for event in stream:
-        times -= isinstance(event, TextDelta | Preview)
-        if not times:
-            return
+def until_it_speaks(stream: Any) -> None:
+    """Take events up to the first delta or preview."""
+    assert any(isinstance(event, TextDelta | Preview) for event in stream)
 
 
 def is_free(engine: LocalEngine) -> bool:
@@ -52,7 +51,10 @@ def is_free(engine: LocalEngine) -> bool:
 
 
 @both_modes
-def test_events_come_in_order(engine: LocalEngine, question: Conversation, options: Options) -> None:
+def test_events_come_in_order(
+    engine: LocalEngine, question: Conversation, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omnilmm.engine.generation.HEARTBEAT_S", 60)  # else it says between slow words how far it is
     kinds = [type(event) for event in engine.stream(question, options)]
     spoken = Preview if isinstance(options, BeamSearch) else TextDelta
     assert [kind for kind, _ in itertools.groupby(kinds)] == [Progress, spoken, Finished]
@@ -125,7 +127,7 @@ def test_temperature_0_is_generate_without_sampling(engine: LocalEngine, questio
 
 
 def test_previews_end_with_the_winner_that_generate_gives(engine: LocalEngine, question: Conversation) -> None:
-    events = list(engine.stream(question, BEAM))
+    events = heard(engine, question, BEAM)
     previews = [event.text for event in events if isinstance(event, Preview)]
     output = engine.model.generate(
         **engine.processor.inputs(question), **generate_arguments(BEAM, engine.processor.stop_ids)
@@ -226,52 +228,54 @@ def test_the_callers_random_numbers_are_left_alone(
 
 @both_modes_long
 def test_closing_stops_within_one_token(engine: LocalEngine, question: Conversation, options: Options) -> None:
-    with watched(engine, pause_s=0.05) as passes:
+    with watched(engine, most=9) as passes:
         stream = engine.stream(question, options)
-        until_it_speaks(stream, times=3)
-        before = passes.count
+        until_it_speaks(stream)
+        wait_until(lambda: passes.count == 10)  # in the midst of which it is when the stream is closed
         stream.close()
-        assert passes.count <= before + 1 < 20
+        assert passes.count == 10
         assert is_free(engine)
-        stopped = passes.count
     answer(engine, question, SAMPLING)  # the next one is served at once
-    assert passes.count == stopped
+    assert passes.count == 10
 
 
 def test_closing_while_the_picture_is_read_starts_no_word(engine: LocalEngine, question: Conversation) -> None:
-    with watched(engine) as passes:
+    seeing = engine.model.tower.register_forward_pre_hook(lambda *_: wait_until(lambda: is_left(engine)))
+    with seeing, watched(engine) as passes:
         stream = engine.stream(question, SAMPLING)
         assert next(stream) == Progress("encoding", total=1)
         stream.close()
-        assert passes.count <= 1 and is_free(engine)
+        assert passes.count == 0 and is_free(engine)
 
 
 def test_forgetting_a_stream_stops_it_too(engine: LocalEngine, question: Conversation) -> None:
-    with watched(engine, pause_s=0.02) as passes:
+    with watched(engine, most=9) as passes:
         stream = engine.stream(question, MANY["sampling"])
         until_it_speaks(stream)
         del stream
         gc.collect()
-        assert passes.count < 30 and is_free(engine)
+        assert passes.count <= 10 and is_free(engine)
 
 
 def test_breaking_out_of_the_loop_stops(engine: LocalEngine, question: Conversation) -> None:
     def first_word() -> str:
         return next(event.text for event in engine.stream(question, MANY["sampling"]) if isinstance(event, TextDelta))
 
-    with watched(engine, pause_s=0.02) as passes:
+    with watched(engine, most=9) as passes:
         assert first_word()
         gc.collect()
-        assert passes.count < 30 and is_free(engine)
+        assert passes.count <= 10 and is_free(engine)
 
 
 def test_a_slow_start_does_not_block_the_listener(engine: LocalEngine, question: Conversation) -> None:
-    with watched(engine, pause_s=1.5):
+    reading, early = Progress("prefill", 0, engine.backend.length(question)), list[Event]()
+    with watched(engine, most=0):  # it reads until nobody listens any more
         stream = engine.stream(question, SAMPLING)
-        early = [next(stream) for _ in range(3)]
+        while early.count(reading) < 2:
+            early.append(next(stream))
         stream.close()
-    tokens = engine.backend.length(question)
-    assert early == [Progress("encoding", total=1), Progress("encoding", 1, 1), Progress("prefill", 0, tokens)]
+    said = [event for event, _ in itertools.groupby(early)]
+    assert said == [Progress("encoding", total=1), Progress("encoding", 1, 1), reading]
 
 
 # Failing
@@ -346,11 +350,13 @@ def test_a_long_conversation_loses_its_oldest_turns_and_says_so(engine: LocalEng
 def test_a_second_answer_begins_while_the_first_is_given(engine: LocalEngine, question: Conversation) -> None:
     """Each is the same as alone."""
     alone = [finished(list(engine.stream(question, options))) for options in (SAMPLING, BEAM)]
-    with watched(engine, pause_s=0.02):
+    with watched(engine, most=6) as passes:
         first, second = engine.stream(question, SAMPLING), engine.stream(question, BEAM)
         until_it_speaks(first)
+        passes.most = 14  # too few for the first one to end
         until_it_speaks(second)
         assert engine.scheduler.count == 2
+        passes.most = inf
         ends = [finished(list(first)), finished(list(second))]
     assert [(end.text, end.usage) for end in ends] == [(end.text, end.usage) for end in alone]
     assert is_free(engine)
@@ -376,7 +382,7 @@ def test_many_at_once_say_what_they_say_alone(engine: LocalEngine, question: Con
 
 def test_who_stops_leaves_the_others_alone(engine: LocalEngine, question: Conversation) -> None:
     expected = answer(engine, question, SAMPLING)
-    with watched(engine, pause_s=0.02):
+    with watched(engine):
         first, second = engine.stream(question, MANY["beam"]), engine.stream(question, SAMPLING)
         until_it_speaks(first)
         until_it_speaks(second)
@@ -387,11 +393,13 @@ def test_who_stops_leaves_the_others_alone(engine: LocalEngine, question: Conver
 
 def test_who_fails_leaves_the_others_alone(engine: LocalEngine, question: Conversation) -> None:
     expected = answer(engine, question, SAMPLING)
-    with watched(engine) as passes:
+    with watched(engine, most=6) as passes:
         first, second = engine.stream(question, MANY["sampling"]), engine.stream(question, SAMPLING)
         until_it_speaks(first)
+        wait_until(lambda: passes.count == 7)  # where it stands while the second one comes
         next(second)
-        passes.fail_at = passes.count + 1
+        passes.fail_at = 8
+        passes.most = inf
         ends = []
         for stream in (first, second):
             try:
@@ -405,7 +413,7 @@ def test_who_fails_leaves_the_others_alone(engine: LocalEngine, question: Conver
 
 def test_more_than_go_at_once_wait_for_a_place(make_engine: Callable[..., LocalEngine], question: Conversation) -> None:
     engine = make_engine(at_once=1)
-    with watched(engine, pause_s=0.02):
+    with watched(engine, most=6):
         first, second, third = (engine.stream(question, MANY["sampling"]) for _ in range(3))
         until_it_speaks(first)
         assert next(second) == Progress("waiting", total=1)
@@ -421,10 +429,11 @@ def test_more_than_go_at_once_wait_for_a_place(make_engine: Callable[..., LocalE
 
 def test_waiting_is_timed_apart(make_engine: Callable[..., LocalEngine], question: Conversation) -> None:
     engine = make_engine(at_once=1)
-    with watched(engine, pause_s=0.01):
+    with watched(engine, most=6) as passes:
         first, second = engine.stream(question, SAMPLING), engine.stream(question, SAMPLING)
         until_it_speaks(first)
         assert next(second) == Progress("waiting", total=1)
+        passes.most = inf
         end = finished(list(second))
     assert end.timings.waited_s > 0 and end.timings.total_s >= end.timings.first_token_s > 0
     list(first)
@@ -433,9 +442,10 @@ def test_waiting_is_timed_apart(make_engine: Callable[..., LocalEngine], questio
 def test_waiting_ends_when_the_first_fails(make_engine: Callable[..., LocalEngine], question: Conversation) -> None:
     engine = make_engine(at_once=1)
     first, second = engine.stream(question, SAMPLING), engine.stream(question, SAMPLING)
-    with watched(engine, fail_at=2, pause_s=0.1):
+    with watched(engine, fail_at=2, most=1) as passes:
         next(first)
         assert next(second) == Progress("waiting", total=1)
+        passes.most = inf
         with pytest.raises(RuntimeError, match="the model broke"):
             list(first)
     assert isinstance(list(second)[-1], Finished)

@@ -22,7 +22,7 @@ from omnilmm.engine.thoughts import AnswerStream, ThinkingFormat, ThoughtSplitte
 from omnilmm.errors import OptionsError
 from omnilmm.hardware import Choice
 from omnilmm.models.library import load_processor
-from tests.engine.conftest import CARD, saying
+from tests.engine.conftest import CARD, heard, saying
 from tests.models.tiny import tiny_model, tiny_processor
 from tests.models.tiny_library import save_library_model
 from tests.prompts.byte_tokenizer import CHATML, byte_tokenizer
@@ -140,7 +140,7 @@ def last(events: list[Event]) -> Finished:
 def test_a_thought_comes_before_the_answer_and_is_no_part_of_it(engine: LocalEngine, options: Options) -> None:
     ids = ids_of(engine, "Red? 🙂\n</think>\n\nIt is red.")
     with saying(engine, ids):
-        events = list(engine.stream(QUESTION, options))
+        events = heard(engine, QUESTION, options)
     done = last(events)
     assert done.thought and done.thought.text == "Red? 🙂" and done.thought.is_closed
     assert done.thought.tokens == ids.index(engine.backend.tokenizer.get_added_vocab()["</think>"]) + 1

@@ -37,6 +37,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_said_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a frame takes."""
+    monkeypatch.setattr("omnilmm.engine.generation.HEARTBEAT_S", 60)
+
+
 def video_for(engine: LocalEngine, path: Path) -> Video:
     return open_video(path, engine.card.require_video())
 
