@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,22 @@ def test_progress_goes_on_where_it_stopped(hub: LocalHub) -> None:
     reports: list[int] = []
     fetched(report=lambda done, _: reports.append(done))
     assert reports[0] > 123_456
+
+
+@pytest.mark.parametrize("moment", range(3))
+def test_a_file_that_is_moved_while_progress_is_looked_at_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    file, looks, size_of = download.File("a", 9, tmp_path / "blob", tmp_path / "pointer"), count(), download.size_of
+    file.partial.write_bytes(bytes(9))
+
+    def moved(path: Path) -> int:
+        if next(looks) == moment:
+            file.partial.replace(file.blob)
+        return size_of(path)
+
+    monkeypatch.setattr(download, "size_of", moved)
+    assert file.here == 9
 
 
 def test_a_hub_without_ranges_sends_the_file_again(hub: LocalHub) -> None:

@@ -67,9 +67,11 @@ class File:
     @property
     def here(self) -> int:
         """The number of its bytes on this disk."""
-        if self.size in (size_of(self.pointer), size_of(self.blob)):
+        # In the order in which its content moves on: a file that is moved meanwhile is found at the next place.
+        partial = size_of(self.partial)
+        if self.size in (size_of(self.blob), size_of(self.pointer)):
             return self.size
-        return min(max(size_of(self.partial), 0), self.size)
+        return min(max(partial, 0), self.size)
 
     @property
     def is_weights(self) -> bool:
