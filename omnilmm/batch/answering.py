@@ -66,9 +66,9 @@ def answer_all(engine: Engine, questions: Iterable[Prepare], at_once: int = AT_O
             while pending:
                 yield pending.popleft().result()
         finally:
-            stopped.set()
-            for future in pending:
+            for future in pending:  # first: who stops would begin the next one
                 future.cancel()
+            stopped.set()
 
 
 def _reply(engine: Engine, number: int, prepare: Prepare, stopped: threading.Event) -> Reply:
