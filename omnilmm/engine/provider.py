@@ -419,10 +419,10 @@ class ModelProvider:
 
     def _set_stage(self, stage: Stage, failure: OmniLMMError | None = None) -> None:
         with self._changed:
+            if stage in OVER:  # first: whoever reads the change without the lock may ask at once when it ended
+                self._waits, self._ended_s = False, time.monotonic()
             if self.change:
                 self.change = replace(self.change, stage=stage, failure=failure)
-            if stage in OVER:
-                self._waits, self._ended_s = False, time.monotonic()
             self._changed.notify_all()
 
     def _without_traceback(self, error: Exception) -> OmniLMMError:
