@@ -30,7 +30,7 @@ def test_replies_come_in_the_order_of_the_questions_though_the_first_is_answered
     others = threading.Barrier(3)
 
     def first_waits(conversation: Conversation) -> Iterable[Event]:
-        others.wait(30)  # three are answered at the same time
+        others.wait(60)  # three are answered at the same time
         yield from echo(conversation)
 
     engine = ScriptedEngine(first_waits)

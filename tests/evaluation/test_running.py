@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from omnilmm.evaluation.settings import Setting
 from omnilmm.hardware import Choice
 from omnilmm.model_lookup import find
 from tests.ui.scripted import ScriptedEngine, finished
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SETTING = Setting(source="a test", because="it is a test")
@@ -104,23 +104,23 @@ from pathlib import Path
 from tests.evaluation.test_running import counting, run
 from tests.ui.scripted import ScriptedEngine
 
-def slowly(conversation):
-    time.sleep(0.05)
+def first_two(conversation):
+    if conversation.messages[0].text > "2":
+        time.sleep(300)  # until it is killed
     return counting(conversation)
 
-run(Path(sys.argv[1])).answer(lambda: ScriptedEngine(slowly), at_once=2)
+run(Path(sys.argv[1])).answer(lambda: ScriptedEngine(first_two), at_once=2)
 """
 
 
 def test_after_a_kill_nothing_is_lost_and_nothing_is_asked_twice(tmp_path: Path) -> None:
     program = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT)
     path = tmp_path / ANSWERS
-    while program.poll() is None and not (path.is_file() and path.read_bytes().count(b"\n") > 3):
-        time.sleep(0.005)
+    wait_until(lambda: program.poll() is not None or (path.is_file() and path.read_bytes().count(b"\n") == 6))
     program.send_signal(signal.SIGKILL)
     assert program.wait() == -signal.SIGKILL, "it came to its end before"
     kept = len(read_answers(tmp_path))
-    assert 4 <= kept < len(ROWS)
+    assert kept == 6
     engine = ScriptedEngine(counting)
     run(tmp_path).answer(lambda: engine, at_once=4)
     assert len(engine.asked) == len(ROWS) - kept
