@@ -23,6 +23,7 @@ from omnilmm.catalog import ROOT
 from omnilmm.engine.local import LocalEngine
 from tests.api.serving import served
 from tests.api.test_clients import ASKED, KEY, PICTURE, expected
+from tests.pages.visitor import Pace
 
 BEARER = {"authorization": f"Bearer {KEY}"}
 
@@ -33,7 +34,9 @@ def address(engine: LocalEngine) -> Iterator[str]:
         yield address
 
 
-def test_langchain(address: str, engine: LocalEngine) -> None:
+def test_langchain(address: str, engine: LocalEngine, pace: Pace) -> None:
+    pace.allow()
+
     def chat(model: str, **how: Any) -> ChatOpenAI:
         return ChatOpenAI(base_url=f"{address}/v1", api_key=KEY, model=model, max_retries=0, temperature=0, **how)
 
@@ -43,7 +46,13 @@ def test_langchain(address: str, engine: LocalEngine) -> None:
     assert whole.content == expected(engine, temperature=0)
     assert whole.usage_metadata and whole.usage_metadata["output_tokens"] > 0
     assert whole.response_metadata["finish_reason"] == "stop"
-    pieces = [*chat("built-in", stream_usage=True).stream([asked, AIMessage(whole.content), HumanMessage(ASKED)])]
+    pace.hold()
+    pace.allow(2)
+    pieces = []
+    for piece in chat("built-in", stream_usage=True).stream([asked, AIMessage(whole.content), HumanMessage(ASKED)]):
+        pieces.append(piece)
+        if piece.content:
+            pace.allow()  # the rest, once its first words are here
     assert sum(bool(piece.content) for piece in pieces) > 1
     (usage,) = [piece.usage_metadata for piece in pieces if piece.usage_metadata]
     assert usage["input_token_details"]["cache_read"] > 0
@@ -120,6 +129,6 @@ def test_it_does_what_its_description_says(address: str, path: str, is_valid: bo
             case.body |= {"model": "built-in", "max_tokens": 1}  # so that some of them are answered
             case.body.pop("max_completion_tokens", None)
         # A request of the right form may still ask for what this model lacks; the key given here is sent in each.
-        case.call_and_validate(headers=BEARER, excluded_checks=[positive_data_acceptance, ignored_auth])
+        case.call_and_validate(headers=BEARER, timeout=60, excluded_checks=[positive_data_acceptance, ignored_auth])
 
     ask()

@@ -46,14 +46,17 @@ def test_alone() -> None:
 
 
 def test_beside_the_page_with_a_key_of_its_own(engine: LocalEngine) -> None:
-    with serve(engine, login={"anna": "secret"}, api=application(engine, key="k")) as site:
+    with (
+        serve(engine, login={"anna": "secret"}, api=application(engine, key="k")) as site,
+        httpx.Client(timeout=60) as client,
+    ):
         url = f"{site.address}v1/chat/completions"
-        assert httpx.post(url, json=HELLO).status_code == 401
+        assert client.post(url, json=HELLO).status_code == 401
         headers = {"authorization": "Bearer k"}
-        assert httpx.post(url, json=HELLO, headers=headers, timeout=60).json()["choices"][0]["message"]["content"]
-        assert httpx.post(url, json=HELLO, headers=headers | {"origin": "http://evil.example"}).status_code == 403
-        assert httpx.post(url, json=HELLO, headers=headers | {"host": "evil.example"}).status_code == 403
-        assert httpx.get(f"{site.address}config").status_code == 401  # the page asks for its login as before
+        assert client.post(url, json=HELLO, headers=headers).json()["choices"][0]["message"]["content"]
+        assert client.post(url, json=HELLO, headers=headers | {"origin": "http://evil.example"}).status_code == 403
+        assert client.post(url, json=HELLO, headers=headers | {"host": "evil.example"}).status_code == 403
+        assert client.get(f"{site.address}config").status_code == 401  # the page asks for its login as before
 
 
 def test_others_need_a_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from omnilmm.ui.samples import samples
 from tests.api.serving import served
 from tests.pages.visitor import Pace, wait_until_free
 from tests.ui.scripted import ScriptedEngine, Thinking
+from tests.waiting import wait_until
 
 KEY = "a key"
 PICTURES = [open_picture(sample.picture) for sample in samples()[:2]]
@@ -81,7 +82,6 @@ def test_options(remote: RemoteEngine, engine: LocalEngine, mode: str, options: 
 
 
 def test_closing_stops_the_model_behind(remote: RemoteEngine, engine: LocalEngine, pace: Pace) -> None:
-    threads = threading.active_count()
     events = remote.stream(ASKED)
     pace.allow(2)
     assert any(isinstance(event, TextDelta) for event in events)
@@ -91,7 +91,7 @@ def test_closing_stops_the_model_behind(remote: RemoteEngine, engine: LocalEngin
     pace.allow()
     wait_until_free(engine)
     assert pace.passes <= passes + 1
-    assert threading.active_count() <= threads
+    wait_until(lambda: not any(thread.name in ("remote answer", "api answer") for thread in threading.enumerate()))
 
 
 def test_sixteen_people_at_once(remote: RemoteEngine, engine: LocalEngine) -> None:
