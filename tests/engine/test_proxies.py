@@ -97,13 +97,13 @@ def _answer_otherwise(server: socket.socket) -> None:
 def test_a_proxy_that_does_not_work_is_named(
     hub: LocalHub, monkeypatch: pytest.MonkeyPatch, scheme: str, listens: bool
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))  # so that the port is nobody else's meanwhile
         port = server.getsockname()[1]
         monkeypatch.setenv("ALL_PROXY", f"{scheme}://me:s3cret@127.0.0.1:{port}")
         if listens:
+            server.listen()
             threading.Thread(target=_answer_otherwise, args=(server,), daemon=True).start()
-        else:
-            server.close()
         with pytest.raises(HubError) as told:
             fetched()
     said = str(told.value)

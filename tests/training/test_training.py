@@ -57,14 +57,15 @@ def process(rank, world, port, stop, arguments):
     os._exit(code)
 
 for world, stop, arguments in json.loads(sys.argv[1]):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    children = []
-    for rank in range(world):
-        if not (child := os.fork()):
-            process(rank, world, port, stop, arguments)
-        children.append(child)
-    print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children], flush=True)
+    with socket.socket() as reserved:  # bound, so that nobody else is given its port, which torch may listen on
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        children = []
+        for rank in range(world):
+            if not (child := os.fork()):
+                process(rank, world, reserved.getsockname()[1], stop, arguments)
+            children.append(child)
+        print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children], flush=True)
 """
 
 

@@ -26,6 +26,7 @@ from omnilmm.engine.remote.servers import Servers
 from omnilmm.errors import ServerError
 from tests.engine.remote.llama_server import LlamaServer
 from tests.engine.remote.tiny_gguf import write_tiny
+from tests.waiting import wait_until
 
 PROGRAM = Path(os.environ.get("OMNILMM_LITELLM", ROOT / ".venv" / "litellm" / "bin" / "litellm"))
 pytestmark = pytest.mark.skipif(not PROGRAM.is_file(), reason="make test-litellm installs LiteLLM and runs this")
@@ -54,17 +55,18 @@ def url(workers: list[LlamaServer], tmp_path: Path) -> Iterator[str]:
         "general_settings": {"master_key": KEY},
     }
     (tmp_path / "litellm.yaml").write_text(yaml.safe_dump(config))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [str(PROGRAM), "--config", "litellm.yaml", "--host", "127.0.0.1", "--port", str(port)]
     environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"}
-    with (tmp_path / "log").open("w") as log:
+    with socket.socket() as reserved, (tmp_path / "log").open("w") as log:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))  # so that nobody else is given its port, which the proxy may listen on
+        port = reserved.getsockname()[1]
+        command = [str(PROGRAM), "--config", "litellm.yaml", "--host", "127.0.0.1", "--port", str(port)]
         proxy = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
-    until_s = time.monotonic() + 180
-    while not _is_up(address):
-        assert proxy.poll() is None and time.monotonic() < until_s, (tmp_path / "log").read_text()[-3000:]
-        time.sleep(0.3)
+        address = f"http://127.0.0.1:{port}"
+        until_s = time.monotonic() + 180
+        while not _is_up(address):
+            assert proxy.poll() is None and time.monotonic() < until_s, (tmp_path / "log").read_text()[-3000:]
+            time.sleep(0.3)
     yield f"{address}/v1"
     proxy.kill()
     proxy.wait()
@@ -97,7 +99,4 @@ def test_one_of_two_servers_is_killed_in_an_answer(url: str, workers: list[Llama
     events = engine.stream(HELLO, options_for(engine.card, max_new_tokens=4096))
     assert any(isinstance(event, TextDelta) for event in events)
     events.close()  # through the proxy, too
-    until_s = time.monotonic() + 20
-    while any(worker.busy for worker in workers) and time.monotonic() < until_s:
-        time.sleep(0.1)
-    assert not any(worker.busy for worker in workers)
+    wait_until(lambda: not any(worker.busy for worker in workers))
