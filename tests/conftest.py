@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 # Before torch is imported, and for the programs that tests start: threads of a tiny model only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Before the library of the hub is imported, and for the programs: a server in this process may be kept waiting as well.
+os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "60")
+os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "60")
+
 # The same examples in every run and on every machine; slow machines are no reason to fail.
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")

@@ -169,8 +169,8 @@ def test_the_speed_of_what_was_measured_is_met(machine: Machine) -> None:
 
 
 def test_a_device_is_measured_a_few_times_and_the_best_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = speed.bandwidth("cpu")
-    assert found and 2e8 < found < 5e12
+    found = [speed.bandwidth("cpu") or 0 for _ in range(speed.TIMES)][-1]
+    assert 2e8 < found < 5e12
     assert speed.bandwidth(hardware.BALANCED) is None
     measured = iter((5e9, 20e9, 7e9, 90e9))
     monkeypatch.setattr(speed, "_MEASURED", {})

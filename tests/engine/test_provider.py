@@ -109,18 +109,22 @@ def test_an_unknown_first_model_is_said_at_once() -> None:
         provider_of({}, "bilt-in")
 
 
-def test_the_end_of_the_program_ends_a_download() -> None:
+def test_the_end_of_the_program_ends_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
     first = gate()
     first.open.clear()
     provider = provider_of({BUILT_IN: first}, BUILT_IN)
     at(provider, "downloading")
+    monkeypatch.setattr(providing, "STOP_S", PATIENCE_S)
     provider.stop()
     assert not provider.is_changing and not first.loaded
     with pytest.raises(SwitchError, match="resumes it"):
         provider.wait()
 
 
-def test_the_first_model_is_warmed_up_and_can_be_asked_meanwhile(engine: LocalEngine, question: Conversation) -> None:
+def test_the_first_model_is_warmed_up_and_can_be_asked_meanwhile(
+    make_engine: Callable[..., LocalEngine], question: Conversation
+) -> None:
+    engine = make_engine(max_new_tokens=400)  # a whole answer would take 40 seconds
     with watched(engine, pause_s=0.1) as passes, saying(engine, [5] * engine.card.max_new_tokens):
         provider = provider_of({BUILT_IN: Gate(lambda: engine)}, BUILT_IN)
         provider.wait()
@@ -337,7 +341,8 @@ def talking(first: Event | None) -> tuple[ModelProvider, Talking]:
     return running(provider_of({BUILT_IN: Gate(lambda: engine), OTHER: gate(OTHER)}, BUILT_IN)), script
 
 
-def test_an_answer_ends_before_its_model_is_let_go() -> None:
+def test_an_answer_ends_before_its_model_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providing, "FINISH_S", PATIENCE_S)
     provider, script = talking(TextDelta("one"))
     thread, events = asked(provider)
     assert script.heard.wait(PATIENCE_S)

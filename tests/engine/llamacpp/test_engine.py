@@ -8,8 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +38,9 @@ from omnilmm.errors import (
 from omnilmm.export.to_gguf import Exported
 from omnilmm.images.pixels import open_picture
 from tests.engine.local_hub import LocalHub, serving
+from tests.waiting import wait_until
 
+PATIENCE_S = 60
 SAMPLE = "assets/samples/circle.png"
 GREEDY = Greedy(max_new_tokens=24)
 LONG = Greedy(max_new_tokens=1500)
@@ -77,8 +79,9 @@ def test_a_follow_up_reuses_what_the_slot_has(engine: LlamaCppEngine, asked: Con
 
 
 def test_a_child_that_is_killed_is_a_line_and_the_conversation_goes_on(
-    engine: LlamaCppEngine, asked: Conversation
+    engine: LlamaCppEngine, asked: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("omnilmm.engine.llamacpp.engine.END_S", PATIENCE_S)
     expected = finished(engine, asked).text
     assert engine._inner is not None
     engine._inner.dialect = ENDLESS
@@ -122,14 +125,15 @@ def test_the_child_is_gone_with_its_engine_and_with_this_program(exported: Expor
         [sys.executable, "-c", code, str(exported.model)], capture_output=True, text=True, check=False
     )
     pid = int(done.stdout)
-    until = time.monotonic() + 10
-    while psutil.pid_exists(pid) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not psutil.pid_exists(pid), "its parent was killed"
+    wait_until(lambda: not psutil.pid_exists(pid))  # its parent was killed
 
 
 def children() -> set[int]:
-    return {one.pid for one in psutil.Process().children() if "serving.py" in " ".join(one.cmdline())}
+    found = set()
+    for one in psutil.Process().children():
+        with suppress(psutil.Error):  # any other that has ended meanwhile
+            found |= {one.pid} if "serving.py" in " ".join(one.cmdline()) else set()
+    return found
 
 
 def test_switching_back_frees_it_and_a_failed_switch_keeps_it(exported: Exported, tmp_path: Path) -> None:
@@ -238,7 +242,7 @@ def test_memory_that_did_not_become_free_is_not_counted(exported: Exported, monk
     others = children()
     with pytest.raises(HardwareError, match="free"):
         ready.load()
-    assert children() == others
+    assert not children() - others
     assert isinstance(ready, PreparedGGUF) and ready.settings.slots == 4
     free = 2**29 + exported.model.stat().st_size + exported.mmproj.stat().st_size
     engine = ready.load()
@@ -248,14 +252,14 @@ def test_memory_that_did_not_become_free_is_not_counted(exported: Exported, monk
 
 def test_progress_is_told_while_it_starts_again(engine: LlamaCppEngine) -> None:
     os.kill(engine.pid or 0, signal.SIGKILL)
-    assert engine._server is not None and engine._server.has_ended(5)
+    assert engine._server is not None and engine._server.has_ended(PATIENCE_S)
     events = list(engine.stream(Conversation().with_message("user", "Hi"), GREEDY))
     assert Progress("loading") in events and isinstance(events[-1], Finished)
 
 
 def _left_while_it_starts(engine: LlamaCppEngine) -> None:
     os.kill(engine.pid or 0, signal.SIGKILL)
-    assert engine._server is not None and engine._server.has_ended(5)
+    assert engine._server is not None and engine._server.has_ended(PATIENCE_S)
     answer = engine.stream(Conversation().with_message("user", "Hi"), GREEDY)
     assert next(answer) == Progress("loading")
     answer.close()  # type: ignore[attr-defined]
@@ -278,4 +282,4 @@ def test_leaving_while_it_starts_again_leaves_no_second_one(
     assert finished(engine, Conversation().with_message("user", "Hi")).text
     _left_while_it_starts(engine)
     engine.close()
-    assert children() == others
+    assert not children() - others

@@ -24,7 +24,7 @@ class Scripted:
         routes: bodies of other routes.
         bodies: the chat requests.
         headers: the headers of the latest request.
-        left: set once a client has closed its connection during a pause.
+        left: set once a client has closed its connection before the end.
     """
 
     url: str
@@ -81,14 +81,21 @@ def _serve(server: Scripted, connection: socket.socket) -> None:
             return
         server.bodies.append(json.loads(body))
         number = min(len(server.bodies), len(server.replies)) - 1
-        for piece in server.replies[number]:
-            if piece is None:  # a reset instead of an orderly end
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            elif isinstance(piece, bytes):
-                connection.sendall(piece)
-            elif _has_left(connection, piece):
-                server.left.set()
-                return
+        try:
+            _send(server, connection, server.replies[number])
+        except ConnectionError:  # what was sent was not read any more
+            server.left.set()
+
+
+def _send(server: Scripted, connection: socket.socket, pieces: list[bytes | float | None]) -> None:
+    for piece in pieces:
+        if piece is None:  # a reset instead of an orderly end
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif isinstance(piece, bytes):
+            connection.sendall(piece)
+        elif _has_left(connection, piece):
+            server.left.set()
+            return
 
 
 def _request(server: Scripted, connection: socket.socket) -> tuple[str, bytes]:

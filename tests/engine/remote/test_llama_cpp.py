@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from omnilmm.engine.remote.servers import Servers
 from omnilmm.errors import ContextLengthError, InputError, ModelNotFoundError, OptionsError, ServerError
 from tests.engine.remote.llama_server import CONTEXT, LlamaServer
 from tests.engine.remote.tiny_gguf import write_tiny
+from tests.waiting import wait_until
 
 HELLO = Conversation().with_message("user", "Hello")
 
@@ -32,13 +32,6 @@ def engine(llama: LlamaServer) -> RemoteEngine:
 
 def ask(engine: RemoteEngine, conversation: Conversation = HELLO, **options: object) -> list[Event]:
     return [*engine.stream(conversation, options_for(engine.card, **options))]  # type: ignore[arg-type]
-
-
-def wait_until_free(llama: LlamaServer, within_s: float) -> None:
-    until_s = time.monotonic() + within_s
-    while llama.busy and time.monotonic() < until_s:
-        time.sleep(0.02)
-    assert llama.busy == 0
 
 
 def test_an_answer_streams_and_a_follow_up_reuses_the_prompt(engine: RemoteEngine) -> None:
@@ -86,8 +79,7 @@ def test_closing_frees_the_slot(engine: RemoteEngine, llama: LlamaServer, after:
             break
     assert llama.busy == 1
     events.close()
-    wait_until_free(llama, within_s=10)
-    assert threading.active_count() == threads
+    wait_until(lambda: not llama.busy and threading.active_count() <= threads)
 
 
 def test_what_does_not_fit_is_left_out_or_said(engine: RemoteEngine) -> None:
@@ -113,8 +105,9 @@ def test_pictures_for_a_text_model_and_models_that_are_not_there(engine: RemoteE
 
 
 def test_a_server_that_is_killed_in_an_answer_and_comes_back(
-    engine: RemoteEngine, llama: LlamaServer, tmp_path: Path
+    engine: RemoteEngine, llama: LlamaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("omnilmm.engine.remote.engine.CHECK_S", 60.0)
     events = engine.stream(HELLO, options_for(engine.card, max_new_tokens=8192))
     assert any(isinstance(event, TextDelta) for event in events)
     llama.kill()
@@ -128,7 +121,7 @@ def test_a_server_that_is_killed_in_an_answer_and_comes_back(
     llama.start(write_tiny(tmp_path / "other.gguf", seed=1), "other")  # it would answer under any name
     with pytest.raises(ServerError, match=r"no longer has the model tiny. It lists: other"):
         ask(engine, max_new_tokens=8192)
-    wait_until_free(llama, within_s=10)
+    wait_until(lambda: not llama.busy)
     llama.kill()
     llama.start()
     assert isinstance(ask(engine, max_new_tokens=4)[-1], Finished)
@@ -153,5 +146,4 @@ def test_sixteen_at_once(engine: RemoteEngine, llama: LlamaServer) -> None:
         thread.join()
     assert [answers[word] for word in ("0", "7", "15")] == [alone[word] for word in ("0", "7", "15")]
     assert all(len(text) == 16 for text in answers.values()) and len(answers) == 16
-    wait_until_free(llama, within_s=10)
-    assert threading.active_count() == threads
+    wait_until(lambda: not llama.busy and threading.active_count() <= threads)

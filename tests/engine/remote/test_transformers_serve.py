@@ -47,14 +47,15 @@ def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def server(cached: Path) -> Iterator[SimpleNamespace]:
-    """Its address, and how many passes its model has made."""
+    """Its address, and how many passes its model has made, each after a pause."""
     program = Serve(force_model=MODEL, host="127.0.0.1", port=0, device="cpu", non_blocking=True)
     while not program.server.started:
         time.sleep(0.01)
     port = program.server.servers[0].sockets[0].getsockname()[1]
-    found = SimpleNamespace(url=f"http://127.0.0.1:{port}/v1", passes=0)
+    found = SimpleNamespace(url=f"http://127.0.0.1:{port}/v1", passes=0, pause_s=0.0)
 
     def count(*_: object) -> None:
+        time.sleep(found.pause_s)
         found.passes += 1
 
     (loaded,) = program._model_manager.loaded_models.values()
@@ -92,7 +93,10 @@ def test_a_temperature_switches_sampling_on(engine: RemoteEngine) -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_closing_stops_the_model(engine: RemoteEngine, server: SimpleNamespace) -> None:
+def test_closing_stops_the_model(
+    engine: RemoteEngine, server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "pause_s", 0.02)  # all of the answer would take a minute
     events = engine.stream(ASKED, options_for(engine.card, temperature=0, max_new_tokens=3000))
     assert any(isinstance(event, TextDelta) for event in events)
     passes = server.passes

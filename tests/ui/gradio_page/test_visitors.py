@@ -63,8 +63,11 @@ def test_what_somebody_stored_is_of_no_use_under_another_name(visitors: Visitors
     assert not bob.session.conversation.pictures
 
 
-def test_a_reload_takes_the_answer_along_that_was_being_given(visitors: Visitors) -> None:
+def test_a_reload_takes_the_answer_along_that_was_being_given(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the server has not noticed yet that the old page is gone: its tab goes on until then."""
+    monkeypatch.setattr(visitors_module, "FINALIZE_S", 60)
     old, held = visitors.get("old"), Held("half", " whole")
     old.answering = Answering(old.session, lambda: old.session.ask(ScriptedEngine(held), ("?",), Sampling()))
     assert held.waits.wait(60) and old.session._running
