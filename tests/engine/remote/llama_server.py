@@ -11,6 +11,9 @@ from pathlib import Path
 
 import httpx
 
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[3]
 CONTEXT = 16_384  # of each of its slots
 SLOTS = 2
 
@@ -28,12 +31,20 @@ class LlamaServer:
 
     def start(self, model: Path | None = None, name: str = "") -> None:
         """Start it, or start it again, perhaps with another model."""
-        command = [sys.executable, __file__, str(model or self._model), name or self._name, str(self._port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        program = [sys.executable, "-m", "tests.engine.remote.llama_server"]
+        command = [*program, str(model or self._model), name or self._name, str(self._port)]
+        wait_until(lambda: self._has_started(command))  # again while its port is that of somebody's connection
+
+    def _has_started(self, command: list[str]) -> bool:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
         assert self._process.stdout
         address = self._process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:"), "the server did not start"
+        if not address.startswith("http://127.0.0.1:"):
+            self.kill()
+            return False
         self._port, self.url = int(address.rpartition(":")[2]), f"{address}/v1"
+        return True
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
