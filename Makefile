@@ -39,7 +39,7 @@ test-oldest: $(VENV)/.dev  ## the same tests with the oldest versions of the lib
 	$(VENV)/oldest/bin/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/oldest.txt -r requirements-dev.txt
 	cp -r $(VENV)/data $(VENV)/oldest
 	$(VENV)/oldest/bin/python -m pytest $(PARALLEL) $(JOURNEYS:%=--ignore=%) $(FLAGS)
-	$(VENV)/oldest/bin/python -m pytest $(JOURNEYS) $(FLAGS)
+	$(VENV)/oldest/bin/python -m pytest $(PARALLEL) $(JOURNEYS) $(FLAGS)
 
 .PHONY: test-litellm
 test-litellm: $(VENV)/.dev  ## LiteLLM's proxy before two llama.cpp servers; it needs other versions of libraries
