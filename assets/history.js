@@ -109,18 +109,20 @@ window.omnilmmHistory ??= (() => {
   /* --- other tabs of this browser ---------------------------------------------------------------------------------- */
 
   const tabs = typeof BroadcastChannel === "function" ? new BroadcastChannel("omnilmm-history") : null;
-  let replied = () => {};  // to the newest question
+  const replied = new Map();  // by the name under which a question was asked
+  let questions = 0;
   tabs?.addEventListener("message", ({ data }) => {
     if (data.asks && data.account === page?.account && data.asks === current()) tabs.postMessage({ to: data.from });
-    if (data.to === me) replied(true);
+    replied.get(data.to)?.(true);
     if (data.tells) tell(null, false);
   });
   const isInAnotherTab = async (id) => {
     if (!tabs) return false;
+    const from = `${me}-${++questions}`;
     return new Promise((resolve) => {
-      replied = resolve;
-      setTimeout(() => resolve(false), REPLY_MS);
-      tabs.postMessage({ asks: id, account: page.account, from: me });
+      replied.set(from, resolve);
+      setTimeout(() => { replied.delete(from); resolve(false); }, REPLY_MS);
+      tabs.postMessage({ asks: id, account: page.account, from });
     });
   };
   /* Notify about a change, with a message: a key of the texts and its parameters; `null` leaves the current message. */

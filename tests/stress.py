@@ -93,17 +93,18 @@ def _lives(page: Any, users: int, seconds: float, waited_s: list[float], *, unru
     people = spawn.Process(target=live, args=(theirs, page.client, users, seconds, unruly), daemon=True)
     people.start()
     theirs.close()  # so that their end is seen
-    memory_mib, count, wrong = [], 0, []
+    memory_mib: list[float] = []
+    alone, count = None, 0
     try:
         while True:
             if line.poll(min(5.0, seconds / 20)):
                 said = line.recv()
-                if isinstance(said, Figures) and not count:
-                    count, wrong = len(waited_s), said.wrong
+                if isinstance(said, Figures) and alone is None:
+                    alone, count = said, len(waited_s)
                     continue
-                if isinstance(said, Figures):
+                if isinstance(said, Figures) and alone is not None:
                     people.join()
-                    return replace(said, wrong=wrong + said.wrong, memory_mib=[*memory_mib, _memory_mib()]), count
+                    return replace(said, wrong=alone.wrong + said.wrong, memory_mib=[*memory_mib, _memory_mib()]), count
                 if said:
                     page.switch(said)
                 line.send(page.is_switching())

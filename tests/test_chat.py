@@ -54,7 +54,7 @@ def chat() -> OmniLMMChat:
 
 @dataclass
 class Passes:
-    """Of the model, which takes a pause at every token.
+    """Forward passes of the model, each followed by a pause.
 
     Attributes:
         count: how many there were.

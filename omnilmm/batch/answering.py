@@ -66,7 +66,7 @@ def answer_all(engine: Engine, questions: Iterable[Prepare], at_once: int = AT_O
             while pending:
                 yield pending.popleft().result()
         finally:
-            for future in pending:  # first: who stops would begin the next one
+            for future in pending:  # first: a thread that stops would take the next one
                 future.cancel()
             stopped.set()
 

@@ -94,7 +94,7 @@ class Scheduler:
             self._waiting.append(job)
             try:
                 self._admit()
-            except BaseException:  # no thread could be started
+            except BaseException:  # no thread could be started, or the program exits
                 self._remove(job)
                 raise
         try:

@@ -189,6 +189,7 @@ def test_a_client_that_leaves_stops_the_model(address: str, engine: LocalEngine,
     with closing(HTTPConnection(address.removeprefix("http://"), timeout=60)) as client:
         client.request("POST", "/v1/chat/completions", json.dumps(body), headers)
         wait_until(lambda: engine.scheduler.count)
+        assert any(thread.name == "api answer" for thread in threading.enumerate())
         if stream:
             with client.getresponse() as answer:
                 pace.allow(2)

@@ -131,7 +131,7 @@ def test_after_a_kill_nothing_is_lost_and_nothing_is_asked_twice(folder: Path, t
     out = tmp_path / name
     program = subprocess.Popen([sys.executable, "-c", KILLED, str(folder), str(out)], cwd=ROOT)
     lines = 3 + (out.suffix == ".csv")
-    wait_until(lambda: program.poll() is not None or (out.is_file() and out.read_bytes().count(b"\n") == lines))
+    wait_until(lambda: program.poll() is not None or (out.is_file() and out.read_bytes().count(b"\n") == lines), 240)
     program.send_signal(signal.SIGKILL)
     assert program.wait() == -signal.SIGKILL, "it came to its end before"
     kept = [row for row in rows(out) if not row.get("error")]

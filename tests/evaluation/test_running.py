@@ -116,7 +116,7 @@ run(Path(sys.argv[1])).answer(lambda: ScriptedEngine(first_two), at_once=2)
 def test_after_a_kill_nothing_is_lost_and_nothing_is_asked_twice(tmp_path: Path) -> None:
     program = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT)
     path = tmp_path / ANSWERS
-    wait_until(lambda: program.poll() is not None or (path.is_file() and path.read_bytes().count(b"\n") == 6))
+    wait_until(lambda: program.poll() is not None or (path.is_file() and path.read_bytes().count(b"\n") == 6), 240)
     program.send_signal(signal.SIGKILL)
     assert program.wait() == -signal.SIGKILL, "it came to its end before"
     kept = len(read_answers(tmp_path))

@@ -52,7 +52,7 @@ def keep_open_and_delete(
     restart(person)
     person.reload()
     person.until(lambda: person.answers() == [stars.answer] and person.pictures.count() == 1)
-    person.until(lambda: ENGLISH.picture_lost not in "".join(person.questions()))
+    person.until(lambda: (asked := person.questions()) and ENGLISH.picture_lost not in asked[0])
     person.unfold_past()
     person.until(lambda: titles(person) == [stars.question, circle.question])
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import uvicorn
 from playwright.sync_api import BrowserContext, Locator, Page, Request
-from playwright.sync_api import TimeoutError as WaitedInVain
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from streamlit import config
 from streamlit.runtime import Runtime
 from streamlit.web.bootstrap import load_config_options
@@ -160,7 +160,7 @@ class Person:
         before, box = self.attached.count(), self.page.locator("[data-testid=stChatInput] input[type=file]").first
         for _ in range(TRIES):
             box.set_input_files([str(path) for path in paths])
-            with suppress(WaitedInVain):
+            with suppress(PlaywrightTimeoutError):
                 self.attached.nth(before + len(paths) - 1).wait_for(timeout=PATIENCE_MS / TRIES)
                 return
         raise AssertionError(f"{len(paths)} files were not attached")

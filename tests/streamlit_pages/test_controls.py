@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
-from playwright.sync_api import TimeoutError as WaitedInVain
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from omnilmm.catalog import BUILT_IN, cards
 from omnilmm.conversation import Conversation
@@ -122,7 +122,7 @@ def select(person: Person, label: str, option: str) -> None:
     wanted = person.page.get_by_role("option", name=option, exact=True)
     for _ in range(6):  # what is drawn anew at that moment closes the list
         box.locator("input").click()
-        with suppress(WaitedInVain):
+        with suppress(PlaywrightTimeoutError):
             wanted.click(timeout=10_000)
             break
         person.page.keyboard.press("Escape")

@@ -28,7 +28,8 @@ class Choices:
             except OmniLMMError as error:
                 notice = visitor.session.texts.translate(error)
         # A change that has ended by now is rendered whole: later, the picker might have another choice in it already.
-        return merged(self.context.render(visitor, notice=notice), self._changes(visitor))
+        ended = {} if provider.is_changing else self._changes(visitor)
+        return merged(self.context.render(visitor, notice=notice), ended)
 
     def switch_to_best(self, request: gr.Request) -> Updates:
         """Switch to the best model that fits."""
@@ -45,7 +46,7 @@ class Choices:
     def show_model(self, request: gr.Request) -> Updates:
         """Render the status of the model; after a change, whoever started it, also the settings of the new model.
 
-        Everything is rendered each time: an update of another handler may reach the browser after a newer one.
+        The status is rendered each time: an update of another handler may reach the browser after a newer one.
         """
         visitor = self.context.visitor(request)
         return merged(self.context.model(visitor), self._changes(visitor))

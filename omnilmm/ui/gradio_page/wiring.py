@@ -138,7 +138,7 @@ class Wiring:
         for event in (w.slices.input, w.finer_detail.input):
             given = [w.box, w.slices, w.finer_detail]
             event(pictures.set_detail, given, seen, js=WITHIN_LIMIT, trigger_mode="always_last", **AT_ONCE)
-        # What is attached while the server still looks at the files before is looked at next.
+        # A file that is attached while earlier ones are being looked at is looked at next.
         w.show_slices.click(pictures.show_slices, w.box, seen, trigger_mode="always_last", **AT_ONCE).then(
             None, w.bad, js="omnilmm.remove", **QUIET
         )

@@ -153,7 +153,7 @@ class OrderedSession(AppSession):
         ended = self._scriptrunner
         if ended is None or not initial_rerun_data.is_auto_rerun:
             super()._create_scriptrunner(initial_rerun_data)
-        else:  # all output of the ended run is in the loop's queue already
+        else:  # the loop runs what the ended run has said before this
             self._event_loop.call_soon(self._create_after, ended, initial_rerun_data)
 
     def _create_after(self, ended: Any, rerun_data: RerunData) -> None:

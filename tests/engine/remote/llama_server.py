@@ -33,7 +33,9 @@ class LlamaServer:
         """Start it, or start it again, perhaps with another model."""
         program = [sys.executable, "-m", "tests.engine.remote.llama_server"]
         command = [*program, str(model or self._model), name or self._name, str(self._port)]
-        wait_until(lambda: self._has_started(command))  # again while its port is that of somebody's connection
+        if not self._has_started(command):
+            assert self._port, "the server did not start"
+            wait_until(lambda: self._has_started(command))  # while its port is that of somebody's connection
 
     def _has_started(self, command: list[str]) -> bool:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}

@@ -85,6 +85,7 @@ def test_closing_stops_the_model_behind(remote: RemoteEngine, engine: LocalEngin
     events = remote.stream(ASKED)
     pace.allow(2)
     assert any(isinstance(event, TextDelta) for event in events)
+    assert {"remote answer", "api answer"} <= {thread.name for thread in threading.enumerate()}
     events.close()
     assert pace.was_closed()
     passes = pace.passes

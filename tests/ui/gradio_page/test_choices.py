@@ -53,11 +53,11 @@ def test_a_change_is_followed_by_what_the_new_model_can(page: Page, gates: Gates
     w, tab, gate = page.widgets, Tab(page), gates[OTHER]
     gate.open.clear()
     begun = page.choices.switch(tab.request, OTHER, "int8")
-    assert given(begun, w.picker, "value") == OTHER
     assert gate.reported.wait(60)
     during = page.choices.show_model(tab.request)
     assert "is being downloaded" in during[w.header] and given(during, w.cancel_change, "visible") is True
-    assert during[w.timer].value == CHANGING_POLL_S
+    assert during[w.timer].value == CHANGING_POLL_S and given(during, w.picker, "value") == OTHER
+    assert w.picker not in begun, "it is not over yet"
     assert told(page, begun) == ""
     refused = page.choices.switch(tab.request, BEST, "auto")
     assert "is on its way already" in told(page, refused) and not gates[BEST].wishes
