@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakValueDictionary
@@ -19,7 +20,7 @@ from websockets.exceptions import InvalidStatus
 from omnilmm.catalog import cards
 from omnilmm.engine.choosing import ListedModel
 from omnilmm.ui.offer import Offer
-from omnilmm.ui.streamlit_page import messages, server_state, visitor
+from omnilmm.ui.streamlit_page import messages, server_state, sidebar, visitor
 from omnilmm.ui.streamlit_page.routes import ROUTES, Need, need_of
 from omnilmm.ui.streamlit_page.visitor import Visitor
 from omnilmm.ui.texts import ENGLISH
@@ -342,3 +343,27 @@ def test_a_websocket_of_another_origin_or_path_is_refused(server: Site) -> None:
         ):
             pass
         assert refused.value.response.status_code == 403, path
+
+
+def test_two_runs_of_one_page_are_never_at_once(
+    server: Site, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would read and write the same widgets: Streamlit fails with "dictionary changed size", now and then."""
+    running, most, drawn = 0, 0, sidebar.draw
+
+    def draw(*given: Any) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.2)  # long enough for the other one to begin, if it may
+        running -= 1
+        drawn(*given)
+
+    with come(server.address) as stranger:
+        monkeypatch.setattr(sidebar, "draw", draw)
+        before = stranger.runs
+        for _ in range(3):
+            stranger.run()
+            wait_until(lambda: running)
+        stranger.until(lambda: stranger.runs > before)
+    assert most == 1
