@@ -67,7 +67,8 @@ class SessionStore:
         self, lifetime_s: float = LIFETIME_S, max_bytes: int = MAX_BYTES, now: Callable[[], float] = time.monotonic
     ) -> None:
         self.lifetime_s, self.max_bytes, self._now = lifetime_s, max_bytes, now
-        self._saved: OrderedDict[str, tuple[float, SavedSession]] = OrderedDict()
+        self._saved: OrderedDict[str, tuple[float, int, SavedSession]] = OrderedDict()  # with the time and the size
+        self._bytes = 0  # of all together
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -80,26 +81,33 @@ class SessionStore:
 
     def save(self, token: str, saved: SavedSession) -> None:
         """Store a session under a token, in place of the previous one; an empty conversation is not stored."""
+        size = saved.size
         with self._lock:
-            self._saved.pop(token, None)
-            if saved.conversation.messages and saved.size <= self.max_bytes:
-                self._saved[token] = (self._now(), saved)
+            if token in self._saved:
+                self._drop(token)
+            if saved.conversation.messages and size <= self.max_bytes:
+                self._saved[token] = (self._now(), size, saved)
+                self._bytes += size
             self._evict()
 
     def get(self, token: str) -> SavedSession | None:
         """Return the session of a token; None if there is none (any more)."""
         with self._lock:
             self._evict()
-            _, saved = self._saved.get(token, (0.0, None))
-            return saved
+            found = self._saved.get(token)
+            return found[-1] if found else None
 
     def _evict(self) -> None:
         oldest = self._now() - self.lifetime_s
         while self._saved:
-            since, _ = next(iter(self._saved.values()))
-            if since >= oldest and sum(saved.size for _, saved in self._saved.values()) <= self.max_bytes:
+            token, (since, *_) = next(iter(self._saved.items()))
+            if since >= oldest and self._bytes <= self.max_bytes:
                 return
-            self._saved.popitem(last=False)
+            self._drop(token)
+
+    def _drop(self, token: str) -> None:
+        _, size, _ = self._saved.pop(token)
+        self._bytes -= size
 
 
 class BrowserState(BaseModel):

@@ -59,6 +59,28 @@ def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
     assert store.get("d") is None and store.get("c") is not None
 
 
+def test_what_was_replaced_or_taken_away_counts_no_more() -> None:
+    store = SessionStore(max_bytes=100_000)
+    for _ in range(5):
+        store.save("a", talk("a", pixels=12_000))
+    store.save("b", talk("b", pixels=12_000))
+    store.save("b", SavedSession(Conversation(), ()))
+    store.save("c", talk("c", pixels=12_000))
+    assert store.get("a") and store.get("c")
+
+
+def test_saving_one_session_looks_at_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page saves whenever it is drawn: with thousands of visitors it did little else."""
+    counted: list[SavedSession] = []
+    size = SavedSession.size.fget
+    monkeypatch.setattr(SavedSession, "size", property(lambda saved: counted.append(saved) or size(saved)))  # type: ignore[func-returns-value, misc]
+    store = SessionStore()
+    for name in "abcdefgh":
+        store.save(name, talk(name))
+        assert store.get(name)
+    assert len(counted) == 8
+
+
 def test_what_can_be_gone_back_to_is_kept_and_counts() -> None:
     whole = replace(talk("b"), earlier=talk("a", pixels=60_000))
     assert whole.size > talk("a", pixels=60_000).size
