@@ -8,8 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +26,7 @@ from omnilmm.images.pixels import open_picture
 from omnilmm.processes import pool as processes
 from omnilmm.processes.pool import Pool
 from tests.images import corpus
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 MEBIBYTE = 2**20
@@ -63,13 +63,6 @@ def has_ended(process: psutil.Process | int) -> bool:
 def decoders() -> list[psutil.Process]:
     living = (child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE)
     return [child for child in living if "images.decoder" in "".join(child.cmdline())]
-
-
-def until(is_so: Callable[[], object]) -> None:
-    end_s = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
 
 
 def busy(pool: Pool[Decoder]) -> int:
@@ -208,7 +201,7 @@ def test_a_process_that_is_killed_while_it_works_costs_one_picture(pool: Pool[De
     child.suspend()  # it works as long as we like
     with ThreadPoolExecutor() as threads:
         asked = threads.submit(open_picture, GOOD)
-        until(lambda: busy(pool))
+        wait_until(lambda: busy(pool))
         child.kill()
         with pytest.raises(ImageError, match=r"ended while it read this one \(-9\)") as told:
             asked.result()
@@ -220,7 +213,7 @@ def test_a_process_that_was_killed_meanwhile_is_replaced_without_a_word(pool: Po
     open_picture(GOOD)
     (child,) = decoders()
     child.kill()
-    until(lambda: has_ended(child))
+    wait_until(lambda: has_ended(child))
     assert open_picture(GOOD).image.size == (60, 40)
 
 
@@ -232,13 +225,13 @@ def test_two_are_decoded_at_once_and_no_third(pool: Pool[Decoder]) -> None:
     first.suspend()
     with ThreadPoolExecutor() as threads:
         slow = threads.submit(open_picture, GOOD)
-        until(lambda: busy(pool) == 1)
+        wait_until(lambda: busy(pool) == 1)
         assert open_picture(GOOD).image.size == (60, 40)
         assert not slow.done() and len(decoders()) == 2
         (second,) = [child for child in decoders() if child != first]
         second.suspend()
         others = [threads.submit(open_picture, GOOD) for _ in range(3)]
-        until(lambda: busy(pool) == 2)
+        wait_until(lambda: busy(pool) == 2)
         assert len(decoders()) == 2
         first.resume()
         second.resume()
@@ -319,7 +312,7 @@ SAYS_PID = (
 @pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), signal.SIGKILL)", "raise KeyboardInterrupt", "os._exit(3)"])
 def test_none_outlives_the_program(end: str) -> None:
     pid = int(run(SAYS_PID + end, is_well=not end))
-    until(lambda: has_ended(pid))
+    wait_until(lambda: has_ended(pid))
 
 
 @needs_posix
@@ -342,7 +335,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     with suppress(psutil.NoSuchProcess):  # it has ended
         child = psutil.Process(pid)
         try:
-            until(lambda: has_ended(child))
+            wait_until(lambda: has_ended(child))
         finally:
             child.kill()
 
@@ -440,7 +433,7 @@ def test_what_libraries_say_of_a_picture_goes_to_the_log(
     content = corpus.saved(corpus.drawing(), "TIFF", compression="tiff_lzw")
     with pytest.raises(ImageError, match="damaged"):
         open_picture(content[:200] + bytes(99) + content[299:])
-    until(lambda: "Traceback" in caplog.text)
+    wait_until(lambda: "Traceback" in caplog.text)
     assert capfd.readouterr() == ("", "")
 
 
