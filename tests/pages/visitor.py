@@ -116,7 +116,9 @@ class Visitor:
         return [text for text in self.page.locator("#chat .user.message").all_inner_texts() if text.strip()]
 
     def answers(self) -> list[str]:
-        return self.page.locator("#chat .bot.message:not(:has(.note, .photo-line, .thought-group))").all_inner_texts()
+        """What is said; not the picture with its boxes, which has a bubble of its own."""
+        beside = ".note, .photo-line, .thought-group, img.picture"
+        return self.page.locator(f"#chat .bot.message:not(:has({beside}))").all_inner_texts()
 
     def notes(self) -> list[str]:
         return self.page.locator("#chat .note").all_inner_texts()
@@ -200,8 +202,8 @@ class Visitor:
         self.page.locator("html[data-ready]").wait_for()
 
     def answered(self, count: int = 1) -> str:
-        """Wait for whole answers; the last one's text."""
-        self.until(lambda: len(notes := self.notes()) == count and ANSWERED in notes[-1] and bool(self.answers()))
+        """Wait for whole answers; the last one's text, which Gradio draws a little later than its bubble."""
+        self.until(lambda: len(notes := self.notes()) == count and ANSWERED in notes[-1] and bool(self.answer))
         return self.answers()[-1]
 
     def until(self, holds: Callable[[], bool]) -> None:
