@@ -116,8 +116,13 @@ class PageContext:
         return {self.widgets.system: gr.update(value=visitor.session.conversation.system or "")}
 
     def conversation_update(self, visitor: Visitor) -> Updates:
-        """Render the conversation after a change of models, with the current offer; nothing during an answer."""
-        return {} if visitor.session.busy else {self.widgets.chat: self._chat(visitor.session)}
+        """Render the conversation after a change of models, with the current offer.
+
+        Nothing is rendered during an answer, nor before a reloaded page or one of an earlier server is restored: an
+        empty conversation could reach the browser after the restored one.
+        """
+        is_final = visitor.is_restored.is_set() and not visitor.session.busy
+        return {self.widgets.chat: self._chat(visitor.session)} if is_final else {}
 
     def _chat(self, session: Session, draft: Draft | None = None) -> dict[str, Any]:
         best = offered_for_photos(self.offer, self.provider)

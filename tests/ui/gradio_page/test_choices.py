@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ from omnilmm.ui.gradio_page.widgets import CHANGING_POLL_S, IDLE_POLL_S
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate, provider_of
-from tests.ui.gradio_page.tab import Tab, given, told
+from tests.ui.gradio_page.tab import Tab, given, said, told
 from tests.ui.scripted import ScriptedEngine
 
 OTHER, BEST = "minicpm-v-2.6", "minicpm-v-4.5"
@@ -70,6 +71,19 @@ def test_a_change_is_followed_by_what_the_new_model_can(page: Page, gates: Gates
     assert gate.wishes[0][0].dtype == "int8"
     assert w.picker not in page.choices.show_model(tab.request), "said once, or it could not be opened"
     assert gate.wishes[0][0].fits == "int8"
+
+
+def test_the_conversation_is_not_rendered_before_it_is_restored(page: Page, gates: Gates) -> None:
+    """A reloaded page asks for the model at once: an answer that comes late would empty it again."""
+    w, before = page.widgets, Tab(page)
+    before.ask("one")
+    request = SimpleNamespace(session_hash="reloaded", username=None, headers={})
+    early = page.choices.show_model(request)
+    assert w.picker in early and w.chat not in early
+    assert said(page, page.on_load(request, before.visitor.browser_state(), ""))[0].startswith("one")
+    page.choices.switch(request, OTHER, "auto")
+    page.context.provider.wait()
+    assert said(page, page.choices.show_model(request))[0].startswith("one")
 
 
 def test_a_change_keeps_the_system_prompt_and_forgets_how_finely_pictures_were_seen(page: Page, gates: Gates) -> None:
