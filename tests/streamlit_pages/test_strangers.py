@@ -129,15 +129,32 @@ def test_sessions_pictures_and_uploads_belong_to_the_browser_that_opened_them(
         back.leave()
 
 
+def session_of(stranger: Stranger) -> Any:
+    """Streamlit's own, of an open page."""
+    sessions = (info.session for info in Runtime.instance()._session_mgr.list_active_sessions())
+    return next(session for session in sessions if session.id == stranger.session)
+
+
+@pytest.mark.parametrize("has_reloaded", [True, False])
+def test_the_model_forgets_who_has_left_but_not_who_has_reloaded(
+    server: Site, engine: ScriptedEngine, has_reloaded: bool
+) -> None:
+    with come(server.address) as someone:
+        someone.draw(someone.tell("browser-state", "kept", "{}"))
+        someone.ask("One?")
+        answered(someone)
+        session = session_of(someone)
+        if has_reloaded:
+            session.session_state["visitor"].page = "the page that shows it now"
+        session.shutdown()
+        assert engine.forgotten == ([] if has_reloaded else engine.owners) and len(engine.owners) == 1
+
+
 def test_a_run_of_the_page_goes_on_to_its_end_while_its_visitor_leaves(server: Site, engine: ScriptedEngine) -> None:
     """Streamlit's threads go through the state of a session without a lock that its end would wait for."""
     with come(server.address) as visitor:
         visitor.draw(visitor.tell("browser-state", "kept", "{}"))
-        (session,) = (
-            info.session
-            for info in Runtime.instance()._session_mgr.list_active_sessions()
-            if info.session.id == visitor.session
-        )
+        session = session_of(visitor)
         going_through = iter(session.session_state._old_state)
         next(going_through)
         session.shutdown()

@@ -35,6 +35,8 @@ from streamlit.runtime.state.common import unpack_widget_state_value
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.web.cache_storage_manager_config import create_default_cache_storage_manager
 
+from omnilmm.ui.streamlit_page.visitor import leave
+
 COOKIE = "omnilmm_browser"
 # Messages that a browser may send; the rest of the protocol would write files, or change what all visitors share.
 MESSAGES = frozenset({"rerun_script", "stop_script", "file_urls_request", "app_heartbeat", "backend_operation_request"})
@@ -125,6 +127,7 @@ class OrderedSession(AppSession):
         arguments of widgets and fragments, which clearing the state does not remove.
         """
         super().shutdown()
+        leave(self.id)
         self._session_state = SessionState()  # a last run of the page may still read the old one: it is not emptied
         self._fragment_storage.clear()
 

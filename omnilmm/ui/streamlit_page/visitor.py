@@ -338,6 +338,17 @@ def busy_count() -> int:
     return sum(someone.session.busy for someone in _visitors())
 
 
+def leave(page: str) -> None:
+    """Free what the model caches for the visitor of a page that has ended, unless another page shows them by now.
+
+    What they said is stored for a reload; see `Visitor.save`.
+    """
+    for someone in _visitors():
+        if someone.page == page:
+            someone.session.stop()
+            someone.session.leave_engine()
+
+
 def _visitors() -> list[Visitor]:
     """Return all visitors; iterating over `_VISITORS.values()` fails if another thread adds one meanwhile."""
     return [someone for known in _VISITORS.valuerefs() if (someone := known())]
