@@ -44,6 +44,7 @@ class Stranger:
         session: the id of its session.
         elements: what is drawn, by place.
         runs: how many runs of the script have ended.
+        referable: how many messages a later one may refer to, instead of saying the same again.
     """
 
     def __init__(self, address: str, session: str = "", web: httpx.Client | None = None) -> None:
@@ -54,6 +55,7 @@ class Stranger:
         self.elements: dict[tuple[int, ...], Drawn] = {}
         self.widgets: dict[str, WidgetState] = {}
         self.runs, self._run, self._whole = 0, "", ""
+        self.referable = 0
         self.timers: dict[str, tuple[float, float]] = {}  # of fragments: how often they are drawn anew, and when next
         self._redrawn: set[str] = set()  # fragments that the run of now draws; none if it draws the whole page
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.web.cookies.jar)
@@ -164,6 +166,7 @@ class Stranger:
     def take(self, message: ForwardMsg) -> None:
         """Draw what the server says."""
         kind = message.WhichOneof("type")
+        self.referable += message.metadata.cacheable
         if kind == "new_session":
             self._begin(message)
         elif kind == "delta":

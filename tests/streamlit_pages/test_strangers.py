@@ -129,6 +129,15 @@ def test_sessions_pictures_and_uploads_belong_to_the_browser_that_opened_them(
         back.leave()
 
 
+def test_every_message_is_whole(server: Site, engine: ScriptedEngine) -> None:
+    """Streamlit's browser side (1.67) drops old ones early, if runs come fast, and shows an error when one is needed."""
+    with come(server.address) as someone:
+        someone.draw(someone.tell("browser-state", "kept", "{}"))
+        someone.ask("One?")
+        answered(someone)
+        assert not someone.referable
+
+
 def session_of(stranger: Stranger) -> Any:
     """Streamlit's own, of an open page."""
     sessions = (info.session for info in Runtime.instance()._session_mgr.list_active_sessions())
