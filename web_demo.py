@@ -110,14 +110,14 @@ def live_parts(flags: argparse.Namespace, provider: ModelProvider) -> Any:
 
 
 def checked_flags(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the flags, with the port to listen on and the accounts; checked before torch and Gradio are imported.
+    """Return the flags, with the accounts; checked before torch and Gradio are imported.
 
     Raises:
         OmniLMMError: Flags that cannot be met.
         OSError: The port is taken, or this machine has no such address.
     """
     flags = parser().parse_args([*flags_of_environment(), *arguments])
-    flags.port = find_port(flags.host, flags.port)
+    find_port(flags.host, flags.port)  # fail early; any free port is looked for when the page is served
     flags.login = accounts(flags.auth)
     if flags.api:
         check_exposed(flags.host, os.environ.get(KEY), is_shared=flags.share, has_accounts=bool(flags.login))

@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_loaded = threading.Event()
     try:
         flags = parser().parse_args([*flags_of_environment(), *given])
-        port = find_port(flags.host, flags.port)  # fail early, before the libraries are imported
+        find_port(flags.host, flags.port)  # fail early, before the libraries are imported
         accounts(flags.auth)
         require("streamlit", extra="streamlit")
         check_requested(flags)
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             make = _watched(_maker(flags, bar), flags.fixed_model, failures, is_loaded)
             settings = serving.settings(
                 flags.host,
-                port,
+                find_port(flags.host, flags.port),
                 root_path=flags.root_path,
                 max_file_mib=flags.max_file_size,
                 ssl=(flags.ssl_certfile, flags.ssl_keyfile) if flags.ssl_certfile else None,

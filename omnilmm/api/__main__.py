@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = parser().parse_args(arguments)
         key = os.environ.get(KEY)
         check_exposed(flags.host, key)
-        port = find_port(flags.host, flags.port)
+        find_port(flags.host, flags.port)  # fail early
         check_requested(flags)
         check_certificate(flags.ssl_certfile, flags.ssl_keyfile)
         print(texts.loading(title_of(flags)), flush=True)
@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             guarded = Hosts(app, KnownHosts(flags.host, flags.allowed_hosts))
             ssl = {"ssl_certfile": flags.ssl_certfile, "ssl_keyfile": flags.ssl_keyfile}
+            port = find_port(flags.host, flags.port)
             config = uvicorn.Config(guarded, host=flags.host, port=port or 0, log_level="warning", **ssl)
             server = _Server(config)
             failed = _watch(provider, server)

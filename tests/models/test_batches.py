@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from omnilmm.conversation import Conversation, Picture
@@ -15,15 +14,14 @@ from omnilmm.models.batches import Sample, collate
 from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.processor import MiniCPMVProcessor
 from omnilmm.prompts.pieces import IGNORED
+from tests.images.corpus import drawing
 from tests.models.tiny import VERSIONS, tiny_model, tiny_processor
 
 
 @cache
 def talks() -> tuple[Conversation, ...]:
     """One picture of short slices, two of longer ones, and text alone; answers of three lengths."""
-    wide, high, square = (
-        Picture(Image.effect_noise(size, 80).convert("RGB")) for size in ((200, 20), (56, 130), (60, 60))
-    )
+    wide, high, square = (Picture(drawing(size=size)) for size in ((200, 20), (56, 130), (60, 60)))
     one = Conversation().with_message("user", wide, "What?").with_message("assistant", "A.")
     two = (
         Conversation().with_message("user", high, square, "Which of them?").with_message("assistant", "The longer one.")

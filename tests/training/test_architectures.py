@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from omnilmm.errors import CheckpointError
 from omnilmm.models.batches import Batch, Sample, collate
 from omnilmm.training.adapters import prepare, save
 from omnilmm.training.targets import METHODS, Method, Tuning, target_pattern, trained_parameters
+from tests.images.corpus import drawing
 from tests.models.tiny import VERSIONS, save_tiny
 
 ARCHITECTURES = (*VERSIONS, "omnilmm")
@@ -38,7 +38,7 @@ def save_base(folder: Path, architecture: str) -> Path:
 
 def batch_of(processor: Any) -> Batch:
     """Two conversations, one of them about a picture."""
-    picture = Picture(Image.effect_noise((60, 50), 90).convert("RGB"))
+    picture = Picture(drawing(size=(60, 50)))
     one = Conversation().with_message("user", picture, "a?").with_message("assistant", "bc")
     two = Conversation().with_message("user", "d?").with_message("assistant", "ef")
     return collate([Sample(processor.prompt(one), *processor.pixel_values([picture])), Sample(processor.prompt(two))])

@@ -27,6 +27,7 @@ from omnilmm.training.__main__ import main
 from omnilmm.training.examples import Examples
 from omnilmm.training.flags import arguments_of
 from omnilmm.training.trainer import FineTuner, last_state
+from tests.images.corpus import drawing
 from tests.models.tiny import save_tiny
 
 FEW = ("--batch-size", "2", "--accumulate", "2", "--epochs", "4", "--rank", "4", "--learning-rate", "1e-2")
@@ -78,7 +79,7 @@ def tiny(tmp_path: Path) -> Path:
 def data(tmp_path: Path) -> Path:
     """Ten rows: eight about two pictures, two of text alone."""
     for number in range(2):
-        Image.effect_noise((60, 40 + 20 * number), 80).convert("RGB").save(tmp_path / f"{number}.png")
+        drawing(size=(60, 40 + 20 * number)).save(tmp_path / f"{number}.png")
     rows: list[dict[str, Any]] = [
         {"image": f"{number % 2}.png", "conversations": _said(f"Q{number}?", "ab"[number % 2] * 3)}
         for number in range(8)
