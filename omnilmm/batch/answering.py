@@ -15,7 +15,7 @@ from omnilmm.engine.events import Engine, Finished
 from omnilmm.engine.options import Options
 from omnilmm.errors import InputError, OmniLMMError
 
-AT_ONCE = 8  # as many as the local engine runs concurrently
+AT_ONCE = 8  # the least that the local engine runs concurrently
 AHEAD = 2  # questions taken from the input for each that is answered: the next pictures are decoded meanwhile
 
 # Prepares one question, e.g. decodes its pictures; called in the thread that asks it.

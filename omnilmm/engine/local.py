@@ -43,11 +43,16 @@ from omnilmm.engine.events import (
 from omnilmm.engine.generation import Generation, seed_of
 from omnilmm.engine.options import Options, check_abilities, options_for
 from omnilmm.engine.placement.device_memory import footprint
+from omnilmm.engine.placement.estimate import TOKENS, cache_bytes
 from omnilmm.engine.scheduler import AT_ONCE, Job, Scheduler
 from omnilmm.errors import InputError
 from omnilmm.hardware import Choice
+from omnilmm.models.picture_model import PictureModel
 
 __all__ = ["LocalEngine", "generate_arguments"]
+
+CACHES_BYTES = 2**29  # of the KV caches in use, where more than `AT_ONCE` answers are generated concurrently
+MOST_AT_ONCE = 32
 
 
 class LocalEngine:
@@ -60,7 +65,8 @@ class LocalEngine:
         card: the model's card.
         device: the device it runs on, and why.
         dtype: the dtype it computes in, and why.
-        at_once: maximum number of answers generated concurrently; further ones are queued.
+        at_once: maximum number of answers generated concurrently; further ones are queued. None for 8, or up to 32 if
+            the KV caches are small.
         feature_bytes: size of the image feature cache, with which each picture is encoded once.
         prefix_bytes: size of the prefix cache: KV caches kept between turns, so that follow-ups prefill only what is
             new.
@@ -78,7 +84,7 @@ class LocalEngine:
         device: Choice,
         dtype: Choice,
         *,
-        at_once: int = AT_ONCE,
+        at_once: int | None = None,
         feature_bytes: int = FEATURE_BYTES,
         prefix_bytes: int = PREFIX_BYTES,
         max_slices: int | None = None,
@@ -86,6 +92,7 @@ class LocalEngine:
         self.model, self.processor = model, processor
         self.device, self.dtype = device, dtype
         self.memory_bytes = footprint(model)
+        at_once = at_once or _most_at_once(model, card, device, dtype)
         self.backend = backend_for(model, processor, feature_bytes, prefix_bytes, at_once)
         thinking = self.backend.thinking
         # The thinking default and the number of slices are taken from the checkpoint instead of the catalog.
@@ -199,3 +206,14 @@ class LocalEngine:
             dropped_messages=dropped,
             thought=answer.thought,
         )
+
+
+def _most_at_once(model: Any, card: ModelCard, device: Choice, dtype: Choice) -> int:
+    """Return how many answers are generated concurrently.
+
+    More of them shorten the queue, but slow each other down, and each has a KV cache.
+    """
+    if not isinstance(model, PictureModel):
+        return AT_ONCE
+    each = cache_bytes(model.config, dtype.value, device.value, min(card.context, TOKENS))
+    return min(max(CACHES_BYTES // each, AT_ONCE), MOST_AT_ONCE)

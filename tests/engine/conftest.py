@@ -129,7 +129,7 @@ def _model() -> MiniCPMV:
 def make_engine(_model: MiniCPMV) -> Callable[..., LocalEngine]:
     """Engines with a card of your own on the same weights."""
 
-    def make(at_once: int = 8, **card: Any) -> LocalEngine:
+    def make(at_once: int | None = 8, **card: Any) -> LocalEngine:
         changed = CARD.model_copy(update=card)
         cpu, fp32 = Choice("cpu", "test"), Choice("fp32", "test")
         return LocalEngine(_model, tiny_processor(), changed, cpu, fp32, at_once=at_once)

@@ -17,6 +17,7 @@ from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.events import Event, Finished, Preview, Progress, TextDelta
 from omnilmm.engine.local import LocalEngine, generate_arguments
 from omnilmm.engine.options import BeamSearch, Greedy, Options, Sampling
+from omnilmm.engine.placement.estimate import cache_bytes
 from omnilmm.errors import ContextLengthError, HardwareError, InputError
 from tests.engine.conftest import heard, is_left, saying, watched
 from tests.waiting import wait_until
@@ -410,6 +411,19 @@ def test_who_fails_leaves_the_others_alone(engine: LocalEngine, question: Conver
     long = answer(engine, question, MANY["sampling"])
     assert ends in (["broke", expected], [long, "broke"])
     assert is_free(engine)
+
+
+def test_the_smaller_the_caches_the_more_are_answered_at_once(
+    make_engine: Callable[..., LocalEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_once(count: int, context: int) -> int:
+        """How many, if so many caches of this model may be in use."""
+        each = cache_bytes(make_engine().model.config, "fp32", "cpu", min(context, 4096))
+        monkeypatch.setattr("omnilmm.engine.local.CACHES_BYTES", count * each)
+        return make_engine(at_once=None, context=context).scheduler.at_once
+
+    for context in (1000, 100_000):  # of which no more is expected to be in use
+        assert [at_once(count, context) for count in (1, 12, 1000)] == [8, 12, 32]
 
 
 def test_more_than_go_at_once_wait_for_a_place(make_engine: Callable[..., LocalEngine], question: Conversation) -> None:

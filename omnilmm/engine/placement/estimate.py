@@ -71,18 +71,19 @@ def need_of(model: PreTrainedModel, dtype: str, device: str, context: int = TOKE
     unpacked = max((model.get_submodule(name).weight.numel() for name in quantised), default=0)
     return Need(
         weights=sum(tensor_sizes(model, dtype, device).values()),
-        cache=_cached_numbers(model.config, tokens) * number,
+        cache=cache_bytes(model.config, dtype, device, tokens),
         work=(_numbers_in_flight(model.config, tokens) + unpacked) * number,
     )
 
 
-def _cached_numbers(config: PreTrainedConfig, tokens: int) -> int:
-    """Return the number of elements in the KV cache; layers with linear attention have none."""
+def cache_bytes(config: PreTrainedConfig, dtype: str, device: str, tokens: int) -> int:
+    """Return the size of the KV cache of so many tokens; layers with linear attention have none."""
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
-    return int(2 * sum("linear" not in kind for kind in kinds) * heads * width * tokens)
+    numbers = 2 * sum("linear" not in kind for kind in kinds) * heads * width * tokens
+    return int(numbers * number_bytes(dtype, device))
 
 
 def _numbers_in_flight(config: PreTrainedConfig, tokens: int) -> int:
