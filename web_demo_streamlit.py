@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from omnilmm.ui.streamlit_page import serving
 
         with DownloadBar() as bar:
-            make = _watched(_maker(flags, bar), flags.fixed_model, failures, is_loaded)
+            page = build(_watched(_maker(flags, bar), flags.fixed_model, failures, is_loaded), flags)
             settings = serving.settings(
                 flags.host,
                 find_port(flags.host, flags.port),
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 max_file_mib=flags.max_file_size,
                 ssl=(flags.ssl_certfile, flags.ssl_keyfile) if flags.ssl_certfile else None,
             )
-            build(make, flags).run(config=settings)
+            page.run(config=settings)
     except KeyboardInterrupt:
         if not failures:
             return 0 if is_loaded.is_set() else 1

@@ -70,8 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             guarded = Hosts(app, KnownHosts(flags.host, flags.allowed_hosts))
             ssl = {"ssl_certfile": flags.ssl_certfile, "ssl_keyfile": flags.ssl_keyfile}
-            port = find_port(flags.host, flags.port)
-            config = uvicorn.Config(guarded, host=flags.host, port=port or 0, log_level="warning", **ssl)
+            config = uvicorn.Config(guarded, host=flags.host, port=flags.port, log_level="warning", **ssl)
             server = _Server(config)
             failed = _watch(provider, server)
             server.run()
@@ -93,7 +92,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             scheme = "https" if self.config.is_ssl else "http"
-            print(texts.api_served(f"{scheme}://{self.config.host}:{self.config.port}/"), flush=True)
+            port = self.servers[0].sockets[0].getsockname()[1]  # which is free, for port 0
+            print(texts.api_served(f"{scheme}://{self.config.host}:{port}/"), flush=True)
 
 
 def _watch(provider: ModelProvider, server: uvicorn.Server) -> list[Exception]:

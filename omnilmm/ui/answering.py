@@ -82,5 +82,7 @@ class Answering:
             log.exception("A turn failed")
             outcome, self.notice = "failed", self._session.texts.failed
         finally:
+            if not self._is_watched():  # what the model caches may have been freed before this answer had begun
+                self._session.leave()
             self.outcome = outcome
             self.done.set()

@@ -16,7 +16,7 @@ POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 
 def find_port(host: str, port: int | None) -> int | None:
     """Return the port to listen on, None for Gradio's own choice.
 
-    A free port that was found for port 0 may be given to another program until it is listened on.
+    It is not reserved: for port 0 this is called right before the server listens.
 
     Raises:
         OSError: The port is taken, or this machine has no such address.

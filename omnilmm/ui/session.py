@@ -204,20 +204,23 @@ class Session:
     def close(self) -> None:
         """Handle a visitor who has left: stop the running answer and start no other."""
         self.closed = True
+        self.leave()
+
+    def leave(self) -> None:
+        """Stop the running answer, and drop what the engine caches for the next one; there may be another."""
         self.stop()
-        self.leave_engine()
+        self._leave_engine()
 
     def _forget(self) -> None:
         self._become(Conversation(system=self.conversation.system), (), Chat())
-        self.leave_engine()
+        self._leave_engine()
 
     def _forget_if_cleared(self) -> None:
         if self._is_cleared:
             self._is_cleared = False
             self._forget()
 
-    def leave_engine(self) -> None:
-        """Drop what the engine caches for the next turn, which computes it anew; callable from any thread."""
+    def _leave_engine(self) -> None:
         if self._engine is not None:
             self._engine.forget(self._owner)
 
@@ -269,7 +272,7 @@ class Session:
     def _use(self, engine: Engine) -> None:
         """Note which engine answers; what another one has cached for this visitor is dropped."""
         if engine is not self._engine:
-            self.leave_engine()
+            self._leave_engine()
         self._engine = engine
 
     def _stream_drafts(

@@ -16,7 +16,7 @@ from omnilmm.ui.texts import ENGLISH, texts_in
 from omnilmm.versions import AS_PICTURES
 from tests.engine.test_video import engine_of
 from tests.images.drawn_videos import drawn
-from tests.pages.visitor import ANSWERED, SAMPLES, Site, Visitor, drop, serve
+from tests.pages.visitor import SAMPLES, Site, Visitor, drop, serve
 
 Visit = Callable[..., Visitor]
 
@@ -25,11 +25,6 @@ Visit = Callable[..., Visitor]
 def seeing() -> Iterator[Site]:
     with serve(engine_of("4.5")) as site:
         yield site
-
-
-def answered(visitor: Visitor, count: int = 1) -> None:
-    """Wait for whole answers, which may be empty: random weights say anything, and a camera shows it anew each time."""
-    visitor.until(lambda: len(notes := visitor.notes()) == count and ANSWERED in notes[-1])
 
 
 def test_a_video_is_shown_with_its_cost_asked_about_kept_and_given_back(
@@ -51,11 +46,11 @@ def test_a_video_is_shown_with_its_cost_asked_about_kept_and_given_back(
     )
     visitor.page.locator("#max_new_tokens input[type=number]").fill("6")
     visitor.ask("What happens?")
-    answered(visitor)
+    visitor.noted()
     film = visitor.page.locator("#chat .user .film")
     expect(film).to_have_count(1)
     visitor.ask("And then?")
-    answered(visitor, 2)
+    visitor.noted(2)
     assert "reused" in visitor.note
     film.click()
     expect(visitor.page.locator("dialog[open] img, #full img, .full img").first).to_be_visible()
@@ -72,7 +67,7 @@ def test_a_video_is_shown_with_its_cost_asked_about_kept_and_given_back(
     expect(visitor.attached).to_have_count(1)
     visitor.until(visitor.send.is_enabled)
     visitor.ask("Once more?")
-    answered(visitor)
+    visitor.noted()
     expect(visitor.page.locator("#chat .user .film")).to_have_count(1)
     visitor.load(tmp_path / "talk.json")
     visitor.until(lambda: len(visitor.notes()) == 0 and visitor.page.locator("#chat .user .film").count() == 1)
@@ -138,7 +133,7 @@ def test_the_camera_records_a_video_and_takes_a_photo_and_is_off_afterwards(visi
     visitor.until(lambda: visitor.page.evaluate(running) == 0)
     visitor.page.locator("#max_new_tokens input[type=number]").fill("6")
     visitor.ask("What is in them?")
-    answered(visitor)
+    visitor.noted()
     expect(visitor.pictures).to_have_count(2)
     expect(visitor.page.locator("#chat .user .film")).to_have_count(1)
 

@@ -203,8 +203,13 @@ class Visitor:
 
     def answered(self, count: int = 1) -> str:
         """Wait for whole answers; the last one's text, which Gradio draws a little later than its bubble."""
-        self.until(lambda: len(notes := self.notes()) == count and ANSWERED in notes[-1] and bool(self.answer))
-        return self.answers()[-1]
+        self.noted(count)
+        self.until(lambda: bool(self.answer))
+        return self.answer
+
+    def noted(self, count: int = 1) -> None:
+        """Wait for whole answers, which may be empty: of random weights about what a camera has just recorded."""
+        self.until(lambda: len(notes := self.notes()) == count and ANSWERED in notes[-1])
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Wait for something that is seen on the page."""

@@ -79,7 +79,7 @@ def tiny(tmp_path: Path) -> Path:
 def data(tmp_path: Path) -> Path:
     """Ten rows: eight about two pictures, two of text alone."""
     for number in range(2):
-        drawing(size=(60, 40 + 20 * number)).save(tmp_path / f"{number}.png")
+        drawing(size=(60 + 20 * number, 40)).save(tmp_path / f"{number}.png")
     rows: list[dict[str, Any]] = [
         {"image": f"{number % 2}.png", "conversations": _said(f"Q{number}?", "ab"[number % 2] * 3)}
         for number in range(8)

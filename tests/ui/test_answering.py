@@ -58,6 +58,7 @@ def test_an_answer_at_which_nobody_looks_is_stopped_and_what_was_said_is_kept(
     answering = Answering(session, lambda: session.ask(engine, ("?",), Sampling()), watched.is_set)
     assert answering.done.wait(60)
     assert (answering.outcome, answering.notice, engine.closed) == ("completed", "", 1)
+    assert engine.forgotten == engine.owners, "nobody asks on: also if the visitor left before the answer had begun"
     assert session.conversation.messages[-1].text == "aaaa"  # the word that was on its way came, too
 
 

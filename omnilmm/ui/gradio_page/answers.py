@@ -107,7 +107,7 @@ class Answers:
         session = visitor.session
         if not on_page[0]:  # the conversation may still be restored; if the page shows one, it is done
             visitor.is_restored.wait(FINALIZE_S)
-            visitor.is_restored.set()  # nothing comes if the page is one of an earlier server
+            visitor.is_restored.set()  # a page that was opened before the server was started: wait only once
         back: dict[str, Any] = {} if question is None else {"question": question, "editing": editing}
         if refusal := self._refusal(visitor, *on_page):
             yield self.context.render(visitor, notice=refusal, **back)

@@ -82,7 +82,9 @@ class Choices:
         """Render what depends on the model; resets the settings to its defaults if they belong to another model."""
         w, card = self.context.widgets, self.context.provider.card
         visitor.model = self.context.state()
-        system = gr.update(visible=card.system_prompt, value=visitor.session.conversation.system or "")
+        system: dict[str, Any] = {"visible": card.system_prompt}
+        if visitor.is_restored.is_set():
+            system["value"] = visitor.session.conversation.system or ""
         known = card.model_copy(update={"parameters": None})  # those of a folder are counted when it is loaded
         before, visitor.card = visitor.card, known
         late = {"thinking": card.thinking, "max_slices": card.max_slices}  # known only after loading
@@ -99,5 +101,5 @@ class Choices:
             seen,
             w.sight(card),
             self.picker(visitor),
-            {w.system: system, w.about: visitor.session.texts.about(card)},
+            {w.system: gr.update(**system), w.about: visitor.session.texts.about(card)},
         )

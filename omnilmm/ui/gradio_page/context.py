@@ -93,22 +93,27 @@ class PageContext:
         question: Question | None = None,
         editing: int | None = None,
     ) -> Updates:
-        """Render the whole state of a session; the question box keeps its content unless `question` is given."""
+        """Render the whole state of a session; the question box keeps its content unless `question` is given.
+
+        Before a page is restored, what it shows and what its browser stores of the conversation stay as they are.
+        """
         w, session = self.widgets, visitor.session
         is_busy = session.busy
         starts_new_chat = draft.starts_new_chat if draft else session.reopens
         box: dict[str, Any] = {"submit_btn": not is_busy, "stop_btn": session.texts.stop if is_busy else False}
         updates: Updates = {
-            w.chat: self._chat(session, draft),
             w.box: gr.update(**box if question is None else box | {"value": question}),
             w.notice: markup.notice_html(notice or (session.texts.began_anew if starts_new_chat else "")),
-            w.shown: len(session.conversation.messages),
             w.continue_answer: gr.update(visible=session.can_continue and not is_busy),
         }
+        if visitor.is_restored.is_set():
+            updates |= {w.chat: self._chat(session, draft), w.shown: len(session.conversation.messages)}
         if editing is not None:
             updates |= {w.editing: editing, w.cancel: gr.update(visible=editing >= 0)}
         if draft is None:  # unchanged while an answer is streamed
-            updates |= {w.browser_state: visitor.browser_state(), w.seen: self.seen(visitor)} | self.model(visitor)
+            updates |= {w.seen: self.seen(visitor)} | self.model(visitor)
+            if visitor.is_restored.is_set():
+                updates[w.browser_state] = visitor.browser_state()
         return updates
 
     def system(self, visitor: Visitor) -> Updates:
@@ -118,8 +123,7 @@ class PageContext:
     def conversation_update(self, visitor: Visitor) -> Updates:
         """Render the conversation after a change of models, with the current offer.
 
-        Nothing is rendered during an answer, nor before a reloaded page or one of an earlier server is restored: an
-        empty conversation could reach the browser after the restored one.
+        Nothing is rendered during an answer, nor before the conversation of a reloaded page is restored.
         """
         is_final = visitor.is_restored.is_set() and not visitor.session.busy
         return {self.widgets.chat: self._chat(visitor.session)} if is_final else {}

@@ -71,7 +71,8 @@ class Visitor:
         model, card: the state and the card of the model that were last rendered.
         max_slices: limit per picture as set on the page; None for the model's default.
         finer_detail: whether finer detail is set on the page.
-        is_restored: set once its state from before a reload is restored.
+        is_restored: set once its state from before a reload is restored, or it has another conversation. Until then the
+            page may show one that the server does not know: one of before the reload, or of before the server's start.
         videos: cache of its uploaded videos in the question box.
     """
 
@@ -163,8 +164,9 @@ class Visitors:
                 self._present += Counter()  # removes counts of 0
 
     def save(self, visitor: Visitor) -> None:
-        """Store the session of a visitor as it is now."""
+        """Store the session of a visitor as it is now, which is the one that the page shows from here on."""
         self.store.save(visitor.key, visitor.session.snapshot)
+        visitor.is_restored.set()
 
     def close(self, key: str) -> None:
         """Handle a closed or reloaded tab: stop its answer and save what there is of it."""

@@ -24,7 +24,7 @@ from streamlit import config
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.runtime import Runtime, RuntimeConfig, websocket_session_manager
-from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.media_file_storage import MediaFileKind
 from streamlit.runtime.memory_media_file_storage import MemoryFile, MemoryMediaFileStorage
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
@@ -35,7 +35,7 @@ from streamlit.runtime.state.common import unpack_widget_state_value
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.web.cache_storage_manager_config import create_default_cache_storage_manager
 
-from omnilmm.ui.streamlit_page.visitor import leave
+from omnilmm.ui.streamlit_page.visitor import VISITOR
 
 COOKIE = "omnilmm_browser"
 # Messages that a browser may send; the rest of the protocol would write files, or change what all visitors share.
@@ -126,8 +126,10 @@ class OrderedSession(AppSession):
         The loop of Streamlit's runtime (1.67) keeps the session that it served last, and so the visitor, in the
         arguments of widgets and fragments, which clearing the state does not remove.
         """
+        is_first = self._state is not AppSessionState.SHUTDOWN_REQUESTED  # else Python's garbage collector calls it
         super().shutdown()
-        leave(self.id)
+        if is_first and VISITOR in self._session_state:
+            self._session_state[VISITOR].leave(self.id)
         self._session_state = SessionState()  # a last run of the page may still read the old one: it is not emptied
         self._fragment_storage.clear()
 

@@ -35,6 +35,7 @@ from omnilmm.ui.texts import Texts, texts_for
 QUESTION = "question"  # key of the question box
 LANGUAGE = "language"  # key of the language selector
 SYSTEM = "system"  # key of the system prompt
+VISITOR = "visitor"  # key of the visitor
 
 SESSION_STORE = SessionStore()
 
@@ -245,7 +246,7 @@ class Visitor:
             self.turns += 1
             self.session.load(remembered.conversation(self.texts.picture_lost), chat=remembered.text_only_chat)
             self.notice = self.texts.restored_text
-        st.session_state.visitor = _VISITORS[current.token] = current
+        st.session_state[VISITOR] = _VISITORS[current.token] = current
 
     # --- before the page is drawn -------------------------------------------------------------------------------------
 
@@ -269,6 +270,14 @@ class Visitor:
         """The state that the browser should store."""
         saved = self.session.snapshot
         return BrowserState.of(self.token, st.session_state.get(LANGUAGE) or "", saved.conversation, saved.chat)
+
+    def leave(self, page: str) -> None:
+        """Stop the answer, and free what the model caches, once a page has ended, unless another one is shown by now.
+
+        The conversation is stored for a reload; see `save`.
+        """
+        if self.page == page:
+            self.session.leave()
 
     def is_corrected(self, engine: Engine) -> bool:
         """Return whether invalid settings have been corrected; if so, the error is cleared."""
@@ -324,9 +333,9 @@ _VISITORS: WeakValueDictionary[str, Visitor] = WeakValueDictionary()
 
 def visitor() -> Visitor:
     """Return the visitor whose page is being drawn, with texts in the language of their choice or browser."""
-    if "visitor" not in st.session_state:
-        st.session_state.visitor = Visitor()
-    me: Visitor = st.session_state.visitor
+    if VISITOR not in st.session_state:
+        st.session_state[VISITOR] = Visitor()
+    me: Visitor = st.session_state[VISITOR]
     context = get_script_run_ctx()
     me.page = context.session_id if context else ""
     me.session.texts = texts_for(st.session_state.get(LANGUAGE) or st.context.locale)
@@ -336,17 +345,6 @@ def visitor() -> Visitor:
 def busy_count() -> int:
     """Return how many visitors are being answered."""
     return sum(someone.session.busy for someone in _visitors())
-
-
-def leave(page: str) -> None:
-    """Free what the model caches for the visitor of a page that has ended, unless another page shows them by now.
-
-    What they said is stored for a reload; see `Visitor.save`.
-    """
-    for someone in _visitors():
-        if someone.page == page:
-            someone.session.stop()
-            someone.session.leave_engine()
 
 
 def _visitors() -> list[Visitor]:

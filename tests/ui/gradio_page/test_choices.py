@@ -77,13 +77,26 @@ def test_the_conversation_is_not_rendered_before_it_is_restored(page: Page, gate
     """A reloaded page asks for the model at once: an answer that comes late would empty it again."""
     w, before = page.widgets, Tab(page)
     before.ask("one")
+    before.session.set_system("Be brief.")
+    page.context.visitors.save(before.visitor)
     request = SimpleNamespace(session_hash="reloaded", username=None, headers={})
     early = page.choices.show_model(request)
-    assert w.picker in early and w.chat not in early
-    assert said(page, page.on_load(request, before.visitor.browser_state(), ""))[0].startswith("one")
+    assert w.picker in early and w.chat not in early and "value" not in early[w.system]
+    refused = page.choices.switch(request, "no-such-model", "auto")
+    for updates in (page.set_language(request, "zh"), refused, page.conversations.undo(request, {})):
+        assert w.notice in updates and not {w.shown, w.browser_state} & set(updates)
+        assert "value" not in updates.get(w.chat, {})
+    loaded = page.on_load(request, before.visitor.browser_state(), "")
+    assert said(page, loaded)[0].startswith("one") and given(loaded, w.system, "value") == "Be brief."
     page.choices.switch(request, OTHER, "auto")
     page.context.provider.wait()
     assert said(page, page.choices.show_model(request))[0].startswith("one")
+
+
+def test_a_page_of_before_the_server_can_be_emptied(page: Page) -> None:
+    request = SimpleNamespace(session_hash="old", username=None, headers={})
+    emptied = page.conversations.forget(request)
+    assert said(page, emptied) == [] and emptied[page.widgets.shown] == 0
 
 
 def test_a_change_keeps_the_system_prompt_and_forgets_how_finely_pictures_were_seen(page: Page, gates: Gates) -> None:
