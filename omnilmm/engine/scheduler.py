@@ -3,8 +3,9 @@
     submit() ── queued ── running: a step, then the others' steps, a step, … ── done
 
 A step is short: it encodes one batch of slices, prefills one chunk of the prompt, or decodes one token. So no request
-waits for another one's whole answer; jobs start and stop between two steps. Answers are not batched together: each is
-computed as if it were the only one, so its result does not depend on concurrent requests.
+waits for another one's whole answer; jobs start and stop between two steps. After each decoded token the next step is
+one of a job that has no output yet, if there is one: its visitor still waits, the other one reads. Answers are not
+batched together: each is computed as if it were the only one, so its result does not depend on concurrent requests.
 
 There is a single thread because a thread per answer makes each token more than 50 % slower: torch then keeps a worker
 pool for each thread, and the pools compete for the cores.
@@ -31,7 +32,13 @@ logger = logging.getLogger(__name__)
 
 
 class Work(Protocol):
-    """Work done in steps; both methods are called on the model's thread and handle their own errors."""
+    """Work done in steps; both methods are called on the model's thread and handle their own errors.
+
+    Attributes:
+        has_output: whether a step has generated something.
+    """
+
+    has_output: bool
 
     def step(self) -> bool:
         """Do one step; returns whether there are more."""
@@ -70,6 +77,7 @@ class Scheduler:
         self._changed = threading.Condition()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._awake = False
+        self._after_output = False  # whether the latest step was one of a job with output
 
     @property
     def count(self) -> int:
@@ -155,6 +163,7 @@ class Scheduler:
         while (job := self._next()) is not None:
             has_more = self._step(job)
             with self._changed:
+                self._after_output = job.work.has_output
                 self._running.remove(job)
                 if has_more:
                     self._running.append(job)
@@ -166,7 +175,10 @@ class Scheduler:
         """Return the job whose step is next: leaving jobs first, so that stopping does not wait for other jobs."""
         with self._changed:
             if threading.main_thread().is_alive() and self._running:
-                return next((job for job in self._running if job.leaving), self._running[0])
+                urgent = [job for job in self._running if job.leaving]
+                if self._after_output:
+                    urgent += [job for job in self._running if not job.work.has_output]
+                return [*urgent, self._running[0]][0]
             for job in self._running:
                 job.gone.set()
             self._awake = False

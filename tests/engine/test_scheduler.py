@@ -23,11 +23,21 @@ ENDLESS = 10**12  # steps
 
 
 class Steps:
-    """Work of so many steps, each written down; it stands still while `go_on` is not set."""
+    """Work of so many steps, each written down; it stands still while `go_on` is not set.
 
-    def __init__(self, name: Hashable, steps: int, log: list[Hashable], go_on: threading.Event | None = None) -> None:
-        self.name, self.left, self.log, self.go_on = name, steps, log, go_on
+    Args:
+        silent: it has output after so many steps.
+    """
+
+    def __init__(
+        self, name: Hashable, steps: int, log: list[Hashable], go_on: threading.Event | None = None, silent: int = 0
+    ) -> None:
+        self.name, self.left, self.log, self.go_on, self.silent = name, steps, log, go_on, silent
         self.stepping, self.closed = threading.Event(), False
+
+    @property
+    def has_output(self) -> bool:
+        return self.silent <= 0
 
     def step(self) -> bool:
         self.stepping.set()
@@ -35,6 +45,7 @@ class Steps:
         assert is_on_model_thread()
         self.log.append(self.name)
         self.left -= 1
+        self.silent -= 1
         return self.left > 0
 
     def close(self) -> None:
@@ -86,6 +97,31 @@ def test_nobody_gets_two_steps_while_another_who_runs_waits_for_one(steps: list[
             assert all(
                 other in between for other in began if other != name and began[other] < before and ended[other] > after
             )  # nobody left out
+
+
+def test_between_two_tokens_comes_a_step_towards_somebodys_first() -> None:
+    log: list[Hashable] = []
+    works = [Steps("a", 3, log), Steps("b", 2, log), *(Steps(name, 3, log, silent=2) for name in ("new", "newer"))]
+    run(Scheduler(), [(None, work) for work in works])
+    assert log == ["new", "a", "newer", "b", "new", "newer", "a", "b", "new", "newer", "a"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 4)), min_size=2, max_size=6))
+def test_first_words_come_first_and_nobody_stands_still(works: list[tuple[int, int]]) -> None:
+    log: list[Hashable] = []
+    steps = [Steps(number, silent + said, log, silent=silent) for number, (silent, said) in enumerate(works)]
+    run(Scheduler(), [(None, work) for work in steps])
+    places = {name: [place for place, other in enumerate(log) if other == name] for name in range(len(works))}
+    spoken = {place for name, its in places.items() for place in its[works[name][0] :]}
+    assert len(log) == sum(silent + said for silent, said in works)
+    for name, (silent, _) in enumerate(works):
+        for place in range(places[name][silent - 1] if silent else 0):  # this one waits for its first word
+            assert {place, place + 1} - spoken, "two steps of others who speak already"
+    for its in places.values():
+        for before, after in itertools.pairwise(place for place in its if place in spoken):
+            between = Counter(log[place] for place in range(before + 1, after) if place in spoken)
+            assert all(count == 1 for count in between.values()), "somebody speaks twice meanwhile"
 
 
 @settings(deadline=None, max_examples=40)
