@@ -21,7 +21,9 @@ METHODS = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"]
 @contextmanager
 def proxied(address: str, path: str) -> Iterator[str]:
     """Serve the site at `address` under `path` of another address, which is given."""
-    client = httpx.AsyncClient(base_url=address, timeout=600, trust_env=False)
+    # A connection for each request: one that was idle may be closed by the server just when it is used again.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    client = httpx.AsyncClient(base_url=address, timeout=600, trust_env=False, limits=limits)
 
     @asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:
