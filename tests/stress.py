@@ -29,8 +29,8 @@ from omnilmm.engine.choosing import listed
 from omnilmm.engine.events import Event, Finished
 from omnilmm.engine.provider import ModelProvider
 from omnilmm.engine.spaces.fallback import provide
-from omnilmm.ui.flags import FEATURE_CACHE_MIB, PREFIX_CACHE_MIB
 from omnilmm.ui.offer import Offer
+from tests.stress_pages import MOST_BYTES
 from tests.stress_people import DTYPES, Figures, live
 
 PERCENTILES = {"median": 50, "p99": 99, "slowest": 100}
@@ -134,9 +134,9 @@ def _cpu_s() -> float:
 
 @contextmanager
 def model() -> Iterator[tuple[ModelProvider, Offer]]:
-    """The built-in model as the programs load it, which can be switched."""
+    """The built-in model as the programs load it, which can be switched; with small caches, see `MOST_BYTES`."""
     arguments = {"model": "built-in", "device": "cpu", "dtype": "auto", "revision": None, "hub": "huggingface"}
-    caches = {"feature_cache_mib": FEATURE_CACHE_MIB, "prefix_cache_mib": PREFIX_CACHE_MIB}
+    caches = dict.fromkeys(("feature_cache_mib", "prefix_cache_mib"), MOST_BYTES // 2**20)
     provider = provide(arguments | caches | {"offline": True, "max_memory": None}, lambda done, total: None)
     provider.wait()
     yield provider, Offer(partial(listed, "cpu", "huggingface"), lambda: DTYPES)

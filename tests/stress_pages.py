@@ -21,6 +21,7 @@ from tests.pages.visitor import Site
 from tests.pages.visitor import serve as serve_gradio
 from tests.stress_people import GradioClient, StreamlitClient
 
+MOST_BYTES = 32 * 2**20  # of caches and of stored sessions: soon full, so that whatever else grows is seen
 QUIET_S = 120.0  # until everything of those who left is gone; Streamlit keeps a broken line's session for a minute
 POOLS = ("AnyIO", "ThreadPool", "asyncio", "Thread-", "process log")  # threads that wait for the next work
 
@@ -82,6 +83,7 @@ class GradioPage:
 @contextmanager
 def gradio_page(provider: ModelProvider, offer: Offer) -> Iterator[GradioPage]:
     with serve_gradio(provider, offer) as site:  # type: ignore[arg-type]
+        site.page.visitors.store.max_bytes = MOST_BYTES
         yield GradioPage(site, provider)
 
 
@@ -128,16 +130,18 @@ class StreamlitPage:
 @contextmanager
 def streamlit_page(provider: ModelProvider, offer: Offer) -> Iterator[StreamlitPage]:
     from omnilmm.ui.streamlit_page import server_state, serving
+    from omnilmm.ui.streamlit_page.visitor import SESSION_STORE
     from tests.streamlit_pages.person import serve
 
-    settings = serving.settings
+    settings, most_bytes = serving.settings, SESSION_STORE.max_bytes
+    SESSION_STORE.max_bytes = MOST_BYTES
     serving.settings = lambda *given, **more: settings(*given, **more) | {"server.disconnectedSessionTTL": 3}
     try:
         with serve(provider) as site:  # type: ignore[arg-type]
             server_state.serve(provider, offer)
             yield StreamlitPage(site.address, provider)
     finally:
-        serving.settings = settings
+        serving.settings, SESSION_STORE.max_bytes = settings, most_bytes
 
 
 PAGES = {"gradio": gradio_page, "streamlit": streamlit_page}
