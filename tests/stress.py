@@ -3,7 +3,7 @@
     python -m tests.stress gradio --users 32 --minutes 10
     python -m tests.stress streamlit --users 32 --minutes 10 --unruly
 
-Everybody has a picture and a code word of their own, asks about the picture, and asks once more with the code word.
+Everybody has a code word, and for each visit a picture of their own, asks about it, and asks once more with the word.
 With `--unruly` they also stop answers, close and reload pages, and choose other dtypes for the model. The server is the
 real one with the built-in model, in this process; the people are in another one, and speak its HTTP and websockets
 (`tests.stress_people`). Whatever is wrong ends it with 1; figures are printed.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 import json
 import random
 import re
@@ -31,6 +32,7 @@ NOTE = re.compile(r'<small class="note">(.*?)</small>')
 BOX = re.compile(r"<ref>(.*?)</ref><box>.*?</box>")
 DTYPES = ("fp32", "bf16")
 ALONE = 3  # visits of one person alone
+_visits = itertools.count()
 
 
 @dataclass
@@ -197,11 +199,12 @@ class StreamlitClient:
         return StreamlitTab(self)
 
 
-def own_picture(sample: Sample, number: int) -> bytes:
-    """A sample with a few pixels of its user's own, so that no cache may take it for another one's."""
+def own_picture(sample: Sample) -> bytes:
+    """A sample with a few pixels of this visit's own, so that no cache may take it for another one's."""
     with Image.open(sample.picture) as opened:
         picture = opened.convert("RGB")
-    for bit in range(10):
+    number = next(_visits)
+    for bit in range(20):
         picture.putpixel((bit, 0), (255 - (number >> bit & 1), 255, 255))
     file = io.BytesIO()
     picture.save(file, format="PNG")
@@ -246,7 +249,6 @@ class User:
     def __post_init__(self) -> None:
         self.code = self.codes[self.number]
         self.sample = samples()[self.number % len(samples())]
-        self.picture = own_picture(self.sample, self.number)
         self.chance = random.Random(self.number)
 
     def live(self, end: float) -> None:
@@ -264,7 +266,10 @@ class User:
                 self._leave()
 
     def _talk(self) -> None:
-        for question, picture in ((self.sample.question, self.picture), (f"{self.code}: what is this?", None)):
+        for question, picture in (
+            (self.sample.question, own_picture(self.sample)),
+            (f"{self.code}: what is this?", None),
+        ):
             stops = self.unruly and self.chance.random() < 0.25
             switched = self.figures.switches
             if self.unruly and self.chance.random() < 0.02:
