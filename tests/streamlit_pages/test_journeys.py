@@ -16,9 +16,10 @@ from omnilmm.catalog import BUILT_IN, ROOT
 from omnilmm.engine.events import TextDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.images.pixels import open_picture
-from omnilmm.ui.session_store import SessionStore
+from omnilmm.ui.session_store import BrowserState, SessionStore
 from omnilmm.ui.streamlit_page import attachments
 from omnilmm.ui.streamlit_page import visitor as visitors
+from omnilmm.ui.streamlit_page.visitor import Visitor
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate, provider_of
 from tests.pages.together import at_once, everything, picture_tokens
@@ -156,6 +157,26 @@ def test_a_question_during_an_answer_takes_over(site: Site, person: Person, pace
     person.answered(2)
     person.until(lambda: person.notes()[0] == ENGLISH.stopped)
     person.until(lambda: person.questions() == [SAMPLES[PICTURE].question, "Is there a star?"])
+
+
+def test_what_the_browser_stored_comes_again_if_it_was_lost(
+    person: Person, pace: Pace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace.allow()
+    person.ask(SAMPLES[STARS].question, SAMPLES[STARS].picture)
+    person.answered()
+    restore, lost = Visitor.restore, []
+
+    def forgetful(me: Visitor, remembered: BrowserState) -> None:
+        if lost:
+            restore(me, remembered)
+        else:
+            lost.append(remembered)
+
+    monkeypatch.setattr(Visitor, "restore", forgetful)
+    person.reload()
+    person.until(lambda: person.answers() == [SAMPLES[STARS].answer])
+    assert lost
 
 
 def test_a_reload_loses_nothing_but_what_was_cleared(site: Site, person: Person, pace: Pace) -> None:

@@ -48,10 +48,16 @@ def copy_button(text: str, label: str, key: str) -> None:
 
 # Per tab, not per browser: two tabs are two conversations, and each survives a reload.
 _STATE_JS = """
+let again
 export default function ({ data, setTriggerValue }) {
   const place = "omnilmm-chat"
+  clearTimeout(again)
   if (data.asks) {
-    setTriggerValue("kept", sessionStorage.getItem(place) || "{}")
+    const answer = (wait) => {
+      setTriggerValue("kept", sessionStorage.getItem(place) || "{}")
+      again = setTimeout(() => answer(2 * wait), wait)  // it may be lost while the page is being drawn
+    }
+    answer(4000)
   } else {
     try {
       sessionStorage.setItem(place, data.state)
@@ -74,7 +80,9 @@ def sync_browser_state(remembered: BrowserState, on_return: Callable[[BrowserSta
     """
 
     def returned() -> None:
-        on_return(BrowserState.read(str(st.session_state[_STATE].kept)))
+        kept = st.session_state[_STATE].kept
+        if kept is not None:  # else it has gone with an earlier run of the page, and comes again
+            on_return(BrowserState.read(str(kept)))
 
     data = {"asks": not remembered.token, "state": remembered.model_dump_json()}
     with st.container(key="browser-state-place"):
