@@ -13,6 +13,7 @@ pool for each thread, and the pools compete for the cores.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 import threading
@@ -172,13 +173,15 @@ class Scheduler:
                     self._admit()
 
     def _next(self) -> Job | None:
-        """Return the job whose step is next: leaving jobs first, so that stopping does not wait for other jobs."""
+        """Return the job whose step is next: a leaving one first, so that stopping does not wait for other jobs.
+
+        After a step of a job with output comes one without; else they take turns.
+        """
         with self._changed:
             if threading.main_thread().is_alive() and self._running:
-                urgent = [job for job in self._running if job.leaving]
-                if self._after_output:
-                    urgent += [job for job in self._running if not job.work.has_output]
-                return [*urgent, self._running[0]][0]
+                leaving = (job for job in self._running if job.leaving)
+                silent = (job for job in self._running if self._after_output and not job.work.has_output)
+                return next(itertools.chain(leaving, silent, self._running))
             for job in self._running:
                 job.gone.set()
             self._awake = False

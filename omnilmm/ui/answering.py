@@ -72,6 +72,8 @@ class Answering:
                 self.draft, outcome = draft, draft.state
                 if not self._is_watched():
                     self._session.stop()
+            if not self._is_watched():  # what the model caches may have been freed before this answer had begun
+                self._session.leave()
             if outcome == "cancelled":
                 texts = self._session.texts
                 self.notice = texts.withdrawn if self._gives_back else texts.stopped_early
@@ -82,7 +84,5 @@ class Answering:
             log.exception("A turn failed")
             outcome, self.notice = "failed", self._session.texts.failed
         finally:
-            if not self._is_watched():  # what the model caches may have been freed before this answer had begun
-                self._session.leave()
             self.outcome = outcome
             self.done.set()

@@ -154,7 +154,7 @@ def test_the_model_forgets_who_has_left_but_not_who_has_reloaded(
         answered(someone)
         session = session_of(someone)
         if has_reloaded:
-            session.session_state["visitor"].page = "the page that shows it now"
+            session.session_state[visitor.VISITOR].page = "the page that shows it now"
         session.shutdown()
         assert engine.forgotten == ([] if has_reloaded else engine.owners) and len(engine.owners) == 1
         engine.forgotten.clear()

@@ -9,6 +9,7 @@ import pytest
 from omnilmm.errors import ImageError
 from omnilmm.ui.network import HOST, POLICY, find_port
 from omnilmm.ui.upload import open_upload
+from web_demo import checked_flags
 
 
 def test_a_port_is_free_or_it_is_said_which_one_is_taken() -> None:
@@ -19,6 +20,10 @@ def test_a_port_is_free_or_it_is_said_which_one_is_taken() -> None:
         with pytest.raises(OSError, match=str(port)):
             find_port(HOST, port)
     assert find_port(HOST, port) == port, "the search itself leaves it free"
+
+
+def test_any_free_port_is_looked_for_when_the_page_is_served_not_before() -> None:
+    assert checked_flags(["--port", "0"]).port == 0, "another program could be given it meanwhile"
 
 
 def test_no_picture_of_another_host_is_loaded() -> None:
