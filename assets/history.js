@@ -148,7 +148,7 @@ window.omnilmmHistory ??= (() => {
     if (!page?.chat || !isOn() || isDeleted() || tooLarge.has(current())) return tell(null, false);
     if (asking) { again = true; return; }
     const since = asking = Date.now();
-    setTimeout(() => { if (asking === since) kept(); }, LOST_MS);  // the reply was lost; the next change requests again
+    setTimeout(() => { if (asking === since) { again = true; kept(); } }, LOST_MS);  // the reply was lost
     try { page.ask(await has()); } catch (error) { asking = 0; explain(error); }
   };
   const kept = () => {

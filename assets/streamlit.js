@@ -5,7 +5,7 @@
 const NEAR = 80  // distance in pixels that still counts as the end
 const GIVE_UP_MS = 10_000  // without news from the server about an upload for this long, Enter works normally again
 
-export default function ({ parentElement, data, setTriggerValue }) {
+function draw({ parentElement, data, setTriggerValue }) {
   window.omnilmm ??= start()
   window.omnilmm.tell(data, parentElement.querySelector("button"), setTriggerValue)
 }

@@ -41,10 +41,11 @@ window.show = (chat, content, account = "") => new Promise((resolve) => {
 window.list = () => omnilmmHistory.list().then(chats => chats.map(chat => [chat.title, chat.content.messages.length]))
 """
 
-# What a tab waits for others to say that they show a chat, too: `replyMs` in place of 150.
-REPLIES_TAKE = """
+# What a tab waits for others to say that they show a chat, too, and for a server's reply: `waits[150]`, `waits[20000]`.
+WAITS = """
 const later = window.setTimeout
-window.setTimeout = (act, ms, ...more) => later(act, ms === 150 ? window.replyMs ?? ms : ms, ...more)
+window.waits = {}
+window.setTimeout = (act, ms, ...more) => later(act, window.waits[ms] ?? ms, ...more)
 """
 
 Open = Callable[..., Page]
@@ -174,20 +175,39 @@ def test_off_nothing_is_asked_for_and_another_account_sees_nothing(tab: Open) ->
 
 
 def test_two_tabs_with_one_chat_do_not_overwrite_each_other(tab: Open) -> None:
-    first, second = tab(), tab(before=REPLIES_TAKE)
+    first, second = tab(), tab(before=WAITS)
     first.evaluate("show('one', conversation('one', 'a'))")
     second.evaluate("show('one', conversation('one', 'a'))")  # a tab that was duplicated
     assert second.evaluate("list()") == [["one", 2]]
     more = "{ role: 'user', content: [{ type: 'text', text: 'more' }] }, "
     more += "{ role: 'assistant', content: [{ type: 'text', text: 'x' }] }"
-    second.evaluate("() => { window.replyMs = 60_000 }")  # the first one has as long as it needs
+    second.evaluate("() => { waits[150] = 60_000 }")  # the first one has as long as it needs
     second.evaluate(f"show('one', conversation('one', 'a', [{more}]))")
-    second.evaluate("() => { window.replyMs = 150 }")
+    second.evaluate("() => { waits[150] = 150 }")
     first.evaluate(f"show('one', conversation('one', 'a', [{more}, {more}]))")
     assert sorted(first.evaluate("list()")) == [["one", 4], ["one", 6]]
     second.evaluate(f"show('one', conversation('one', 'a', [{more}, {more}, {more}]))")
     assert sorted(first.evaluate("list()")) == [["one", 6], ["one", 8]]
     first.locator(".past-title").nth(1).wait_for()  # what the other tab wrote is in this one's list
+
+
+def test_a_chat_whose_reply_was_lost_is_requested_again(tab: Open) -> None:
+    page = tab(before=WAITS)
+    page.evaluate(
+        """() => {
+            waits[20000] = 100
+            let lost = 2
+            const ask = async () => {
+                if (lost-- > 0) return
+                const pictures = { a: { image: "a", thumbnail: "" } }
+                await omnilmmHistory.store({ chat: "one", document: conversation("What is it?", "a"), pictures })
+                omnilmmHistory.kept()
+            }
+            omnilmmHistory.connect({ chat: "one", restore: "", account: "", ask, open: () => {} })
+            omnilmmHistory.changed()
+        }"""
+    )
+    expect(page.locator(".past-title")).to_have_text("What is it?")
 
 
 def test_what_was_deleted_does_not_come_back_from_any_tab(tab: Open) -> None:

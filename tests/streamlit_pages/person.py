@@ -265,6 +265,7 @@ class Person:
     def answered(self, count: int = 1) -> str:
         """Wait for whole answers; the last one's text."""
         self.until(lambda: len(notes := self.notes()) == count and ANSWERED in notes[-1])
+        self.settled()  # a run that draws the note draws Stop later
         self.until(lambda: not self.button("stop").count())
         self.settled()  # the growing turn and the kept one may stand beside each other for a moment
         return self.answers()[-1]

@@ -88,7 +88,7 @@ class Stranger:
         """Ask for a run of the script with these widgets changed; a trigger lasts for one run."""
         message = BackMsg()
         message.rerun_script.fragment_id = fragment
-        message.rerun_script.is_auto_rerun = bool(fragment)  # as the page says of a timer; a click's output is not lost
+        message.rerun_script.is_auto_rerun = bool(fragment)  # as the page says of a timer
         message.rerun_script.widget_states.widgets.extend(
             [*(state for state in self.widgets.values() if state.id not in {new.id for new in changed}), *changed]
         )

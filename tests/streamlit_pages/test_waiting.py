@@ -233,12 +233,13 @@ def test_the_keyboard_of_chinese_and_half_a_character(visit: Visit, able: Script
     person.until(lambda: ticked.evaluate(tick) == answer.locator("li").first.evaluate(text))
 
 
-def test_a_timer_discards_nothing_that_a_click_has_drawn(person: Person) -> None:
-    """The server is busy until a click's run has ended, and hears of a fragment's timer before it sends anything."""
+@pytest.mark.parametrize("is_timer", [True, False])
+def test_a_fragment_discards_nothing_that_a_click_has_drawn(person: Person, is_timer: bool) -> None:
+    """The server is busy until a click's run has ended, and hears of a fragment's run before it sends anything."""
     one = only_session(person)
     one.session_state["visitor"].notice = "drawn by a click"
     done = threading.Event()
-    one._event_loop.call_soon_threadsafe(click_and_timer, one, done)
+    one._event_loop.call_soon_threadsafe(click_and_fragment, one, is_timer, done)
     assert done.wait(60)
     expect(person.notice).to_contain_text("drawn by a click")
 
@@ -282,10 +283,10 @@ def with_language(session: Any, code: str) -> WidgetStates:
     return WidgetStates(widgets=[WidgetState(id=widget, **{kind: value})])
 
 
-def click_and_timer(session: Any, done: threading.Event) -> None:
+def click_and_fragment(session: Any, is_timer: bool, done: threading.Event) -> None:
     session.request_rerun(ClientState())
     run = session._scriptrunner._script_thread
     run.join(60)
-    timer = next(iter(session._fragment_storage._fragments))
-    session.request_rerun(ClientState(fragment_id=timer, is_auto_rerun=True))
+    fragment = next(iter(session._fragment_storage._fragments))
+    session.request_rerun(ClientState(fragment_id=fragment, is_auto_rerun=is_timer))
     done.set()

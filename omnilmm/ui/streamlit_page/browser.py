@@ -9,6 +9,7 @@ from streamlit import config
 
 from omnilmm.catalog import ROOT
 from omnilmm.ui.session_store import BrowserState
+from omnilmm.ui.streamlit_page.component import component
 from omnilmm.ui.texts import Texts
 
 _COPY_HTML = """
@@ -22,7 +23,7 @@ button:hover, button:focus-visible { opacity: 1; color: var(--st-primary-color);
 span { font: 0.8rem var(--st-font); color: var(--st-primary-color); }
 """
 _COPY_JS = """
-export default function ({ parentElement, data }) {
+function draw({ parentElement, data }) {
   const button = parentElement.querySelector("button"), status = parentElement.querySelector("span")
   button.textContent = data.label
   button.onclick = async () => {
@@ -32,7 +33,7 @@ export default function ({ parentElement, data }) {
   }
 }
 """
-_copy = st.components.v2.component("omnilmm_copy", html=_COPY_HTML, css=_COPY_CSS, js=_COPY_JS)
+_copy = component("omnilmm_copy", html=_COPY_HTML, css=_COPY_CSS, js=_COPY_JS)
 
 
 def copy_button(text: str, label: str, key: str) -> None:
@@ -49,7 +50,7 @@ def copy_button(text: str, label: str, key: str) -> None:
 # Per tab, not per browser: two tabs are two conversations, and each survives a reload.
 _STATE_JS = """
 let again
-export default function ({ data, setTriggerValue }) {
+function draw({ data, setTriggerValue }) {
   const place = "omnilmm-chat"
   clearTimeout(again)
   if (data.asks) {
@@ -68,7 +69,7 @@ export default function ({ data, setTriggerValue }) {
 }
 """
 _STATE = "browser-state"
-_state = st.components.v2.component("omnilmm_memory", js=_STATE_JS)
+_state = component("omnilmm_memory", js=_STATE_JS)
 
 
 def sync_browser_state(remembered: BrowserState, on_return: Callable[[BrowserState], None]) -> None:
@@ -98,7 +99,7 @@ button { font: 0.85rem var(--st-font); color: var(--st-text-color); background: 
 button:hover, button:focus-visible { border-color: var(--st-primary-color); color: var(--st-primary-color); }
 button[hidden] { display: none; }
 """
-_script = st.components.v2.component(
+_script = component(
     "omnilmm_script",
     html='<button type="button" hidden></button>',
     css=_NEWEST_CSS,

@@ -8,6 +8,7 @@ import streamlit as st
 
 from omnilmm.catalog import ROOT
 from omnilmm.ui.access import COOKIE, account_in
+from omnilmm.ui.streamlit_page.component import component
 from omnilmm.ui.streamlit_page.visitor import Visitor, visitor
 from omnilmm.ui.texts import Texts
 
@@ -15,7 +16,7 @@ _ASSETS = ROOT / "assets"
 _HISTORY, _LIST = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("history.js", "past_chats.js"))
 _KEEP_JS = """
 let shown = {}
-export default function ({ data, setTriggerValue }) {
+function draw({ data, setTriggerValue }) {
   const history = window.omnilmmHistory, before = shown
   shown = data
   const ask = (names) => setTriggerValue("asked", names), open = (past) => setTriggerValue("opened", past)
@@ -27,7 +28,7 @@ export default function ({ data, setTriggerValue }) {
 }
 """
 _LIST_JS = """
-export default function ({ data, parentElement }) {
+function draw({ data, parentElement }) {
   const root = parentElement.querySelector(".past-chats")
   if (root.lang === data.language) return
   root.lang = data.language
@@ -36,10 +37,8 @@ export default function ({ data, parentElement }) {
 """
 _STYLE = (_ASSETS / "past_chats.css").read_text(encoding="utf-8")
 _KEEP = "past"
-_keep = st.components.v2.component("omnilmm_past", js=_HISTORY + _KEEP_JS)
-_list = st.components.v2.component(
-    "omnilmm_past_chats", html="<div class=past-chats></div>", css=_STYLE, js=_HISTORY + _LIST + _LIST_JS
-)
+_keep = component("omnilmm_past", js=_HISTORY + _KEEP_JS)
+_list = component("omnilmm_past_chats", html="<div class=past-chats></div>", css=_STYLE, js=_HISTORY + _LIST + _LIST_JS)
 
 
 def show_list(texts: Texts) -> None:

@@ -7,6 +7,7 @@ from streamlit import config
 
 from omnilmm.catalog import ROOT
 from omnilmm.ui.markup import CLIP_SECONDS
+from omnilmm.ui.streamlit_page.component import component
 from omnilmm.ui.texts import Texts
 
 _CSS = """
@@ -25,7 +26,7 @@ p { flex: 1 1 160px; margin: 0; opacity: 0.8; }
 """
 # Streamlit runs it at every rerun; a recording goes on unless the texts have changed. Escape closes the popover.
 _JS = """
-export default function ({ parentElement, data }) {
+function draw({ parentElement, data }) {
   const root = parentElement.querySelector(".clip"), drawn = JSON.stringify(data)
   if (root.dataset.drawn === drawn) return
   omnilmmClip.conclude()
@@ -38,7 +39,7 @@ export default function ({ parentElement, data }) {
   }, data.bytes)
 }
 """
-_recorder = st.components.v2.component(
+_recorder = component(
     "omnilmm_clip",
     html='<div class="clip"></div>',
     css=_CSS,

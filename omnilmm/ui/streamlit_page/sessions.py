@@ -16,7 +16,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
-from dataclasses import replace
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
@@ -81,9 +80,10 @@ class Callbacks:
 
     def _wake(self) -> None:
         self._is_woken = True
-        self._call_soon(self._run)
+        self._call_soon(self.run)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Run all that were added; called on the event loop."""
         self._is_woken = False  # first: whatever is added from now on may come too late for the loop below
         try:
             while self._waiting:
@@ -94,14 +94,12 @@ class Callbacks:
 
 
 class OrderedSession(AppSession):
-    """Streamlit's session, in which the timer of a fragment never discards the output of a click.
+    """Streamlit's session, in which no run of the page discards what the one before it has drawn.
 
-    Streamlit (1.67) ignores events of a script run as soon as another run has replaced it. The run of a click draws the
-    whole page; if it ends while the server is busy and a fragment's timer comes next, its pending output is discarded:
-    the click seems to have done nothing. Here pending output is sent before the run of the timer starts.
-
-    Meanwhile a message of the browser may arrive that is newer than the timer's. Then the timer runs with the values of
-    the widgets that this one brought: its own would undo them, e.g. a model that was chosen.
+    Streamlit (1.67) ignores what a run has drawn, but not sent yet, as soon as another one has replaced it. If a click
+    or the end of an answer draws the whole page while the server is busy, and a fragment's run comes next, e.g. for a
+    timer or because past chats are stored, the page stays half as it was. Here everything that a run has drawn is
+    sent before the next one starts.
 
     Attributes:
         browser: the browser that opened it.
@@ -155,20 +153,8 @@ class OrderedSession(AppSession):
         self._callbacks.add(callback)
 
     def _create_scriptrunner(self, initial_rerun_data: RerunData) -> None:
-        ended = self._scriptrunner
-        if ended is None or not initial_rerun_data.is_auto_rerun:
-            super()._create_scriptrunner(initial_rerun_data)
-        else:  # the loop runs what the ended run has said before this
-            self._event_loop.call_soon(self._create_after, ended, initial_rerun_data)
-
-    def _create_after(self, ended: Any, rerun_data: RerunData) -> None:
-        current = self._scriptrunner
-        if current is ended or current is None:
-            super()._create_scriptrunner(rerun_data)
-            return
-        without_values = replace(rerun_data, widget_states=None)
-        if not current.request_rerun(without_values):  # it has ended, too
-            self._create_scriptrunner(without_values)
+        self._callbacks.run()  # of the run that has ended
+        super()._create_scriptrunner(initial_rerun_data)
 
 
 def _is_allowed(message: BackMsg, session_id: str) -> bool:
