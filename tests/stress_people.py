@@ -177,7 +177,7 @@ class StreamlitTab:
             if drawn.what.WhichOneof("type") == "bidi_component"
             and drawn.what.bidi_component.id.endswith("browser-state")
         )
-        state = json.loads(kept.json or kept.mixed.json)["state"]
+        state = json.loads(kept.json or kept.mixed.json)["content"]["state"]
         self.stranger.hang_up()
         back = StreamlitTab(self.client, self.stranger.web, state)
         question = next((line for line in said.splitlines() if line.startswith("code") or line.endswith("?")), "")
