@@ -117,6 +117,12 @@ class Person:
     def attached(self) -> Locator:
         return self.page.locator(".st-key-pending [data-testid=stImage]")
 
+    @property
+    def header(self) -> str:
+        """What is said above the conversation; nothing while it is there twice, as a slow browser draws the page."""
+        texts = self.page.locator(".st-key-header").all_inner_texts()
+        return texts[0] if len(texts) == 1 else ""
+
     def button(self, key: str) -> Locator:
         return self.page.locator(f".st-key-{key} button")
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+from playwright.sync_api import expect
 
 from omnilmm.catalog import BUILT_IN, cards
 from omnilmm.conversation import Conversation
@@ -136,8 +136,9 @@ def choose(person: Person, name: str) -> None:
     person.press("switch")
 
 
-def header(person: Person) -> Locator:
-    return person.page.locator(".st-key-header")
+def says(person: Person, text: str) -> None:
+    """Wait until something is said above the conversation."""
+    person.until(lambda: text in person.header)
 
 
 def test_a_change_of_models_is_told_to_everybody_and_takes_nothing_from_anybody(
@@ -154,8 +155,8 @@ def test_a_change_of_models_is_told_to_everybody_and_takes_nothing_from_anybody(
     choose(one, OTHER)
     downloading = f"{model} is being downloaded, 3.0 of 12.0 GiB (25%). Built-in model answers meanwhile."
     for person in (one, other):
-        expect(header(person)).to_contain_text(downloading)
-        expect(header(person)).to_contain_text("Built-in model on cpu")
+        says(person, downloading)
+        says(person, "Built-in model on cpu")
     one.page.close()
     other.open_panel(ENGLISH.model)
     expect(other.button("switch")).to_be_disabled()  # one change at a time
@@ -164,17 +165,17 @@ def test_a_change_of_models_is_told_to_everybody_and_takes_nothing_from_anybody(
     other.ask("Still there?")
     other.until(lambda: other.answer == "Still")
     gate.open.set()
-    expect(header(other)).to_contain_text(f"{model} takes over as soon as the running answers have ended")
+    says(other, f"{model} takes over as soon as the running answers have ended")
     answer.goes_on.set()
     assert other.answered(2) == "Still there?"
-    expect(header(other)).to_contain_text(f"{model} is being loaded")
+    says(other, f"{model} is being loaded")
     other.ask("And now?")
     other.until(lambda: other.note.startswith("loading the model …"))
-    expect(header(other)).not_to_contain_text("Now ")
+    other.until(lambda: bool(other.header) and "Now " not in other.header)
     gate.loads.set()
     expect(other.page.get_by_test_id("stToast")).to_contain_text(f"Now {model} answers")  # it goes after a while
     assert other.answered(3) == "And now?"
-    expect(header(other)).to_contain_text(ENGLISH.changes["done"].format(model=model))
+    says(other, ENGLISH.changes["done"].format(model=model))
     expect(
         other.page.get_by_role("textbox", name=ENGLISH.system_prompt)
     ).to_be_visible()  # what this model has in addition
@@ -192,15 +193,15 @@ def test_a_change_that_fails_or_is_cancelled_leaves_everything_as_it_was(
     person = visit()
     choose(person, OTHER)
     failed = f"{model} could not be used: 16.0 GiB are needed, 8.0 GiB are free. Built-in model keeps answering."
-    expect(header(person)).to_contain_text(failed)
+    says(person, failed)
     gate.refusal, gate.breaks = None, [HardwareError("The device caught fire.")]
     choose(person, OTHER)
     restored = f"{model} could not be loaded: The device caught fire. Built-in model was loaded again and answers."
-    expect(header(person)).to_contain_text(restored)
+    says(person, restored)
     gate.open.clear()
     choose(person, OTHER)
     person.press("cancel-change")
-    expect(header(person)).to_contain_text(f"The change to {model} was cancelled.")
+    says(person, f"The change to {model} was cancelled.")
     expect(person.button("cancel-change")).to_have_count(0)
     person.ask("Hello")
     assert person.answered() == "Hello"
@@ -214,14 +215,14 @@ def test_a_first_model_that_cannot_be_loaded_leaves_a_page_with_others_to_choose
     listed = [ListedModel(card, "bf16", True) for card in cards().values()]
     server_state.serve(provider_of(gates, BUILT_IN), Offer(lambda _: listed))
     person = visit()
-    expect(header(person)).to_contain_text("could not be loaded: needs 17.1 GiB")
+    says(person, "could not be loaded: needs 17.1 GiB")
     person.ask("Hello", CIRCLE.picture)
     expect(person.notice).to_contain_text("needs 17.1 GiB")
     expect(person.box).to_have_value("Hello")
     expect(person.attached).to_have_count(1)
     person.until(lambda: person.questions() == [])
     choose(person, OTHER)
-    expect(header(person)).to_contain_text(f"{find(OTHER).title} on cpu")
+    says(person, f"{find(OTHER).title} on cpu")
     person.box.press("Enter")
     assert person.answered() == "Hello"
 
@@ -234,16 +235,16 @@ def test_a_model_of_the_hub_takes_over(
     with on_the_hub(tmp_path, monkeypatch) as hub:
         server_state.serve(provide(LOADING, lambda done, total: None), Offer(lambda _: listed, possible_dtypes))
         person = visit()
-        expect(header(person)).to_contain_text("Built-in model on cpu")
+        says(person, "Built-in model on cpu")
         monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
         choose(person, OTHER)
-        expect(header(person)).to_contain_text("cannot be fetched from the mirror")
-        expect(header(person)).to_contain_text("Built-in model keeps answering.")
+        says(person, "cannot be fetched from the mirror")
+        says(person, "Built-in model keeps answering.")
         person.sample("circle")
         assert person.answered() == CIRCLE.answer
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         choose(person, OTHER)
-        expect(header(person)).to_contain_text(f"Now {find(OTHER).title} answers.")
+        says(person, f"Now {find(OTHER).title} answers.")
         person.press("clear")
         person.until(lambda: person.questions() == [])
         person.sample("circle")
@@ -269,7 +270,7 @@ def test_a_photo_is_said_to_be_beyond_the_model_and_one_click_chooses_another(
     button = lines.first.get_by_role("button")
     expect(button).to_have_text(offer_label(BEST, ENGLISH))
     button.click()
-    expect(header(person)).to_contain_text(ENGLISH.changes["done"].format(model=BEST.title))
+    says(person, ENGLISH.changes["done"].format(model=BEST.title))
     expect(button).to_have_count(0)
     expect(lines).to_have_count(2)  # what the other model said stays as doubtful
 
@@ -283,5 +284,5 @@ def test_the_best_model_that_fits_is_one_click_away(choosing: dict[str, Gate], v
     label = ENGLISH.best_model.format(model=best.title)
     person.page.get_by_role("button", name=label).click()
     person.until(lambda: bool(choosing[best.name].wishes))
-    expect(header(person)).to_contain_text(best.title)
+    says(person, best.title)
     assert choosing[best.name].wishes[0][0].fits == "int8", "it is loaded as it was offered"

@@ -35,9 +35,9 @@ def test_it_says_which_model_runs_and_a_sample_is_answered_truly_as_it_streams(
     site: Site, visit: Visit, pace: Pace
 ) -> None:
     person = visit(permissions=["clipboard-read", "clipboard-write"])
-    header, engine = person.page.locator(".st-key-header"), site.engine
-    for part in (engine.card.title, engine.device.value, str(engine.device.reason), str(engine.dtype.reason)):
-        expect(header).to_contain_text(part)
+    engine = site.engine
+    said = {engine.card.title, engine.device.value, str(engine.device.reason), str(engine.dtype.reason)}
+    person.until(lambda: all(part in person.header for part in said))
     person.sample(CIRCLE)
     person.until(lambda: person.note.startswith("reading the prompt …"))
     seen = [""]
@@ -431,10 +431,9 @@ def test_the_page_is_there_while_the_model_is_fetched_and_answers_when_it_is_loa
     gate.open.clear()
     server.use(provider_of({BUILT_IN: gate}, BUILT_IN))
     person = visit()
-    header = person.page.locator(".st-key-header")
-    person.until(lambda: "downloading, 3.0 of 12.0 GiB (25%)" in header.inner_text())
+    person.until(lambda: "downloading, 3.0 of 12.0 GiB (25%)" in person.header)
     person.sample(CIRCLE)
     person.until(lambda: "25%" in person.note)
     gate.open.set()
     assert person.answered() == SAMPLES[CIRCLE].answer
-    person.until(lambda: str(engine.device.reason) in header.inner_text())
+    person.until(lambda: str(engine.device.reason) in person.header)
