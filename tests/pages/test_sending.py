@@ -126,6 +126,8 @@ def test_a_question_is_sent_once_and_whole(visit: Visit, able: Site) -> None:
     before = len(asked)
     visitor.box.press("Enter")
     expect(visitor.notice).to_contain_text("empty")
+    visitor.settled()
+    visitor.box.focus()
     # Chinese is composed; the Enter that ends a composition is not the one that sends.
     browser = visitor.page.context.new_cdp_session(visitor.page)
     browser.send("Input.imeSetComposition", {"text": "nihao", "selectionStart": 5, "selectionEnd": 5})

@@ -108,7 +108,9 @@ class Answers:
         if not on_page[0]:  # the conversation may still be restored; if the page shows one, it is done
             visitor.is_restored.wait(FINALIZE_S)
             visitor.is_restored.set()  # a page that was opened before the server was started: wait only once
-        back: dict[str, Any] = {} if question is None else {"question": question, "editing": editing}
+        # An empty one does not return: by the time that it is refused, somebody may have typed the next one.
+        has_content = question is not None and (question["text"].strip() or question["files"])
+        back: dict[str, Any] = {"question": question, "editing": editing} if has_content else {}
         if refusal := self._refusal(visitor, *on_page):
             yield self.context.render(visitor, notice=refusal, **back)
             return
