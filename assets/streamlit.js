@@ -1,6 +1,7 @@
 /* Browser side of web_demo_streamlit.py: the scroll position, files from anywhere on the page, and the keyboard.
 
-   Streamlit runs it at every rerun of the page; listeners are registered once (`start`) and receive the new data. */
+   `draw` is called at every rerun of the page (by `streamlit_page/component.py`); listeners are registered once (`start`)
+   and receive the new data. */
 
 const NEAR = 80  // distance in pixels that still counts as the end
 const GIVE_UP_MS = 10_000  // without news from the server about an upload for this long, Enter works normally again

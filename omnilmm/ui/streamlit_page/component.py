@@ -21,10 +21,10 @@ export default function (component) {
 
 
 def component(name: str, *, js: str, html: str | None = None, css: str | None = None) -> Callable[..., None]:
-    """Declare a component whose script is run for each draw of the page, and for none after a newer one.
+    """Declare a component whose script never runs with data that is older than what it ran with last.
 
-    Streamlit (1.67) runs scripts asynchronously: now and then, for an older draw after a newer one, whose data would
-    be undone by it.
+    Streamlit (1.67) runs scripts asynchronously, and now and then in another order than that in which the page was
+    drawn: the browser would be left in an older state of the page.
 
     Args:
         name: unique among the components of the page.
