@@ -123,6 +123,7 @@ class StreamlitPage:
     def _visitors() -> set[int]:
         from omnilmm.ui.streamlit_page.visitor import Visitor
 
+        gc.unfreeze()  # what there was when the model was loaded: it would not be listed
         gc.collect()
         return {id(known) for known in gc.get_objects() if type(known) is Visitor}
 

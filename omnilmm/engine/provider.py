@@ -394,6 +394,7 @@ class ModelProvider:
             if isinstance(engine, SupportsClose):
                 engine.close()
         else:
+            _exempt_from_collection()
             with self._changed:
                 self._engine, self._loaded, self._waits = engine, ready, False
                 self.version += 1
@@ -441,5 +442,18 @@ class ModelProvider:
 
 def _free_memory() -> None:
     """Free the memory of an unloaded model, for the next one and for other programs."""
+    gc.unfreeze()
     gc.collect()
     give_back_unused_memory()
+
+
+def _exempt_from_collection() -> None:
+    """Exempt all that there is now (libraries, page, model) from garbage collection until the model is unloaded.
+
+    Python looks at all objects only once their number has grown by a quarter. With half a million that live as long as
+    the program, what visitors leave behind in reference cycles (Gradio does with each answer) would stay for thousands
+    of answers, and each look would stop the model for a fraction of a second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.collect()  # of nothing: so that Python counts from here

@@ -231,6 +231,18 @@ def test_models_in_reference_cycles_are_freed_before_another_is_loaded_and_after
     assert answer(provider) == BUILT_IN
 
 
+def test_what_answers_leave_in_reference_cycles_is_freed_no_matter_how_much_lives_on() -> None:
+    libraries = [[number] for number in range(500_000)]
+    provider = running(provider_of({BUILT_IN: gate()}, BUILT_IN))
+    answered = Cyclic(BUILT_IN)
+    gc.collect(1)  # it has been there for a while
+    left = weakref.ref(answered)
+    del answered
+    later = [[number] for number in range(100_000)]  # a fifth more, and Python waits for a quarter
+    assert left() is None
+    assert provider.is_ready and libraries and later
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators give memory back by themselves")
 def test_memory_between_pieces_in_use_goes_back_to_the_system() -> None:
     provider = running(provider_of({BUILT_IN: gate(), OTHER: gate(OTHER)}, BUILT_IN))

@@ -274,7 +274,7 @@ def test_the_number_type_is_chosen_with_the_model() -> None:
     assert page.selectbox(key="dtype").options == [ENGLISH.automatic, "fp32", "int8"]
     assert page.button(key="switch").disabled, "it answers already"
     page.selectbox(key="model").set_value("minicpm-v-2.6").run()
-    page.selectbox(key="dtype").set_value("int8").run()
+    page.selectbox(key="dtype").set_value("int8")  # and the click comes before this is drawn
     drawn(page.button(key="switch").click().run())
     provider.wait()
     drawn(page.run())

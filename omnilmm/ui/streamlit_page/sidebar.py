@@ -62,7 +62,7 @@ def _models(me: Visitor, engine: Engine) -> None:
     now = ModelRequest(current) if provider.requested is None else provider.requested
     is_same = provider.is_ready and (name, dtype) == (current, now.dtype)
     is_late = is_same or provider.is_changing
-    st.button(me.texts.switch, key="switch", disabled=is_late, on_click=switch, args=(me, name, dtype))
+    st.button(me.texts.switch, key="switch", disabled=is_late, on_click=_switch_to_choice, args=(me,))
     if better := offer.better(provider):
         label = me.texts.best_model.format(model=better.card.title)
         st.button(label, key="best", on_click=switch, args=(me, better.card.name, "auto"))
@@ -80,6 +80,12 @@ def _dtype(me: Visitor, offer: Offer) -> str:
 
 def _title(entry: ListedModel | ModelCard) -> str:
     return entry.card.title if isinstance(entry, ListedModel) else entry.title
+
+
+def _switch_to_choice(me: Visitor) -> None:
+    """Start the change to what is chosen now; a click may come before the page was drawn with the newest choice."""
+    offer = server_state.SERVER.offer
+    switch(me, st.session_state[MODEL], st.session_state[DTYPE] if offer and offer.has_dtypes else "auto")
 
 
 def switch(me: Visitor, name: str, dtype: str) -> None:
