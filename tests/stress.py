@@ -48,15 +48,15 @@ def run(page: Any, users: int, seconds: float, *, unruly: bool) -> Figures:
     before = {thread.name for thread in threading.enumerate()}
     used_s = _cpu_s()
     with first_words(page.provider) as waited_s:
-        figures, count = _lives(page, users, seconds, waited_s, unruly=unruly)
+        alone, figures, count = _lives(page, users, seconds, waited_s, unruly=unruly)
     used_s = _cpu_s() - used_s
     figures.wrong += page.left_over(before)
-    alone_s = median(waited_s[:count:2] or [0.001])  # every other question has a picture
     half, last = figures.memory_mib[len(figures.memory_mib) // 2], figures.memory_mib[-1]
     print(
         f"{page.name}: {users} users, {seconds:.0f} s{', unruly' if unruly else ''}: {figures.answers} answers, "
         f"{figures.stops} stops, {figures.leaves} pages closed, {figures.switches} switches; "
-        f"{_shares(waited_s[count:], alone_s, users)}; "
+        f"first word on the page: {_shares(figures.waited_s, alone.waited_s, users)}; "
+        f"of the model: {_shares(waited_s[count:], waited_s[:count], users)}; "
         f"CPU time of the page {used_s:.0f} s; "
         f"memory {' '.join(f'{figures.memory_mib[len(figures.memory_mib) * tenth // 10]:.0f}' for tenth in range(10))} "
         f"{last:.0f} MiB in tenths of the time; wrong: {len(figures.wrong)}",
@@ -71,7 +71,7 @@ def run(page: Any, users: int, seconds: float, *, unruly: bool) -> Figures:
 
 @contextmanager
 def first_words(provider: ModelProvider) -> Iterator[list[float]]:
-    """The seconds from a question to its first word, of all answers that come to their end; the page rounds them."""
+    """The seconds in which the model gets to a first word, of all answers that come to their end; pages round them."""
     waited_s: list[float] = []
     stream = provider.stream
 
@@ -86,8 +86,10 @@ def first_words(provider: ModelProvider) -> Iterator[list[float]]:
         yield waited_s
 
 
-def _lives(page: Any, users: int, seconds: float, waited_s: list[float], *, unruly: bool) -> tuple[Figures, int]:
-    """The figures of one person alone and then of all, and how many answers were those of the one."""
+def _lives(
+    page: Any, users: int, seconds: float, waited_s: list[float], *, unruly: bool
+) -> tuple[Figures, Figures, int]:
+    """The figures of one person alone and of all, and how many answers were those of the one."""
     spawn = get_context("spawn")
     line, theirs = spawn.Pipe()
     people = spawn.Process(target=live, args=(theirs, page.client, users, seconds, unruly), daemon=True)
@@ -104,7 +106,8 @@ def _lives(page: Any, users: int, seconds: float, waited_s: list[float], *, unru
                     continue
                 if isinstance(said, Figures) and alone is not None:
                     people.join()
-                    return replace(said, wrong=alone.wrong + said.wrong, memory_mib=[*memory_mib, _memory_mib()]), count
+                    said = replace(said, wrong=alone.wrong + said.wrong, memory_mib=[*memory_mib, _memory_mib()])
+                    return alone, said, count
                 if said:
                     page.switch(said)
                 line.send(page.is_switching())
@@ -117,10 +120,11 @@ def _memory_mib() -> float:
     return float(psutil.Process().memory_info().rss / 2**20)
 
 
-def _shares(seconds: list[float], alone_s: float, users: int) -> str:
+def _shares(seconds: list[float], alone: list[float], users: int) -> str:
     """How long the first words took, and how much of a fair share: what one alone waits, times so many."""
+    alone_s = median(alone[::2] or [0.001])  # every other question has a picture
     ordered, share_s = sorted(seconds) or [0.0], alone_s * users
-    lines = [f"first word alone {alone_s:.3f} s"]
+    lines = [f"alone {alone_s:.3f} s"]
     for name, percent in PERCENTILES.items():
         waited_s = ordered[min(len(ordered) * percent // 100, len(ordered) - 1)]
         lines.append(f"{name} {waited_s:.2f} s = {waited_s / share_s:.2f} × fair share")

@@ -28,6 +28,7 @@ from tests.pages.caller import Caller, Handler
 
 ANSWER_S = 600.0
 FIRST_WORD = re.compile(r"([\d.]+) s to first word")
+WORDS = re.compile(rf"\d+ tokens|{FIRST_WORD.pattern}")  # of a note: there is something to read
 NOTE = re.compile(r'<small class="note">(.*?)</small>')
 BOX = re.compile(r"<ref>(.*?)</ref><box>.*?</box>")
 DTYPES = ("fp32", "bf16")
@@ -40,6 +41,7 @@ class Figures:
     """What was measured and what went wrong, by all users together.
 
     Attributes:
+        waited_s: from a question to the first word on the page.
         memory_mib: of the page's process, now and then.
     """
 
@@ -48,11 +50,16 @@ class Figures:
     leaves: int = 0
     switches: int = 0
     wrong: list[str] = field(default_factory=list)
+    waited_s: list[float] = field(default_factory=list)
     memory_mib: list[float] = field(default_factory=list)
 
 
 class GradioTab:
-    """An open tab of the Gradio page."""
+    """An open tab of the Gradio page.
+
+    Attributes:
+        read_at: when the first word of the newest answer was on the page, by `time.monotonic`.
+    """
 
     def __init__(self, client: GradioClient, name: dict[str, str] | None = None, state: str = "{}") -> None:
         self.client, self._raw = client, list[str]()
@@ -90,15 +97,23 @@ class GradioTab:
     def _do(self, handler: str, asked: Any) -> None:
         """Wait for the end of an event, and look at the page then."""
         event, shown = asked.raise_for_status().json()["event_id"], self.caller.handler(handler).places
+        self.read_at = 0.0
         with self.caller.web.stream(
             "GET", "/gradio_api/queue/data", params={"session_hash": self.caller.session}, timeout=ANSWER_S
         ) as stream:
             for line in stream.iter_lines():
                 self._raw.append(line)
                 message = json.loads(line.removeprefix("data: ")) if line else {}
-                if message.get("msg") == "process_completed" and message.get("event_id") == event:
+                if message.get("event_id") != event:
+                    continue
+                if message["msg"] == "process_generating":
+                    chat = message["output"]["data"][shown["chat"]]
+                    if isinstance(chat, list) and WORDS.search(json.dumps(chat)):  # what has changed in it
+                        self.read_at = self.read_at or time.monotonic()
+                if message["msg"] == "process_completed":
                     if not message["success"]:
                         raise AssertionError(f"the server failed: {line[:300]}")
+                    self.read_at = self.read_at or time.monotonic()
                     values = message["output"]["data"]
                     self._chat, self._state = (_value(values[shown[name]]) or "" for name in ("chat", "browser_state"))
                     return
@@ -142,7 +157,7 @@ class GradioClient:
 
 
 class StreamlitTab:
-    """An open tab of the Streamlit page."""
+    """An open tab of the Streamlit page; `read_at` as that of `GradioTab`."""
 
     def __init__(self, client: StreamlitClient, web: Any = None, state: str = "{}") -> None:
         from tests.streamlit_pages.stranger import Stranger
@@ -154,8 +169,11 @@ class StreamlitTab:
 
     def ask(self, question: str, picture: bytes | None, stop_s: float | None) -> tuple[str, str]:
         """All that the page says, and the newest note."""
-        me = self.stranger
+        me, words = self.stranger, self._words()
         me.ask(question, *([("own.png", picture)] if picture else []))
+        if stop_s is None:
+            me.watch(lambda: self._words() > words or self._is_done(), ANSWER_S)
+        self.read_at = time.monotonic()
         if stop_s is not None and not me.watch(self._is_done, stop_s) and me.has("stop"):
             me.click("stop")
         if not me.watch(self._is_done, ANSWER_S):
@@ -165,6 +183,10 @@ class StreamlitTab:
 
     def _is_done(self) -> bool:
         return not self.stranger.has("stop")
+
+    def _words(self) -> int:
+        """How many answers there is something to read of."""
+        return sum(bool(WORDS.search(text)) for text in self.stranger.texts())
 
     def seen(self) -> str:
         return "\n".join(self.stranger.texts())
@@ -275,10 +297,13 @@ class User:
             if self.unruly and self.chance.random() < 0.02:
                 self.figures.switches += 1
                 self.operator.switch(self.chance.choice(DTYPES))
+            asked = time.monotonic()
             answer, note = self.tab.ask(question, picture, self.chance.uniform(0.05, 2) if stops else None)
             self.figures.answers += 1
             self.figures.stops += stops
             is_whole = bool(FIRST_WORD.search(note)) and "stopped" not in note
+            if is_whole and not stops:
+                self.figures.waited_s.append(self.tab.read_at - asked)
             if not is_whole and not stops and switched == self.figures.switches and not self.operator.is_switching():
                 self.figures.wrong.append(f"user {self.number}: nobody stopped this: {note!r} {answer[-80:]!r}")
             # Names alone: in bf16 a box may differ, and Streamlit's page draws a badge with its name.
