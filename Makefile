@@ -31,7 +31,7 @@ browser: $(VENV)/.dev
 	$(RUN) -m tests.browser
 
 test-slow: $(VENV)/.dev  ## the journeys through both pages with slow browsers on a busy machine: finds races
-	$(RUN) -m pytest $(PARALLEL) $(JOURNEYS) --slow --timeout 2400 $(FLAGS)
+	OMNILMM_TESTS_SLOW=1 $(RUN) -m pytest $(PARALLEL) $(JOURNEYS) --timeout 2400 $(FLAGS)
 
 test-oldest: $(VENV)/.dev  ## the same tests with the oldest versions of the libraries, in a folder of their own
 	$(RUN) -m tests.oldest > $(VENV)/oldest.txt

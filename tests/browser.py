@@ -26,7 +26,8 @@ if TYPE_CHECKING:  # as a program it runs before there is a Playwright
 
 VOICE = "espeak-ng"  # speaks the answers of the live view
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
-SLOW = "OMNILMM_TESTS_SLOW"  # set by `pytest --slow`
+# In the environment, by `make test-slow`: browsers at a quarter of their speed on a busy machine, each journey once.
+SLOW = "OMNILMM_TESTS_SLOW"
 # No sandbox since CI runs as root; the rest keeps the browser from talking to anybody but the page.
 ARGUMENTS = [
     "--no-sandbox",
@@ -132,7 +133,7 @@ def _used(context: BrowserContext, address: str) -> BrowserContext:
 
 
 def opened(context: BrowserContext) -> Page:
-    """A new page; with `pytest --slow` its processor has a quarter of its speed."""
+    """A new page; with `SLOW` its processor has a quarter of its speed."""
     page = context.new_page()
     if os.environ.get(SLOW):
         context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})

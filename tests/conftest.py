@@ -32,17 +32,14 @@ settings.load_profile("repeatable")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", metavar="DIR", help="check the goldens in this folder instead of the repository's own")
-    slow = "journeys with browsers at a quarter of their speed, each once, while every core is kept busy"
-    parser.addoption("--slow", action="store_true", help=slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def slow_machine(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With `--slow`, a race that a quick machine always wins is lost now and then."""
-    if not request.config.getoption("--slow"):
+def slow_machine() -> Iterator[None]:
+    """With `SLOW` every core is kept busy: a race that a quick machine always wins is lost now and then."""
+    if SLOW not in os.environ:
         yield
         return
-    os.environ[SLOW] = "1"
     here = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(here)]
     yield
@@ -76,11 +73,11 @@ LONG = {
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--slow`, what has no browser cannot race with one, and a journey in other colours or words is the same.
+    """With `SLOW`, what has no browser cannot race with one, and a journey in other colours or words is the same.
 
     Spread over processes, the longest files begin first.
     """
-    if config.getoption("--slow"):
+    if SLOW in os.environ:
         journeys = [item for item in items if "browser" in getattr(item, "fixturenames", ())]
         once = {item.nodeid.partition("[")[0]: item for item in reversed(journeys)}
         config.hook.pytest_deselected(items=[item for item in items if item not in once.values()])
