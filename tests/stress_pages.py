@@ -21,7 +21,7 @@ from tests.pages.visitor import Site
 from tests.pages.visitor import serve as serve_gradio
 from tests.stress_people import GradioClient, StreamlitClient
 
-MOST_BYTES = 32 * 2**20  # of caches and of stored sessions: soon full, so that whatever else grows is seen
+MOST_BYTES = 8 * 2**20  # of caches and of stored sessions: soon full, so that whatever else grows is seen
 QUIET_S = 120.0  # until everything of those who left is gone; Streamlit keeps a broken line's session for a minute
 POOLS = ("AnyIO", "ThreadPool", "asyncio", "Thread-", "process log")  # threads that wait for the next work
 
