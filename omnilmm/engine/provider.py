@@ -379,6 +379,8 @@ class ModelProvider:
             self._set_stage("loading")
         if isinstance(old, SupportsClose):
             old.close()
+        if old is not None:
+            gc.unfreeze()  # so that it is collected if it is part of a reference cycle
         return None
 
     def _load(self, ready: Loadable, *, must_answer: bool) -> OmniLMMError | None:
@@ -394,7 +396,7 @@ class ModelProvider:
             if isinstance(engine, SupportsClose):
                 engine.close()
         else:
-            _exempt_from_collection()
+            _collect_garbage()
             with self._changed:
                 self._engine, self._loaded, self._waits = engine, ready, False
                 self.version += 1
@@ -442,13 +444,12 @@ class ModelProvider:
 
 def _free_memory() -> None:
     """Free the memory of an unloaded model, for the next one and for other programs."""
-    gc.unfreeze()
-    gc.collect()
+    _collect_garbage()
     give_back_unused_memory()
 
 
-def _exempt_from_collection() -> None:
-    """Exempt all that there is now (libraries, page, model) from garbage collection until the model is unloaded.
+def _collect_garbage() -> None:
+    """Collect garbage, and exempt all that is left (libraries, page, model) from it until a model is unloaded.
 
     Python looks at all objects only once their number has grown by a quarter. With half a million that live as long as
     the program, what visitors leave behind in reference cycles (Gradio does with each answer) would stay for thousands

@@ -232,8 +232,13 @@ def test_models_in_reference_cycles_are_freed_before_another_is_loaded_and_after
 
 
 def test_what_answers_leave_in_reference_cycles_is_freed_no_matter_how_much_lives_on() -> None:
-    libraries = [[number] for number in range(500_000)]
-    provider = running(provider_of({BUILT_IN: gate()}, BUILT_IN))
+    libraries: list[list[int]] = []
+
+    def engine() -> Cyclic:
+        libraries.extend([number] for number in range(500_000))
+        return Cyclic(BUILT_IN)
+
+    provider = running(provider_of({BUILT_IN: Gate(engine)}, BUILT_IN))
     answered = Cyclic(BUILT_IN)
     gc.collect(1)  # it has been there for a while
     left = weakref.ref(answered)
