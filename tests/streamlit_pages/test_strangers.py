@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime import Runtime
+from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 from websockets.exceptions import InvalidStatus
 
 from omnilmm.catalog import cards
@@ -22,7 +24,7 @@ from omnilmm.engine.choosing import ListedModel
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.streamlit_page import messages, server_state, sidebar, visitor
 from omnilmm.ui.streamlit_page.routes import ROUTES, Need, need_of
-from omnilmm.ui.streamlit_page.visitor import Visitor
+from omnilmm.ui.streamlit_page.visitor import QUESTION, Visitor
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Site, serve
@@ -401,3 +403,42 @@ def test_two_runs_of_one_page_are_never_at_once(
             wait_until(lambda: running)
         stranger.until(lambda: stranger.runs > before)
     assert most == 1
+
+
+def question(stranger: Stranger, text: str) -> WidgetState:
+    """What the box for questions sends."""
+    state = stranger.state(QUESTION)
+    state.chat_input_value.data = text
+    return state
+
+
+def test_a_click_that_comes_with_a_timers_message_too_is_done_once(server: Site, engine: ScriptedEngine) -> None:
+    with come(server.address) as stranger:
+        asked = question(stranger, "Hello")
+        stranger.run(asked, fragment=next(iter(stranger.timers)))
+        stranger.draw(asked)
+        answered(stranger)
+        stranger.draw()
+    assert len(engine.asked) == 1
+
+
+def test_a_click_is_done_to_its_end_while_the_browser_asks_for_more(
+    server: Site, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, clicked, more = Visitor._options, threading.Event(), threading.Event()
+
+    def late(me: Visitor, *given: Any) -> Any:
+        clicked.set()
+        assert more.wait(PATIENCE_S)
+        return options(me, *given)  # reads widgets
+
+    with come(server.address) as stranger:
+        session = session_of(stranger)
+        monkeypatch.setattr(Visitor, "_options", late)
+        stranger.run(question(stranger, "Hello"))
+        assert clicked.wait(PATIENCE_S)
+        stranger.run()
+        wait_until(lambda: session._scriptrunner._requests._state is ScriptRequestType.RERUN)
+        more.set()
+        answered(stranger)
+    assert len(engine.asked) == 1

@@ -17,6 +17,7 @@ from omnilmm.ui.photos import offer_label, offered_for_photos
 from omnilmm.ui.safe_markdown import safe_markdown, safe_with_chips, spaced_math
 from omnilmm.ui.streamlit_page import server_state, sidebar
 from omnilmm.ui.streamlit_page.browser import copy_button
+from omnilmm.ui.streamlit_page.runs import redraw
 from omnilmm.ui.streamlit_page.visitor import Visitor, busy_count
 from omnilmm.ui.video_figure import seen_frames, video_line
 
@@ -54,10 +55,10 @@ def _running_answer(me: Visitor, engine: Engine, number: int) -> None:
     if running is None:
         return
     if running.done.is_set():
-        st.rerun()  # the whole page, once: the turn is part of the history now
+        redraw()  # the whole page, once: the turn is part of the history now
     if draft := running.draft:
         if len(draft.history.messages) != number:
-            st.rerun()  # an earlier question is answered again: the turns after it leave the page
+            redraw()  # an earlier question is answered again: the turns after it leave the page
         _question(me, engine, draft.question, number, is_partial=True)
         if draft.is_photo:
             _photo_line(me, number + 1)

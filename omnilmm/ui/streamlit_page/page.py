@@ -16,6 +16,7 @@ from omnilmm.ui.streamlit_page import messages, past, server_state, sidebar
 from omnilmm.ui.streamlit_page.attachments import FILES
 from omnilmm.ui.streamlit_page.browser import script, sync_browser_state
 from omnilmm.ui.streamlit_page.recorder import recorder
+from omnilmm.ui.streamlit_page.runs import redraw
 from omnilmm.ui.streamlit_page.visitor import QUESTION, Visitor, reports_errors, visitor
 
 STYLE = ROOT / "assets" / "streamlit.css"
@@ -84,7 +85,7 @@ def _model_line(me: Visitor, drawn: tuple[int, bool]) -> None:
     """
     provider = server_state.provider()
     if server_state.state() != drawn:
-        st.rerun()  # the whole page, once: the settings and the polling interval have changed
+        redraw()  # the whole page, once: the settings and the polling interval have changed
     with st.container(gap="xsmall"):
         for line in filter(None, status(provider, me.texts)):
             st.caption(plain_markdown(line))

@@ -9,6 +9,7 @@ import streamlit as st
 from omnilmm.catalog import ROOT
 from omnilmm.ui.access import COOKIE, account_in
 from omnilmm.ui.streamlit_page.component import component
+from omnilmm.ui.streamlit_page.runs import redraw
 from omnilmm.ui.streamlit_page.visitor import Visitor, visitor
 from omnilmm.ui.texts import Texts
 
@@ -52,7 +53,7 @@ def keep() -> None:
     me = visitor()
     if me.is_replaced:
         me.is_replaced = False
-        st.rerun()  # the whole page, which shows another chat now
+        redraw()  # the whole page, which shows another chat now
     with st.container(key="past-place"):
         _keep(key=_KEEP, data=_data(me), on_asked_change=_asked, on_opened_change=_opened, height="content")
 

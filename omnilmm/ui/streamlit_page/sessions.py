@@ -22,7 +22,7 @@ from typing import Any
 from streamlit import config
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
-from streamlit.runtime import Runtime, RuntimeConfig, websocket_session_manager
+from streamlit.runtime import Runtime, RuntimeConfig, app_session, websocket_session_manager
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.media_file_storage import MediaFileKind
 from streamlit.runtime.memory_media_file_storage import MemoryFile, MemoryMediaFileStorage
@@ -34,6 +34,7 @@ from streamlit.runtime.state.common import unpack_widget_state_value
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.web.cache_storage_manager_config import create_default_cache_storage_manager
 
+from omnilmm.ui.streamlit_page.runs import WholeRunner
 from omnilmm.ui.streamlit_page.visitor import VISITOR
 
 COOKIE = "omnilmm_browser"
@@ -44,6 +45,9 @@ MESSAGES = frozenset({"rerun_script", "stop_script", "file_urls_request", "app_h
 _PLAIN = frozenset(
     {"bool_value", "double_value", "int_value", "string_value", "double_array_value", "string_array_value"}
 )
+
+# Kinds of values that last for one run: of a click, of a question, of an event of a component.
+_TRIGGERS = frozenset({"trigger_value", "string_trigger_value", "chat_input_value", "json_trigger_value"})
 
 log = logging.getLogger("omnilmm.page")
 
@@ -114,6 +118,8 @@ class OrderedSession(AppSession):
     def handle_backmsg(self, msg: BackMsg) -> None:
         """Handle a message of the visitor's browser, if the page has a use for it."""
         if _is_allowed(msg, self.id) and self._is_sound(msg.rerun_script.widget_states):
+            if msg.rerun_script.is_auto_rerun:
+                _drop_triggers(msg.rerun_script.widget_states)
             context = copy_context()
             context.run(_acting.set, self.id)
             context.run(super().handle_backmsg, msg)
@@ -155,6 +161,17 @@ class OrderedSession(AppSession):
     def _create_scriptrunner(self, initial_rerun_data: RerunData) -> None:
         self._callbacks.run()  # of the run that has ended
         super()._create_scriptrunner(initial_rerun_data)
+
+
+def _drop_triggers(states: WidgetStates) -> None:
+    """Drop clicks from the message of a timer.
+
+    The browser (Streamlit 1.67) sends a click a moment later than it happens, and if a timer comes in between, with the
+    timer's message, too: a question would be asked twice.
+    """
+    kept = [state for state in states.widgets if state.WhichOneof("value") not in _TRIGGERS]
+    del states.widgets[:]
+    states.widgets.extend(kept)
 
 
 def _is_allowed(message: BackMsg, session_id: str) -> bool:
@@ -307,4 +324,5 @@ def own_runtime(app: Any) -> None:
         )
 
     websocket_session_manager.AppSession = OrderedSession  # type: ignore[attr-defined]
+    app_session.ScriptRunner = WholeRunner  # type: ignore[attr-defined]
     app._create_runtime = create

@@ -21,6 +21,7 @@ from omnilmm.ui.controls import (
     slices_control,
     switched,
 )
+from omnilmm.ui.streamlit_page.runs import redraw
 from omnilmm.ui.texts import ENGLISH, Texts
 
 MODE = "mode"  # key of the mode selector
@@ -58,7 +59,7 @@ def draw_settings(card: ModelCard, texts: Texts, is_corrected: Callable[[], bool
         _widget(control, key, texts)
     st.button(texts.reset, key="reset", type="tertiary", icon=":material/restart_alt:", on_click=reset, args=(card,))
     if is_corrected():
-        st.rerun()  # the whole page, without the notice
+        redraw()  # the whole page, without the notice
 
 
 def options(card: ModelCard) -> Options:
