@@ -220,6 +220,15 @@ def test_who_has_left_does_not_come_back_and_leaves_no_file(site: Site, come: Co
     wait_until(lambda: len(visitors) == before)
 
 
+def test_no_statistics_of_events_are_computed(site: Site, come: Come) -> None:
+    """Gradio would compute them anew with each event, of all events so far: slower and slower."""
+    stranger, queue = come(site), site.page.demo._queue
+    for _ in range(3):
+        stranger.ask("Hello?").raise_for_status()
+        assert stranger.outcome()["success"]
+    assert len(queue.event_analytics) <= 1 and queue.event_count_at_last_cache == 0
+
+
 def test_what_no_widget_gives_is_one_line_and_nothing_happens(site: Site, come: Come) -> None:
     stranger = come(site)
     asked = stranger.defaults("Answers.ask")

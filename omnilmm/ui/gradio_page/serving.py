@@ -49,6 +49,8 @@ SETTINGS: dict[str, Any] = {
 def load_gradio() -> ModuleType:
     """Import gradio without its telemetry, and with a private upload folder that is deleted when the program ends."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Gradio (6.31) keeps the last 10,000 events, and computes statistics of all of them at the end of each, in pandas.
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"], os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1", str(2**62)
     if "GRADIO_TEMP_DIR" not in os.environ:
         os.environ["GRADIO_TEMP_DIR"] = str(own_folder())
     import gradio
