@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import NoReturn
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import ScriptRunner
@@ -23,7 +24,7 @@ class WholeRunner(ScriptRunner):
             super()._maybe_handle_execution_control_request()
 
 
-def redraw() -> None:
+def redraw() -> NoReturn:
     """Break off the run of now, and draw the whole page."""
     token = _redraws.set(True)
     try:
