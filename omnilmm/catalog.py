@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from omnilmm.adapter_files import WITH
 from omnilmm.errors import CheckpointError, InputError
 from omnilmm.sentences import Language
-from omnilmm.versions import AS_PICTURES, ON_SECONDS, VERSIONS, VideoSampling
+from omnilmm.versions import AS_PICTURES, ON_SECONDS, VERSIONS, Version, VideoSampling
 
 PACKAGE = Path(__file__).parent
 # The folder of `configs` and `assets`: the top of the repository, or the package itself once it is installed.
@@ -214,6 +214,11 @@ class ModelCard(_Strict):
         fitting = [dtype for dtype in PREFERENCE if self.memory_gib.get(dtype, math.inf) <= free_gib]
         return fitting[0] if fitting else None
 
+    @property
+    def version(self) -> Version | None:
+        """Return the version of MiniCPM-V that the model is; None for other families."""
+        return VERSIONS.get(self.family.removeprefix("minicpm-v-"))
+
     def frame_tokens(self, finer_detail: bool | None = None) -> int:
         """Return about how many tokens a frame, or a group of frames, takes."""
         return FINER_FRAME_TOKENS if finer_detail else FRAME_TOKENS
@@ -226,8 +231,7 @@ class ModelCard(_Strict):
         """
         if not self.video:
             return None
-        version = VERSIONS.get(self.family.removeprefix("minicpm-v-"))
-        sampling = (version and version.video) or (ON_SECONDS if self.family == "library" else AS_PICTURES)
+        sampling = (self.version and self.version.video) or (ON_SECONDS if self.family == "library" else AS_PICTURES)
         room = (self.context - self.max_new_tokens - QUESTION_TOKENS) // self.frame_tokens(finer_detail)
         return replace(sampling, most=max(min(sampling.most, room), 1))
 

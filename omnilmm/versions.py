@@ -56,6 +56,7 @@ class Version:
         written: `version` in the `config.json` on the hub; None if the key is missing.
         is_sliced: whether pictures are sliced; otherwise they are resized to one square.
         pads_to_longest: all slices of a prompt are padded to the longest one, which affects their features.
+        query_num: features of each slice, as in the published `config.json`.
         in_batches: at most `vision_batch_size` slices go through the vision tower at once.
         query_bias, query_norm, own_head_dim: whether the attention of the language model has a query bias, query norm
             or a head dimension of its own; they help to recognise the version from the tensors.
@@ -75,6 +76,7 @@ class Version:
     written: str | float | None = None
     is_sliced: bool = True
     pads_to_longest: bool = False
+    query_num: int = 64
     in_batches: bool = False
     query_bias: bool = False
     query_norm: bool = False
@@ -111,6 +113,7 @@ VERSIONS = {
         vision_type="idefics2",
         written="2.5",
         pads_to_longest=True,
+        query_num=96,
         tokenizer="whole",
         gguf=2,
     ),
@@ -179,7 +182,7 @@ def version_of(config: Mapping[str, Any]) -> str:
         return "2.0" if any(key in config for key in ("slice_mode", "max_slice_nums", "scale_resolution")) else "1.0"
     vision = config.get("vision_config")
     is_early = isinstance(vision, dict) and vision.get("model_type") == "idefics2"
-    return "2.5" if is_early or config.get("query_num") == 96 else "2.6"
+    return "2.5" if is_early or config.get("query_num") == VERSIONS["2.5"].query_num else "2.6"
 
 
 def looks_like(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:

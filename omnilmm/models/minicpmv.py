@@ -24,7 +24,7 @@ from omnilmm.models.picture_model import PictureModel
 from omnilmm.models.resampler import Resampler
 from omnilmm.models.vision import VisionTower
 from omnilmm.models.vit import ViT, ViTConfig
-from omnilmm.versions import SOUND
+from omnilmm.versions import SOUND, VERSIONS
 
 # Arguments of `from_pretrained` that locate a checkpoint.
 WHERE = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
@@ -50,11 +50,8 @@ class MiniCPMV(PictureModel):
     _no_split_modules = [
         "Idefics2EncoderLayer",
         "ViTBlock",
-        "GraniteDecoderLayer",
-        "LlamaDecoderLayer",
-        "Qwen2DecoderLayer",
-        "Qwen3DecoderLayer",
         "Resampler",
+        *sorted({row.text.replace("Config", "DecoderLayer") for row in VERSIONS.values()}),
     ]
 
     def __init__(self, config: MiniCPMVConfig) -> None:

@@ -13,6 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from omnilmm.catalog import FAMILIES, cards
 from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine.remote.slicing import published_slices
 from omnilmm.versions import VERSIONS, looks_like
 from tests.models.tiny import save_tiny
 
@@ -35,6 +36,17 @@ def test_a_new_version_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_every_version_has_a_card() -> None:
     assert {card.family for card in cards().values()} == set(FAMILIES) - {"remote"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_slices_before_a_server_are_those_of_the_row(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = replace(VERSIONS[version], query_num=17)
+    monkeypatch.setitem(VERSIONS, version, row)
+    card = next(card for card in cards().values() if card.version is row and not card.is_shipped)
+    sliced = published_slices(card)
+    assert bool(sliced) == row.is_sliced
+    views = sliced(Picture(Image.new("RGB", (900, 900))), None) if sliced else None
+    assert views is None or [view.tokens for view in views] == [17] * 5
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,17 @@ from omnilmm.engine.options import Options
 from omnilmm.engine.picture_slices import picture_slices
 from omnilmm.images.slicing import SlicingRules, plan_slices
 
-# Tokens of each slice, as in the `config.json` of the published models (`query_num`).
-QUERIES = {"minicpm-v-2.0": 64, "minicpm-v-2.5": 96, "minicpm-v-2.6": 64, "minicpm-v-4.0": 64, "minicpm-v-4.5": 64}
-
 
 def published_slices(
     card: ModelCard,
 ) -> Callable[[Picture, Options | None], tuple[PictureSlice, ...] | None] | None:
     """Return what slices a picture as the published code does for this model; None if that is not known."""
-    rules, queries = _of_folder(Path(card.location)) or (SlicingRules(), QUERIES.get(card.family))
-    if queries is None:
+    found, row = _of_folder(Path(card.location)), card.version
+    if found is None and row and row.is_sliced:
+        found = SlicingRules(), row.query_num
+    if found is None:
         return None
+    rules, queries = found
     return lambda picture, _: picture_slices(plan_slices(picture.image.size, rules), picture.image.size, queries)
 
 
