@@ -281,7 +281,7 @@ def _list_models(args: argparse.Namespace) -> int:
 
 
 def _list_served(args: argparse.Namespace) -> int:
-    from omnilmm.engine.remote.servers import Servers
+    from omnilmm.engine.servers import Servers
     from omnilmm.ui.listing import write_served
 
     write_served(Servers(args.engine_urls, engine_keys(args)).refresh().values(), sys.stdout)

@@ -81,7 +81,7 @@ def api_of(provider: ModelProvider, flags: argparse.Namespace, key: str | None) 
 
 def live_parts(flags: argparse.Namespace, provider: ModelProvider) -> Any:
     """Return what the live view needs; the speech recognition model is loaded once the model itself is."""
-    from omnilmm.engine.remote.servers import Servers
+    from omnilmm.engine.servers import Servers
     from omnilmm.live import BROWSER
     from omnilmm.live.detection import detector
     from omnilmm.live.recognition import load_recogniser

@@ -26,7 +26,7 @@ from omnilmm.engine.events import Engine, Finished, TextDelta
 from omnilmm.engine.loading import load_engine
 from omnilmm.engine.options import options_for
 from omnilmm.engine.remote.messages import Encoder
-from omnilmm.engine.remote.servers import Servers
+from omnilmm.engine.servers import Servers
 from omnilmm.images.pixels import open_picture
 from tests.api.serving import served
 

@@ -19,7 +19,7 @@ from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Finished, TextDelta
 from omnilmm.engine.options import options_for
 from omnilmm.engine.remote.engine import RemoteEngine
-from omnilmm.engine.remote.servers import Servers
+from omnilmm.engine.servers import Servers
 from omnilmm.errors import OmniLMMError
 from omnilmm.images.pixels import open_picture
 

@@ -60,7 +60,7 @@ class OmniLMMChat:
         **loading: Any,
     ) -> None:
         if engine_url:
-            from omnilmm.engine.remote.servers import Servers
+            from omnilmm.engine.servers import Servers
 
             servers = Servers(_several(engine_url), _several(engine_key))
             self.engine: Engine = servers.choose(model).load()

@@ -53,6 +53,37 @@ LAYERS = (
     "training",
     "export",
 )
+# The same within the engine.
+ENGINE = (
+    "options",
+    "text",
+    "thoughts",
+    "events",
+    "picture_slices",
+    "context",
+    "checking",
+    "change",
+    "placement",
+    "caches",
+    "scheduler",
+    "fetching",
+    "load_errors",
+    "runnable",
+    "adapters",
+    "preflight",
+    "speed",
+    "backends",
+    "generation",
+    "answer",
+    "local",
+    "remote",
+    "llamacpp",
+    "choosing",
+    "loading",
+    "provider",
+    "servers",
+    "spaces",
+)
 BASE = {
     "__version__",
     "sentences",
@@ -78,7 +109,7 @@ UI = BASE | {
     "engine.events",
     "engine.options",
     "engine.provider",
-    "engine.remote",
+    "engine.servers",
     "engine.spaces.fallback",
 }
 
@@ -110,15 +141,22 @@ def within(name: str, allowed: set[str]) -> bool:
 
 
 def allowed_in(path: Path) -> set[str]:
-    part = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    part, *rest = path.relative_to(PACKAGE).with_suffix("").parts
     if part == "__init__":
         return {"models.auto"}  # registers, once transformers is there
     if part == "ui":
         return UI
     if part == "api":
         return UI | {"api"}
-    assert part in LAYERS, f"{part} has no place in the order of the layers"
-    return {"__version__", *LAYERS[: LAYERS.index(part) + 1]}
+    if part == "engine" and rest != ["__init__"]:
+        return {*until("models", LAYERS), *(f"engine.{name}" for name in until(rest[0], ENGINE))}
+    return {"__version__", *until(part, LAYERS)}
+
+
+def until(part: str, order: tuple[str, ...]) -> tuple[str, ...]:
+    """The parts up to this one."""
+    assert part in order, f"{part} has no place in the order of the layers"
+    return order[: order.index(part) + 1]
 
 
 def test_imports_point_one_way() -> None:

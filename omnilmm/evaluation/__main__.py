@@ -19,7 +19,7 @@ from omnilmm import __version__
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.events import Engine
 from omnilmm.engine.options import Options
-from omnilmm.engine.remote.servers import Servers
+from omnilmm.engine.servers import Servers
 from omnilmm.errors import InputError, OmniLMMError, OptionsError
 from omnilmm.evaluation.judges import Judge
 from omnilmm.evaluation.judging import Judging

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.choosing import ListedModel, best
-from omnilmm.engine.remote.servers import ServedModel
+from omnilmm.engine.servers import ServedModel
 from omnilmm.ui import model_lines
 from omnilmm.ui.texts import ENGLISH
 

@@ -8,7 +8,7 @@ from functools import partial
 from omnilmm.engine.choosing import can_be_here, listed
 from omnilmm.engine.events import Report
 from omnilmm.engine.provider import ModelProvider
-from omnilmm.engine.remote.servers import ServerProvider, Servers
+from omnilmm.engine.servers import ServerProvider, Servers
 from omnilmm.engine.spaces.fallback import provide
 from omnilmm.hardware import possible_dtypes
 from omnilmm.model_lookup import find

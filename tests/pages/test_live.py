@@ -28,7 +28,7 @@ from omnilmm.api.app import application
 from omnilmm.engine.events import Event, TextDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.provider import ModelProvider
-from omnilmm.engine.remote.servers import ServerProvider
+from omnilmm.engine.servers import ServerProvider
 from omnilmm.live.detection import detector
 from omnilmm.live.recognition import load_recogniser
 from omnilmm.live.talk import Parts

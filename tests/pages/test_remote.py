@@ -12,7 +12,7 @@ from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event, Finished
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import BeamSearch, options_for
-from omnilmm.engine.remote.servers import ServerProvider, Servers
+from omnilmm.engine.servers import ServerProvider, Servers
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.samples import samples

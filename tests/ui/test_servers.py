@@ -13,7 +13,7 @@ from omnilmm.engine.remote.client import Endpoint
 from omnilmm.engine.remote.dialects import LLAMA_CPP, OLLAMA, OMNILMM, VLLM, Dialect
 from omnilmm.engine.remote.engine import RemoteEngine
 from omnilmm.engine.remote.models import RemoteModel, card_of
-from omnilmm.engine.remote.servers import ServedModel
+from omnilmm.engine.servers import ServedModel
 from omnilmm.errors import OptionsError
 from omnilmm.ui import model_lines
 from omnilmm.ui.controls import mode_controls, modes_of

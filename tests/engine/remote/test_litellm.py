@@ -22,7 +22,7 @@ from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Finished, TextDelta
 from omnilmm.engine.options import options_for
 from omnilmm.engine.remote.dialects import PLAIN
-from omnilmm.engine.remote.servers import Servers
+from omnilmm.engine.servers import Servers
 from omnilmm.errors import ServerError
 from tests.engine.remote.llama_server import LlamaServer
 from tests.engine.remote.tiny_gguf import write_tiny

@@ -13,7 +13,7 @@ from omnilmm.engine.events import Event, Finished, Progress, TextDelta
 from omnilmm.engine.options import options_for
 from omnilmm.engine.remote.dialects import LLAMA_CPP
 from omnilmm.engine.remote.engine import RemoteEngine
-from omnilmm.engine.remote.servers import Servers
+from omnilmm.engine.servers import Servers
 from omnilmm.errors import ContextLengthError, InputError, ModelNotFoundError, OptionsError, ServerError
 from tests.engine.remote.llama_server import CONTEXT, LlamaServer
 from tests.engine.remote.tiny_gguf import write_tiny

@@ -13,7 +13,7 @@ from omnilmm.engine.events import Event, Finished, TextDelta, ThoughtDelta
 from omnilmm.engine.local import LocalEngine
 from omnilmm.engine.options import options_for
 from omnilmm.engine.remote.engine import RemoteEngine
-from omnilmm.engine.remote.servers import Servers
+from omnilmm.engine.servers import Servers
 from omnilmm.errors import ServerError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.boxes import regions

@@ -20,7 +20,7 @@ from omnilmm.engine.options import options_for
 from omnilmm.engine.remote.client import Client, Endpoint
 from omnilmm.engine.remote.dialects import DIALECTS, LLAMA_CPP, OMNILMM, PLAIN, TRANSFORMERS, VLLM, Dialect
 from omnilmm.engine.remote.engine import RemoteEngine, retry_after_s
-from omnilmm.engine.remote.servers import Servers
+from omnilmm.engine.servers import Servers
 from omnilmm.errors import ContextLengthError, InputError, OmniLMMError, OptionsError, ServerError
 from omnilmm.model_lookup import find
 from tests.engine.remote.scripted_server import DONE, HEAD, Scripted, delta, event, greeting, reply, scripted

@@ -19,7 +19,7 @@ from omnilmm.engine.loading import load_engine
 from omnilmm.engine.options import options_for
 from omnilmm.engine.remote.dialects import TRANSFORMERS, VLLM
 from omnilmm.engine.remote.engine import RemoteEngine
-from omnilmm.engine.remote.servers import Servers
+from omnilmm.engine.servers import Servers
 from omnilmm.errors import ServerError
 from omnilmm.images.pixels import open_picture
 from omnilmm.ui.samples import samples
