@@ -14,13 +14,17 @@ from playwright.sync_api import Route, expect
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from streamlit.runtime import Runtime
+from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event, Progress, TextDelta
+from omnilmm.ui.status import status
+from omnilmm.ui.streamlit_page import page
 from omnilmm.ui.texts import CODES, ENGLISH, texts_in
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Person, Site
 from tests.ui.scripted import ScriptedEngine, capable, finished
+from tests.waiting import HOLD_S, PATIENCE_S
 
 Visit = Callable[..., Person]
 
@@ -240,8 +244,29 @@ def test_a_fragment_discards_nothing_that_a_click_has_drawn(person: Person, is_t
     one.session_state["visitor"].notice = "drawn by a click"
     done = threading.Event()
     one._event_loop.call_soon_threadsafe(click_and_fragment, one, is_timer, done)
-    assert done.wait(60)
+    assert done.wait(PATIENCE_S)
     expect(person.notice).to_contain_text("drawn by a click")
+
+
+def test_a_choice_during_a_fragments_run_draws_the_page_in_its_place(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where the fragment stands: the run of the choice is the next one of the same thread."""
+    one, is_running, goes_on = only_session(person), threading.Event(), threading.Event()
+
+    def held(*arguments: Any) -> tuple[str, str]:
+        is_running.set()
+        assert goes_on.wait(HOLD_S)
+        return status(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(page, "status", held)
+        assert is_running.wait(PATIENCE_S)  # by the timer of the line about the model
+        person.page.get_by_text(texts_in("zh").language, exact=True).click()
+        person.until(lambda: one._scriptrunner._requests._state is ScriptRequestType.RERUN)
+        goes_on.set()
+    expect(person.page.get_by_text(texts_in("zh").settings, exact=True)).to_be_visible()
+    expect(person.page.locator(".st-key-header")).to_have_count(1)
 
 
 def test_a_timer_undoes_nothing_that_was_chosen_meanwhile(person: Person) -> None:
@@ -249,7 +274,7 @@ def test_a_timer_undoes_nothing_that_was_chosen_meanwhile(person: Person) -> Non
     one = only_session(person)
     done = threading.Event()
     one._event_loop.call_soon_threadsafe(timer_and_choice, one, done)
-    assert done.wait(60)
+    assert done.wait(PATIENCE_S)
     expect(person.page.get_by_text(texts_in("zh").settings, exact=True)).to_be_visible()
     for _ in range(2):  # the run of the choice, and that of the timer
         person.page.wait_for_timeout(200)

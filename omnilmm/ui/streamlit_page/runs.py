@@ -6,7 +6,8 @@ from contextvars import ContextVar
 from typing import NoReturn
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import ScriptRunner
+from streamlit.delta_generator_singletons import context_dg_stack, get_default_dg_stack_value
+from streamlit.runtime.scriptrunner import RerunData, ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 
 _redraws: ContextVar[bool] = ContextVar("whether the page itself asks to be drawn anew", default=False)
@@ -18,6 +19,10 @@ class WholeRunner(ScriptRunner):
     Streamlit (1.67) breaks off a run as soon as the browser asks for the next one, at any access to a widget. If that
     is in the callback of a click, it takes the request for the callback's own: the click is lost, or half done.
     """
+
+    def _run_script(self, rerun_data: RerunData) -> None:
+        context_dg_stack.set(get_default_dg_stack_value())  # a fragment's run before it leaves its own place
+        super()._run_script(rerun_data)
 
     def _maybe_handle_execution_control_request(self) -> None:
         if self._requests._state is not ScriptRequestType.RERUN or _redraws.get():
