@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
+from tests.waiting import SLOW
+
 if TYPE_CHECKING:  # as a program it runs before there is a Playwright
     from playwright.sync_api import Browser, BrowserContext, Page
 
 VOICE = "espeak-ng"  # speaks the answers of the live view
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
-# In the environment, by `make test-slow`: browsers at a quarter of their speed on a busy machine, each journey once.
-SLOW = "OMNILMM_TESTS_SLOW"
 # No sandbox since CI runs as root; the rest keeps the browser from talking to anybody but the page.
 ARGUMENTS = [
     "--no-sandbox",

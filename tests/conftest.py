@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from tests.browser import SLOW, OneBrowser
+from tests.browser import OneBrowser
+from tests.waiting import SLOW
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -10,8 +10,7 @@ from omnilmm.catalog import ModelCard
 from omnilmm.engine.change import ModelRequest, Report
 from omnilmm.engine.events import Engine
 from omnilmm.engine.provider import ModelProvider
-
-PATIENCE_S = 60
+from tests.waiting import HOLD_S
 
 
 @dataclass
@@ -62,7 +61,7 @@ class Gate:
     def load(self) -> Engine:
         """See `change.Loadable`."""
         self.loading.set()
-        assert self.loads.wait(PATIENCE_S)
+        assert self.loads.wait(HOLD_S)
         self.loaded += 1
         if self.breaks:
             raise self.breaks.pop(0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-PATIENCE_S = 60.0
+from tests.waiting import PATIENCE_S
 
 
 @dataclass(frozen=True)

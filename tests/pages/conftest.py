@@ -14,7 +14,8 @@ from omnilmm.engine.local import LocalEngine
 from omnilmm.ui.gradio_page import answers, past, visitors
 from tests.browser import Profiles
 from tests.pages.proxy import proxied
-from tests.pages.visitor import PATIENCE_MS, Pace, Site, Visitor, serve
+from tests.pages.visitor import Pace, Site, Visitor, serve
+from tests.waiting import HOLD_S
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +63,7 @@ def pace(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pace]
     """The model waits before every token until the test allows it."""
     pace = Pace(engine)
     for page in (answers, past, visitors):  # which wait for an answer that was stopped as long as the test holds it
-        monkeypatch.setattr(page, "FINALIZE_S", PATIENCE_MS / 1000)
+        monkeypatch.setattr(page, "FINALIZE_S", HOLD_S)
     monkeypatch.setattr(engine, "stream", pace.stream)
     hook = engine.model.llm.register_forward_pre_hook(pace.before)
     yield pace

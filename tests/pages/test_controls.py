@@ -26,6 +26,7 @@ from tests.engine.remote_model import LOADING, NOWHERE, on_the_hub
 from tests.images.real_photo import PHOTO
 from tests.pages.visitor import ANSWERED, SAMPLES, Site, Visitor, serve
 from tests.ui.scripted import Held, ScriptedEngine, capable, echo, finished
+from tests.waiting import HOLD_S
 
 Visit = Callable[..., Visitor]
 
@@ -167,7 +168,7 @@ def test_a_change_of_models_is_told_to_everybody_and_takes_nothing_from_anybody(
     gate, model = gates[OTHER], find(OTHER).title
     gate.open.clear()
     gate.loads.clear()
-    monkeypatch.setattr("omnilmm.engine.provider.FINISH_S", 60.0)  # an answer goes on as long as the test holds it
+    monkeypatch.setattr("omnilmm.engine.provider.FINISH_S", HOLD_S)  # an answer goes on as long as the test holds it
     one, other = visit(choosing.address), visit(choosing.address)
     other.ask("Hello", CIRCLE.picture)
     other.answered()

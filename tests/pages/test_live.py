@@ -40,9 +40,9 @@ from tests.browser import launch_arguments
 from tests.live.sounds import WORDS, Samples, grammar, noise, silence, spoken
 from tests.pages.fake_devices import arguments, wav, write_wav, write_y4m
 from tests.pages.looks import serious
-from tests.pages.visitor import PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
+from tests.pages.visitor import SAMPLES, Pace, Site, Visitor, serve, wait_until_free
 from tests.ui.scripted import ScriptedEngine, capable, saying
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 DEVICES = Path(__file__).with_name("devices.js")
 
@@ -492,7 +492,7 @@ def test_the_browsers_own_recognition_is_used_once_allowed(come: Callable[..., S
 def line(address: str, name: str = "a" * 20, **headers: str) -> ClientConnection:
     cookies = {"cookie": f"omnilmm_visitor={name}"} if name else {}
     there = f"{address.replace('http', 'ws', 1)}live"
-    return connect(there, additional_headers={**cookies, **headers}, open_timeout=PATIENCE_MS / 1000)
+    return connect(there, additional_headers={**cookies, **headers}, open_timeout=PATIENCE_S)
 
 
 def test_strangers_get_no_line(parts: Parts) -> None:

@@ -17,6 +17,7 @@ from omnilmm.ui import texts
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES, Site, Visitor, drop, serve
 from tests.ui.scripted import ScriptedEngine, capable, looks_as_asked
+from tests.waiting import HOLD_S
 
 Visit = Callable[..., Visitor]
 
@@ -130,7 +131,7 @@ def test_what_the_model_sees_is_shown_before_and_after_asking_with_as_many_slice
     expect(detail).not_to_be_checked()
     expect(visitor.attached).to_have_count(1)
     looked = threading.Event()  # what is attached while the server still looks at the pictures before is shown, too
-    able.engine.looks = lambda options: looks_as_asked(options) if looked.wait(60) else ()
+    able.engine.looks = lambda options: looks_as_asked(options) if looked.wait(HOLD_S) else ()
     visitor.attach(HEART.picture)
     visitor.attach(STARS.picture)
     looked.set()

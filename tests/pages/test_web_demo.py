@@ -25,8 +25,9 @@ from omnilmm.ui.session_store import SessionStore
 from omnilmm.ui.texts import ENGLISH, texts_for
 from tests.engine.gate import Gate, provider_of
 from tests.pages.together import at_once, everything, picture_tokens, regenerate
-from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
+from tests.pages.visitor import ANSWERED, SAMPLES, Pace, Site, Visitor, serve, wait_until_free
 from tests.ui.scripted import ScriptedEngine, finished
+from tests.waiting import PATIENCE_S
 
 Visit = Callable[..., Visitor]
 
@@ -370,7 +371,7 @@ def test_closing_the_tab_frees_the_model(visitor: Visitor, site: Site, pace: Pac
     def is_open() -> bool:
         return bool(len(site.page.visitors) or len(gradios))
 
-    end = time.monotonic() + PATIENCE_MS / 1000
+    end = time.monotonic() + PATIENCE_S
     while is_open() and time.monotonic() < end:
         time.sleep(0.05)
     assert not is_open(), "the page of a closed tab is still in memory"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -22,11 +21,11 @@ from omnilmm.ui.gradio_page.page import Page as TalkPage
 from omnilmm.ui.gradio_page.serving import launch
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.samples import samples
-from tests.browser import SLOW, opened
-from tests.waiting import wait_until
+from tests.browser import opened
+from tests.waiting import PATIENCE_S, wait_until
 
 # On a busy machine with two cores; a test that waits in vain is red anyway.
-PATIENCE_MS = 240_000 if os.environ.get(SLOW) else 60_000
+PATIENCE_MS = PATIENCE_S * 1000
 ANSWERED = "to first word"  # in the note under every whole answer
 SAMPLES = {sample.picture.stem: sample for sample in samples()}
 
@@ -215,11 +214,11 @@ class Visitor:
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Wait for something that is seen on the page."""
-        end = time.monotonic() + PATIENCE_MS / 1000
+        end = time.monotonic() + PATIENCE_S
         while not holds():
             if time.monotonic() > end:
                 text = self.page.locator("body").inner_text()
-                raise AssertionError(f"waited {PATIENCE_MS / 1000:.0f} s in vain; the page says:\n{text}")
+                raise AssertionError(f"waited {PATIENCE_S:.0f} s in vain; the page says:\n{text}")
             self.page.wait_for_timeout(100)
 
 
@@ -290,14 +289,14 @@ class Pace:
 
     def was_closed(self) -> bool:
         """Whether a stream was closed before its end; from here on the model may go on, and must not."""
-        is_closed = self.closed.wait(PATIENCE_MS / 1000)
+        is_closed = self.closed.wait(PATIENCE_S)
         self.closed.clear()
         # The thread that closes it may be anywhere: the model is not let go on before it is told.
         wait_until(lambda: self._is_left.is_set() or any(job.leaving for job in [*self._scheduler._running]))
         return is_closed
 
 
-def wait_until_free(engine: LocalEngine, seconds: float = PATIENCE_MS / 1000) -> None:
+def wait_until_free(engine: LocalEngine, seconds: float = PATIENCE_S) -> None:
     """Fails unless the model is done with everybody, now or within so many seconds."""
     end = time.monotonic() + seconds
     while engine.scheduler.count:

@@ -24,6 +24,7 @@ from omnilmm.ui.streamlit_page import server_state, serving
 from omnilmm.ui.texts import ENGLISH
 from tests.browser import opened
 from tests.pages.visitor import ANSWERED, PATIENCE_MS, SAMPLES, drop
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,7 +60,7 @@ def serve(engine: Engine, *flags: str) -> Iterator[Site]:
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="websockets-sansio"))
     thread = threading.Thread(target=server.run, name="page", daemon=True)
     thread.start()
-    end = time.monotonic() + PATIENCE_MS / 1000
+    end = time.monotonic() + PATIENCE_S
     while not server.started:
         assert thread.is_alive() and time.monotonic() < end, "the page did not start"
         time.sleep(0.05)
@@ -278,9 +279,9 @@ class Person:
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Wait for something that is seen on the page."""
-        end = time.monotonic() + PATIENCE_MS / 1000
+        end = time.monotonic() + PATIENCE_S
         while not holds():
             if time.monotonic() > end:
                 text = self.page.locator("body").inner_text()
-                raise AssertionError(f"waited {PATIENCE_MS / 1000:.0f} s in vain; the page says:\n{text}")
+                raise AssertionError(f"waited {PATIENCE_S:.0f} s in vain; the page says:\n{text}")
             self.page.wait_for_timeout(100)

@@ -22,8 +22,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
 from omnilmm.ui.streamlit_page.visitor import QUESTION
-
-PATIENCE_S = 60.0
+from tests.waiting import PATIENCE_S
 
 
 @dataclass

@@ -30,11 +30,13 @@ from tests.images.real_photo import PHOTO
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Person, Site
 from tests.ui.scripted import Held, ScriptedEngine, capable, echo, finished, looks_as_asked
+from tests.waiting import HOLD_S, PATIENCE_S
 
 Visit = Callable[..., Person]
 
 CIRCLE = SAMPLES["circle"]
 OTHER = "minicpm-v-2.6"
+TRIES = 6  # of choosing from a list
 BEST = find("minicpm-v-4.5")  # what is offered where all fit
 
 
@@ -120,10 +122,10 @@ def choosing(server: Site, gates: dict[str, Gate]) -> Iterator[dict[str, Gate]]:
 def select(person: Person, label: str, option: str) -> None:
     box = person.page.locator("[data-testid=stSelectbox]", has_text=label)
     wanted = person.page.get_by_role("option", name=option, exact=True)
-    for _ in range(6):  # what is drawn anew at that moment closes the list
+    for _ in range(TRIES):  # what is drawn anew at that moment closes the list
         box.locator("input").click()
         with suppress(PlaywrightTimeoutError):
-            wanted.click(timeout=10_000)
+            wanted.click(timeout=PATIENCE_S * 1000 / TRIES)
             break
         person.page.keyboard.press("Escape")
     expect(box.locator("input")).to_have_value(option)
@@ -148,7 +150,7 @@ def test_a_change_of_models_is_told_to_everybody_and_takes_nothing_from_anybody(
     gate, model = choosing[OTHER], find(OTHER).title
     gate.open.clear()
     gate.loads.clear()
-    monkeypatch.setattr("omnilmm.engine.provider.FINISH_S", 60.0)  # an answer goes on as long as the test holds it
+    monkeypatch.setattr("omnilmm.engine.provider.FINISH_S", HOLD_S)  # an answer goes on as long as the test holds it
     one, other = visit(), visit()
     other.ask("Hello", CIRCLE.picture)
     other.answered()

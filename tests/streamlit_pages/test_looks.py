@@ -16,6 +16,7 @@ from tests.pages.looks import LOOKS, RICH, serious
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Person, Site
 from tests.ui.scripted import ScriptedEngine, capable, finished, saying
+from tests.waiting import HOLD_S
 
 Visit = Callable[..., Person]
 
@@ -69,7 +70,7 @@ def test_beyond_the_queue_people_are_told_and_keep_their_question(
 
     def held(_: Conversation) -> Iterable[Event]:
         yield TextDelta("Wait")
-        gate.wait(60)
+        gate.wait(HOLD_S)
         yield finished("Wait")
 
     server.use(ScriptedEngine(held, capable()))

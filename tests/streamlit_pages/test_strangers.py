@@ -28,9 +28,9 @@ from omnilmm.ui.streamlit_page.visitor import QUESTION, Visitor
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Site, serve
-from tests.streamlit_pages.stranger import PATIENCE_S, Stranger, come, port_of
+from tests.streamlit_pages.stranger import Stranger, come, port_of
 from tests.ui.scripted import Held, ScriptedEngine, capable
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 CIRCLE, HEART = SAMPLES["circle"].picture.read_bytes(), SAMPLES["heart"].picture.read_bytes()
 

@@ -11,6 +11,7 @@ from omnilmm.engine.events import Event, Finished, PictureSlice, Progress, TextD
 from omnilmm.engine.options import Options
 from omnilmm.hardware import Choice
 from omnilmm.model_lookup import find
+from tests.waiting import HOLD_S
 
 Script = Callable[[Conversation], Iterable[Event]]
 
@@ -49,7 +50,7 @@ class Held:
         """See `Script`."""
         yield TextDelta(self.first)
         self.waits.set()
-        assert self.goes_on.wait(60)
+        assert self.goes_on.wait(HOLD_S)
         yield TextDelta(self.rest)
         yield finished(self.first + self.rest)
 
