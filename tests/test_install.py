@@ -85,13 +85,19 @@ def test_the_installed_programs_work_from_any_folder(programs: Path, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("page", ["gradio", "streamlit"])
-def test_a_page_without_its_library_is_one_line_with_the_command(page: str) -> None:
-    door = {"gradio": "web_demo", "streamlit": "web_demo_streamlit"}[page]
-    code = f"import sys; sys.modules[{page!r}] = None; import {door}; sys.exit({door}.main([]))"
+@pytest.mark.parametrize(
+    ("program", "package", "extra"),
+    [
+        ("web_demo", "gradio", "gradio"),
+        ("web_demo_streamlit", "streamlit", "streamlit"),
+        ("omnilmm.api.__main__", "uvicorn", "api"),
+    ],
+)
+def test_a_program_without_its_library_is_one_line_with_the_command(program: str, package: str, extra: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from {program} import main; sys.exit(main([]))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert f"pip install 'omnilmm-chat[{page}]'" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert f"pip install 'omnilmm-chat[{extra}]'" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def distributions(requirements: list[str]) -> set[str]:

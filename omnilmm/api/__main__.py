@@ -8,14 +8,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import socket
 import sys
-import threading
 from collections.abc import Sequence
 
-import uvicorn
-
-from omnilmm.api.app import application
 from omnilmm.api.fetching import fetch
 from omnilmm.api.keys import KEY, check_exposed
 from omnilmm.engine.provider import ModelProvider
@@ -23,13 +18,11 @@ from omnilmm.errors import OmniLMMError
 from omnilmm.images.limits import limits
 from omnilmm.ui import texts
 from omnilmm.ui.download_bar import DownloadBar
-from omnilmm.ui.flag_values import check_certificate, check_requested
+from omnilmm.ui.flag_values import check_certificate, check_requested, require
 from omnilmm.ui.flags import Parser, add_loading_flags, add_ssl_flags
-from omnilmm.ui.hosts import Hosts, KnownHosts
 from omnilmm.ui.network import HOST, find_port
 from omnilmm.ui.startup import provider_of, title_of
 from omnilmm.ui.streams import configure_streams, one_line
-from omnilmm.ui.texts import ENGLISH
 
 PORT = 8000
 
@@ -58,25 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         flags = parser().parse_args(arguments)
         key = os.environ.get(KEY)
+        for package in ("fastapi", "uvicorn"):
+            require(package, extra="api")
         check_exposed(flags.host, key)
         find_port(flags.host, flags.port)  # fail early
         check_requested(flags)
         check_certificate(flags.ssl_certfile, flags.ssl_keyfile)
         print(texts.loading(title_of(flags)), flush=True)
         with DownloadBar() as bar:
-            provider = provider_of(flags, bar.report)
-            app = application(
-                provider, key=key, fetch=fetch if flags.api_fetch_urls else None, most_answers=flags.queue_size
-            )
-            guarded = Hosts(app, KnownHosts(flags.host, flags.allowed_hosts))
-            ssl = {"ssl_certfile": flags.ssl_certfile, "ssl_keyfile": flags.ssl_keyfile}
-            config = uvicorn.Config(guarded, host=flags.host, port=flags.port, log_level="warning", **ssl)
-            server = _Server(config)
-            failed = _watch(provider, server)
-            server.run()
-            provider.stop()
-        if failed:
-            raise failed[0]
+            _serve(flags, key, provider_of(flags, bar.report))
     except KeyboardInterrupt:
         return 0
     except (OmniLMMError, OSError) as error:
@@ -85,31 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _Server(uvicorn.Server):
-    """Prints its address once it accepts connections."""
+def _serve(flags: argparse.Namespace, key: str | None, provider: ModelProvider) -> None:
+    from omnilmm.api.app import application
+    from omnilmm.api.serving import serve
+    from omnilmm.ui.hosts import Hosts, KnownHosts
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            scheme = "https" if self.config.is_ssl else "http"
-            port = self.servers[0].sockets[0].getsockname()[1]  # which is free, for port 0
-            print(texts.api_served(f"{scheme}://{self.config.host}:{port}/"), flush=True)
-
-
-def _watch(provider: ModelProvider, server: uvicorn.Server) -> list[Exception]:
-    """Print a line once the model is loaded, or stop the server if loading fails; the returned list gets the error."""
-    failed: list[Exception] = []
-
-    def tell() -> None:
-        try:
-            provider.wait()
-            print(ENGLISH.model_line(provider), flush=True)
-        except OmniLMMError as error:
-            failed.append(error)
-            server.should_exit = True
-
-    threading.Thread(target=tell, name="telling", daemon=True).start()
-    return failed
+    app = application(provider, key=key, fetch=fetch if flags.api_fetch_urls else None, most_answers=flags.queue_size)
+    guarded = Hosts(app, KnownHosts(flags.host, flags.allowed_hosts))
+    ssl = {"ssl_certfile": flags.ssl_certfile, "ssl_keyfile": flags.ssl_keyfile}
+    serve(provider, guarded, host=flags.host, port=flags.port, log_level="warning", **ssl)
 
 
 if __name__ == "__main__":

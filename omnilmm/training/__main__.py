@@ -10,6 +10,7 @@ from omnilmm.errors import HardwareError, ModelNotFoundError, OmniLMMError, Opti
 from omnilmm.hardware import prepare_environment
 from omnilmm.training.flags import arguments_of, tuning_of
 from omnilmm.ui.download_bar import DownloadBar
+from omnilmm.ui.flag_values import require
 from omnilmm.ui.streams import configure_streams, one_line
 
 
@@ -65,6 +66,7 @@ def _check(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     _require_peft()
+    require("matplotlib", extra="train")  # draws the curve, which is to fail before the training rather than after it
     from omnilmm.training.run import Run
 
     with DownloadBar() as bar:
