@@ -439,7 +439,7 @@ class ModelProvider:
         logger.error("%s could not be loaded", title, exc_info=error)
         if is_out_of_memory(error):
             return HardwareError("out_of_memory_loading", title=title)
-        return CheckpointError("loading_failed", title=title, reason=error)
+        return CheckpointError("loading_failed", title=title, reason=str(error) or type(error).__name__)
 
 
 def _free_memory() -> None:

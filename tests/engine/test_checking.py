@@ -41,5 +41,5 @@ def test_another_number_of_parameters_than_the_cards_is_not_well(
 
 def test_a_model_without_words_is_not_well(make_engine: Callable[..., LocalEngine], picture: Picture) -> None:
     engine = make_engine(parameters=None)
-    with saying(engine, []), pytest.raises(CheckpointError, match="gave no words"):
+    with saying(engine, []), pytest.raises(CheckpointError, match="generated no valid text"):
         list(check(engine, picture))

@@ -329,7 +329,7 @@ def test_a_report_that_raises_stops_and_keeps_what_came(hub: LocalHub, repositor
 
 def test_a_damaged_file_is_named_and_fetched_again(hub: LocalHub) -> None:
     hub.spoilt = {PARTS[1]}
-    with pytest.raises(CheckpointError, match=f"{PARTS[1]} of A Model came damaged: its checksum") as error:
+    with pytest.raises(CheckpointError, match=f"{PARTS[1]} of A Model is damaged: its checksum") as error:
         fetched()
     one_line(error)
     hub.spoilt = set()
@@ -338,7 +338,7 @@ def test_a_damaged_file_is_named_and_fetched_again(hub: LocalHub) -> None:
 
 def test_a_small_file_is_checked_too(hub: LocalHub) -> None:
     hub.spoilt = {"tokenizer.json"}
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json of A Model came damaged"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json of A Model is damaged"):
         fetched()
 
 
@@ -346,7 +346,7 @@ def test_a_part_left_over_that_is_wrong_is_noticed(hub: LocalHub, repository: Pa
     break_off(hub)
     partial = partial_of(hub, repository)
     partial.write_bytes(b"x" * 1000)
-    with pytest.raises(CheckpointError, match="came damaged"):
+    with pytest.raises(CheckpointError, match="is damaged"):
         fetched()
     partial.write_bytes(b"x" * 1_000_000)  # longer than the file
     assert (fetched() / PARTS[0]).read_bytes() == hub.files[PARTS[0]]
@@ -362,7 +362,7 @@ def test_a_file_in_the_cache_that_is_cut_off_is_fetched_again(hub: LocalHub) -> 
 
 def test_a_file_that_does_not_end_does_not_fill_the_disk(hub: LocalHub) -> None:
     hub.endless = {PARTS[1]}
-    with pytest.raises(CheckpointError, match=f"{PARTS[1]} of A Model came damaged"):
+    with pytest.raises(CheckpointError, match=f"{PARTS[1]} of A Model is damaged"):
         fetched()
     assert hub.surplus < ENDLESS
 
@@ -568,14 +568,14 @@ def test_offline_and_half_there_names_what_is_missing(hub: LocalHub, absent: str
     folder = fetched()
     (folder / absent).unlink()
     assert cached(SOURCE) is None
-    with pytest.raises(CheckpointError, match=f"is not whole on this disk: {absent} is missing") as error:
+    with pytest.raises(CheckpointError, match=f"is incomplete on this disk: {absent} is missing") as error:
         fetched(offline=True)
     one_line(error)
 
 
 def test_offline_after_a_download_that_broke_off(hub: LocalHub) -> None:
     break_off(hub)
-    with pytest.raises(CheckpointError, match=f"not whole on this disk: {PARTS[0]} is missing"):
+    with pytest.raises(CheckpointError, match=f"incomplete on this disk: {PARTS[0]} is missing"):
         fetched(offline=True)
 
 

@@ -23,9 +23,9 @@ from omnilmm.engine.provider import PENDING, ModelProvider
 from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, SwitchError
 from omnilmm.model_lookup import find
 from tests.engine.conftest import saying, watched
-from tests.engine.gate import PATIENCE_S, Gate, provider_of
+from tests.engine.gate import Gate, provider_of
 from tests.ui.scripted import ScriptedEngine, finished
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 OTHER, THIRD = "minicpm-v-2.6", "omnilmm-12b"
 HELLO = Conversation().with_message("user", "Hello")
@@ -99,7 +99,7 @@ def test_a_first_model_that_cannot_be_loaded_says_why_to_everybody_until_another
 
 def test_an_unexpected_failure_is_one_line_too(caplog: pytest.LogCaptureFixture) -> None:
     provider = provider_of({BUILT_IN: gate(breaks=[ZeroDivisionError("oops")])}, BUILT_IN)
-    with pytest.raises(CheckpointError, match="Built-in model could not be loaded: oops"):
+    with pytest.raises(CheckpointError, match=r"^Built-in model could not be loaded: oops"):
         list(provider.stream(HELLO))
     assert "ZeroDivisionError" in caplog.text
 

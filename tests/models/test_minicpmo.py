@@ -1,4 +1,4 @@
-"""A MiniCPM-o sees and answers as the MiniCPM-V of its version: its parts for sound are set aside by name."""
+"""A MiniCPM-o sees and answers as the MiniCPM-V of its version: its parts for sound are left out by name."""
 
 from __future__ import annotations
 

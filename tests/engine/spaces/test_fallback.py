@@ -84,7 +84,7 @@ def test_broken_files_are_no_end_of_the_old_model_and_shards_without_index_load(
     whole, engine = dict(hub.files), provider._engine
     hub.spoilt = {"model.safetensors"}
     assert provider.switch(NAME) and ended(provider) == "failed"
-    assert "came damaged" in failure(provider) and provider._engine is engine
+    assert "is damaged" in failure(provider) and provider._engine is engine
     hub.spoilt, hub.cut_at = set(), {"model.safetensors": 5_000_000}
     assert provider.switch(NAME) and ended(provider) == "failed"
     assert "was interrupted" in failure(provider) and provider._engine is engine
