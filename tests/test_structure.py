@@ -246,6 +246,13 @@ def test_every_code_is_used() -> None:
     assert set(ENGLISH) == {code for path in SPEAKING for _, call in said_in(path) for code in codes_of(call)}
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_code_is_there_twice(language: str) -> None:
+    """YAML would take the last of them in silence."""
+    codes = re.findall(r"^  (\w+):", (PACKAGE / "sentences" / f"{language}.yaml").read_text(encoding="utf-8"), re.M)
+    assert len(codes) == len(set(codes)) >= len(ENGLISH)
+
+
 def test_both_languages_have_the_same_codes_and_parameters() -> None:
     english, chinese = words_of("en", "page"), words_of("zh", "page")
     assert set(english) == set(chinese) == set(ENGLISH)

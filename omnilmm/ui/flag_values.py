@@ -71,7 +71,7 @@ def require(package: str, extra: str) -> None:
         MissingPackageError: It is not; the message has the command that installs it.
     """
     if find_spec(package) is None:
-        raise MissingPackageError("package_missing", package=package, extra=extra)
+        raise MissingPackageError("extra_missing", package=package, extra=extra)
 
 
 def check_requested(args: argparse.Namespace) -> None:
