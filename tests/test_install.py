@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -105,15 +107,57 @@ def distributions(requirements: list[str]) -> set[str]:
     return {re.split(r"[<>=\[ ]", one)[0].lower().replace("_", "-") for one in requirements}
 
 
+libraries = cache(packages_distributions)
+
+
+def named(library: str) -> set[str]:
+    """The distributions that a library comes from."""
+    return {name.lower().replace("_", "-") for name in libraries().get(library, [library])}
+
+
 def test_what_is_imported_is_declared() -> None:
     declared = distributions([*PROJECT["dependencies"], *(one for extra in EXTRAS.values() for one in extra)])
-    known = packages_distributions()
     own = {"omnilmm", "chat", "web_demo", "web_demo_streamlit"}
     optional = {"spaces", "pocketsphinx"}  # of ZeroGPU; named in a flag by whoever has installed it
     for path in [*MODULES, *DOORS]:
         for library in libraries_used(path) - set(sys.stdlib_module_names) - own - optional:
-            names = {name.lower().replace("_", "-") for name in known.get(library, [library])}
-            assert names & declared, f"{path.name} imports {library}, which pyproject.toml does not declare"
+            assert named(library) & declared, f"{path.name} imports {library}, which pyproject.toml does not declare"
+
+
+# What is imported together with the extra that brings its libraries; all else does with the core until it is called.
+EXTRA_OF = {
+    "omnilmm/ui/gradio_page/": "gradio",
+    "omnilmm/ui/streamlit_page/": "streamlit",
+    "omnilmm/ui/hosts.py": "api",
+    "omnilmm/ui/refusals.py": "api",
+    "omnilmm/api/": "api",
+    "omnilmm/export/": "gguf",
+}
+
+
+def imported_at_once(path: Path) -> set[str]:
+    """Libraries that importing a file imports: what is in its functions, or for types alone, is left out."""
+    found, left = set(), list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            left += node.orelse
+        elif isinstance(node, ast.ClassDef | ast.If | ast.Try | ast.With):
+            left += (child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt))
+    return found - set(sys.stdlib_module_names)
+
+
+def test_the_core_does_without_the_libraries_of_the_extras() -> None:
+    for path in [*MODULES, *DOORS]:
+        place = path.relative_to(ROOT).as_posix()
+        extra = next((extra for start, extra in EXTRA_OF.items() if place.startswith(start)), None)
+        declared = distributions([*PROJECT["dependencies"], *EXTRAS.get(extra, [])])
+        for library in imported_at_once(path) - {"omnilmm", "chat", "web_demo", "web_demo_streamlit"}:
+            assert named(library) & declared, f"{place} imports {library} at once, which its extra does not bring"
 
 
 def test_the_requirements_of_the_demos_are_those_of_the_project() -> None:
