@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
 from contextlib import aclosing
@@ -97,8 +96,7 @@ class Api:
     def __init__(self, engine: Engine, fetch: Fetch | None = None, most_answers: int | None = None) -> None:
         self.engine, self.fetch, self.most_answers = engine, fetch, most_answers
         self.created = int(time.time())
-        self._answers = 0
-        self._lock = threading.Lock()
+        self._answers = 0  # running and queued; counted on the event loop alone, and so without a lock
 
     async def complete(self, asked: ChatRequest, request: Request) -> Response:
         """Answer a chat completion request, as one JSON body or as a stream."""
@@ -130,13 +128,11 @@ class Api:
                 async for event in events:
                     yield event
         finally:
-            with self._lock:
-                self._answers -= 1
+            self._answers -= 1
 
     def _enter(self) -> bool:
-        with self._lock:
-            is_free = self.most_answers is None or self._answers < self.most_answers
-            self._answers += is_free
+        is_free = self.most_answers is None or self._answers < self.most_answers
+        self._answers += is_free
         return is_free
 
     async def _whole(self, events: AsyncGenerator[Event], reply: Reply, headers: dict[str, str]) -> Response:

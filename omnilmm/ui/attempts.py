@@ -6,7 +6,6 @@ reported by the proxy; behind a proxy elsewhere it is the proxy's (uvicorn's FOR
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -21,7 +20,7 @@ Key = tuple[str, str]
 
 
 class Attempts:
-    """Counts wrong passwords by address and name.
+    """Counts wrong passwords by address and name, on the event loop alone: it has no lock.
 
     Args:
         now: returns the time in seconds.
@@ -30,27 +29,23 @@ class Attempts:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._wrong: OrderedDict[Key, tuple[int, float]] = OrderedDict()  # how many, and when the wait ends
-        self._lock = threading.Lock()
 
     def wait_s(self, address: str, name: str) -> float:
         """Return how long to wait before the next password is checked; 0 for no wait."""
-        with self._lock:
-            _, until = self._wrong.get((address, name), (0, 0.0))
-            return max(0.0, until - self._now())
+        _, until = self._wrong.get((address, name), (0, 0.0))
+        return max(0.0, until - self._now())
 
     def failed(self, address: str, name: str) -> None:
         """Record a wrong password."""
-        with self._lock:
-            count = self._wrong.pop((address, name), (0, 0.0))[0] + 1
-            wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(count - FREE, 30)) if count >= FREE else 0.0
-            self._wrong[address, name] = (count, self._now() + wait)
-            while len(self._wrong) > MOST_KNOWN:
-                self._wrong.popitem(last=False)
+        count = self._wrong.pop((address, name), (0, 0.0))[0] + 1
+        wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(count - FREE, 30)) if count >= FREE else 0.0
+        self._wrong[address, name] = (count, self._now() + wait)
+        while len(self._wrong) > MOST_KNOWN:
+            self._wrong.popitem(last=False)
 
     def succeeded(self, address: str, name: str) -> None:
         """Record a correct password, which resets the count."""
-        with self._lock:
-            self._wrong.pop((address, name), None)
+        self._wrong.pop((address, name), None)
 
 
 def wait_line(wait_s: float, languages: str | None) -> str:

@@ -13,6 +13,7 @@ from omnilmm.engine import choosing, fetching, speed
 from omnilmm.engine.choosing import LEAST_TOKENS_PER_S, ListedModel, best, can_be_here, listed
 from omnilmm.engine.placement import device_memory
 from omnilmm.hardware import Choice
+from tests.guarded import guarded_calls
 
 Machine = Callable[..., list[ListedModel]]
 
@@ -175,7 +176,9 @@ def test_a_device_is_measured_a_few_times_and_the_best_counts(monkeypatch: pytes
     measured = iter((5e9, 20e9, 7e9, 90e9))
     monkeypatch.setattr(speed, "_MEASURED", {})
     monkeypatch.setattr(speed, "_measure", lambda _: next(measured))
+    alone = guarded_calls(monkeypatch, speed, "_measure", speed._MEASURING.locked)
     assert [speed.bandwidth("cpu") for _ in range(5)] == [5e9, 20e9, 20e9, 20e9, 20e9]
+    assert alone == [True] * 3
 
 
 def test_no_room_to_measure_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
@@ -678,6 +679,13 @@ def test_modelscope_is_asked_for_the_same_files(modelscope: Path) -> None:
     assert calls == [(SOURCE, "v1", ["config.json", "model.safetensors"])]
     assert reports == [(4, 20), (10, 20), (14, 20), (20, 20)]
     assert folder == modelscope == cached(SOURCE, hub="modelscope") == fetched(hub="modelscope", offline=True)
+
+
+def test_modelscope_tells_how_far_it_is_one_thread_at_a_time(modelscope: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, alone = threading.Lock(), []
+    monkeypatch.setattr(fetching.modelscope, "threading", SimpleNamespace(Lock=lambda: lock))
+    fetched(hub="modelscope", report=lambda *_: alone.append(lock.locked()))
+    assert alone == [True] * 4
 
 
 def test_modelscope_is_asked_for_the_config_first(modelscope: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from omnilmm.errors import CheckpointError, HardwareError, ModelNotFoundError, S
 from omnilmm.model_lookup import find
 from tests.engine.conftest import saying, watched
 from tests.engine.gate import Gate, provider_of
+from tests.guarded import guarded, guarded_attributes, guarded_calls
 from tests.ui.scripted import ScriptedEngine, finished
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -486,6 +487,26 @@ def test_cancelled_when_the_last_byte_came_is_cancelled() -> None:
     gates[OTHER].prepare = late  # type: ignore[method-assign]
     assert provider.switch(OTHER)
     assert ended(provider) == "cancelled" and not gates[OTHER].loaded and answer(provider) == BUILT_IN
+
+
+def test_the_model_and_its_change_are_changed_under_the_lock_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    warmed, engine = threading.Event(), ScriptedEngine()
+    engine.warm_up = warmed.set  # type: ignore[attr-defined]
+    gates = {BUILT_IN: Gate(lambda: engine), OTHER: gate(OTHER)}
+    gates[OTHER].open.clear()
+    provider = provider_of(gates)
+    is_held = provider._changed._is_owned  # type: ignore[attr-defined]
+    provider._answers, of_answers = guarded(provider._answers, is_held)
+    cancelled = guarded_calls(monkeypatch, provider._cancelled, "set", is_held)
+    of_provider = guarded_attributes(provider, is_held, "change", "version", "_engine", "_loaded", "_waits")
+    provider.begin(ModelRequest(BUILT_IN))
+    assert answer(running(provider)) and warmed.wait(PATIENCE_S)
+    assert provider.switch(OTHER)
+    at(provider, "downloading")
+    assert provider.cancel() and ended(provider) == "cancelled"
+    gates[OTHER].open.set()
+    assert provider.switch(OTHER) and ended(provider) == "done" and answer(provider) == OTHER
+    assert (of_answers, of_provider, cancelled) == ([], [], [True])
 
 
 def test_a_page_whose_engine_was_given_keeps_it() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from omnilmm.engine.scheduler import Job, Scheduler, is_on_model_thread
 from omnilmm.errors import HardwareError
-from tests.engine.guarded import guarded
+from tests.guarded import guarded
 from tests.waiting import wait_until
 
 PATIENCE_S = 60
@@ -238,7 +238,7 @@ def test_who_runs_and_who_waits_changes_under_the_lock_alone() -> None:
     scheduler._running, of_running = guarded(scheduler._running, is_held)
     with held(scheduler, log), ExitStack() as stack:
         jobs = [stack.enter_context(scheduler.submit(Steps(number, 2, log), "me")) for number in range(3)]
-        assert [job.position(wait_s=0.001) for job in jobs] == [1, 2, 3]
+        assert [job.position(wait_s=0.001) for job in jobs] == [1, 2, 3] and scheduler.count == 4
     run(scheduler, [(None, Steps(number, 2, log)) for number in range(3)])
     assert (of_waiting, of_running) == ([], [])
 

@@ -6,6 +6,8 @@ import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
 
 from omnilmm.errors import MissingPackageError, ModelNotFoundError
-from omnilmm.live import recognition
+from omnilmm.live import detection, recognition
 from omnilmm.live.detection import detector
 from omnilmm.live.hearing import CHUNK, MOST_CHUNKS, MOST_S, RATE, Hearing, Sound, Started, Utterance
 from omnilmm.live.recognition import Recogniser, load_recogniser
+from tests.guarded import guarded_calls
 from tests.live.sounds import WORDS, chunks, noise, silence, spoken
 
 
@@ -88,12 +91,18 @@ def test_without_a_detector_there_is_no_hands_free() -> None:
     assert not hearing.can_be_hands_free and not list(heard(hearing, chunks(spoken("what_color"), silence(1))))
 
 
-def test_the_detector_leaves_the_threads_of_the_model_alone() -> None:
+def test_the_detector_leaves_the_threads_of_the_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even if it is loaded twice at once: the second one would find those of the package, and restore them."""
     before = torch.get_num_threads()
     try:
+        import silero_vad
+
+        load = silero_vad.load_silero_vad
+        monkeypatch.setattr(silero_vad, "load_silero_vad", lambda: torch.set_num_threads(1) or load())
+        alone = guarded_calls(monkeypatch, silero_vad, "load_silero_vad", detection._LOADING.locked)
         torch.set_num_threads(2)
         detector()
-        assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 2 and alone == [True]
     finally:
         torch.set_num_threads(before)
 
@@ -116,6 +125,16 @@ def test_a_missing_package_is_told_with_its_command(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(recognition, "find_spec", lambda _: None)
     with pytest.raises(MissingPackageError, match="pip install pocketsphinx"):
         load_recogniser("pocketsphinx")
+
+
+def test_one_utterance_is_recognised_at_a_time(recogniser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(*_: object, **__: object) -> None:
+        alone.append(recogniser._lock.locked())
+
+    alone: list[bool] = []
+    decoder = SimpleNamespace(start_utt=step, process_raw=step, end_utt=step, hyp=step)
+    monkeypatch.setattr(recogniser, "_decoder", decoder)
+    assert recogniser.words(np.zeros(CHUNK, np.float32), "en") == "" and alone == [True] * 4
 
 
 @pytest.fixture
@@ -153,11 +172,12 @@ def tiny_whisper(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_model_of_transformers_recognises(tiny_whisper: Path) -> None:
-    loaded = load_recogniser(str(tiny_whisper), offline=True)
-    assert loaded is not None
+def test_a_model_of_transformers_recognises(tiny_whisper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: Any = load_recogniser(str(tiny_whisper), offline=True)
+    alone = guarded_calls(monkeypatch, loaded, "_recognise", loaded._lock.locked)
     sound: Sound = spoken("what_shape").astype(np.float32) / 32768
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         words = loaded.words(sound, "en")
     assert isinstance(words, str) and words == loaded.words(sound, "en")
+    assert alone == [True, True]

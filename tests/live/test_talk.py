@@ -14,7 +14,8 @@ from omnilmm.conversation import Conversation
 from omnilmm.images.pixels import open_picture
 from omnilmm.live.hearing import BYTES_PER_CHUNK, CHUNK, RATE, STARTS, Sound
 from omnilmm.live.recognition import Recogniser
-from omnilmm.live.talk import LATEST_S, Answer, Command, Parts, Talk
+from omnilmm.live.talk import LATEST_S, Answer, Command, Parts, Talk, _Inbox
+from tests.guarded import guarded, guarded_attributes, guarded_calls
 from tests.live.sounds import WORDS, chunks, spoken
 from tests.waiting import wait_until
 
@@ -267,6 +268,39 @@ def test_of_two_threads_that_tell_the_state_the_last_one_tells_that_of_now(sent:
     other.join(60)
     assert sent.state == "listening"
     talk.close()
+
+
+def test_whose_turn_it_is_changes_under_the_lock_alone(talk: Talk, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_held, turns = talk._lock.locked, talk._turns
+    names = [name for name in dir(turns) if callable(getattr(turns, name)) and not name.startswith("_")]
+    of_turns = [guarded_calls(monkeypatch, turns, name, is_held) for name in names]
+    of_answer = guarded_attributes(talk, is_held, "_answer")
+    ask_aloud(talk, "what_color")
+    wait_until(lambda: sent.of("heard"))
+    growing = Growing()
+    growing.text = "Red."
+    growing.done.set()
+    talk.speak(growing.answer(), sent.of("heard")[0]["turn"])
+    wait_until(lambda: sent.state == "speaking" and talk._answer is None)
+    do(talk, "silent")
+    talk.give_up()
+    do(talk, "press")
+    do(talk, "release")
+    wait_until(lambda: sent.of("nothing_heard"))
+    monkeypatch.setattr(talk, "_handle", lambda _: 1 / 0)
+    do(talk, "stop")
+    wait_until(lambda: sent.of("failed") and sent.state == "idle")
+    assert all(of_turns) and all(map(all, of_turns)) and of_answer == []
+
+
+def test_what_is_to_be_handled_changes_under_the_lock_alone() -> None:
+    inbox = _Inbox()
+    inbox._items, uses = guarded(inbox._items, inbox._new._is_owned)  # type: ignore[attr-defined]
+    for item in (bytes(BYTES_PER_CHUNK), Command(type="press"), Command(type="stop")):
+        inbox.put(item)
+    assert inbox.get() and inbox.has_stop
+    inbox.drop_sound()
+    assert uses == []
 
 
 def test_a_failure_is_told_and_the_next_question_is_heard(sent: Sent, recogniser: Recogniser) -> None:

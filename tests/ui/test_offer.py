@@ -24,6 +24,7 @@ from omnilmm.ui import offer as offering
 from omnilmm.ui.offer import Offer, choosable
 from omnilmm.ui.status import change_line, status
 from omnilmm.ui.texts import CODES, texts_in
+from tests.guarded import guarded_calls
 from tests.ui.scripted import ScriptedEngine
 
 OTHER = find("minicpm-v-2.6")
@@ -42,6 +43,7 @@ def listing(*asked: int) -> tuple[Offer, list[int]]:
 def test_the_machine_is_looked_at_once_in_a_while_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     provider = ModelProvider.holding(ScriptedEngine())
     offer, looked = listing()
+    alone = guarded_calls(monkeypatch, offer, "_look", offer._lock.locked)
     assert offer.dtypes(provider) == ("auto", "fp32", "int8") and offer.fits(provider, OTHER.name) == "int8"
     assert offer.fits(provider, [OTHER.name]) is None and len(offer.models(provider)) == len(cards())
     assert looked == [provider.memory_bytes], "what the model of now takes would be free"
@@ -51,6 +53,7 @@ def test_the_machine_is_looked_at_once_in_a_while_for_everybody(monkeypatch: pyt
     monkeypatch.setattr(offering, "LOOKED_UP_S", -1)
     offer.models(provider)
     assert len(looked) == 3
+    assert alone == [True] * 3, "whoever comes meanwhile waits for what it finds"
 
 
 def test_no_click_is_offered_that_is_known_to_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

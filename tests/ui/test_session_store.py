@@ -9,6 +9,7 @@ from PIL import Image
 
 from omnilmm.conversation import Conversation, Message, Picture, Thought
 from omnilmm.ui.session_store import BrowserState, SavedSession, SessionStore
+from tests.guarded import guarded, guarded_attributes
 
 
 class Clock:
@@ -67,6 +68,16 @@ def test_what_was_replaced_or_taken_away_counts_no_more() -> None:
     store.save("b", SavedSession(Conversation(), ()))
     store.save("c", talk("c", pixels=12_000))
     assert store.get("a") and store.get("c")
+
+
+def test_sessions_are_stored_and_counted_under_the_lock_alone() -> None:
+    store = SessionStore(max_bytes=100_000)
+    is_held = store._lock.locked
+    store._saved, of_saved = guarded(store._saved, is_held)
+    of_bytes = guarded_attributes(store, is_held, "_bytes")
+    for name in "aabc":  # of which the last one takes the place of the first
+        store.save(name, talk(name, pixels=12_000))
+    assert store.get("c") and (of_saved, of_bytes) == ([], [])
 
 
 def test_saving_one_session_looks_at_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
-from omnilmm.ui.streamlit_page.sessions import Callbacks
+from omnilmm.ui.streamlit_page.sessions import Callbacks, Uploads
+from tests.guarded import guarded
 
 Woken = list[Callable[[], None]]
 
@@ -38,3 +40,10 @@ def test_one_that_fails_keeps_no_other_from_being_run() -> None:
         woken.pop()()
     woken.pop()()
     assert said == ["after"]
+
+
+def test_uploads_are_counted_while_none_comes_or_goes() -> None:
+    uploads = Uploads("/upload")
+    files = {"a": UploadedFileRec("a", "a.png", "image/png", b"123")}
+    uploads.file_storage["session"], uses = guarded(files, uploads._lock.locked)
+    assert uploads.held_bytes("session") == 3 and uses == []

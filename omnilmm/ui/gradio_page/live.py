@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,8 +43,8 @@ class Live:
 
     def __init__(self, context: PageContext, answers: Answers, parts: Parts) -> None:
         self._context, self._answers, self._parts = context, answers, parts
-        self._talks: dict[str, tuple[str, Talk | None]] = {}  # by an unguessable name: the owner, and the talk
-        self._lock = threading.Lock()
+        # The owner and the talk by an unguessable name. The event loop alone changes it, so that it needs no lock.
+        self._talks: dict[str, tuple[str, Talk | None]] = {}
 
     @property
     def count(self) -> int:
@@ -69,15 +68,13 @@ class Live:
         talk, tasks = None, [asyncio.create_task(_send_all(socket, outgoing))]
         try:
             talk = await asyncio.to_thread(Talk, self._parts, send, self._context.provider)
-            with self._lock:
-                self._talks[name] = owner, talk
+            self._talks[name] = owner, talk
             send(talk.abilities | {"name": name})
             if self._parts.is_loading:
                 tasks.append(asyncio.create_task(self._tell_once_loaded(talk, name, send)))
             await self._receive_all(socket, talk, owner)
         finally:
-            with self._lock:
-                del self._talks[name]
+            del self._talks[name]
             for task in tasks:
                 task.cancel()
             if talk is not None:
@@ -129,8 +126,7 @@ class Live:
 
     def talk_of(self, name: str, owner: str) -> Talk | None:
         """Return a live view by its name, to its owner only."""
-        with self._lock:
-            known, talk = self._talks.get(name, ("", None))
+        known, talk = self._talks.get(name, ("", None))
         return talk if known == owner else None
 
     async def _receive_all(self, socket: WebSocket, talk: Talk, owner: str) -> None:
@@ -169,12 +165,11 @@ class Live:
 
     def _reserve(self, name: str, owner: str) -> bool:
         """Take a place for one more live view, unless there are too many."""
-        with self._lock:
-            owners = [other for other, _ in self._talks.values()]
-            is_full = len(owners) >= MOST or owners.count(owner) >= MOST_PER_VISITOR
-            if not is_full:
-                self._talks[name] = owner, None
-            return not is_full
+        owners = [other for other, _ in self._talks.values()]
+        is_full = len(owners) >= MOST or owners.count(owner) >= MOST_PER_VISITOR
+        if not is_full:
+            self._talks[name] = owner, None
+        return not is_full
 
 
 def _text_of(answering: Answering) -> str:

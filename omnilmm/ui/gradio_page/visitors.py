@@ -170,15 +170,21 @@ class Visitors:
 
     def close(self, key: str) -> None:
         """Handle a closed or reloaded tab: stop its answer and save what there is of it."""
-        if self._present[key] > 1:
-            return  # it has reconnected
-        if visitor := self._visitors.get(key):
+        with self._lock:
+            if self._present[key] > 1:
+                return  # it has reconnected
+            visitor = self._visitors.get(key)
+        if visitor:
             self._finalize(visitor)  # removed only afterwards: the reloaded page waits for it
         with self._lock:
-            self._visitors.pop(key, None)
+            if self._present[key] > 1:
+                return  # it has reconnected while its answer came to an end
+            visitor = self._visitors.pop(key, None)
             self._gone[key] = None
             while len(self._gone) > MOST_GONE:
                 self._gone.popitem(last=False)
+        if visitor:
+            visitor.session.close()
 
     def has(self, owner: str) -> bool:
         """Return whether a visitor with these uploads is still present."""
@@ -198,7 +204,7 @@ class Visitors:
         visitor.token = remembered.token or visitor.token
         for other in self:  # the server may not have noticed the reload yet
             if other is not visitor and other.key == visitor.key:
-                self._finalize(other, closes=False)
+                self._finalize(other)
         if saved := self.store.get(visitor.key):
             visitor.session.load(saved.conversation, saved.notes, saved.chat, saved.earlier)
             return ""
@@ -208,11 +214,9 @@ class Visitors:
         visitor.session.load(conversation, chat=remembered.text_only_chat)
         return visitor.session.texts.restored_text
 
-    def _finalize(self, visitor: Visitor, *, closes: bool = True) -> None:
+    def _finalize(self, visitor: Visitor) -> None:
         visitor.session.stop()
         if visitor.answering is not None:
             visitor.answering.done.wait(FINALIZE_S)
         if visitor.session.conversation.messages:
             self.save(visitor)
-        if closes:
-            visitor.session.close()

@@ -23,6 +23,7 @@ from omnilmm.errors import CheckpointError, ContextLengthError
 from omnilmm.hardware import Choice
 from omnilmm.models.library import load_processor
 from tests.engine.conftest import CARD, saying, watched
+from tests.guarded import guarded_calls
 from tests.models.tiny_library import CONTROLS, MODELS, NAMED, save_library_model
 from tests.waiting import wait_until
 
@@ -226,6 +227,14 @@ def test_each_picture_is_measured_once(engine: LocalEngine, monkeypatch: pytest.
     for _ in range(3):
         engine.backend.length(SECOND)
     assert prepared == [RED, WIDE, BLUE]
+
+
+def test_the_tokenizer_is_used_by_one_thread_at_a_time(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = engine.backend
+    counting = guarded_calls(monkeypatch, backend, "tokenizer", backend.lock.locked)
+    rendering = guarded_calls(monkeypatch, backend.template, "inputs", backend.lock.locked)
+    assert backend.count("Red.") and backend.inputs(QUESTION)
+    assert (counting, rendering) == ([True], [True])
 
 
 def test_a_long_conversation_loses_its_oldest_turns_and_keeps_its_picture(engine: LocalEngine) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnilmm.engine.caches.lru import LRUCache
-from tests.engine.guarded import guarded
+from tests.guarded import guarded
 
 ACTIONS = st.tuples(st.sampled_from(["put", "get", "take", "drop"]), st.integers(0, 5), st.integers(0, 60))
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnilmm.engine.caches.prefix import PrefixCache, common_length
-from tests.engine.guarded import guarded
+from tests.guarded import guarded
 
 
 class Prefix:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +20,8 @@ import pytest
 from omnilmm.catalog import BUILT_IN
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Finished, Progress, TextDelta
+from omnilmm.engine.llamacpp import starting
+from omnilmm.engine.llamacpp.child import Settings
 from omnilmm.engine.llamacpp.engine import LlamaCppEngine
 from omnilmm.engine.llamacpp.prepared import PreparedGGUF
 from omnilmm.engine.loading import load_engine, prepare
@@ -38,6 +41,7 @@ from omnilmm.errors import (
 from omnilmm.export.to_gguf import Exported
 from omnilmm.images.pixels import open_picture
 from tests.engine.local_hub import LocalHub, serving
+from tests.guarded import guarded_attributes
 from tests.waiting import wait_until
 
 PATIENCE_S = 60
@@ -271,6 +275,7 @@ def test_leaving_while_it_starts_again_leaves_no_second_one(
     others = children()
     engine = load_engine(str(exported.model))
     assert isinstance(engine, LlamaCppEngine)
+    unguarded = guarded_attributes(engine, engine._lock.locked, "_server", "_inner", "_starting", "_is_closed")
     _left_while_it_starts(engine)
     assert finished(engine, Conversation().with_message("user", "Hi")).text
     assert children() - others == {engine.pid}
@@ -282,4 +287,22 @@ def test_leaving_while_it_starts_again_leaves_no_second_one(
     assert finished(engine, Conversation().with_message("user", "Hi")).text
     _left_while_it_starts(engine)
     engine.close()
-    assert not children() - others
+    assert not children() - others and unguarded == []
+
+
+def test_a_start_that_is_abandoned_ends_as_soon_as_there_is_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on, ended = threading.Event(), threading.Event()
+
+    class Server:
+        stop = staticmethod(ended.set)
+
+        def __init__(self, _: Settings) -> None:
+            goes_on.wait(PATIENCE_S)
+
+    monkeypatch.setattr(starting, "LlamaServer", Server)
+    start = starting.Start(Settings("model.gguf"))
+    unguarded = guarded_attributes(start, start._lock.locked, "_found", "_is_abandoned")
+    start.abandon()
+    assert not ended.is_set()
+    goes_on.set()
+    assert start.is_over(PATIENCE_S) and ended.is_set() and unguarded == []

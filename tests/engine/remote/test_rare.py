@@ -17,6 +17,7 @@ from omnilmm.catalog import BUILT_IN
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.events import Finished, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import options_for
+from omnilmm.engine.remote import servers as remote_servers
 from omnilmm.engine.remote.client import Client, Endpoint
 from omnilmm.engine.remote.dialects import DIALECTS, LLAMA_CPP, OMNILMM, PLAIN, TRANSFORMERS, VLLM, Dialect
 from omnilmm.engine.remote.engine import RemoteEngine, retry_after_s
@@ -24,6 +25,7 @@ from omnilmm.engine.servers import Servers
 from omnilmm.errors import ContextLengthError, InputError, OmniLMMError, OptionsError, ServerError
 from omnilmm.model_lookup import find
 from tests.engine.remote.scripted_server import DONE, HEAD, Scripted, delta, event, greeting, reply, scripted
+from tests.guarded import guarded_calls
 from tests.waiting import wait_until
 
 HELLO = Conversation().with_message("user", "Hello")
@@ -435,6 +437,14 @@ def test_several_servers_one_of_which_is_off(server: Scripted) -> None:
     server.models = {"data": []}
     with pytest.raises(ServerError, match="lists no model"):
         Servers([server.url]).choose(None)
+
+
+def test_servers_are_asked_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an older list could come last, without a model that a page has shown by now."""
+    servers = Servers(["http://a.example", "http://b.example"])
+    monkeypatch.setattr(remote_servers, "list_models", lambda _: ())
+    alone = guarded_calls(monkeypatch, remote_servers, "list_models", servers._lock.locked)
+    assert servers.refresh() == {} and alone == [True, True]
 
 
 def test_only_what_the_dialect_knows_is_sent(server: Scripted) -> None:

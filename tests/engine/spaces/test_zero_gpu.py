@@ -28,6 +28,7 @@ from omnilmm.prompts import template_pool
 from omnilmm.prompts.template_pool import Renderer
 from omnilmm.ui.samples import samples
 from tests.engine.conftest import CARD
+from tests.guarded import guarded_calls
 from tests.models.tiny_library import save_library_model
 
 STAND_INS = Path(__file__).parents[2] / "stand_ins"
@@ -98,6 +99,12 @@ def test_prompts_of_a_library_model_are_rendered_before_the_gpu_is_lent(
     with pytest.raises(InputError, match="The question is empty"):
         list(library.stream(Conversation().with_message("user", " ")))
     assert len(sys.modules["spaces"].pids) == count  # no GPU for what cannot be answered
+
+
+def test_prompts_are_made_by_one_thread_at_a_time(zero: ZeroGpuEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = guarded_calls(monkeypatch, zero_gpu, "fitted", zero_gpu._processing.locked)
+    zero_gpu._prompts(asked(), options_for(zero.card))
+    assert alone == [True]
 
 
 def test_a_process_that_is_used_again_keeps_nobodys_prompts(zero: ZeroGpuEngine) -> None:

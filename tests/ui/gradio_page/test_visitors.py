@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +18,7 @@ from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.gradio_page.visitors import Visitors
 from omnilmm.ui.session_store import SessionStore
 from omnilmm.ui.texts import ENGLISH
+from tests.guarded import guarded
 from tests.ui.gradio_page.tab import Tab, given, red, said, told
 from tests.ui.scripted import Held, ScriptedEngine
 
@@ -105,6 +109,36 @@ def test_a_connection_that_was_replaced_closes_nothing(visitors: Visitors) -> No
             assert not visitor.session.closed and len(visitors) == 1
         visitors.close("a")
     assert visitor.session.closed and len(visitors) == 0
+
+
+def test_a_tab_that_reconnects_while_its_answer_comes_to_an_end_stays(visitors: Visitors) -> None:
+    visitor, connections = visitors.get("a"), ExitStack()
+    ending = SimpleNamespace(wait=lambda _: connections.enter_context(visitors.present("a")))
+    visitor.answering = SimpleNamespace(done=ending)  # type: ignore[assignment]
+    with visitors.present("a"), connections:
+        visitors.close("a")
+        assert visitors.get("a") is visitor and not visitor.session.closed
+
+
+def test_tabs_come_and_go_under_the_lock_alone(visitors: Visitors, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_held, uses = visitors._lock.locked, []
+    for name in ("_visitors", "_present", "_gone"):
+        collection, of_collection = guarded(getattr(visitors, name), is_held)
+        monkeypatch.setattr(visitors, name, collection)
+        uses.append(of_collection)
+    for _ in range(2):  # it comes back
+        with visitors.present("a"):
+            visitors.get("a")
+            visitors.close("a")
+    assert uses == [[], [], []]
+
+
+def test_what_gradio_keeps_of_a_tab_is_dropped_under_its_lock(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = page.demo.state_holder
+    state, uses = guarded(OrderedDict(a="of its widgets"), holder.lock.locked)
+    monkeypatch.setattr(holder, "session_data", state)
+    page._forget_widgets("a")
+    assert not state and "pop" not in uses
 
 
 def test_a_tab_that_was_left_takes_no_room(visitors: Visitors) -> None:
