@@ -78,7 +78,7 @@ def shown(image: str) -> str:
         (document(format="other/2"), "expected 'omnilmm-chat/1'"),
         (document(more=1), "more"),
         (document(messages=[said("system", TEXT)]), "messages.0.role"),
-        (document(messages=[said("user", {"type": "video", "video": ""})]), "messages.0.content"),
+        (document(messages=[said("user", TEXT | {"type": "audio"})]), "messages.0.content"),
         (document(messages=[said("user", TEXT)]), "by turns, ending with an answer"),
         (document(messages=[said("assistant", TEXT), said("user", TEXT)]), "by turns"),
         (shown("%%"), "Message 1: .*base64"),
