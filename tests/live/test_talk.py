@@ -269,7 +269,7 @@ def test_of_two_threads_that_tell_the_state_the_last_one_tells_that_of_now(sent:
     talk.close()
 
 
-def test_a_failure_is_told_and_the_next_question_is_heard(sent: Sent, recogniser: Recogniser) -> None:
+def test_a_failure_is_reported_and_the_next_question_is_heard(sent: Sent, recogniser: Recogniser) -> None:
     class Failing:
         name = "failing"
         words: Callable[..., str] = staticmethod(lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))  # type: ignore[assignment]

@@ -322,7 +322,7 @@ def test_a_voice_ends_the_answer_hands_free_and_noise_does_not(come: Callable[..
     speaker.hears("red")
 
 
-def test_missing_devices_are_told_and_questions_typed(come: Callable[..., Speaker], site: Site) -> None:
+def test_missing_devices_are_reported_and_questions_typed(come: Callable[..., Speaker], site: Site) -> None:
     speaker = come(site.address)
     speaker.opens(camera="NotAllowedError", microphone="NotAllowedError")
     for line in ("may not use the camera", "may not use the microphone"):
