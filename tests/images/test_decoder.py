@@ -203,9 +203,9 @@ def test_a_process_that_is_killed_while_it_works_costs_one_picture(pool: Pool[De
         asked = threads.submit(open_picture, GOOD)
         wait_until(lambda: busy(pool))
         child.kill()
-        with pytest.raises(ImageError, match=r"ended while it read this one \(-9\)") as told:
+        with pytest.raises(ImageError, match=r"ended while it read this one \(-9\)") as raised:
             asked.result()
-    assert is_one_line(told.value)
+    assert is_one_line(raised.value)
     assert open_picture(GOOD).image.size == (60, 40)
 
 
@@ -287,9 +287,9 @@ def test_where_no_process_can_be_started_that_is_said_with_the_way_out(
 ) -> None:
     for executable in ("", "/nowhere/python", "/bin/false"):
         monkeypatch.setattr(sys, "executable", executable)
-        with pytest.raises(ImageError, match=r"cannot be started \(.*\)\. OMNILMM_PICTURE_PROCESSES=0") as told:
+        with pytest.raises(ImageError, match=r"cannot be started \(.*\)\. OMNILMM_PICTURE_PROCESSES=0") as raised:
             open_picture(GOOD)
-        assert is_one_line(told.value)
+        assert is_one_line(raised.value)
     monkeypatch.setenv("OMNILMM_PICTURE_PROCESSES", "0")
     assert open_picture(GOOD).image.size == (60, 40)
 

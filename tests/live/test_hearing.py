@@ -107,9 +107,9 @@ def test_no_recogniser_is_a_choice() -> None:
 
 @pytest.mark.parametrize("name", ["pocketsphinx:/no/such.jsgf", "/no/such/folder"])
 def test_what_cannot_be_loaded_is_reported_in_one_line(name: str) -> None:
-    with pytest.raises(ModelNotFoundError) as told:
+    with pytest.raises(ModelNotFoundError) as raised:
         load_recogniser(name, offline=True)
-    assert name.partition(":")[2] in str(told.value) and "\n" not in str(told.value)
+    assert name.partition(":")[2] in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_missing_package_is_reported_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
