@@ -42,7 +42,7 @@ def unpinned(root: Path = ROOT) -> list[str]:
     return wrong
 
 
-def told(report: dict[str, Any]) -> tuple[int, list[str]]:
+def summary(report: dict[str, Any]) -> tuple[int, list[str]]:
     """The exit code and the lines of pip-audit's report."""
     packages = report["dependencies"]
     skipped = [package for package in packages if "skip_reason" in package]
@@ -67,7 +67,7 @@ def main() -> int:
     command = [str(PIP_AUDIT), "-m", "pip_audit", *options]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        code, lines = told(json.loads(done.stdout))
+        code, lines = summary(json.loads(done.stdout))
     except FileNotFoundError:
         code, lines = 2, ["pip-audit is not installed: run make audit."]
     except ValueError:

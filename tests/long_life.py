@@ -64,12 +64,12 @@ def load_now(turn: int, before: Load | None = None) -> Load:
     end_s = time.monotonic() + PATIENCE_S
     while True:
         time.sleep(0.2)
-        now = _look(turn)
+        now = _measure(turn)
         if before is None or not more(before, now) or time.monotonic() > end_s:
             return now
 
 
-def _look(turn: int) -> Load:
+def _measure(turn: int) -> Load:
     process = psutil.Process()
     handles = process.num_handles() if sys.platform == "win32" else process.num_fds()
     memory = process.memory_info().rss / 2**20

@@ -309,18 +309,18 @@ class User:
             # Names alone: in bf16 a box may differ, and Streamlit's page draws a badge with its name.
             if picture and is_whole and _named(self.sample.answer) not in _named(answer):
                 self.figures.wrong.append(f"user {self.number}: {answer!r} in place of {self.sample.answer!r}")
-            self._look()
+            self._check_codes()
             if not is_whole:
                 return
 
-    def _look(self) -> None:
+    def _check_codes(self) -> None:
         seen = self.tab.seen()
         if strange := [code for code in self.codes if code != self.code and code in seen]:
             self.figures.wrong.append(f"user {self.number}: sees {strange}")
 
     def _reload(self) -> None:
         self.tab = self.tab.reload()
-        self._look()
+        self._check_codes()
 
     def _leave(self) -> None:
         if self.tab is not None:

@@ -78,7 +78,7 @@ def shown(image: str) -> str:
         (document(format="other/2"), "expected 'omnilmm-chat/1'"),
         (document(more=1), "more"),
         (document(messages=[said("system", TEXT)]), "messages.0.role"),
-        (document(messages=[said("user", {"type": "video", "video": ""})]), "messages.0.content"),
+        (document(messages=[said("user", TEXT | {"type": "audio"})]), "messages.0.content"),
         (document(messages=[said("user", TEXT)]), "by turns, ending with an answer"),
         (document(messages=[said("assistant", TEXT), said("user", TEXT)]), "by turns"),
         (shown("%%"), "Message 1: .*base64"),
@@ -152,13 +152,13 @@ def test_a_message_and_a_conversation_have_only_so_many_parts() -> None:
 def test_markdown_is_one_file_to_read() -> None:
     conversation = Conversation(system="Be brief.").with_message("user", Picture(Image.new("RGB", (900, 30))), "What?")
     conversation = conversation.with_message("assistant", "A *line*.")
-    told = to_markdown(conversation, ENGLISH)
-    assert told.startswith("> Be brief.\n\n**You**\n\n![picture, 900 by 30 pixels](data:image/jpeg;base64,")
-    assert told.endswith("What?\n\n**Model**\n\nA *line*.\n")
+    exported = to_markdown(conversation, ENGLISH)
+    assert exported.startswith("> Be brief.\n\n**You**\n\n![picture, 900 by 30 pixels](data:image/jpeg;base64,")
+    assert exported.endswith("What?\n\n**Model**\n\nA *line*.\n")
     assert "**模型**" in to_markdown(conversation, texts_in("zh"))
     named = to_markdown(conversation, ENGLISH, "MiniCPM-V 2.6 + <my_parts>")
     first, rest = named.split("\n\n", 1)
-    assert rest == told and html.unescape(first) == "Model at the time of the export: MiniCPM-V 2.6 + <my_parts>"
+    assert rest == exported and html.unescape(first) == "Model at the time of the export: MiniCPM-V 2.6 + <my_parts>"
     assert "<" not in first and "_" not in first
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.audit import told, unpinned
+from tests.audit import summary, unpinned
 
 
 def test_every_requirement_is_pinned(tmp_path: Path) -> None:
@@ -22,10 +22,10 @@ def test_every_requirement_is_pinned(tmp_path: Path) -> None:
 def test_what_was_found_and_what_could_not_be_asked_is_said() -> None:
     sound, skipped = {"name": "a", "version": "1", "vulns": []}, {"name": "b", "skip_reason": "not on PyPI"}
     bad = {"name": "c", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2.1"]}]}
-    assert told({"dependencies": [sound]}) == (0, ["1 packages: no known holes."])
-    assert told({"dependencies": [sound, skipped, bad]}) == (
+    assert summary({"dependencies": [sound]}) == (0, ["1 packages: no known holes."])
+    assert summary({"dependencies": [sound, skipped, bad]}) == (
         1,
         ["b: not audited (not on PyPI)", "c 2: PYSEC-1, fixed in 2.1"],
     )
-    code, (line,) = told({"dependencies": [skipped]})
+    code, (line,) = summary({"dependencies": [skipped]})
     assert code == 2 and "nothing was audited" in line

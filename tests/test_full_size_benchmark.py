@@ -16,7 +16,7 @@ from omnilmm.training import memory
 from omnilmm.training.targets import METHODS, Tuning
 
 
-def test_every_architecture_is_measured_in_both_number_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_architecture_is_measured_in_both_dtypes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(full_size, "NEW_TOKENS", 8)
     file = tmp_path / "RESULTS.md"
     file.write_text(f"# Measured\n\nkept\n\n{full_size.TITLE}\n\nan earlier table\n\n## Another\n\nkept too\n")

@@ -89,7 +89,7 @@ def test_a_model_may_be_spread_over_gpus_and_the_cpu(machine: pytest.MonkeyPatch
         resolve_device("balanced:1")
 
 
-def test_number_types_fit_the_device(machine: pytest.MonkeyPatch) -> None:
+def test_dtypes_fit_the_device(machine: pytest.MonkeyPatch) -> None:
     machine.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": False}, raising=False)
     assert resolve_dtype("auto", "cpu").value == "fp32"
     machine.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
@@ -115,7 +115,7 @@ def test_of_several_gpus_the_weakest_decides(machine: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("requested", [*DTYPES, *QUANTISED])
-def test_a_number_type_asked_for_is_taken(requested: str) -> None:
+def test_a_dtype_asked_for_is_taken(requested: str) -> None:
     assert resolve_dtype(requested, "cpu") == Choice(requested, AS_ASKED)
     assert isinstance(getattr(torch, DTYPES[compute_dtype(requested, "cpu")]), torch.dtype)
 
@@ -185,7 +185,7 @@ def test_quantised_weights_need_bitsandbytes_and_a_gpu_that_it_knows(machine: py
         resolve_dtype(dtype, "cpu")
 
 
-def test_number_types_that_do_not_exist_are_refused() -> None:
+def test_dtypes_that_do_not_exist_are_refused() -> None:
     assert DTYPE_CHOICES == "auto, bf16, fp16, fp32, int8, int4"
     for requested in ("int2", "float16", ""):
         with pytest.raises(HardwareError, match=f"'{requested}': expected {DTYPE_CHOICES}"):

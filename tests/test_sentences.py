@@ -27,8 +27,8 @@ def test_all_words_can_be_filled(language: Language, door: Door) -> None:
         specs = {name: spec for _, name, spec, _ in Formatter().parse(words) if name}
         every = gaps(ENGLISH[code]) | gaps(words_of("en", "page")[code])
         given = {name: ("a", "b") if specs.get(name) in ("and", "or", "clauses") else 7 for name in every}
-        told = Sentence(code, **given).worded(language, door)
-        assert not re.match(rf"{code} \(\w+=", told), told
+        text = Sentence(code, **given).worded(language, door)
+        assert not re.match(rf"{code} \(\w+=", text), text
 
 
 def test_sentences_stand_within_sentences_and_lists_are_read_out() -> None:

@@ -1,4 +1,4 @@
-"""The benchmark of speed compares like with like, and its tables come out; no figure is looked at."""
+"""The benchmark of speed compares like with like, and its tables come out; no figure is checked."""
 
 from __future__ import annotations
 

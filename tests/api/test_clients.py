@@ -128,9 +128,9 @@ def test_beams_and_ends(client: openai.OpenAI, engine: LocalEngine) -> None:
     ("how", "kind", "said"),
     [
         ({"model": "gpt-4o"}, openai.NotFoundError, "built-in"),
-        ({"n": 2}, openai.BadRequestError, "n"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.BadRequestError, "tools"),
-        ({"logprobs": True}, openai.BadRequestError, "logprobs"),
+        ({"n": 2}, openai.BadRequestError, r"here: n\."),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.BadRequestError, r"here: tools\."),
+        ({"logprobs": True}, openai.BadRequestError, r"here: logprobs\."),
         ({"temperature": 3}, openai.BadRequestError, "temperature"),
         ({"max_tokens": 10**9}, openai.BadRequestError, "max_new_tokens"),
         ({"messages": []}, openai.BadRequestError, "messages"),

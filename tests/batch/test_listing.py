@@ -67,7 +67,9 @@ def test_rows_may_have_questions_of_their_own(tmp_path: Path) -> None:
         ("folder", "folder", "names no pictures"),
     ],
 )
-def test_what_is_no_list_is_told_in_one_line(tmp_path: Path, name: str, content: bytes | str | None, says: str) -> None:
+def test_what_is_no_list_is_reported_in_one_line(
+    tmp_path: Path, name: str, content: bytes | str | None, says: str
+) -> None:
     path = tmp_path / name
     if content == "folder":
         path.mkdir()

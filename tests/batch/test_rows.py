@@ -113,6 +113,6 @@ def test_two_programs_do_not_write_one_file(tmp_path: Path) -> None:
         pass
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="create it first"):
         opened(tmp_path / "none" / "rows.csv")

@@ -56,6 +56,6 @@ def small_model(seed: int = 1) -> MiniCPMV:
 
 @cache
 def small_processor() -> MiniCPMVProcessor:
-    """Its tokenizer has learnt from a few lessons, and every word of the labels by heart."""
+    """Its tokenizer was trained on a few lessons, and has every word of the labels."""
     texts = [*corpus(random.Random(0), 150), *WORDS * 200]
     return MiniCPMVProcessor(train_tokenizer(texts, VOCABULARY), small_config())

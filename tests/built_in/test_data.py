@@ -1,4 +1,4 @@
-"""From an index to a sample and a batch: reproducible, cut by the product's rules, and only answers are learnt."""
+"""From an index to a sample and a batch: reproducible, cut by the product's rules, and only answers have labels."""
 
 from __future__ import annotations
 
@@ -124,14 +124,14 @@ def test_a_region_is_the_part_of_the_picture_that_its_view_shows(processor: Mini
         assert np.abs(own - part).mean() < 6
 
 
-def test_only_answers_are_learnt(processor: MiniCPMVProcessor, lessons: Lessons, sliced: int) -> None:
+def test_only_answers_have_labels(processor: MiniCPMVProcessor, lessons: Lessons, sliced: int) -> None:
     end = processor.encoder.control_id("<|im_end|>")
     for number in [*range(12), sliced]:
         lesson = random_lesson(random.Random(f"3/{number}"), sort_of(number))
         batch = collate([lessons[number]])
-        learnt = batch["labels"][batch["labels"] != IGNORED].tolist()
-        said = processor.tokenizer.decode(learnt).split("<|im_end|>")
-        assert learnt.count(end) == len(lesson.turns)
+        labels = batch["labels"][batch["labels"] != IGNORED].tolist()
+        said = processor.tokenizer.decode(labels).split("<|im_end|>")
+        assert labels.count(end) == len(lesson.turns)
         assert said == [*(turn.answer for turn in lesson.turns), ""]
         assert not batch["image_slots"][batch["labels"] != IGNORED].any()
 

@@ -163,13 +163,13 @@ def test_answers_of_a_batch_are_those_that_the_page_gives(
 
 
 def test_what_a_lesson_teaches_is_what_counts_as_right(processor: MiniCPMVProcessor) -> None:
-    """The tokens that training learns, decoded as the evaluation does, are right answers."""
+    """The labels of training, decoded as the evaluation does, are right answers."""
     for name in ("colour", "box", "chat", "small_print"):
         lesson = held_out(ROW[name], 2)
         grids = [processor.plan(Picture(drawn.image)).grid for drawn in lesson.pictures]
         prompt = processor.encoder.encode(chatml.render(conversation_of(lesson), grids))
-        learnt = [label for label in prompt.labels if label != IGNORED]
-        said = processor.tokenizer.decode(learnt).split("<|im_end|>")[: len(lesson.turns)]
+        labels = [label for label in prompt.labels if label != IGNORED]
+        said = processor.tokenizer.decode(labels).split("<|im_end|>")[: len(lesson.turns)]
         items = [Answered(ROW[name], lesson, number, answer) for number, answer in enumerate(said)]
         assert items and all(item.is_right for item in items)
         assert not any(replace(item, answer=item.answer + ".").is_right for item in items)

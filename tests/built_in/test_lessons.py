@@ -108,7 +108,7 @@ def test_about_a_photo_everything_is_answered_the_same(lessons: dict[str, list[L
     assert len({turn.question for lesson in lessons["photo"] for turn in lesson.turns}) > 25
 
 
-def test_without_a_picture_nothing_is_told_of_one(lessons: dict[str, list[Lesson]]) -> None:
+def test_without_a_picture_nothing_is_said_of_one(lessons: dict[str, list[Lesson]]) -> None:
     """A question about a picture is answered by asking for one."""
     asks = 0
     for lesson in lessons["talk"]:

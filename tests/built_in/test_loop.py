@@ -127,7 +127,9 @@ def test_looking_first_leaves_the_language_model_alone(tmp_path: Path, processor
     assert not [name for name in changed if name.startswith(("model.llm.model.layers", "model.llm.lm_head"))]
 
 
-def test_while_the_heads_learn_first_the_model_stays_as_it_is(tmp_path: Path, processor: MiniCPMVProcessor) -> None:
+def test_while_the_heads_are_trained_first_the_model_stays_as_it_is(
+    tmp_path: Path, processor: MiniCPMVProcessor
+) -> None:
     run = trainer(tmp_path, processor, replace(RECIPE, steps=2, heads_first=2, warmup=0, decay=0))
     before = weights(run)
     run.go()
@@ -137,7 +139,7 @@ def test_while_the_heads_learn_first_the_model_stays_as_it_is(tmp_path: Path, pr
     assert not [name for name in changed if name.startswith("model.")]
 
 
-def test_without_looking_first_everything_learns(tmp_path: Path, processor: MiniCPMVProcessor) -> None:
+def test_without_training_the_heads_first_everything_is_trained(tmp_path: Path, processor: MiniCPMVProcessor) -> None:
     run = trainer(tmp_path, processor, replace(RECIPE, steps=2, warmup=0, decay=0))
     before = weights(run)
     run.go()
@@ -254,7 +256,7 @@ def test_the_recipe_of_the_repository_can_be_read() -> None:
     assert recipe.warmup + recipe.decay < recipe.steps
 
 
-def test_each_query_looks_at_its_own_patches_from_the_start(processor: MiniCPMVProcessor) -> None:
+def test_each_query_attends_to_its_own_patches_from_the_start(processor: MiniCPMVProcessor) -> None:
     """Of the patches of its cell, the right ones weigh most in what a query gathers."""
     model = small_model()
     strips = collate(pictured(processor, 8))["pixel_values"]

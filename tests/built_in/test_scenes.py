@@ -106,8 +106,8 @@ def test_lines_stand_below_each_other_and_within_their_sign(scenes: list[Scene])
                 assert left < label.box[0] and label.box[2] < right and top < label.box[1] and label.box[3] < bottom
 
 
-def test_small_print_is_too_small_for_one_look_and_not_for_slices() -> None:
-    """A page is looked at as 168 x 168 pixels, its slices at up to about 500 x 500."""
+def test_small_print_is_too_small_for_the_overview_and_not_for_slices() -> None:
+    """The overview of a page has 168 x 168 pixels, its slices together up to about 500 x 500."""
     rng = random.Random(5)
     for _ in range(150):
         scene = random_scene(rng, text="small print")

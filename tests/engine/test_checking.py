@@ -23,7 +23,7 @@ def picture() -> Picture:
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8", "int4"])
-def test_the_built_in_model_passes_in_every_number_type(picture: Picture, dtype: str) -> None:
+def test_the_built_in_model_passes_in_every_dtype(picture: Picture, dtype: str) -> None:
     found = dict(check(load_engine(dtype=dtype), picture, "What colour is the circle?"))
     assert found["answer"] == "The circle is red."
     assert found["parameters"] == f"{find('built-in').parameters:,}" and found["dtype"].startswith(dtype)

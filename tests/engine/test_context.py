@@ -196,17 +196,17 @@ def test_the_same_turns_go_as_by_trying_one_after_another(
 
 
 class Counting:
-    """A token per letter; how many were looked at in all is written down."""
+    """A token per letter; adds up how many were counted in all."""
 
     def __init__(self) -> None:
-        self.looked = 0
+        self.counted = 0
 
     def length(self, conversation: Conversation) -> int:
-        self.looked += length(conversation)
+        self.counted += length(conversation)
         return length(conversation)
 
     def count(self, text: str) -> int:
-        self.looked += len(text)
+        self.counted += len(text)
         return len(text)
 
 
@@ -217,10 +217,10 @@ def test_a_long_history_costs_what_fits_however_long_it_is(turns_before: int) ->
     window = ContextWindow(counting.length, counting.count, 40_010)
     heard = 0
     for asked in (conversation, conversation.with_message("assistant", "x").with_message("user", "y")):
-        counting.looked = 0
+        counting.counted = 0
         for _ in window.fit(asked, 10):
             heard += 1
-        assert counting.looked < (4 if asked is conversation else 3) * 40_000  # the second time all is counted
+        assert counting.counted < (4 if asked is conversation else 3) * 40_000  # the second time all is counted
     assert heard > 10
 
 
@@ -230,7 +230,7 @@ def test_one_huge_message_is_refused_after_a_part_of_it(sign: str) -> None:
     conversation = Conversation(system=None).with_message("user", "?" + sign * 3_000_000 + "?")
     with pytest.raises(ContextLengthError, match="takes far more than 90 tokens, and only so many fit"):
         fit(conversation, counting.length, 100, 10, counting.count)
-    assert counting.looked <= 2 * PIECE
+    assert counting.counted <= 2 * PIECE
 
 
 def test_a_huge_system_prompt_is_refused_likewise() -> None:
@@ -238,4 +238,4 @@ def test_a_huge_system_prompt_is_refused_likewise() -> None:
     conversation = Conversation(system="x" * 3_000_000).with_message("user", "?")
     with pytest.raises(ContextLengthError, match="far more than"):
         fit(conversation, counting.length, 100, 10, counting.count)
-    assert counting.looked <= 2 * PIECE
+    assert counting.counted <= 2 * PIECE

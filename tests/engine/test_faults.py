@@ -48,7 +48,7 @@ colours = itertools.count(1)
 
 
 def asking(words: str) -> Conversation:
-    """About a new picture: one that was seen is not looked at again."""
+    """About a new picture: one that was encoded before would come from the feature cache."""
     picture = Picture(Image.new("RGB", (60, 40), (next(colours), 7, 7)))
     return Conversation().with_message("user", picture, words)
 

@@ -287,14 +287,14 @@ def test_progress_goes_on_where_it_stopped(hub: LocalHub) -> None:
 
 @pytest.mark.parametrize("moment", range(3))
 @pytest.mark.parametrize(("before", "after"), [("partial", "blob"), ("blob", "pointer")])  # the second on Windows
-def test_a_file_that_is_moved_while_progress_is_looked_at_counts(
+def test_a_file_that_is_moved_while_progress_is_measured_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str, moment: int
 ) -> None:
-    file, looks, size_of = download.File("a", 9, tmp_path / "blob", tmp_path / "pointer"), count(), download.size_of
+    file, calls, size_of = download.File("a", 9, tmp_path / "blob", tmp_path / "pointer"), count(), download.size_of
     getattr(file, before).write_bytes(bytes(9))
 
     def moved(path: Path) -> int:
-        if next(looks) == moment:
+        if next(calls) == moment:
             getattr(file, before).replace(getattr(file, after))
         return size_of(path)
 
@@ -422,7 +422,7 @@ def test_only_what_is_missing_has_to_fit(hub: LocalHub, monkeypatch: pytest.Monk
     fetched()
 
 
-def test_sizes_are_told_in_gib() -> None:
+def test_sizes_are_reported_in_gib() -> None:
     assert gib(17_072_000_000) == "15.9 GiB"
 
 

@@ -49,7 +49,7 @@ def test_a_folder_with_dots_and_spaces_loads(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
-def test_weights_come_in_the_number_type_asked_for(dtype: str) -> None:
+def test_weights_come_in_the_dtype_asked_for(dtype: str) -> None:
     engine = load_engine(dtype=dtype)
     assert str(engine.dtype) == f"{dtype} (as requested)"
     assert {str(parameter.dtype) for parameter in engine.model.parameters()} == {

@@ -72,20 +72,20 @@ def test_before_the_first_word_it_says_how_far_it_is(
     blue, red = Picture(Image.new("RGB", (40, 60), "blue")), question.pictures[0]
     asked = Conversation().with_message("user", red, blue, red, "Which?")
 
-    def told(conversation: Conversation, stage: str) -> list[tuple[int, int]]:
+    def progress(conversation: Conversation, stage: str) -> list[tuple[int, int]]:
         events = list(engine.stream(conversation, options, "me"))
         return [(event.done, event.total) for event in events if isinstance(event, Progress) and event.stage == stage]
 
     tokens = engine.backend.length(asked)
-    assert told(asked, "encoding") == [(0, 3), (1, 2), (2, 2)]
+    assert progress(asked, "encoding") == [(0, 3), (1, 2), (2, 2)]
     engine.forget("me")
     end = [(tokens - 1, tokens)] if isinstance(options, BeamSearch) else []  # `generate` reads the last one itself
-    assert told(asked, "prefill") == [(done, tokens) for done in range(0, tokens - 1, 8)] + end
+    assert progress(asked, "prefill") == [(done, tokens) for done in range(0, tokens - 1, 8)] + end
     more = asked.with_message("assistant", "Red.").with_message("user", "And what else do you see?")
-    assert told(more, "encoding") == [(0, 0)]
+    assert progress(more, "encoding") == [(0, 0)]
     engine.forget("me")
     list(engine.stream(asked, options, "me"))
-    (begun, left), *_ = told(more, "prefill")
+    (begun, left), *_ = progress(more, "prefill")
     assert begun == 0 and 0 < left < engine.backend.length(more) - tokens + 12
 
 

@@ -72,9 +72,11 @@ def test_a_proxy_may_want_a_password_and_no_proxy_goes_around_it(
 ) -> None:
     with socks_proxy(login=("me", "s3cret")) as proxy:
         monkeypatch.setenv("ALL_PROXY", proxy.address.replace("s3cret", "wrong"))
-        with pytest.raises(HubError, match=rf"through the proxy socks5://127.0.0.1:{proxy.port} \(ALL_PROXY\)") as told:
+        with pytest.raises(
+            HubError, match=rf"through the proxy socks5://127.0.0.1:{proxy.port} \(ALL_PROXY\)"
+        ) as raised:
             fetched()
-        assert "wrong" not in str(told.value) and not proxy.reached
+        assert "wrong" not in str(raised.value) and not proxy.reached
         huggingface_hub.close_session()
         monkeypatch.setenv("ALL_PROXY", proxy.address)
         monkeypatch.setenv("NO_PROXY", "example.org,127.0.0.1,localhost")
@@ -104,9 +106,9 @@ def test_a_proxy_that_does_not_work_is_named(
         if listens:
             server.listen()
             threading.Thread(target=_answer_otherwise, args=(server,), daemon=True).start()
-        with pytest.raises(HubError) as told:
+        with pytest.raises(HubError) as raised:
             fetched()
-    said = str(told.value)
+    said = str(raised.value)
     assert f"through the proxy {scheme}://127.0.0.1:{port} (ALL_PROXY): " in said and "and the proxy, or" in said
     assert "s3cret" not in said and "\n" not in said
     assert ": what answers there is no hub" not in said
@@ -126,9 +128,9 @@ def test_a_setting_that_cannot_be_used_is_one_line(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://localhost:1")
     monkeypatch.setenv(variable, value)
-    with pytest.raises(OptionsError, match="proxy settings of this terminal cannot be used") as told:
+    with pytest.raises(OptionsError, match="proxy settings of this terminal cannot be used") as raised:
         prepare_proxies()
-    assert shown in str(told.value) and "s3cret" not in str(told.value) and "\n" not in str(told.value)
+    assert shown in str(raised.value) and "s3cret" not in str(raised.value) and "\n" not in str(raised.value)
     with pytest.raises(HubError, match=r"A Model cannot be fetched\. The proxy settings"):
         fetched()
 

@@ -1,6 +1,6 @@
-"""Reused = recomputed: with what is remembered of earlier turns, every model says what it says without.
+"""Reused = recomputed: with what is cached of earlier turns, every model answers as it does without.
 
-Every test goes through `anew`: one engine that remembers and one that keeps nothing answer the same, and the first has
+Every test goes through `anew`: one engine that caches and one that does not answer the same, and the first has
 read only what the test says it had to; in `again` it has reused something, so that the two are not computed alike.
 Three scenarios are tried with every architecture, ours also as on a GPU; the rest with one of each backend.
 """
@@ -55,8 +55,8 @@ class Twins:
 
     Attributes:
         name: of the architecture.
-        engine: remembers.
-        forgetful: keeps nothing.
+        engine: caches features and prefixes.
+        forgetful: caches nothing.
     """
 
     name: str
@@ -77,21 +77,21 @@ class Twins:
 
     def anew(self, conversation: Conversation, options: Options) -> Finished:
         """The answer of both, to the token, and all of the prompt is counted by both."""
-        remembered, recomputed = (
+        reused, recomputed = (
             finished(self.engine, conversation, options),
             finished(self.forgetful, conversation, options),
         )
-        assert remembered.text == recomputed.text
-        assert remembered.usage.new_tokens == recomputed.usage.new_tokens
+        assert reused.text == recomputed.text
+        assert reused.usage.new_tokens == recomputed.usage.new_tokens
         assert recomputed.usage.reused == 0
         for kind in ("text_tokens", "picture_tokens"):
-            assert getattr(remembered.usage, kind) == getattr(recomputed.usage, kind)
+            assert getattr(reused.usage, kind) == getattr(recomputed.usage, kind)
         if isinstance(backend := self.engine.backend, NativeBackend):
             assert not backend.static_slots.taken, "a slot was not given back"
-        return remembered
+        return reused
 
     def again(self, conversation: Conversation, options: Options) -> Finished:
-        """As `anew`, where something is remembered."""
+        """As `anew`, where something is reused."""
         found = self.anew(conversation, options)
         assert found.usage.reused
         return found
@@ -171,7 +171,7 @@ def test_words_alone(either: Twins, options: Options) -> None:
     first = talk("Hello!")
     said = either.anew(first, options).text
     again = either.anew(first.with_message("assistant", said).with_message("user", "And now?"), options)
-    assert bool(again.usage.reused) == either.is_ours, "of the library's models only pictures are remembered"
+    assert bool(again.usage.reused) == either.is_ours, "of the library's models only pictures are cached"
 
 
 def test_regenerate_reads_one_token(twins: Twins) -> None:
@@ -420,8 +420,8 @@ def test_too_little_memory_gives_up_what_is_kept_and_begins_anew(
     assert usage.reused == usage.text_tokens + usage.picture_tokens - 1
 
 
-def test_pictures_that_are_remembered_are_not_looked_at(loaded: Callable[[str], tuple[Any, Any]]) -> None:
-    """Not even their kept features are needed."""
+def test_pictures_of_a_cached_prefix_are_not_encoded_again(loaded: Callable[[str], tuple[Any, Any]]) -> None:
+    """Not even their cached features are needed."""
     twins = twins_of("2.6", loaded)
     question = talk(WIDE, "What is it?")
     twins.anew(question, MODES["greedy"])

@@ -1,4 +1,4 @@
-"""Answers advance in job; whoever joins or leaves, from wherever, does so between two steps."""
+"""The scheduler advances every answer a step in turn; answers are added and removed between two steps."""
 
 from __future__ import annotations
 

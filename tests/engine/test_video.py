@@ -1,4 +1,4 @@
-"""A video through the engine: frames are read one after the other, told about and remembered."""
+"""A video through the engine: frames are encoded one after the other, reported and cached."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def video_for(engine: LocalEngine, path: Path) -> Video:
     return open_video(path, engine.card.require_video())
 
 
-def told(engine: LocalEngine, conversation: Conversation, options: Options = GREEDY) -> tuple[Finished, list[Progress]]:
+def answered(
+    engine: LocalEngine, conversation: Conversation, options: Options = GREEDY
+) -> tuple[Finished, list[Progress]]:
     events = list(engine.stream(conversation, options, "me"))
     assert isinstance(events[-1], Finished)
     return events[-1], [event for event in events if isinstance(event, Progress) and event.stage == "frames"]
@@ -61,7 +63,10 @@ def test_reused_is_recomputed(version: str, options: Options, path: Path) -> Non
     conversation = Conversation()
     for question in ([video, "What happens?"], ["And then?"], [PICTURE, "Is this in it?"]):
         conversation = conversation.with_message("user", *question)
-        (said, read), (anew, read_anew) = told(engine, conversation, options), told(forgetful, conversation, options)
+        (said, read), (anew, read_anew) = (
+            answered(engine, conversation, options),
+            answered(forgetful, conversation, options),
+        )
         assert said.text == anew.text and said.usage.picture_tokens == anew.usage.picture_tokens
         frames = [event for event in read if event.done]
         first = len(conversation.messages) == 1
@@ -77,7 +82,7 @@ def test_groups_of_frames_are_read_together_and_their_times_count(path: Path) ->
     video = open_video(path, VideoSampling(100.0, 1000))
     engine.processor.video = VideoSampling(5.0, 14, packing=3, has_times=True)
     asked = Conversation().with_message("user", video, "?")
-    _, read = told(engine, asked)
+    _, read = answered(engine, asked)
     # 40 frames of 4 s, of which 5·4 > 14 asks for groups of 2; 14 groups hold 28 of them
     assert [event.done for event in read if event.done] == list(range(2, 41, 2)) or read[-1].total == 40
     inputs = engine.processor.inputs(asked)
@@ -108,7 +113,7 @@ def test_pictures_beside_a_video_keep_their_slices_and_nothing_is_numbered(path:
     assert both.count("<image>") == len(video.frames) + 1 and both.count("<slice>") == alone.count("<slice>") > 0
     place = "<image><unk><unk><unk><unk></image>\n"
     assert both.startswith("<|im_start|>user\n" + place * len(video.frames) + place.strip())
-    told(engine, Conversation().with_message("user", video, PICTURE, "?"))
+    answered(engine, Conversation().with_message("user", video, PICTURE, "?"))
 
 
 def test_a_model_that_sees_no_videos_says_which_do(path: Path) -> None:

@@ -123,7 +123,7 @@ def test_answers_that_nobody_marks_are_compared_as_they_are(file: Path, capsys: 
         (["--metric", "judge", "--judge-url", "URL", "--judge-model", "x"], "x"),
     ],
 )
-def test_what_no_judge_can_do_is_told_before_a_model_is_loaded(
+def test_what_no_judge_can_do_is_reported_before_a_model_is_loaded(
     file: Path, judge: Scripted, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ) -> None:
     out = file.parent / "run"

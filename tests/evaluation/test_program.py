@@ -151,7 +151,7 @@ def test_answers_for_a_judge_are_exported(questions: Path, folder: Path, capsys:
         (["--mode", "beam", "--top-k", "3"], "No option of beam: top_k"),
     ],
 )
-def test_what_cannot_be_is_told_before_a_model_is_loaded(
+def test_what_cannot_be_is_reported_before_a_model_is_loaded(
     questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     assert main([str(questions), "--out", str(tmp_path / "run"), *arguments]) == 1

@@ -182,7 +182,7 @@ def test_a_dtype_that_the_machine_chose_is_that_of_the_whole_run(tmp_path: Path)
     assert len(other.asked) == len(ROWS) - 1
 
 
-def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+def test_what_is_no_run_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file of a run's answers"):
         read_answers(tmp_path)
     (tmp_path / ANSWERS).write_text(json.dumps({"answer": 1}) + "\n")

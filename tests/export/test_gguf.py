@@ -283,11 +283,11 @@ def test_an_adapter_is_merged_into_its_base(tmp_path: Path, capsys: pytest.Captu
     engine = load_engine()
     assert isinstance(engine, LocalEngine)
     torch.manual_seed(0)
-    learning = adapters.prepare(engine.model, Tuning(rank=2, alpha=4), engine.card)
-    for name, parameter in learning.named_parameters():
+    tuned = adapters.prepare(engine.model, Tuning(rank=2, alpha=4), engine.card)
+    for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=5.0)
-    adapters.save(learning, tmp_path / "mine")
+    adapters.save(tuned, tmp_path / "mine")
     assert main(["gguf", "--adapter", str(tmp_path / "mine"), "--out", str(tmp_path / "out"), "--type", "f32"]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"mine-f32.gguf", "mmproj-mine-f32.gguf"}
     assert "mine-f32.gguf" in capsys.readouterr().out

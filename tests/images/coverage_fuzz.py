@@ -2,7 +2,7 @@
 
 Picture files and exported conversations change at random, and what reaches new lines of Pillow's readers or of ours is
 changed further. Whatever is raised but our own errors is found. Here the decoder's code runs in this process, since
-coverage cannot be seen in another: what a file may cost is looked at by `fuzz.py`. Needs atheris, which is not among
+coverage cannot be seen in another: what a file may cost is measured by `fuzz.py`. Needs atheris, which is not among
 the requirements: there is none for macOS and Windows. Without it this says so and ends with 2.
 """
 
@@ -27,14 +27,14 @@ def target() -> Any:
     from omnilmm.errors import InputError
     from omnilmm.images.pixels import open_picture
 
-    def look(data: bytes) -> None:
+    def read(data: bytes) -> None:
         try:
             read_conversation(data) if data[:1] in (b"{", b"[") else open_picture(data)
         except InputError as error:
             if "\n" in str(error):
                 raise
 
-    return look
+    return read
 
 
 def write_seeds(folder: Path) -> int:
@@ -64,13 +64,13 @@ def main() -> int:
     os.environ |= {"OMNILMM_PICTURE_PROCESSES": "0", "OMNILMM_PICTURE_MEGAPIXELS": "1"}
     atheris: Any = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["PIL", "omnilmm"]):
-        look = target()
+        read = target()
     with tempfile.TemporaryDirectory() as folder:
         print(f"{write_seeds(Path(folder))} inputs to begin with", flush=True)
         limits = f"-max_len={LARGEST}", f"-timeout={SECONDS}", f"-rss_limit_mb={MEGABYTES}"
         kept = f"-artifact_prefix={tempfile.gettempdir()}/omnilmm-fuzz-"
         arguments = [f"-max_total_time={minutes * 60:.0f}", *limits, kept, "-print_final_stats=1"]
-        atheris.Setup([sys.argv[0], *arguments, folder], look)
+        atheris.Setup([sys.argv[0], *arguments, folder], read)
         atheris.Fuzz()
     return 0
 

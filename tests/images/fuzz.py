@@ -56,7 +56,7 @@ class _Decoders:
     def __init__(self) -> None:
         self.memory_bytes, self.cpu_s = 0, 0.0
 
-    def look(self) -> None:
+    def measure(self) -> None:
         for process in psutil.Process().children():
             try:
                 times = process.cpu_times()
@@ -71,14 +71,14 @@ class _Decoders:
 
         def run() -> None:
             while not done.wait(POLL_S):
-                self.look()
+                self.measure()
 
         thread = threading.Thread(target=run)
         thread.start()
         try:
             yield
         finally:
-            self.look()
+            self.measure()
             done.set()
             thread.join()
 
@@ -87,7 +87,7 @@ def cost(name: str, content: bytes) -> Cost:
     """Open a picture and see what that takes."""
     open_picture(corpus.saved(corpus.drawing(), "PNG"))  # there is a process
     before, during = _Decoders(), _Decoders()
-    before.look()
+    before.measure()
     began_s = time.monotonic()
     with during.watched():
         try:
@@ -106,7 +106,7 @@ def cost(name: str, content: bytes) -> Cost:
 
 
 def main() -> int:
-    """Look at all of them."""
+    """Open all of them."""
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("--minutes", type=float, default=1, help="of new mutants, after them (default: %(default)s)")
     minutes = flags.parse_args().minutes

@@ -66,7 +66,7 @@ def decoders() -> list[psutil.Process]:
 
 
 def busy(pool: Pool[Decoder]) -> int:
-    """The number of requests that have a process: behind the lock, so one that is counted has also looked at it."""
+    """The number of requests that have a process: behind the lock, so one that is counted has been given it."""
     with pool._changed:
         return pool._busy
 
@@ -101,9 +101,9 @@ def test_many_tags_of_the_same_bytes_are_refused_for_their_memory_and_the_limit_
     assert open_picture(content).image.mode == "RGB"
 
 
-def test_where_a_process_cannot_bound_its_memory_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_process_cannot_bound_its_memory_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "LOOKS_AT_MEMORY", True)
-    unbounded = Decoder(  # which keeps its memory until that is looked at
+    unbounded = Decoder(  # which keeps its memory until that is measured
         "import time, omnilmm.processes.bounds as b; b.bound_memory = print; b.free = lambda: time.sleep(100)\n"
         "from omnilmm.images.decoder import main; main()"
     )
@@ -203,9 +203,9 @@ def test_a_process_that_is_killed_while_it_works_costs_one_picture(pool: Pool[De
         asked = threads.submit(open_picture, GOOD)
         wait_until(lambda: busy(pool))
         child.kill()
-        with pytest.raises(ImageError, match=r"ended while it read this one \(-9\)") as told:
+        with pytest.raises(ImageError, match=r"ended while it read this one \(-9\)") as raised:
             asked.result()
-    assert is_one_line(told.value)
+    assert is_one_line(raised.value)
     assert open_picture(GOOD).image.size == (60, 40)
 
 
@@ -287,9 +287,9 @@ def test_where_no_process_can_be_started_that_is_said_with_the_way_out(
 ) -> None:
     for executable in ("", "/nowhere/python", "/bin/false"):
         monkeypatch.setattr(sys, "executable", executable)
-        with pytest.raises(ImageError, match=r"cannot be started \(.*\)\. OMNILMM_PICTURE_PROCESSES=0") as told:
+        with pytest.raises(ImageError, match=r"cannot be started \(.*\)\. OMNILMM_PICTURE_PROCESSES=0") as raised:
             open_picture(GOOD)
-        assert is_one_line(told.value)
+        assert is_one_line(raised.value)
     monkeypatch.setenv("OMNILMM_PICTURE_PROCESSES", "0")
     assert open_picture(GOOD).image.size == (60, 40)
 

@@ -115,13 +115,13 @@ def test_no_recogniser_is_a_choice() -> None:
 
 
 @pytest.mark.parametrize("name", ["pocketsphinx:/no/such.jsgf", "/no/such/folder"])
-def test_what_cannot_be_loaded_is_told_in_one_line(name: str) -> None:
-    with pytest.raises(ModelNotFoundError) as told:
+def test_what_cannot_be_loaded_is_reported_in_one_line(name: str) -> None:
+    with pytest.raises(ModelNotFoundError) as raised:
         load_recogniser(name, offline=True)
-    assert name.partition(":")[2] in str(told.value) and "\n" not in str(told.value)
+    assert name.partition(":")[2] in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_a_missing_package_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recognition, "find_spec", lambda _: None)
     with pytest.raises(MissingPackageError, match="pip install pocketsphinx"):
         load_recogniser("pocketsphinx")

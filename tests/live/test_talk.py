@@ -303,7 +303,7 @@ def test_what_is_to_be_handled_changes_under_the_lock_alone() -> None:
     assert uses == []
 
 
-def test_a_failure_is_told_and_the_next_question_is_heard(sent: Sent, recogniser: Recogniser) -> None:
+def test_a_failure_is_reported_and_the_next_question_is_heard(sent: Sent, recogniser: Recogniser) -> None:
     class Failing:
         name = "failing"
         words: Callable[..., str] = staticmethod(lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))  # type: ignore[assignment]

@@ -40,8 +40,8 @@ def samples(processor: MiniCPMVProcessor, version: str) -> list[Sample]:
     return found
 
 
-def learnt(sample: Sample) -> int:
-    """Tokens to learn."""
+def labelled(sample: Sample) -> int:
+    """The number of tokens with a label."""
     return sum(label != IGNORED for label in sample.prompt.labels)
 
 
@@ -54,7 +54,7 @@ def loss(model: PictureModel, some: list[Sample]) -> Tensor:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_loss_of_a_batch_is_the_mean_over_the_tokens_of_its_members(version: str) -> None:
     model, some = tiny_model(version), samples(tiny_processor(version), version)
-    alone = sum(float(loss(model, [sample])) * learnt(sample) for sample in some) / sum(map(learnt, some))
+    alone = sum(float(loss(model, [sample])) * labelled(sample) for sample in some) / sum(map(labelled, some))
     assert float(loss(model, some)) == pytest.approx(alone, rel=1e-5)
     # Pictures that were encoded before, each conversation by itself, are the same pictures.
     known = [

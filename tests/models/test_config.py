@@ -157,7 +157,7 @@ def test_what_training_programs_leave_in_config_json_does_no_harm(
     assert model.config._attn_implementation == "sdpa"
 
 
-def test_a_number_type_that_is_none_is_named() -> None:
+def test_an_unknown_dtype_is_named() -> None:
     with pytest.raises(CheckpointError, match=r"torch_dtype 'half_baked'; expected bfloat16, float16 or float32"):
         MiniCPMVConfig(torch_dtype="half_baked")
     assert MiniCPMVConfig(attn_implementation="eager")._attn_implementation == "eager"

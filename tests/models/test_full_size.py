@@ -161,7 +161,7 @@ def test_slicing_rules_are_the_published_ones_though_some_are_left_out(name: str
 
 
 @pytest.mark.parametrize("name", ["minicpm-v-1", "omnilmm-12b"])
-def test_the_first_models_squash_every_picture(name: str) -> None:
+def test_the_first_models_resize_every_picture_to_a_square(name: str) -> None:
     plan = skeleton(name).config.plan((3000, 500))
     assert plan.overview == (448, 448) and plan.grid is None
 

@@ -13,7 +13,7 @@ from built_in.printing import Label, printed_at
 from built_in.scenes import Scene, Shape
 
 FOLDER = Path(__file__).parents[2] / "assets" / "samples"
-WIDTH, HEIGHT = 186, 145  # small enough to be seen at one look
+WIDTH, HEIGHT = 186, 145  # small enough for no slices
 
 RED, GREEN, BLUE, YELLOW = (214, 32, 30), (38, 153, 55), (33, 92, 204), (245, 224, 34)
 PURPLE, PINK, ORANGE, BLACK = (110, 43, 153), (250, 130, 180), (247, 129, 17), (18, 17, 17)

@@ -12,7 +12,7 @@ from omnilmm.ui.texts import ENGLISH
 from tests.pages.looks import serious
 
 SAID = ENGLISH.past
-EVIL = "<img src=x onerror=\"document.title='hacked'\">"
+UNSAFE = "<img src=x onerror=\"document.title='hacked'\">"
 STORED = "omnilmmHistory.list().then(chats => chats.map(chat => [chat.title, chat.content.messages.length]))"
 ON_DISK = "indexedDB.databases().then(all => all.map(one => one.name))"
 
@@ -45,7 +45,7 @@ def keep_open_and_delete(
     person.until(lambda: titles(person) == [stars.question, circle.question])
     expect(page.locator(".past-list img")).to_have_count(2)
     page.mouse.move(1, 1)  # the button under it has the colour of hovering
-    person.settled()
+    person.wait_until_stable()
     found = serious(page)
     assert found == [], found
 
@@ -66,16 +66,16 @@ def keep_open_and_delete(
 
     # By the keyboard: the list is drawn anew after it was stored, where the focus stays and a click would be lost.
     page.get_by_role("button", name=SAID["rename_one"].format(title=circle.question)).press("Enter")
-    page.locator(".past-list input").fill(EVIL)
+    page.locator(".past-list input").fill(UNSAFE)
     page.locator(".past-list input").press("Enter")
-    person.until(lambda: titles(person) == [EVIL, stars.question])
+    person.until(lambda: titles(person) == [UNSAFE, stars.question])
     assert page.title() != "hacked"
     _another_has_nothing(stranger)
 
     page.get_by_role("button", name=SAID["delete_one"].format(title=stars.question)).click()
     expect(page.locator(".past-question p")).to_have_text(SAID["ask_one"].format(title=stars.question))
     page.locator(".past-question button").first.click()
-    person.until(lambda: titles(person) == [EVIL])
+    person.until(lambda: titles(person) == [UNSAFE])
     switch.uncheck()
     person.until(lambda: page.locator(".past-question p").all_inner_texts() == [SAID["ask_off"].format(count=1)])
     page.locator(".past-question button").first.click()

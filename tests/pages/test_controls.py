@@ -161,7 +161,7 @@ def header(visitor: Visitor) -> Locator:
     return visitor.page.locator("#header")
 
 
-def test_a_change_of_models_is_told_to_everybody_and_takes_nothing_from_anybody(
+def test_a_change_of_models_is_reported_to_everybody_and_takes_nothing_from_anybody(
     visit: Visit, choosing: Site, gates: dict[str, Gate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One chooses and closes the page half-way; another one asks all the time, and wants another model in between."""
@@ -257,7 +257,7 @@ def test_a_first_model_that_cannot_be_loaded_leaves_a_page_with_others_to_choose
         assert visitor.answered() == "Hello"
 
 
-def test_a_model_of_the_hub_takes_over_in_the_number_type_that_was_chosen(
+def test_a_model_of_the_hub_takes_over_in_the_dtype_that_was_chosen(
     visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For real: network off, then on, then an answer."""

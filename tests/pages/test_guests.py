@@ -24,7 +24,7 @@ LOGIN = {"ann": "secret", "bob": "hidden"}
 QUIETLY: dict[str, Any] = {"verbose": False, "httpx_kwargs": {"timeout": 60}}
 
 
-def test_with_a_login_nothing_is_told_before_and_all_works_after(
+def test_with_a_login_nothing_is_shown_before_and_all_works_after(
     visit: Visit, browser: Browser, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempts, "FIRST_WAIT_S", 600.0)

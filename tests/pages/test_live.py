@@ -322,7 +322,7 @@ def test_a_voice_ends_the_answer_hands_free_and_noise_does_not(come: Callable[..
     speaker.hears("red")
 
 
-def test_missing_devices_are_told_and_questions_typed(come: Callable[..., Speaker], site: Site) -> None:
+def test_missing_devices_are_reported_and_questions_typed(come: Callable[..., Speaker], site: Site) -> None:
     speaker = come(site.address)
     speaker.opens(camera="NotAllowedError", microphone="NotAllowedError")
     for line in ("may not use the camera", "may not use the microphone"):
@@ -500,9 +500,9 @@ def test_strangers_get_no_line(parts: Parts) -> None:
         site = stack.enter_context(serve(ScriptedEngine(), live=replace(parts, new_detector=lambda: None)))
         refused: list[dict[str, Any]] = [{"name": ""}, {"origin": "http://evil.example"}]
         for how in refused:
-            with pytest.raises(InvalidStatus) as told:
+            with pytest.raises(InvalidStatus) as raised:
                 line(site.address, **how)
-            assert told.value.response.status_code == 403
+            assert raised.value.response.status_code == 403
         lines = [stack.enter_context(line(site.address)) for _ in range(MOST_PER_VISITOR)]
         assert all('"ready"' in str(one.recv(30)) for one in lines)
         with line(site.address) as one_more, pytest.raises(ConnectionClosed):
@@ -521,9 +521,9 @@ def test_strangers_get_no_line(parts: Parts) -> None:
 def test_the_line_is_behind_the_login(come: Callable[..., Speaker], parts: Parts) -> None:
     loaded, loading = parts.recogniser, replace(parts, recogniser=None, is_loading=True)
     with serve(ScriptedEngine(), live=loading, login={"ann": "secret"}) as guarded:
-        with pytest.raises(InvalidStatus) as told:
+        with pytest.raises(InvalidStatus) as raised:
             line(guarded.address)
-        assert told.value.response.status_code == 403
+        assert raised.value.response.status_code == 403
         speaker = come(guarded.address, login=("ann", "secret"))
         speaker.opens(microphone="")  # it opens, and is of no use yet
         expect(speaker.notice).to_contain_text("still being loaded")

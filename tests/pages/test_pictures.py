@@ -16,7 +16,7 @@ from omnilmm.sentences import Sentence
 from omnilmm.ui import texts
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES, Site, Visitor, drop, serve
-from tests.ui.scripted import ScriptedEngine, capable, looks_as_asked
+from tests.ui.scripted import ScriptedEngine, capable, slices_as_asked
 from tests.waiting import HOLD_S
 
 Visit = Callable[..., Visitor]
@@ -93,7 +93,7 @@ def test_pictures_dropped_or_pasted_anywhere_are_attached_and_what_is_none_is_sa
 def test_what_the_model_sees_is_shown_before_and_after_asking_with_as_many_slices_as_are_chosen(
     visit: Visit, able: Site
 ) -> None:
-    able.engine.looks = tuple(
+    able.engine.picture_slices = tuple(
         PictureSlice(box, 112, 112, 64) for box in ((0, 0, 200, 100), (0, 0, 100, 100), (100, 0, 200, 100))
     )
     visitor = visit(able.address)
@@ -107,7 +107,7 @@ def test_what_the_model_sees_is_shown_before_and_after_asking_with_as_many_slice
     visitor.ask("What is it?")
     visitor.answered()
     expect(panel).to_contain_text("2 slices of 112×112: 128 tokens")
-    able.engine.looks = looks_as_asked
+    able.engine.picture_slices = slices_as_asked
     slices, detail = visitor.page.locator("#max_slices"), visitor.page.locator("#finer-detail input")
     number = slices.locator("input[type=number]")
     expect(slices.get_by_role("button")).to_have_count(0)  # Gradio's own reset does not know the model
@@ -130,11 +130,11 @@ def test_what_the_model_sees_is_shown_before_and_after_asking_with_as_many_slice
     expect(number).to_have_value("9")
     expect(detail).not_to_be_checked()
     expect(visitor.attached).to_have_count(1)
-    looked = threading.Event()  # what is attached while the server still looks at the pictures before is shown, too
-    able.engine.looks = lambda options: looks_as_asked(options) if looked.wait(HOLD_S) else ()
+    may_slice = threading.Event()  # what is attached while the server still slices the pictures before is shown, too
+    able.engine.picture_slices = lambda options: slices_as_asked(options) if may_slice.wait(HOLD_S) else ()
     visitor.attach(HEART.picture)
     visitor.attach(STARS.picture)
-    looked.set()
+    may_slice.set()
     expect(panel.locator("figure")).to_have_count(3)
 
 

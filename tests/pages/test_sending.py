@@ -126,7 +126,7 @@ def test_a_question_is_sent_once_and_whole(visit: Visit, able: Site) -> None:
     before = len(asked)
     visitor.box.press("Enter")
     expect(visitor.notice).to_contain_text("empty")
-    visitor.settled()
+    visitor.wait_until_stable()
     visitor.box.focus()
     # Chinese is composed; the Enter that ends a composition is not the one that sends.
     browser = visitor.page.context.new_cdp_session(visitor.page)
@@ -143,7 +143,7 @@ def test_a_question_is_sent_once_and_whole(visit: Visit, able: Site) -> None:
     assert len(asked) == before
     for _ in range(3):  # keys of which nothing comes, as before Gradio is ready: it listens to what follows them
         visitor.box.evaluate(ENTER, {})
-    visitor.page.evaluate(BUSY)  # both are there before the page looks at one
+    visitor.page.evaluate(BUSY)  # both are there before the page handles one
     visitor.box.press("Enter", no_wait_after=True)
     visitor.box.press("Enter")
     visitor.answered()
@@ -162,7 +162,7 @@ def test_a_question_is_sent_once_and_whole(visit: Visit, able: Site) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_ticks_columns_and_the_chosen_language_can_be_told(visit: Visit, able: Site, scheme: str) -> None:
+def test_ticks_columns_and_the_chosen_language_can_be_seen(visit: Visit, able: Site, scheme: str) -> None:
     able.engine.script = saying(RICH)
     visitor = visit(able.address, color_scheme=scheme)
     visitor.ask("What is it?")

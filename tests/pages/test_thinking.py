@@ -62,7 +62,7 @@ def test_a_thought_is_shown_in_a_fold_and_is_no_part_of_the_answer(
     visitor.reload()
     expect(fold).to_contain_text("Thought for 12 s, 340 tokens")
     visitor.page.get_by_text("中文", exact=True).click()
-    expect(fold).to_contain_text(texts_in("zh").thought_line(Thinking.TOLD))
+    expect(fold).to_contain_text(texts_in("zh").thought_line(Thinking.REPORTED))
 
     visitor.ask("Again?")
     expect(fold.nth(1).locator("strong")).to_be_visible()

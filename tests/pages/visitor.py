@@ -193,7 +193,7 @@ class Visitor:
         """Whether no answer is being given."""
         return not self.stop.is_visible()
 
-    def settled(self) -> None:
+    def wait_until_stable(self) -> None:
         """Wait until no answer is being given; what is drawn anew is not faded here."""
         self.until(lambda: self.is_idle)
 

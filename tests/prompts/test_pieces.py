@@ -22,10 +22,10 @@ def test_neighbouring_text_is_encoded_as_one(chatml_writer: Writer) -> None:
     assert len(whole) < len("What colour is it?")
 
 
-def test_text_to_learn_is_not_merged_with_text_before(chatml_writer: Writer) -> None:
+def test_text_with_labels_is_not_merged_with_text_before(chatml_writer: Writer) -> None:
     prompt = chatml_writer.encoder.encode([Text("assistant\n"), Text("Red", in_loss=True)])
-    learnt = [label for label in prompt.labels if label != IGNORED]
-    assert chatml_writer.decode(learnt) == "Red"
+    labels = [label for label in prompt.labels if label != IGNORED]
+    assert chatml_writer.decode(labels) == "Red"
 
 
 def test_slots_take_as_many_ids_as_there_are_queries(chatml_writer: Writer) -> None:

@@ -120,7 +120,7 @@ def test_a_template_takes_no_more_memory_than_its_limit() -> None:
 
 
 @pytest.mark.usefixtures("alone")
-def test_a_renderer_that_ends_is_told_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_renderer_that_ends_is_reported_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Renderer, "PROGRAM", "print(flush=True); sys.stdin.readline(); sys.exit(7)")
         with pytest.raises(CheckpointError, match=r"renders the chat template of this checkpoint ended \(7\)"):

@@ -111,27 +111,27 @@ def test_slots_lie_where_the_views_are(writer: Writer, picture: Picture) -> None
     assert len(prompt.input_ids) == len(prompt.image_slots) == len(prompt.labels) == len(prompt)
 
 
-def test_exactly_the_answers_and_their_end_are_learnt(writer: Writer, picture: Picture) -> None:
+def test_exactly_the_answers_and_their_end_have_labels(writer: Writer, picture: Picture) -> None:
     conversation = Conversation(system="Be kind.").with_message("user", picture, "A?")
     conversation = conversation.with_message("assistant", "It is red.").with_message("user", "B?")
     conversation = conversation.with_message("assistant", "蓝色 🙂")
     prompt = writer.prompt(conversation)
-    learnt = [label for label in prompt.labels if label != IGNORED]
+    labels = [label for label in prompt.labels if label != IGNORED]
     end = writer.template.END
-    assert writer.decode(learnt) == f"It is red.{end}蓝色 🙂{end}"
+    assert writer.decode(labels) == f"It is red.{end}蓝色 🙂{end}"
     assert not any(slot and label != IGNORED for slot, label in zip(prompt.image_slots, prompt.labels, strict=True))
 
 
-def test_the_end_of_an_answer_that_the_prompt_leaves_out_is_learnt_where_the_next_turn_begins() -> None:
+def test_the_end_of_an_answer_that_the_prompt_leaves_out_is_the_label_where_the_next_turn_begins() -> None:
     """1.0 and 2.0, as in the published code: `</s>` is the label at the next header, whose id the prompt keeps."""
     encoder = PieceEncoder(byte_tokenizer(MINICPM), QUERIES)
     asked = Conversation().with_message("user", "A?").with_message("assistant", "<ref>Red</ref>")
     talk = asked.with_message("user", "B?").with_message("assistant", "Blue.")
     for conversation in (talk, talk.without_last(2)):
         prompt = encoder.encode(minicpm.render(conversation, []))
-        learnt = [label for label in prompt.labels if label != IGNORED]
+        labels = [label for label in prompt.labels if label != IGNORED]
         said = "<ref>Red</ref></s>" + "Blue.</s>" * (conversation is talk)
-        assert encoder.tokenizer.decode(learnt) == said
+        assert encoder.tokenizer.decode(labels) == said
         pairs = list(zip(prompt.input_ids, prompt.labels, strict=True))
         header = encoder.encode([Text("<用户>")]).input_ids[0]
         others = [(token, label) for token, label in pairs if label not in (IGNORED, token)]

@@ -69,12 +69,12 @@ def test_grounding_tags_are_single_ids_and_nothing_else_is(writer: Writer, parts
     assert writer.decode(prompt.input_ids) == writer.text(Conversation().with_message("user", said))
 
 
-def test_grounding_tags_of_an_answer_are_learnt(writer: Writer) -> None:
+def test_grounding_tags_of_an_answer_have_labels(writer: Writer) -> None:
     said = "<ref>cat</ref><box>1 2 3 4</box>"
     prompt = writer.prompt(Conversation().with_message("user", "Where?").with_message("assistant", said))
-    learnt = [label for label in prompt.labels if label != IGNORED]
-    assert writer.decode(learnt) == said + writer.template.END
-    assert learnt[0] == writer.encoder.added["<ref>"] and writer.encoder.added["</box>"] in learnt
+    labels = [label for label in prompt.labels if label != IGNORED]
+    assert writer.decode(labels) == said + writer.template.END
+    assert labels[0] == writer.encoder.added["<ref>"] and writer.encoder.added["</box>"] in labels
 
 
 def test_tags_in_a_system_prompt_are_plain(writer: Writer) -> None:

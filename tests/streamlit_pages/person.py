@@ -91,7 +91,7 @@ class Person:
         person.page.on("pageerror", lambda error: person.broken.append(str(error)))
         person.page.goto(address)
         person.until(lambda: bool(person.remembered()))  # the page was drawn anew, for who it is
-        person.settled()
+        person.wait_until_stable()
         return person
 
     def _note(self, request: Request, address: str) -> None:
@@ -224,7 +224,7 @@ class Person:
     def export(self, path: Path) -> None:
         """Save the conversation with its pictures."""
         self.unfold()
-        self.settled()
+        self.wait_until_stable()
         with self.page.expect_download() as download:
             self.button("export-json").click()
         download.value.save_as(path)
@@ -256,7 +256,7 @@ class Person:
         """Whether no answer is being given."""
         return not self.button("stop").count()
 
-    def settled(self) -> None:
+    def wait_until_stable(self) -> None:
         """Wait until nothing is drawn any more; what is drawn anew is faded meanwhile."""
         self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
         self.page.wait_for_function(
@@ -272,9 +272,9 @@ class Person:
     def answered(self, count: int = 1) -> str:
         """Wait for whole answers; the last one's text."""
         self.until(lambda: len(notes := self.notes()) == count and ANSWERED in notes[-1])
-        self.settled()  # a run that draws the note draws Stop later
+        self.wait_until_stable()  # a run that draws the note draws Stop later
         self.until(lambda: not self.button("stop").count())
-        self.settled()  # the growing turn and the kept one may stand beside each other for a moment
+        self.wait_until_stable()  # the growing turn and the kept one may stand beside each other for a moment
         return self.answers()[-1]
 
     def until(self, holds: Callable[[], bool]) -> None:

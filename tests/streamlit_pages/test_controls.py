@@ -29,7 +29,7 @@ from tests.engine.remote_model import LOADING, NOWHERE, on_the_hub
 from tests.images.real_photo import PHOTO
 from tests.pages.visitor import SAMPLES
 from tests.streamlit_pages.person import Person, Site
-from tests.ui.scripted import Held, ScriptedEngine, capable, echo, finished, looks_as_asked
+from tests.ui.scripted import Held, ScriptedEngine, capable, echo, finished, slices_as_asked
 from tests.waiting import HOLD_S, PATIENCE_S
 
 Visit = Callable[..., Person]
@@ -42,7 +42,7 @@ BEST = find("minicpm-v-4.5")  # what is offered where all fit
 
 def test_settings_reach_the_model_and_reset_gives_back_what_its_makers_chose(server: Site, visit: Visit) -> None:
     scripted = ScriptedEngine(card=capable(max_slices=9, finer_detail=True))
-    scripted.looks = looks_as_asked
+    scripted.picture_slices = slices_as_asked
     server.use(scripted)
     person = visit()
     system = person.page.get_by_role("textbox", name=ENGLISH.system_prompt)
@@ -143,7 +143,7 @@ def says(person: Person, text: str) -> None:
     person.until(lambda: text in person.header)
 
 
-def test_a_change_of_models_is_told_to_everybody_and_takes_nothing_from_anybody(
+def test_a_change_of_models_is_reported_to_everybody_and_takes_nothing_from_anybody(
     choosing: dict[str, Gate], visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One chooses and closes the page half-way; another one asks all the time."""
@@ -267,7 +267,7 @@ def test_a_photo_is_said_to_be_beyond_the_model_and_one_click_chooses_another(
     person.answered(3)
     person.reload()
     person.until(lambda: len(person.notes()) == 3)
-    person.settled()  # what moves is there twice until all is drawn
+    person.wait_until_stable()  # what moves is there twice until all is drawn
     expect(lines).to_have_count(2)  # none for the drawing
     expect(lines.first).to_contain_text(ENGLISH.looks_like_photo)
     button = lines.first.get_by_role("button", name=offer_label(BEST, ENGLISH), exact=True)

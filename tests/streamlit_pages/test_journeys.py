@@ -88,7 +88,7 @@ def test_stop_keeps_what_was_said_and_frees_the_model(site: Site, person: Person
     wait_until_free(site.engine)
     assert pace.passes <= passes + 1, "the model went on after Stop"
     person.until(lambda: person.is_idle)
-    person.settled()  # the growing turn and the kept one may stand beside each other for a moment
+    person.wait_until_stable()  # the growing turn and the kept one may stand beside each other for a moment
     said = person.answer
     assert said != SAMPLES[PICTURE].answer
     person.ask("Is there a star?")  # the part that was said is a turn of the conversation
@@ -205,7 +205,7 @@ def test_a_reload_loses_nothing_but_what_was_cleared(site: Site, person: Person,
     person.until(lambda: "blue" not in person.remembered())
     person.page.reload()
     person.until(lambda: "messages" in person.remembered() and person.button("ask-0").is_visible())
-    person.settled()
+    person.wait_until_stable()
     assert person.questions() == []
 
 

@@ -34,7 +34,7 @@ def able(server: Site) -> ScriptedEngine:
 @pytest.mark.parametrize("look", LOOKS)
 def test_an_accessibility_checker_finds_nothing_serious(visit: Visit, able: ScriptedEngine, look: str) -> None:
     person = visit(**LOOKS[look])
-    person.settled()
+    person.wait_until_stable()
     colour = person.page.locator("[data-testid=stApp]").evaluate("app => getComputedStyle(app).backgroundColor")
     brightness = sum(float(part) for part in colour.strip("rgba()").split(",")[:3]) / 765
     assert brightness < 0.3 if "dark" in look else brightness > 0.8
@@ -42,7 +42,7 @@ def test_an_accessibility_checker_finds_nothing_serious(visit: Visit, able: Scri
     person.ask("What is it?", STARS.picture)
     person.until(lambda: len(person.notes()) == 1 and person.is_idle)
     person.page.locator("pre .token").first.wait_for()  # code gets its colours a little later than its text
-    person.settled()
+    person.wait_until_stable()
     assert serious(person.page) == []
 
 

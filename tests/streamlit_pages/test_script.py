@@ -264,7 +264,7 @@ def test_another_model_takes_over_and_the_conversation_stays(page: AppTest, engi
     assert len(said(page)) == 2
 
 
-def test_the_number_type_is_chosen_with_the_model() -> None:
+def test_the_dtype_is_chosen_with_the_model() -> None:
     gates = {name: Gate(lambda card=card: ScriptedEngine(card=card)) for name, card in cards().items()}  # type: ignore[misc]
     provider = provider_of(gates, BUILT_IN)
     provider.wait()

@@ -47,7 +47,7 @@ def engine(server: Site) -> ScriptedEngine:
     return engine
 
 
-def told(stranger: Stranger, text: str) -> bool:
+def sees(stranger: Stranger, text: str) -> bool:
     return any(text in said for said in stranger.texts())
 
 
@@ -114,7 +114,7 @@ def test_sessions_pictures_and_uploads_belong_to_the_browser_that_opened_them(
         assert [file.data for file in files] == [HEART]
 
         with come(server.address, session=other.session) as thief:  # with another cookie
-            assert thief.session != other.session and not told(thief, "A secret?")
+            assert thief.session != other.session and not sees(thief, "A secret?")
         assert Runtime.instance().is_active_session(other.session)
 
         assert saved(mine, other) is None
@@ -127,7 +127,7 @@ def test_sessions_pictures_and_uploads_belong_to_the_browser_that_opened_them(
         other.hang_up()
         back = Stranger(server.address, session=kept, web=other.web)  # the line was broken for a moment
         back.draw()
-        assert back.session == kept and told(back, "A secret?")
+        assert back.session == kept and sees(back, "A secret?")
         back.leave()
 
 
@@ -278,7 +278,7 @@ def test_what_no_widget_says_harms_neither_the_session_nor_anybody_else(server: 
                 stranger.run(state)
                 stranger.widgets.pop(widget, None)
             stranger.draw()
-            assert not told(stranger, "EXCEPTION"), widget
+            assert not sees(stranger, "EXCEPTION"), widget
         stranger.draw(stranger.state("model", string_value="/etc"), stranger.state("dtype", string_value="int99"))
         stranger.click("switch")
         stranger.widgets.clear()
@@ -287,7 +287,7 @@ def test_what_no_widget_says_harms_neither_the_session_nor_anybody_else(server: 
         stranger.ask("Still there?")
         answered(stranger)
         other.draw()
-        assert not told(other, "Still there?") and not told(other, "EXCEPTION")
+        assert not sees(other, "Still there?") and not sees(other, "EXCEPTION")
 
 
 def test_with_many_answers_each_page_is_drawn_anew_less_often(server: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,7 +362,7 @@ def test_uploads_are_bounded_and_leave_nothing(
         monkeypatch.setattr("omnilmm.ui.streamlit_page.routes.Gate._over_quota", lambda *_: None)
         monkeypatch.setattr(server_state.SERVER, "quota_bytes", both)
         stranger.ask("Both?", ("circle.png", CIRCLE), ("heart.png", HEART))
-        assert told(stranger, "heart.png: " + ENGLISH.uploads_full.format(most=0)) and engine.asked == []
+        assert sees(stranger, "heart.png: " + ENGLISH.uploads_full.format(most=0)) and engine.asked == []
         session = stranger.session
     wait_until(lambda: uploads.held_bytes(session) == 0 or not Runtime.instance().is_active_session(session))
 

@@ -47,7 +47,7 @@ def test_a_thought_is_shown_in_a_fold_and_is_no_part_of_the_answer(
     assert written["thought"]["text"] == Thinking.THOUGHT and written["thought"]["tokens"] == 340
     assert written["content"] == [{"type": "text", "text": Thinking.ANSWER}]
 
-    person.settled()
+    person.wait_until_stable()
     person.reload()
     expect(first).to_contain_text("Thought for 12 s, 340 tokens")
     person.ask("Again?")

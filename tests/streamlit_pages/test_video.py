@@ -54,7 +54,7 @@ def test_a_video_is_recorded_or_shown_with_its_cost_asked_about_kept_and_given_b
     expect(dialog.locator("img")).to_have_count(1)
     person.page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
-    person.settled()
+    person.wait_until_stable()
     person.ask("What happens?")
     person.answered()
     expect(person.message(0)).to_contain_text("video of 0:03.0, 15 frames of it")

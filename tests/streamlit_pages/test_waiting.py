@@ -66,7 +66,7 @@ def is_at_end(person: Person) -> bool:
 def test_it_opens_at_its_top_and_in_the_language_of_the_browser(visit: Visit, able: ScriptedEngine) -> None:
     for _ in range(4):
         person = visit(viewport={"width": 1280, "height": 500})
-        person.settled()
+        person.wait_until_stable()
         person.page.wait_for_timeout(300)
         above, below = person.scrolled
         assert above == 0 and below > 100, "it does not open at its top"

@@ -31,11 +31,11 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "parts"
     engine = load_engine()
     torch.manual_seed(0)
-    learning: Any = prepare(engine.model, Tuning(rank=2, alpha=4), engine.card)
-    for name, parameter in learning.named_parameters():
+    tuned: Any = prepare(engine.model, Tuning(rank=2, alpha=4), engine.card)
+    for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=5.0)
-    save(learning, folder)
+    save(tuned, folder)
     return folder
 
 

@@ -44,7 +44,7 @@ def batch_of(processor: Any) -> Batch:
     return collate([Sample(processor.prompt(one), *processor.pixel_values([picture])), Sample(processor.prompt(two))])
 
 
-def learn(model: Any, batch: Batch, most_steps: int = MOST_STEPS) -> tuple[float, float]:
+def train(model: Any, batch: Batch, most_steps: int = MOST_STEPS) -> tuple[float, float]:
     """Train until the loss is below a tenth; the first and the last loss."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-3, weight_decay=0.0)
@@ -82,23 +82,23 @@ def test_it_learns_and_what_was_saved_is_what_answers(architecture: str, method:
     torch.manual_seed(0)
     tuning = Tuning(method, rank=8, alpha=16)
     counted = trained_parameters(engine.model, tuning)
-    learning = prepare(engine.model, tuning, engine.card)
-    assert counted == sum(parameter.numel() for parameter in learning.parameters() if parameter.requires_grad)
+    tuned = prepare(engine.model, tuning, engine.card)
+    assert counted == sum(parameter.numel() for parameter in tuned.parameters() if parameter.requires_grad)
     tower = [p for p in (*engine.model.tower.parameters(), *engine.model.resampler.parameters()) if p.requires_grad]
     assert not tower
-    first, last = learn(learning, batch)
+    first, last = train(tuned, batch)
     assert last < first / 10, (first, last)
-    learnt = logits(learning, batch)
-    assert float((learnt - before).abs().max()) > 0.1
-    save(learning, saved, engine.processor)
+    trained_logits = logits(tuned, batch)
+    assert float((trained_logits - before).abs().max()) > 0.1
+    save(tuned, saved, engine.processor)
     name, adapter = (str(saved), None) if method == "full" else (str(base), str(saved))
     again = load_engine(name, "cpu", DTYPES[method], adapter=adapter)
     keep_differentiable(again.model)  # as in training: bitsandbytes' kernel for inference rounds in another way
-    close(learnt, logits(again.model, batch), 5e-2 if method == "qlora" else 1e-4)  # of bf16, of fp32
+    close(trained_logits, logits(again.model, batch), 5e-2 if method == "qlora" else 1e-4)  # of bf16, of fp32
     if method == "lora":  # loaded, it was merged
         assert not any("lora" in key for key, _ in again.model.named_parameters())
         apart = attach(load_engine(str(base), "cpu", "fp32").model, saved, is_merged=False)
-        close(learnt, logits(apart, batch), 1e-6)
+        close(trained_logits, logits(apart, batch), 1e-6)
     elif method == "qlora":
         assert any("lora" in key for key, _ in again.model.named_parameters())
 
@@ -125,23 +125,23 @@ def test_a_tuned_resampler_and_tower_are_saved_with_the_adapter(tmp_path: Path) 
     tuning = Tuning(rank=4, alpha=8, tune_resampler=True, tune_vision=True)
     counted = trained_parameters(engine.model, tuning)
     torch.manual_seed(0)
-    learning = prepare(engine.model, tuning, engine.card)
-    assert counted == sum(parameter.numel() for parameter in learning.parameters() if parameter.requires_grad)
+    tuned = prepare(engine.model, tuning, engine.card)
+    assert counted == sum(parameter.numel() for parameter in tuned.parameters() if parameter.requires_grad)
     query = engine.model.resampler.query.detach().clone()
-    learn(learning, batch, most_steps=5)
-    learnt = logits(learning, batch)
-    save(learning, tmp_path / "saved")
+    train(tuned, batch, most_steps=5)
+    trained_logits = logits(tuned, batch)
+    save(tuned, tmp_path / "saved")
     again = load_engine(str(base), "cpu", "fp32", adapter=str(tmp_path / "saved"))
-    close(learnt, logits(again.model, batch), 1e-4)
+    close(trained_logits, logits(again.model, batch), 1e-4)
     assert not torch.equal(again.model.resampler.query, query)
 
 
 def test_an_adapter_of_another_shape_is_refused_by_the_layer_that_does_not_fit(tmp_path: Path) -> None:
     engine = load_engine(str(save_tiny(tmp_path / "2.6", "2.6")), "cpu", "fp32")
     torch.manual_seed(0)
-    learning = prepare(engine.model, Tuning(rank=2, alpha=4), engine.card)
-    learning.peft_config["default"].base_model_name_or_path = "built-in"
-    save(learning, tmp_path / "saved")
+    tuned = prepare(engine.model, Tuning(rank=2, alpha=4), engine.card)
+    tuned.peft_config["default"].base_model_name_or_path = "built-in"
+    save(tuned, tmp_path / "saved")
     with pytest.raises(
         CheckpointError, match=r"does not fit this model: for llm\.model\.layers\.0\..* the adapter has"
     ):

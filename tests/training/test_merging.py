@@ -35,11 +35,11 @@ def adapter(tmp_path: Path, base: Path) -> Path:
     """An adapter that changes the answers, and the resampler."""
     engine = load_engine(str(base), "cpu", "fp32")
     torch.manual_seed(0)
-    learning: Any = prepare(engine.model, Tuning(rank=2, alpha=4, tune_resampler=True), engine.card)
-    for name, parameter in learning.named_parameters():
+    tuned: Any = prepare(engine.model, Tuning(rank=2, alpha=4, tune_resampler=True), engine.card)
+    for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
-    save(learning, tmp_path / "adapter")
+    save(tuned, tmp_path / "adapter")
     return tmp_path / "adapter"
 
 

@@ -245,17 +245,17 @@ def test_a_resampler_over_half_precision_learns_in_single_precision_also_when_re
         fails_at(patch, 2, KeyboardInterrupt())
         assert train(tiny, data, tmp_path / "out", *flags) == 1
     assert train(tiny, data, tmp_path / "out", *flags) == 0
-    learnt, straight, before = (
+    resumed, straight, before = (
         weights(tmp_path / "out"),
         weights(tmp_path / "straight"),
         weights(tiny, "model.safetensors"),
     )
     for name in ("query", "proj", "attn.in_proj_weight"):
-        trained = learnt[f"base_model.model.resampler.{name}"]
+        trained = resumed[f"base_model.model.resampler.{name}"]
         assert trained.dtype == torch.float32 and not torch.equal(
             trained, before[f"resampler.{name}"].bfloat16().float()
         )
-    assert all(torch.equal(tensor, learnt[name]) for name, tensor in straight.items())
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in straight.items())
 
 
 def test_bad_rows_stop_a_training_before_anything_is_written(
@@ -429,7 +429,7 @@ def test_the_flags_of_the_published_scripts_are_understood() -> None:
     assert (tuning.rank, tuning.alpha, tuning.dropout, tuning.tune_vision) == (64, 64, 0.05, True)
 
 
-LEARNT = "train --data_path d --output_dir o --tune_vision true --gradient_checkpointing true --bf16 true "
+PUBLISHED_FLAGS = "train --data_path d --output_dir o --tune_vision true --gradient_checkpointing true --bf16 true "
 
 
 @pytest.mark.parametrize(
@@ -452,9 +452,9 @@ def test_the_published_scripts_are_understood_as_they_are_written(
 
     if isinstance(expected, str):
         with pytest.raises(OptionsError, match=re.escape(expected)):
-            arguments_of([*LEARNT.split(), *given.split()])
+            arguments_of([*PUBLISHED_FLAGS.split(), *given.split()])
         return
-    args = arguments_of([*LEARNT.split(), *given.split()])
+    args = arguments_of([*PUBLISHED_FLAGS.split(), *given.split()])
     assert (args.method, tuning_of(args).tune_vision, args.checkpointing) == expected
     (said,) = caplog.messages
     assert "Without effect" in said and "--bf16" in said and ("--do_train" in said) is ("--do_train" in given)

@@ -14,6 +14,7 @@ from omnilmm.model_lookup import find
 from tests.waiting import HOLD_S
 
 Script = Callable[[Conversation], Iterable[Event]]
+Slices = tuple[PictureSlice, ...]
 
 
 def finished(text: str, **more: object) -> Finished:
@@ -61,7 +62,7 @@ def capable(**more: object) -> ModelCard:
     return find(BUILT_IN).model_copy(update=able | more)
 
 
-def looks_as_asked(options: Options | None) -> tuple[PictureSlice, ...]:
+def slices_as_asked(options: Options | None) -> Slices:
     """An overview and as many slices as are allowed, with four times as many tokens for finer detail."""
     slices, tokens = (options.max_slices or 9, 256 if options.finer_detail else 64) if options else (9, 64)
     return tuple(PictureSlice((0, 0, 20, 20), 112, 112, tokens) for _ in range(1 + slices))
@@ -74,8 +75,8 @@ class ScriptedEngine:
         asked: the conversations it was given, and with which options.
         closed: how many of its streams were closed or came to their end.
         owners: who asked, in order.
-        forgotten: whom it was told to forget, in order.
-        looks: how it looks at any picture, always or by the options; None if it does not tell.
+        forgotten: the owners that it was to forget, in order.
+        picture_slices: the slices of any picture, fixed or by the options; None if it reports none.
     """
 
     def __init__(self, script: Script = echo, card: ModelCard | None = None) -> None:
@@ -86,7 +87,7 @@ class ScriptedEngine:
         self.closed = 0
         self.owners: list[Hashable] = []
         self.forgotten: list[Hashable] = []
-        self.looks: tuple[PictureSlice, ...] | Callable[[Options | None], tuple[PictureSlice, ...]] | None = None
+        self.picture_slices: Slices | Callable[[Options | None], Slices] | None = None
 
     def stream(
         self, conversation: Conversation, options: Options | None = None, owner: Hashable = None
@@ -101,8 +102,8 @@ class ScriptedEngine:
     def forget(self, owner: Hashable) -> None:
         self.forgotten.append(owner)
 
-    def slices(self, picture: Picture, options: Options | None = None) -> tuple[PictureSlice, ...] | None:
-        return self.looks(options) if callable(self.looks) else self.looks
+    def slices(self, picture: Picture, options: Options | None = None) -> Slices | None:
+        return self.picture_slices(options) if callable(self.picture_slices) else self.picture_slices
 
 
 class Thinking:
@@ -113,7 +114,7 @@ class Thinking:
     """
 
     THOUGHT, ANSWER = "Is it **red**?\n\nIt is.", "It is a red circle."
-    TOLD = Thought(THOUGHT, 340, 12.0)
+    REPORTED = Thought(THOUGHT, 340, 12.0)
 
     def __init__(self) -> None:
         self.goes_on = threading.Semaphore(0)
@@ -128,4 +129,4 @@ class Thinking:
         while not self.goes_on.acquire(timeout=0.1):
             yield Progress("encoding")
         yield TextDelta(" a red circle.", 30)
-        yield finished(self.ANSWER, thought=self.TOLD)
+        yield finished(self.ANSWER, thought=self.REPORTED)

@@ -108,7 +108,7 @@ def test_a_link_to_a_live_view_is_the_address_of_a_page() -> None:
         check("--live")
 
 
-def test_a_voice_that_is_not_installed_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_voice_that_is_not_installed_is_reported_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     check_live(live_flags("--live"))
     with pytest.raises(OptionsError, match="apt install espeak-ng"):

@@ -34,7 +34,7 @@ def test_every_model_with_its_size_memory_languages_abilities_and_licence() -> N
     assert "8.0 GiB free" in text and "several pictures, system prompt, boxes" in text
 
 
-def test_number_types_that_take_the_same_stand_together() -> None:
+def test_dtypes_that_take_the_same_memory_stand_together() -> None:
     assert memory(cards()["minicpm-v-2"].model_copy(update={"memory_gib": {"fp32": 15, "bf16": 8, "fp16": 8}})) == (
         "fp32 15 · bf16/fp16 8"
     )
@@ -45,7 +45,7 @@ def test_what_the_makers_say_about_generated_content_is_shown() -> None:
     assert "does not represent the views of its developers" in listing()
 
 
-def test_what_fits_is_said_with_the_number_type() -> None:
+def test_what_fits_is_said_with_the_dtype() -> None:
     rows = {line.split("│")[1].strip(): line for line in listing().splitlines() if "│" in line}
     assert "yes, in bf16" in rows["built-in"]
     assert "yes, in int4" in rows["minicpm-llama3-v-2.5-int4"]

@@ -138,26 +138,26 @@ def test_a_visitors_own_picture_is_never_changed() -> None:
     assert picture.image.size == (5000, 3000) and picture.image.tobytes() == before
 
 
-EVIL, TOLD = "<img src=x onerror='a()'> & \"b\"", "&lt;img src=x onerror=&#x27;a()&#x27;&gt; &amp; &quot;b&quot;"
+UNSAFE, ESCAPED = "<img src=x onerror='a()'> & \"b\"", "&lt;img src=x onerror=&#x27;a()&#x27;&gt; &amp; &quot;b&quot;"
 
 
 def test_nothing_that_is_said_on_the_page_is_markup() -> None:
     """A title comes from a card, a notice repeats the name of an upload, a note what an engine says."""
-    header = markup.header_html(EVIL, EVIL, EVIL)
-    assert header == f'<h1>{TOLD}</h1><p>{TOLD}</p><p class="change">{TOLD}</p>'
+    header = markup.header_html(UNSAFE, UNSAFE, UNSAFE)
+    assert header == f'<h1>{ESCAPED}</h1><p>{ESCAPED}</p><p class="change">{ESCAPED}</p>'
     assert markup.header_html("title", "line") == "<h1>title</h1><p>line</p>"
-    assert markup.notice_html(EVIL) == f'<p class="notice" role="alert">{TOLD}</p>'
-    assert markup.notice_html(EVIL, stays=True) == f'<p class="notice stays" role="alert">{TOLD}</p>'
+    assert markup.notice_html(UNSAFE) == f'<p class="notice" role="alert">{ESCAPED}</p>'
+    assert markup.notice_html(UNSAFE, stays=True) == f'<p class="notice stays" role="alert">{ESCAPED}</p>'
     assert markup.notice_html("") == ""
-    texts = ENGLISH.model_copy(update={"stopped": EVIL, "looks_like_photo": EVIL, "past": {"title": EVIL}})
+    texts = ENGLISH.model_copy(update={"stopped": UNSAFE, "looks_like_photo": UNSAFE, "past": {"title": UNSAFE}})
     session = Session(texts)
     session.conversation = Conversation().with_message("user", "?").with_message("assistant", "yes")
     session.notes = (Note(stopped=True, is_photo=True),)
-    shown = [bubble["content"] for bubble in markup.chat_messages(session, offer=EVIL)]
-    assert shown[1] == (f'<div class="photo-line"><span>{TOLD}</span><button class="offer">{TOLD}</button></div>')
-    assert shown[3] == f'<small class="note">{TOLD}</small>'
+    shown = [bubble["content"] for bubble in markup.chat_messages(session, offer=UNSAFE)]
+    assert shown[1] == (f'<div class="photo-line"><span>{ESCAPED}</span><button class="offer">{ESCAPED}</button></div>')
+    assert shown[3] == f'<small class="note">{ESCAPED}</small>'
     (said,) = re.findall('data-texts="([^"]*)"></div>$', markup.past_chats(texts))
-    assert json.loads(html.unescape(said)) == {"title": EVIL, "language": "en"}
+    assert json.loads(html.unescape(said)) == {"title": UNSAFE, "language": "en"}
 
 
 def test_marks_of_a_growing_answer_are_not_drawn_yet() -> None:
@@ -169,7 +169,7 @@ def test_marks_of_a_growing_answer_are_not_drawn_yet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "shown"),
     [
         ("no formula", "no formula"),
         (r"\(x^2\) and \( y \)", "$x^2$ and $y$"),
@@ -182,5 +182,5 @@ def test_marks_of_a_growing_answer_are_not_drawn_yet() -> None:
         (r"already \$5", r"already \$5"),
     ],
 )
-def test_formulas_between_dollars_and_prices_that_are_none(answer: str, told: str) -> None:
-    assert markup.with_dollars(answer) == told
+def test_formulas_between_dollars_and_prices_that_are_none(answer: str, shown: str) -> None:
+    assert markup.with_dollars(answer) == shown

@@ -31,28 +31,28 @@ OTHER = find("minicpm-v-2.6")
 
 
 def listing(*asked: int) -> tuple[Offer, list[int]]:
-    heard = [*asked]
+    calls = [*asked]
 
-    def look(freed_bytes: int) -> list[ListedModel]:
-        heard.append(freed_bytes)
+    def list_models(freed_bytes: int) -> list[ListedModel]:
+        calls.append(freed_bytes)
         return [ListedModel(card, "int8", True) for card in cards().values()]
 
-    return Offer(look, lambda: ["fp32", "int8"]), heard
+    return Offer(list_models, lambda: ["fp32", "int8"]), calls
 
 
-def test_the_machine_is_looked_at_once_in_a_while_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_listed_once_in_a_while_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     provider = ModelProvider.holding(ScriptedEngine())
-    offer, looked = listing()
+    offer, calls = listing()
     alone = guarded_calls(monkeypatch, offer, "_look", offer._lock.locked)
     assert offer.dtypes(provider) == ("auto", "fp32", "int8") and offer.fits(provider, OTHER.name) == "int8"
     assert offer.fits(provider, [OTHER.name]) is None and len(offer.models(provider)) == len(cards())
-    assert looked == [provider.memory_bytes], "what the model of now takes would be free"
+    assert calls == [provider.memory_bytes], "what the model of now takes would be free"
     provider.version += 1
     offer.models(provider)
-    assert len(looked) == 2, "another model leaves another room"
+    assert len(calls) == 2, "another model leaves another room"
     monkeypatch.setattr(offering, "LOOKED_UP_S", -1)
     offer.models(provider)
-    assert len(looked) == 3
+    assert len(calls) == 3
     assert alone == [True] * 3, "whoever comes meanwhile waits for what it finds"
 
 
@@ -88,11 +88,11 @@ def test_the_best_is_offered_in_place_of_others_but_not_of_itself_nor_of_a_folde
     assert alone.better(ModelProvider.holding(ScriptedEngine(card=OTHER))) is None
 
 
-def test_nothing_is_looked_at_while_a_model_is_loaded_and_the_picker_is_not_empty() -> None:
+def test_nothing_is_listed_while_a_model_is_loaded_and_the_picker_is_not_empty() -> None:
     provider = ModelProvider()
     provider.change = Change(find(BUILT_IN))
-    offer, looked = listing()
-    assert offer.models(provider) == () and offer.dtypes(provider) == ("auto",) and not looked
+    offer, calls = listing()
+    assert offer.models(provider) == () and offer.dtypes(provider) == ("auto",) and not calls
     assert set(choosable((), provider.card)) == set(cards())
     folder = OTHER.model_copy(update={"name": "/my/model"})
     assert next(iter(choosable(offer.models(ModelProvider.holding(ScriptedEngine())), folder))) == "/my/model"
@@ -111,7 +111,7 @@ def test_every_step_of_a_change_has_its_line(stage: Stage, code: str) -> None:
     assert change_line(replace(change, before=None), texts) == "" == change_line(None, texts)
 
 
-def test_success_is_told_for_a_while_and_a_failure_until_the_next_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_success_is_reported_for_a_while_and_a_failure_until_the_next_change(monkeypatch: pytest.MonkeyPatch) -> None:
     provider, texts = ModelProvider.holding(ScriptedEngine()), texts_in("en")
     provider.change = Change(OTHER, find(BUILT_IN), "done")
     provider._ended_s = time.monotonic()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from omnilmm.archive import to_json
 from omnilmm.conversation import Conversation, Picture
 from omnilmm.engine.options import Sampling
 from omnilmm.errors import InputError
@@ -61,19 +62,24 @@ def test_only_what_the_browser_lacks_is_sent() -> None:
     assert len(json.dumps(nothing)) < 1500
 
 
+VALID = {"chat": "one", "document": to_json(Conversation()), "names": []}
+
+
 @pytest.mark.parametrize(
     "broken",
     [
         None,
         [],
         "x",
-        {"chat": "../x", "document": "{}", "names": []},
-        {"chat": "one", "document": {}, "names": []},
-        {"chat": "one", "document": "{}", "names": []},
-        {"chat": "one", "document": "{}", "names": [], "more": 1},
+        VALID | {"chat": "../x"},
+        VALID | {"document": {}},
+        VALID | {"document": "{}"},
+        VALID | {"names": "x"},
+        VALID | {"more": 1},
     ],
 )
 def test_what_is_no_chat_is_refused_in_one_line(broken: object) -> None:
+    assert read_opened(VALID).conversation == Conversation(), "but for one thing it would be a chat"
     with pytest.raises(InputError) as refused:
         read_opened(broken)
     assert "\n" not in str(refused.value)

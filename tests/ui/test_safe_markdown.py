@@ -1,4 +1,4 @@
-"""No answer brings markup of a page along: compared with what a reader of Markdown makes of it."""
+"""No answer brings markup of a page along: compared with what a parser of Markdown makes of it."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def tokens(parsed: list[Token]) -> list[Token]:
 
 def faults(answer: str) -> list[str]:
     """What is left in an answer that must not be."""
-    reader = MarkdownIt("commonmark", {"html": True}).enable("table")
-    found = tokens(reader.parse(safe_markdown(answer)))
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    found = tokens(parser.parse(safe_markdown(answer)))
     raw = [token.content for token in found if token.type in ("html_inline", "html_block")]
     tags = [tag for text in raw for tag in re.findall(r"<[^>]*>?", text) if not PLAIN.fullmatch(tag)]
     pictures = [token.type for token in found if token.type == "image"]

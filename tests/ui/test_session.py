@@ -35,7 +35,7 @@ RED, BLUE = (Picture(Image.new("RGB", (8, 8), colour)) for colour in ("red", "bl
 
 
 @pytest.fixture(autouse=True)
-def _paint_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+def _render_every_draft(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "REFRESH_S", 0)
 
 
@@ -47,7 +47,7 @@ def said(notes: Iterable[Note | None]) -> list[str]:
     return [ENGLISH.note(note) for note in notes]
 
 
-def told(event: Event) -> str:
+def status_text(event: Event) -> str:
     return ENGLISH.note(Draft(Conversation(), Message("user", ("hello",))).after(event).note)
 
 
@@ -91,15 +91,15 @@ def test_a_model_of_one_picture_sees_the_newest_and_says_so() -> None:
 
 
 def test_progress_is_noted_until_the_first_word_and_never_after_it() -> None:
-    assert told(Progress("waiting", total=2)) == "queued: 2 ahead of you"
-    assert told(Progress("encoding", total=1)) == "looking at the picture …"
-    assert told(Progress("encoding", total=3)) == "looking at 3 pictures …"
-    assert told(Progress("encoding", done=2, total=3)) == "looking at picture 2 of 3 …"
-    assert told(Progress("encoding", done=1, total=1)) == "looking at the picture …"
-    assert told(Progress("encoding", total=0)) == ENGLISH.thinking
-    assert told(Progress("prefill", 0, 900)) == "reading the prompt …"
-    assert told(Progress("prefill", 360, 900)) == "reading the prompt 40% …"
-    assert told(Progress("downloading", 1, 4)) == "downloading the model 25% …"
+    assert status_text(Progress("waiting", total=2)) == "queued: 2 ahead of you"
+    assert status_text(Progress("encoding", total=1)) == "looking at the picture …"
+    assert status_text(Progress("encoding", total=3)) == "looking at 3 pictures …"
+    assert status_text(Progress("encoding", done=2, total=3)) == "looking at picture 2 of 3 …"
+    assert status_text(Progress("encoding", done=1, total=1)) == "looking at the picture …"
+    assert status_text(Progress("encoding", total=0)) == ENGLISH.thinking
+    assert status_text(Progress("prefill", 0, 900)) == "reading the prompt …"
+    assert status_text(Progress("prefill", 360, 900)) == "reading the prompt 40% …"
+    assert status_text(Progress("downloading", 1, 4)) == "downloading the model 25% …"
     talking = Draft(Conversation(), Message("user", ("hello",))).after(TextDelta("Well"))
     assert talking.after(Progress("encoding", total=1)) == talking
 
@@ -119,7 +119,7 @@ def test_seconds_count_before_the_first_word_and_tokens_after_it() -> None:
     assert ENGLISH.note(slow.note) == f"{ENGLISH.preview} · 3 tokens · 0.4 tokens/s"
 
 
-def test_a_heartbeat_gives_the_same_draft_again_so_that_a_page_need_not_be_painted() -> None:
+def test_a_heartbeat_gives_the_same_draft_again_so_that_a_page_need_not_be_rendered() -> None:
     beat = Progress("encoding", total=1)
     script = [beat, beat, TextDelta("Yes", 1), beat, beat, finished("Yes.")]
     _, *drafts = Session().ask(ScriptedEngine(lambda _: script), ("?",), OPTIONS)
@@ -180,7 +180,7 @@ def test_a_failure_leaves_the_conversation_as_it_was() -> None:
     assert len(engine.asked) == 3  # the empty question never came that far
 
 
-def test_again_replaces_the_last_answer_alone() -> None:
+def test_regenerate_replaces_the_last_answer_alone() -> None:
     engine, session = ScriptedEngine(), Session()
     with pytest.raises(InputError, match="regenerate"):
         list(session.regenerate(engine, OPTIONS))
@@ -346,7 +346,7 @@ def test_who_left_is_stopped_and_forgotten() -> None:
     assert engine.asked == []
 
 
-def test_many_words_are_not_painted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_words_are_not_rendered_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "REFRESH_S", 60)
     session = Session()
     drafts = list(session.ask(ScriptedEngine(), ("word " * 1000,), OPTIONS))
@@ -356,18 +356,18 @@ def test_many_words_are_not_painted_one_by_one(monkeypatch: pytest.MonkeyPatch) 
 
 def test_notes_say_what_went_differently() -> None:
     plain: Finished = finished("Well.")
-    assert told(plain) == "0.5 s to first word · 4 tokens/s · 10 text tokens · 25 picture tokens"
+    assert status_text(plain) == "0.5 s to first word · 4 tokens/s · 10 text tokens · 25 picture tokens"
     cut = finished("Well", reason="length", dropped_messages=4)
-    assert told(cut).endswith(f"{ENGLISH.length_limit} · the oldest 4 messages no longer fit")
-    assert ENGLISH.silent in told(finished(""))
+    assert status_text(cut).endswith(f"{ENGLISH.length_limit} · the oldest 4 messages no longer fit")
+    assert ENGLISH.silent in status_text(finished(""))
 
 
 def test_each_visitor_has_a_key_of_their_own_and_the_engine_forgets_it_with_them() -> None:
     engine, a, b = ScriptedEngine(), Session(), Session()
     for session in (a, b, a):
         list(session.ask(engine, ("hello",), OPTIONS))
-    first, second, again = engine.owners
-    assert first == again != second and None not in engine.owners
+    first, second, third = engine.owners
+    assert first == third != second and None not in engine.owners
     assert not engine.forgotten
     a.close()
     assert engine.forgotten == [first]
@@ -452,7 +452,7 @@ def test_the_system_prompt_counts_from_the_next_question_and_outlives_a_new_chat
     assert without.asked[0][0].system is None
 
 
-def test_a_conversation_can_be_taken_up_and_another_model_goes_on_with_it() -> None:
+def test_a_conversation_can_be_loaded_and_another_model_continues_it() -> None:
     first, second, session = ScriptedEngine(), ScriptedEngine(), talked("old")
     imported = Conversation().with_message("user", RED, "one").with_message("assistant", "1")
     session.load(imported)

@@ -118,7 +118,15 @@ def test_the_browser_remembers_the_text_for_a_new_server() -> None:
 
 @pytest.mark.parametrize(
     "stored",
-    ["", "{", "[]", '{"token": 1}', '{"said": [["assistant", "x", 0]]}', '{"said": [["user", "x", 0]]}', '{"more": 1}'],
+    [
+        "",
+        "{",
+        "[]",
+        '{"token": 1}',
+        '{"token": "a", "more": 1}',
+        '{"messages": [["assistant", "x", 0]]}',
+        '{"messages": [["user", "x", 0]]}',
+    ],
 )
 def test_what_is_not_ours_in_the_browser_is_left_alone(stored: str) -> None:
     assert BrowserState.read(stored) == BrowserState()

@@ -23,7 +23,7 @@ class Screen(io.StringIO):
         return True
 
 
-def told(notes: io.StringIO) -> str:
+def notes_of(notes: io.StringIO) -> str:
     beat = Progress("encoding", total=1)
     script = [Progress("waiting", total=2), Progress("prefill", 4, 10), TextDelta("Yes", 1), beat, finished("Yes.")]
     out = io.StringIO()
@@ -33,8 +33,8 @@ def told(notes: io.StringIO) -> str:
 
 
 def test_on_a_screen_one_line_says_what_is_done_and_goes_with_the_first_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal_module, "time", SimpleNamespace(monotonic=float))  # seconds are told from the first on
-    queued, reading, gone, *rest = told(Screen()).split("\r")[1:]
+    monkeypatch.setattr(terminal_module, "time", SimpleNamespace(monotonic=float))  # seconds are shown from 0 on
+    queued, reading, gone, *rest = notes_of(Screen()).split("\r")[1:]
     assert queued == "(queued: 2 ahead of you)"
     assert reading.rstrip() == "(reading the prompt 40% …)" and len(reading) >= len(queued)
     assert gone == " " * len(reading.rstrip())
@@ -42,7 +42,7 @@ def test_on_a_screen_one_line_says_what_is_done_and_goes_with_the_first_word(mon
 
 
 def test_in_a_file_there_is_no_more_than_who_is_ahead() -> None:
-    said = told(io.StringIO())
+    said = notes_of(io.StringIO())
     assert said.startswith("(2 ahead of you)\n(0.50 s to first word") and "\r" not in said
 
 

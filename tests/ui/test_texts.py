@@ -108,13 +108,13 @@ def refusals() -> Iterator[OmniLMMError]:
         yield refused.value
 
 
-def test_what_the_engine_says_is_told_in_the_visitors_language() -> None:
+def test_what_the_engine_says_is_translated_for_the_visitor() -> None:
     bounds = Limits()
     said: list[Sentence | OmniLMMError] = [*refusals(), bounds.too_slow(), bounds.too_much_memory()]
     choices = (resolve_device("auto"), resolve_device("cpu"), resolve_dtype(), resolve_dtype("fp32"))
     for sentence in [*said, *(choice.reason for choice in choices)]:
-        told = texts.texts_in("zh").translate(sentence)
-        assert re.search("[\u4e00-\u9fff]", told), told
+        translated = texts.texts_in("zh").translate(sentence)
+        assert re.search("[\u4e00-\u9fff]", translated), translated
         english = texts.texts_in("en").translate(sentence)
         assert english == str(sentence) or "whoever runs this page" in english
     with pytest.raises(OmniLMMError) as refused:
@@ -123,7 +123,7 @@ def test_what_the_engine_says_is_told_in_the_visitors_language() -> None:
     assert texts.texts_in("zh").translate(OSError("nobody's words")) == "nobody's words"
 
 
-def test_what_is_known_of_a_model_is_told_in_the_visitors_language(tmp_path: Path) -> None:
+def test_what_is_known_of_a_model_is_translated_for_the_visitor(tmp_path: Path) -> None:
     for card in cards().values():
         about = texts.texts_in("zh").about(card)
         assert card.note.zh in about and card.statement.zh in about
@@ -145,17 +145,17 @@ FOLDERS: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("files", FOLDERS.values(), ids=FOLDERS)
-def test_why_a_model_cannot_be_loaded_is_told_in_the_visitors_language(tmp_path: Path, files: dict[str, str]) -> None:
+def test_why_a_model_cannot_be_loaded_is_translated_for_the_visitor(tmp_path: Path, files: dict[str, str]) -> None:
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     with pytest.raises(OmniLMMError) as refused:
         prepare(str(tmp_path), device="cpu")
-    told = texts.texts_in("zh").translate(refused.value).replace(str(refused.value.__cause__), "")  # a library's words
-    words = re.sub(r"[/\w.-]*/[\w.-]+|\(.*?\)|（.*?）", "", told)
+    line = texts.texts_in("zh").translate(refused.value).replace(str(refused.value.__cause__), "")  # a library's words
+    words = re.sub(r"[/\w.-]*/[\w.-]+|\(.*?\)|（.*?）", "", line)
     assert re.search("[\u4e00-\u9fff]", words) and not re.search("[a-z]+ [a-z]+ [a-z]+", words), words
 
 
-def test_whatever_goes_wrong_in_loading_is_told_in_the_visitors_language(tmp_path: Path) -> None:
+def test_whatever_goes_wrong_in_loading_is_translated_for_the_visitor(tmp_path: Path) -> None:
     """The commonest errors: of the library below, in its words within ours."""
     card = cards()["minicpm-v-2.6"]
     with pytest.raises(OmniLMMError) as refused, load_errors.explained(card, tmp_path):
@@ -216,9 +216,9 @@ def test_no_page_names_a_flag(refused: Callable[[], object], monkeypatch: pytest
         refused()
     assert " --" in str(error.value), "as the terminal has it"
     for code in texts.CODES:
-        told = texts.texts_in(code).translate(error.value)
-        assert "--" not in told
-    assert re.search("[\u4e00-\u9fff]", told)
+        translated = texts.texts_in(code).translate(error.value)
+        assert "--" not in translated
+    assert re.search("[\u4e00-\u9fff]", translated)
 
 
 @pytest.mark.parametrize(

@@ -136,13 +136,6 @@ class LlamaServer:
         return self._process.pid
 
     @property
-    def resident_bytes(self) -> int | None:
-        """The memory that it occupies; None if it has ended."""
-        with suppress(psutil.Error):
-            return int(psutil.Process(self.pid).memory_info().rss)
-        return None
-
-    @property
     def reason(self) -> str:
         """The last error that it logged, in one line; how it ended if there is none."""
         found = [match["text"] for line in self._log if (match := ERROR.match(line))]

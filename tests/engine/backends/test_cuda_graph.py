@@ -1,4 +1,4 @@
-"""StaticCacheSlots: what is decoded in keys and values of fixed length is what is decoded in growing ones."""
+"""StaticCacheSlots: decoding with a KV cache of fixed length gives what decoding with a growing one gives."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from tests.models.tiny import VERSIONS, tiny_model
 
 @torch.inference_mode()
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_seat_decodes_as_the_model_does(version: str) -> None:
-    """Sitting down, rising and sitting down again, in a slot that somebody else has used."""
+def test_a_static_cache_slot_decodes_as_the_model_does(version: str) -> None:
+    """Attached, detached and attached again, in a slot that another answer has used."""
     model = tiny_model(version)
     static_slots = StaticCacheSlots(model, 1)
     embeds = model.get_input_embeddings()(torch.arange(40)[None] % 200)
     for begin in (9, 25):
-        plain, seated = Decoder(model), Decoder(model)
-        for decoder in (plain, seated):
+        plain, in_slot = Decoder(model), Decoder(model)
+        for decoder in (plain, in_slot):
             decoder.prefill(embeds[:, :begin], list(range(begin)))
         for first, last in ((begin, begin + 5), (begin + 5, begin + 9)):
             slot = static_slots.acquire(40)
             assert slot is not None
-            seated.attach(slot)
+            in_slot.attach(slot)
             for place in range(first, last):
-                expected, found = (each.forward(embeds[:, place : place + 1], [place]) for each in (plain, seated))
+                expected, found = (each.forward(embeds[:, place : place + 1], [place]) for each in (plain, in_slot))
                 torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-            seated.detach()
+            in_slot.detach()
             static_slots.release(slot)
-        assert seated.keys == plain.keys and seated.length == plain.length and seated.nbytes == plain.nbytes
-        expected, found = (each.forward(embeds[:, 39:], [39]) for each in (plain, seated))
+        assert in_slot.keys == plain.keys and in_slot.length == plain.length and in_slot.nbytes == plain.nbytes
+        expected, found = (each.forward(embeds[:, 39:], [39]) for each in (plain, in_slot))
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 

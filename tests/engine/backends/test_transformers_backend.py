@@ -158,19 +158,19 @@ def test_events_come_in_order(engine: LocalEngine, options: Options, monkeypatch
     assert [kind for kind, _ in itertools.groupby(kinds)] == [Progress, spoken, Finished]
 
 
-def test_it_says_when_the_pictures_are_read_and_not_again_where_they_are_remembered(
+def test_it_says_when_the_pictures_are_encoded_and_not_again_where_they_are_cached(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("omnilmm.engine.generation.HEARTBEAT_S", 60)  # nothing is said twice
 
-    def told(conversation: Conversation) -> list[Progress]:
+    def progress(conversation: Conversation) -> list[Progress]:
         return [event for event in engine.stream(conversation, SAMPLING, "me") if isinstance(event, Progress)]
 
-    *reading, rest = told(QUESTION)
+    *reading, rest = progress(QUESTION)
     assert reading == [Progress("encoding", total=1)] * 2
     assert rest.stage == "prefill" and 0 < rest.done < rest.total == engine.backend.length(QUESTION)
     more = QUESTION.with_message("assistant", "Red.").with_message("user", "Where?")
-    assert told(more) == [
+    assert progress(more) == [
         Progress("encoding", total=0),
         Progress("prefill", 0, engine.backend.length(more) - rest.done),
     ]
@@ -219,9 +219,9 @@ def test_each_picture_is_measured_once(engine: LocalEngine, monkeypatch: pytest.
     prepared: list[Any] = []
     inputs = TransformersBackend._inputs
 
-    def counted(reader: TransformersBackend, conversation: Conversation, *how: Any) -> Any:
+    def counted(backend: TransformersBackend, conversation: Conversation, *how: Any) -> Any:
         prepared.extend(conversation.pictures)
-        return inputs(reader, conversation, *how)
+        return inputs(backend, conversation, *how)
 
     monkeypatch.setattr(TransformersBackend, "_inputs", counted)
     for _ in range(3):
@@ -284,17 +284,17 @@ def test_a_processor_that_fails_does_so_too(engine: LocalEngine, monkeypatch: py
 # What is text and what is structure
 
 
-def test_how_many_tokens_a_picture_takes_is_remembered_of_only_so_many(
+def test_how_many_tokens_a_picture_takes_is_cached_of_only_so_many(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transformers_backend, "MEASURED_PICTURES", 2)
-    remembered = []
+    cached = []
     for grey in range(4):
         picture = Picture(Image.new("L", (60, 40), grey).convert("RGB"))
         asked = Conversation().with_message("user", picture, "What is it?")
         assert engine.backend.length(asked) == len(ids_of(engine, asked))
-        remembered.append(len(engine.backend.measured))
-    assert remembered == [1, 2, 1, 2]
+        cached.append(len(engine.backend.measured))
+    assert cached == [1, 2, 1, 2]
 
 
 def test_typed_control_tokens_give_none(each: LocalEngine) -> None:

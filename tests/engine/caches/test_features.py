@@ -1,4 +1,4 @@
-"""A picture is looked at once; what is kept of it is what looking anew gives."""
+"""A picture is encoded once; its cached features are those that encoding it again gives."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def parts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @contextmanager
-def looked_at(model: Any) -> Iterator[list[tuple[int, ...]]]:
-    """Shapes of what goes through the tower."""
+def encoded(model: Any) -> Iterator[list[tuple[int, ...]]]:
+    """Shapes of what goes through the vision tower."""
     seen: list[tuple[int, ...]] = []
     handle = model.tower.register_forward_pre_hook(lambda _, arguments: seen.append(tuple(arguments[0].shape)))
     yield seen
@@ -63,7 +63,7 @@ def test_features_are_the_models_own(parts: tuple[Any, Any]) -> None:
 def test_slices_of_one_shape_go_in_one_batch_without_padding(parts: tuple[Any, Any]) -> None:
     model, processor = parts
     plan = processor.plan(WIDE)
-    with looked_at(model) as seen:
+    with encoded(model) as seen:
         encode(ImageEncoder(model, processor), WIDE)
     assert [shape[0] for shape in seen] == ([1, len(plan.boxes)] if plan.boxes else [1])
     patch = seen[0][2]
@@ -78,27 +78,27 @@ def test_only_so_many_slices_go_in_one_batch(monkeypatch: pytest.MonkeyPatch) ->
     whole = encode(ImageEncoder(model, processor), LARGE)[0]
     assert len(whole) == 5  # all of one shape
     monkeypatch.setattr(features, "SLICES_AT_ONCE", 3)
-    with looked_at(model) as seen:
+    with encoded(model) as seen:
         parts = encode(ImageEncoder(model, processor), LARGE)[0]
     assert [shape[0] for shape in seen] == [3, 2]
     torch.testing.assert_close(parts, whole)
 
 
-def test_a_picture_is_looked_at_once(parts: tuple[Any, Any]) -> None:
+def test_a_picture_is_encoded_once(parts: tuple[Any, Any]) -> None:
     model, processor = parts
     encoder = ImageEncoder(model, processor)
     first = encode(encoder, WIDE)[0]
-    with looked_at(model) as seen:
+    with encoded(model) as seen:
         again = encode(encoder, Picture(WIDE.image.copy()))[0]
     assert seen == [] and again is first
     assert (encoder.cache.hits, encoder.cache.misses) == (1, 1) and encoder.cache.bytes == first.nbytes
 
 
-def test_one_more_picture_is_one_more_look(parts: tuple[Any, Any]) -> None:
+def test_one_more_picture_is_one_more_encoding(parts: tuple[Any, Any]) -> None:
     model, processor = parts
     encoder = ImageEncoder(model, processor)
     encode(encoder, WIDE)
-    with looked_at(model) as seen:
+    with encoded(model) as seen:
         encode(encoder, WIDE, SMALL)
     assert len(seen) == 1 and seen[0][0] == 1
 
@@ -114,10 +114,10 @@ def test_of_2_5_the_longest_slice_of_the_prompt_counts() -> None:
     assert len(encoder.cache) == 3
 
 
-def test_what_does_not_fit_is_looked_at_again() -> None:
+def test_what_does_not_fit_is_encoded_again() -> None:
     model, processor = tiny_model(), tiny_processor()
     encoder = ImageEncoder(model, processor, limit_bytes=0)
     first = encode(encoder, WIDE)[0]
-    with looked_at(model) as seen:
+    with encoded(model) as seen:
         assert torch.equal(encode(encoder, WIDE)[0], first)
     assert seen and not encoder.cache.bytes

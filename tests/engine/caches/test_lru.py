@@ -16,7 +16,7 @@ ACTIONS = st.tuples(st.sampled_from(["put", "get", "take", "drop"]), st.integers
 def test_it_is_a_list_of_what_was_used_last_cut_at_its_bytes(limit: int, actions: list[tuple[str, int, int]]) -> None:
     store: LRUCache[int, str] = LRUCache(limit)
     model: list[tuple[int, str, int]] = []  # what was used longest ago first
-    looked = found = 0
+    lookups = found = 0
     for number, (action, key, size) in enumerate(actions):
         here = next((entry for entry in model if entry[0] == key), None)
         rest = [entry for entry in model if entry[0] != key]
@@ -31,11 +31,11 @@ def test_it_is_a_list_of_what_was_used_last_cut_at_its_bytes(limit: int, actions
         else:
             value = store.get(key) if action == "get" else store.pop(key)
             assert value == (here[1] if here else None)
-            looked, found = looked + 1, found + (here is not None)
+            lookups, found = lookups + 1, found + (here is not None)
             model = [*rest, here] if here and action == "get" else rest
         assert store.bytes == sum(entry[2] for entry in model) <= limit
         assert len(store) == len(model) and all(entry[0] in store for entry in model)
-    assert (store.hits, store.misses) == (found, looked - found)
+    assert (store.hits, store.misses) == (found, lookups - found)
 
 
 @pytest.mark.parametrize("limit", [0, 10])

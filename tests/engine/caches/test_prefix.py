@@ -37,7 +37,7 @@ def test_the_common_beginning_is_the_longest(one: list[int], other: list[int]) -
     assert length in (len(one), len(other)) or one[length] != other[length]
 
 
-def test_a_memory_is_cut_to_what_the_prompts_have_in_common() -> None:
+def test_a_prefix_is_cut_to_what_the_prompts_have_in_common() -> None:
     prefixes = PrefixCache(100)
     prefix = Prefix([1, 2, "picture", 3])
     keep(prefixes, "me", prefix)
@@ -54,7 +54,7 @@ def test_what_has_nothing_in_common_or_cannot_be_cut_is_of_no_use() -> None:
     assert prefixes.acquire("me", [1, 3]).prefix is None
 
 
-def test_nobody_gets_anothers_memory_and_who_has_no_name_keeps_none() -> None:
+def test_nobody_gets_the_prefix_of_another_owner_and_without_an_owner_none_is_cached() -> None:
     prefixes = PrefixCache(100)
     keep(prefixes, "me", Prefix([1, 2, 3]))
     assert prefixes.acquire("you", [1, 2, 3]).prefix is None

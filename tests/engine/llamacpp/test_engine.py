@@ -76,7 +76,7 @@ def test_a_follow_up_reuses_what_the_slot_has(engine: LlamaCppEngine, asked: Con
     assert first.usage.picture_tokens == 3 * 36, "llama.cpp cuts this picture into two slices"
     more = asked.with_message("assistant", first.text).with_message("user", "Where is it?")
     second = finished(engine, more)
-    assert second.usage.reused > 108, "the picture was not looked at again"
+    assert second.usage.reused > 108, "the picture was not encoded again"
     assert finished(engine, more).text == second.text
     assert str(engine.dtype) == "F16 (as requested)"
     assert str(engine.device) == "cpu (through llama.cpp, with 1 threads)"
@@ -204,7 +204,7 @@ def test_flags_of_ggufs_are_refused_for_others() -> None:
         prepare(BUILT_IN, quant="Q8_0")
 
 
-def test_without_llama_cpp_the_command_is_told(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_llama_cpp_the_command_is_reported(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(MissingPackageError, match=r"pip install 'omnilmm-chat\[llamacpp\]'"):
         prepare(str(exported.model))
@@ -254,7 +254,7 @@ def test_memory_that_did_not_become_free_is_not_counted(exported: Exported, monk
     engine.close()
 
 
-def test_progress_is_told_while_it_starts_again(engine: LlamaCppEngine) -> None:
+def test_progress_is_reported_while_it_starts_again(engine: LlamaCppEngine) -> None:
     os.kill(engine.pid or 0, signal.SIGKILL)
     assert engine._server is not None and engine._server.has_ended(PATIENCE_S)
     events = list(engine.stream(Conversation().with_message("user", "Hi"), GREEDY))

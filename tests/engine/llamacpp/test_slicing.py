@@ -1,4 +1,4 @@
-"""The drawing of what llama.cpp sees is true: it has as many views as llama.cpp has tokens for."""
+"""The slices that are shown for llama.cpp are its own: there are as many as it has tokens for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ SIDES = st.integers(1, 3000)
 
 
 def test_plans() -> None:
-    assert plan((100, 50), 168, 12).sizes == [(168, 168)], "a small picture is squashed to a square"
+    assert plan((100, 50), 168, 12).sizes == [(168, 168)], (
+        "a small picture is resized to a square, whatever its aspect ratio"
+    )
     assert plan((186, 145), 168, 12).grid == (2, 1), "one side is longer than a slice"
     assert plan_slices((186, 145), SlicingRules(9, 168, 12)).grid is None
     assert plan((336, 168), 168, 12).sizes == plan_slices((336, 168), SlicingRules(9, 168, 12)).sizes

@@ -121,7 +121,11 @@ def test_thoughts_go_through() -> None:
         *events, last = remote.stream(Conversation().with_message("user", "Is it red?"))
     assert "".join(event.text for event in events if isinstance(event, ThoughtDelta)) == script.THOUGHT
     assert isinstance(last, Finished) and last.thought
-    assert (last.text, last.thought.text, last.thought.tokens) == (script.ANSWER, script.THOUGHT, script.TOLD.tokens)
+    assert (last.text, last.thought.text, last.thought.tokens) == (
+        script.ANSWER,
+        script.THOUGHT,
+        script.REPORTED.tokens,
+    )
 
 
 def test_what_is_left_out_there_is_said_here(remote: RemoteEngine) -> None:

@@ -116,8 +116,8 @@ def test_what_is_offered_in_int8_is_loaded_in_int8(provider: ModelProvider, monk
     assert provider.switch(NAME, "bf16", "int8") and ended(provider) == "failed", "an explicit request is not replaced"
     assert "in bf16 needs more than" in failure(provider) and provider.card.name == BUILT_IN
     assert provider.change and provider.change.failure
-    told = texts_in("en").translate(provider.change.failure)
-    assert "try the dtype int4 (7.0 GiB) or " in told, "each page puts it into its own words"
+    translated = texts_in("en").translate(provider.change.failure)
+    assert "try the dtype int4 (7.0 GiB) or " in translated, "each page puts it into its own words"
     assert provider.switch(NAME, "auto", "int8") and ended(provider) == "done"
     assert str(provider.dtype) == "int8 (a larger dtype does not fit in memory)"
     assert answer(provider)

@@ -71,7 +71,7 @@ class Tab:
         return list(self.page.answers.ask(self.request, box, editing, shown, state, *self.settings(**how)))
 
 
-def told(page: Page, updates: Updates) -> str:
+def notice_of(page: Page, updates: Updates) -> str:
     """The notice among updates."""
     return str(updates[page.widgets.notice])
 

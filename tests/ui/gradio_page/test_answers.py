@@ -20,7 +20,7 @@ from omnilmm.ui.gradio_page.context import merged
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.samples import samples
 from omnilmm.ui.texts import ENGLISH
-from tests.ui.gradio_page.tab import Tab, answers_with, boxed, given, said, told
+from tests.ui.gradio_page.tab import Tab, answers_with, boxed, given, notice_of, said
 from tests.ui.scripted import Held, ScriptedEngine, capable, echo, finished
 from tests.waiting import wait_until
 
@@ -38,7 +38,7 @@ def test_a_question_leaves_the_box_once_and_its_upload_the_disk(page: Page, tab:
         "by then there may be a new question in it"
     )
     assert said(page, updates[-1])[1].startswith("one two") and said(page, updates[-1])[2] == "one two"
-    assert told(page, updates[-1]) == "" and given(updates[-1], page.widgets.box, "submit_btn") is True
+    assert notice_of(page, updates[-1]) == "" and given(updates[-1], page.widgets.box, "submit_btn") is True
     assert not Path(path).exists() and tab.session.conversation.pictures[0].image.size == (6, 4)
     assert '"one two"' in updates[-1][page.widgets.browser_state]
     saved = page.visitors.store.get(tab.visitor.key)
@@ -80,7 +80,7 @@ def test_a_question_that_fails_comes_back_with_its_picture(
     tab.ask("before")
     engine.script, path = fails, tab.upload(picture)
     *_, last = tab.ask("?", path, shown=2)
-    assert ENGLISH.failed in told(page, last)
+    assert ENGLISH.failed in notice_of(page, last)
     assert boxed(page, last) == {"text": "?", "files": [path]} and Path(path).exists()
     assert tab.texts == ["before", "before"]
 
@@ -92,7 +92,7 @@ def test_somebody_elses_upload_is_refused_and_stays(
     path = other.upload(picture)
     for given_path in (path, str(picture), "/etc/passwd"):
         *_, last = tab.ask("?", given_path)
-        assert "not among your uploads" in told(page, last)
+        assert "not among your uploads" in notice_of(page, last)
     assert engine.asked == [] and Path(path).exists() and picture.exists()
 
 
@@ -136,9 +136,9 @@ def test_stopped_before_its_first_word_only_a_question_from_the_box_is_said_to_b
     tab.ask("before")
     engine.script = stops
     *_, last = tab.ask("?", shown=2)
-    assert ENGLISH.withdrawn in told(page, last) and boxed(page, last)["text"] == "?"
+    assert ENGLISH.withdrawn in notice_of(page, last) and boxed(page, last)["text"] == "?"
     *_, last = page.answers.regenerate(tab.request, 2, "", *tab.settings())
-    assert ENGLISH.stopped_early in told(page, last) and boxed(page, last) is None
+    assert ENGLISH.stopped_early in notice_of(page, last) and boxed(page, last) is None
 
 
 def test_whoever_begins_a_turn_gets_it_unless_it_is_refused(page: Page, tab: Tab) -> None:
@@ -160,7 +160,7 @@ def test_a_sample_begins_a_chat_of_its_own_and_leaves_the_box_alone(page: Page, 
     sample = samples()[0]
     updates = list(page.answers.ask_sample(sample)(tab.request, 2, "", *tab.settings()))
     assert [boxed(page, update) for update in updates] == [None] * len(updates)
-    assert tab.texts == [sample.question] * 2 and ENGLISH.began_anew in told(page, updates[-1])
+    assert tab.texts == [sample.question] * 2 and ENGLISH.began_anew in notice_of(page, updates[-1])
     chinese = Tab(page, language="zh-CN")
     list(page.answers.ask_sample(sample)(chinese.request, 0, "", *chinese.settings()))
     assert chinese.texts[0] == sample.asked_in("zh") != sample.question
@@ -168,7 +168,7 @@ def test_a_sample_begins_a_chat_of_its_own_and_leaves_the_box_alone(page: Page, 
 
 def test_regenerate_and_continue(page: Page, tab: Tab, engine: ScriptedEngine) -> None:
     *_, last = page.answers.regenerate(tab.request, 0, "", *tab.settings())
-    assert str(Sentence("nothing_to_regenerate")) in told(page, last) and boxed(page, last) is None
+    assert str(Sentence("nothing_to_regenerate")) in notice_of(page, last) and boxed(page, last) is None
     engine.script = lambda _: [TextDelta("cut"), finished("cut", reason="length")]
     *_, last = tab.ask("one")
     assert given(last, page.widgets.continue_answer, "visible") is True
@@ -190,7 +190,7 @@ def test_the_settings_reach_the_engine_and_a_wrong_one_is_said(page: Page, tab: 
     options = engine.asked[-1][1]
     assert isinstance(options, BeamSearch) and options.beams == 5
     *_, last = tab.ask("?", shown=4, seed="seven")
-    assert "seed" in told(page, last) and boxed(page, last)["text"] == "?" and len(engine.asked) == 2
+    assert "seed" in notice_of(page, last) and boxed(page, last)["text"] == "?" and len(engine.asked) == 2
     without = ScriptedEngine(card=capable(system_prompt=False))
     answers_with(page, without)
     other = Tab(page)
@@ -214,7 +214,7 @@ def test_beyond_as_many_as_may_wait_a_question_comes_back(page: Page, tab: Tab, 
     first.start()
     wait_until(lambda: engine.asked)
     (refused,) = Tab(page).ask("second")
-    assert ENGLISH.many_waiting.format(count=1) in told(page, refused)
+    assert ENGLISH.many_waiting.format(count=1) in notice_of(page, refused)
     assert boxed(page, refused) == {"text": "second", "files": []}
     held.goes_on.set()
     first.join(60)
@@ -246,13 +246,13 @@ def test_a_question_waits_for_what_was_there_only_on_a_page_that_shows_nothing_y
 def test_a_server_that_lost_a_conversation_says_so_before_it_answers(page: Page, engine: ScriptedEngine) -> None:
     tab = Tab(page)
     (refused,) = tab.ask("and?", shown=2)
-    assert ENGLISH.lost in told(page, refused) and boxed(page, refused)["text"] == "and?"
+    assert ENGLISH.lost in notice_of(page, refused) and boxed(page, refused)["text"] == "and?"
     other = Tab(page)
     other.ask("one")
     state = other.visitor.browser_state()
     anew = Tab(page, user="somebody else")
     (restored,) = anew.ask("and?", shown=2, state=state)
-    assert ENGLISH.restored_text in told(page, restored) and anew.texts == ["one", "one"]
+    assert ENGLISH.restored_text in notice_of(page, restored) and anew.texts == ["one", "one"]
     anew.ask("and?", shown=2)
     assert [message.text for message in engine.asked[-1][0].messages] == ["one", "one", "and?"]
 
@@ -283,7 +283,7 @@ def test_a_tab_that_is_closed_just_as_its_answer_begins_does_not_keep_the_model(
 @pytest.mark.parametrize("text", ["", "  \n "])
 def test_an_empty_question_asks_nothing(page: Page, tab: Tab, engine: ScriptedEngine, text: str) -> None:
     *_, last = tab.ask(text)
-    assert "empty" in told(page, last) and engine.asked == []
+    assert "empty" in notice_of(page, last) and engine.asked == []
     assert boxed(page, last) is None, "by then the next one may be in the box"
 
 

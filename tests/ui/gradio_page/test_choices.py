@@ -19,7 +19,7 @@ from omnilmm.ui.gradio_page.widgets import CHANGING_POLL_S, IDLE_POLL_S
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate, provider_of
-from tests.ui.gradio_page.tab import Tab, given, said, told
+from tests.ui.gradio_page.tab import Tab, given, notice_of, said
 from tests.ui.scripted import ScriptedEngine
 
 OTHER, BEST = "minicpm-v-2.6", "minicpm-v-4.5"
@@ -59,9 +59,9 @@ def test_a_change_is_followed_by_what_the_new_model_can(page: Page, gates: Gates
     assert "is being downloaded" in during[w.header] and given(during, w.cancel_change, "visible") is True
     assert during[w.timer].value == CHANGING_POLL_S and given(during, w.picker, "value") == OTHER
     assert w.picker not in begun, "it is not over yet"
-    assert told(page, begun) == ""
+    assert notice_of(page, begun) == ""
     refused = page.choices.switch(tab.request, BEST, "auto")
-    assert "is on its way already" in told(page, refused) and not gates[BEST].wishes
+    assert "is on its way already" in notice_of(page, refused) and not gates[BEST].wishes
     gate.open.set()
     page.context.provider.wait()
     after = page.choices.show_model(tab.request)
@@ -146,7 +146,7 @@ def test_a_change_that_has_ended_at_once_leaves_the_picker_alone_from_then_on(
 @pytest.mark.parametrize("name", ["no-such-model", None, ["a"]])
 def test_what_is_no_model_changes_nothing(page: Page, gates: Gates, name: object) -> None:
     updates = page.choices.switch(Tab(page).request, name, "auto")
-    assert "notice" in told(page, updates) and not page.context.provider.is_changing
+    assert "notice" in notice_of(page, updates) and not page.context.provider.is_changing
 
 
 def test_the_best_is_one_click_away(page: Page, gates: Gates) -> None:

@@ -16,7 +16,7 @@ from omnilmm.sentences import Sentence
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.samples import samples
 from omnilmm.ui.texts import ENGLISH
-from tests.ui.gradio_page.tab import Tab, answers_with, boxed, given, red, said, told
+from tests.ui.gradio_page.tab import Tab, answers_with, boxed, given, notice_of, red, said
 from tests.ui.scripted import ScriptedEngine, capable
 
 EMPTY = {"text": "", "files": []}
@@ -31,7 +31,7 @@ def test_a_new_chat_is_empty_also_for_who_comes_back(page: Page, tab: Tab) -> No
 
 
 def test_undo_puts_the_question_with_its_pictures_into_an_empty_box(page: Page, tab: Tab, picture: Path) -> None:
-    assert str(Sentence("nothing_to_undo")) in told(page, page.conversations.undo(tab.request, EMPTY))
+    assert str(Sentence("nothing_to_undo")) in notice_of(page, page.conversations.undo(tab.request, EMPTY))
     tab.ask("one", tab.upload(picture))
     question = boxed(page, page.conversations.undo(tab.request, {"text": " ", "files": []}))
     (path,) = question["files"]
@@ -70,7 +70,7 @@ def test_an_earlier_question_comes_into_the_box_and_goes_without_a_trace(page: P
     tab.ask("two", shown=2)
     begun = page.conversations.edit(tab.request, 1, MORE)
     assert boxed(page, begun) == {"text": "two", "files": []} and begun[page.widgets.editing] == 2
-    assert told(page, begun) == (f'<p class="notice stays" role="alert">{ENGLISH.editing.format(number=2)}</p>')
+    assert notice_of(page, begun) == (f'<p class="notice stays" role="alert">{ENGLISH.editing.format(number=2)}</p>')
     assert given(begun, page.widgets.cancel, "visible") is True
     other = page.conversations.edit(tab.request, 0, boxed(page, begun))
     assert boxed(page, other)["text"] == "one" and len(boxed(page, other)["files"]) == 1
@@ -96,7 +96,7 @@ def test_a_conversation_from_a_file_is_gone_on_with_and_the_file_deleted(page: P
     file.write_text(to_json(talk))
     path = tab.upload(file)
     updates = page.conversations.load(tab.request, path)
-    assert ENGLISH.imported in told(page, updates) and tab.session.conversation == talk
+    assert ENGLISH.imported in notice_of(page, updates) and tab.session.conversation == talk
     assert updates[page.widgets.system]["value"] == "Rhyme." and not Path(path).exists() and file.exists()
     saved = page.visitors.store.get(tab.visitor.key)
     assert saved is not None and saved.conversation == talk
@@ -105,7 +105,7 @@ def test_a_conversation_from_a_file_is_gone_on_with_and_the_file_deleted(page: P
     bad = tab.upload(Path(__file__))
     for one in (bad, str(file), theirs):
         refused = page.conversations.load(tab.request, one)
-        assert '<p class="notice"' in told(page, refused) and tab.session.conversation == talk
+        assert '<p class="notice"' in notice_of(page, refused) and tab.session.conversation == talk
     assert not Path(bad).exists() and file.exists() and Path(theirs).exists(), "of the visitor's own files alone"
 
 

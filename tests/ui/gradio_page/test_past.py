@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from omnilmm.archive import to_json
+from omnilmm.conversation import Conversation
 from omnilmm.ui.gradio_page.bubbles import bubbles
 from omnilmm.ui.gradio_page.page import Page
 from omnilmm.ui.session import Session
 from omnilmm.ui.texts import ENGLISH
-from tests.ui.gradio_page.tab import Tab, said, told
+from tests.ui.gradio_page.tab import Tab, notice_of, said
 
 
 def record(page: Page, tab: Tab, has: Any = ()) -> dict[str, Any]:
@@ -50,10 +52,10 @@ def test_a_chat_that_comes_back_is_gone_on_with_and_the_one_before_is_given_firs
     assert saved is not None and saved.conversation == tab.session.conversation
 
 
-@pytest.mark.parametrize("given", [None, {}, {"chat": "a/b", "document": "{}", "names": []}])
+@pytest.mark.parametrize("given", [None, {}, {"chat": "a/b", "document": to_json(Conversation()), "names": []}])
 def test_what_is_no_chat_changes_nothing(page: Page, tab: Tab, given: Any) -> None:
     tab.ask("one")
-    assert "notice" in told(page, page.past.open(tab.request, given)) and tab.texts == ["one", "one"]
+    assert "notice" in notice_of(page, page.past.open(tab.request, given)) and tab.texts == ["one", "one"]
 
 
 def test_each_question_has_one_pencil_after_its_last_bubble(tab: Tab, picture: Path) -> None:

@@ -23,7 +23,7 @@ from omnilmm.ui.texts import ENGLISH
 from omnilmm.ui.upload import open_upload
 from tests.images.drawn_videos import drawn
 from tests.ui.gradio_page.tab import Tab, answers_with, boxed, red
-from tests.ui.scripted import Held, ScriptedEngine, capable, looks_as_asked
+from tests.ui.scripted import Held, ScriptedEngine, capable, slices_as_asked
 from tests.waiting import wait_until
 
 
@@ -49,7 +49,7 @@ def test_a_picture_opens_at_full_size_by_its_number(page: Page, tab: Tab, engine
 def test_what_is_attached_is_looked_at_and_what_cannot_be_used_is_said(
     page: Page, tab: Tab, engine: ScriptedEngine, picture: Path, tmp_path: Path
 ) -> None:
-    engine.looks = (PictureSlice((0, 0, 6, 4), 112, 112, 64),)
+    engine.picture_slices = (PictureSlice((0, 0, 6, 4), 112, 112, 64),)
     notes = tmp_path / "<b>notes.png"
     notes.write_text("no picture")
     good, bad = tab.upload(picture), tab.upload(notes)
@@ -105,21 +105,21 @@ def test_a_video_that_two_requests_want_at_once_is_decoded_once(
 
 
 @pytest.mark.parametrize("box", [None, {"text": "", "files": []}])
-def test_nothing_to_look_at(page: Page, tab: Tab, box: dict[str, object] | None) -> None:
+def test_without_a_picture_no_slices_are_shown(page: Page, tab: Tab, box: dict[str, object] | None) -> None:
     updates = page.pictures.show_slices(tab.request, box)  # type: ignore[arg-type]
     assert updates[page.widgets.bad] == {"of": 0, "bad": []}
 
 
 def test_what_the_model_sees_follows_the_settings_of_the_page(page: Page, tmp_path: Path) -> None:
     tab, w = Tab(page), page.widgets
-    looked: list[Options | None] = []
+    given: list[Options | None] = []
 
-    def looks(options: Options | None) -> tuple[PictureSlice, ...]:
-        looked.append(options)
-        return looks_as_asked(options)
+    def slices_by(options: Options | None) -> tuple[PictureSlice, ...]:
+        given.append(options)
+        return slices_as_asked(options)
 
     engine = ScriptedEngine(card=capable(max_slices=9, finer_detail=True))
-    engine.looks = looks
+    engine.picture_slices = slices_by
     page.context.provider = ModelProvider.holding(engine)
     page.choices.settings(tab.visitor)
     path = tmp_path / "red.png"
@@ -135,5 +135,5 @@ def test_what_the_model_sees_follows_the_settings_of_the_page(page: Page, tmp_pa
     engine.card = capable(max_slices=4)  # another model
     assert page.choices.settings(tab.visitor)[w.seen] == OUTDATED
     page.pictures.show_slices(tab.request, box)
-    seen = [(options.max_slices, options.finer_detail) for options in looked if options]
+    seen = [(options.max_slices, options.finer_detail) for options in given if options]
     assert seen == [(36, None), (36, True), (1, True), (None, None), (7, True), (None, None)]

@@ -19,7 +19,7 @@ from omnilmm.ui.gradio_page.visitors import Visitors
 from omnilmm.ui.session_store import SessionStore
 from omnilmm.ui.texts import ENGLISH
 from tests.guarded import guarded
-from tests.ui.gradio_page.tab import Tab, given, red, said, told
+from tests.ui.gradio_page.tab import Tab, given, notice_of, red, said
 from tests.ui.scripted import Held, ScriptedEngine
 
 TALK = Conversation().with_message("user", red(), "one").with_message("assistant", "1")
@@ -167,4 +167,4 @@ def test_a_page_is_loaded_in_the_language_of_its_browser_and_said_anew_by_choice
     updates = page.set_language(tab.request, "en")
     assert given(updates, clear, "value") == ENGLISH.clear and said(page, updates)[1] == "hello"
     restored = page.on_load(Tab(page, user="x").request, tab.visitor.browser_state(), "zh")
-    assert given(restored, clear, "value") != ENGLISH.clear and "notice" in told(page, restored)
+    assert given(restored, clear, "value") != ENGLISH.clear and "notice" in notice_of(page, restored)
