@@ -15,9 +15,9 @@ from PIL import Image
 
 from omnilmm.catalog import BUILT_IN
 from omnilmm.conversation import Conversation, Picture
+from omnilmm.engine import servers as remote_servers
 from omnilmm.engine.events import Finished, Progress, TextDelta, ThoughtDelta
 from omnilmm.engine.options import options_for
-from omnilmm.engine.remote import servers as remote_servers
 from omnilmm.engine.remote.client import Client, Endpoint
 from omnilmm.engine.remote.dialects import DIALECTS, LLAMA_CPP, OMNILMM, PLAIN, TRANSFORMERS, VLLM, Dialect
 from omnilmm.engine.remote.engine import RemoteEngine, retry_after_s
