@@ -14,15 +14,19 @@ from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import httpx
 import pytest
 
 from omnilmm import __version__
 from omnilmm.catalog import cards
+from omnilmm.ui.texts import ENGLISH
 from tests.programs import environment_with_these_libraries
+from tests.streamlit_pages.stranger import come
 from tests.test_structure import MODULES, libraries_used
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ASSETS = ROOT / "assets"
 DOORS = [ROOT / name for name in ("chat.py", "web_demo.py", "web_demo_streamlit.py")]
 EXTRAS = PROJECT["optional-dependencies"]
 
@@ -81,10 +85,34 @@ def test_the_installed_programs_work_from_any_folder(programs: Path, tmp_path: P
     assert not Path(where).is_relative_to(ROOT)
     circle = str(Path(where) / "assets" / "samples" / "circle.png")
     assert run(programs, tmp_path, "omnilmm", "--image", circle, "What colour is the circle?") == "The circle is red.\n"
-    for page in ("omnilmm-web", "omnilmm-streamlit"):
+    for page, check in (("omnilmm-web", check_gradio), ("omnilmm-streamlit", check_streamlit)):
         with served(programs, tmp_path, page) as said:
-            assert re.search(r"http://127\.0\.0\.1:\d+", said), said
+            address = re.search(r"http://127\.0\.0\.1:\d+", said)
+            assert address, said
+            check(address[0])
     assert list(tmp_path.iterdir()) == []
+
+
+def check_gradio(address: str) -> None:
+    """The page comes with what it needs of `assets/`, such as its script and its icon."""
+    with httpx.Client(base_url=address, timeout=60, trust_env=False) as web:
+        page, icon = (web.get(path) for path in ("/", "/favicon.ico"))
+    assert page.status_code == icon.status_code == 200
+    assert ENGLISH.title in page.text and "Browser side of web_demo.py" in page.text  # the first line of page.js
+    assert icon.content == (ASSETS / "icon.png").read_bytes()
+
+
+def check_streamlit(address: str) -> None:
+    """The same, of its style and its sample pictures, which Streamlit sends once the page has been drawn."""
+    with come(address) as visitor:
+        assert visitor.web.get("/").status_code == 200
+        style = (ASSETS / "streamlit.css").read_text(encoding="utf-8")
+        assert any(style in text for text in visitor.html())
+        pictures = [visitor.web.get(path) for path in visitor.media()]
+    assert {picture.status_code for picture in pictures} == {200}
+    assert {picture.content for picture in pictures} == {
+        path.read_bytes() for path in (ASSETS / "samples").glob("*.png")
+    }
 
 
 @pytest.mark.parametrize(

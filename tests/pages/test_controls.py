@@ -73,8 +73,9 @@ def test_the_settings_reach_the_model_and_reset_gives_back_what_its_makers_chose
     beams = BeamSearch(**{**card.beam.model_dump(), "beams": 5}, max_new_tokens=card.max_new_tokens)
     assert able.engine.asked[-1][1] == beams
     choices = visitor.page.locator("#mode")
-    last, whole = choices.locator("label").last.bounding_box(), choices.bounding_box()
-    assert last and whole and last["x"] + last["width"] <= whole["x"] + whole["width"]  # all are in sight
+    ends = "choices => [...choices.querySelectorAll('label')].map(one => one.getBoundingClientRect().right)"
+    right = "choices => choices.getBoundingClientRect().right"
+    visitor.until(lambda: max(choices.evaluate(ends)) <= choices.evaluate(right))  # all are in sight
     visitor.page.get_by_text(ENGLISH.modes["greedy"], exact=True).click()
     visitor.ask("Hello")
     visitor.answered(4)
@@ -294,8 +295,8 @@ def test_the_picker_tells_what_each_model_takes_and_the_best_is_one_click_away(
     line = next(line for line in lines if find(OTHER).title in line)
     name, facts = line.strip().splitlines()[-2:]
     assert name.strip() == "MiniCPM-V 2.6 · 8.1 B" and facts == "fits in int8 · ~9 words/s · ↓ 15.1 GiB"
-    for option in options.all():  # all of both lines can be read on a phone
-        assert option.evaluate("option => option.scrollWidth <= option.clientWidth")
+    whole = "options => options.length && options.every(option => option.scrollWidth <= option.clientWidth)"
+    visitor.until(lambda: options.evaluate_all(whole))  # all of both lines can be read on a phone
     visitor.page.keyboard.press("Escape")
     offer = visitor.page.locator("#best-model")
     expect(offer).to_have_text(ENGLISH.best_model.format(model=best.title))

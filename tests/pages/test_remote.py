@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
@@ -69,10 +70,11 @@ def test_a_conversation_with_a_server(visit: Callable[..., Visitor], site: Site,
     length.press("Tab")
     visitor.ask("Hello")
     first = visitor.answered()
-    assert first.isalpha() and len(first) == 8 and ENGLISH.length_limit in visitor.note
+    assert first.isalpha() and len(first) == 8
+    expect(visitor.newest_note).to_contain_text(ENGLISH.length_limit)
     visitor.ask("And then?")
     visitor.answered(2)
-    assert "reused" in visitor.note  # of the prompt, by the server
+    expect(visitor.newest_note).to_contain_text("reused")  # of the prompt, by the server
 
     # A picture for a model that takes none: one line, and the question stays in the box.
     visitor.ask("What is this?", samples()[0].picture)
@@ -127,7 +129,7 @@ def test_pictures_for_our_own_api(
     assert first.strip() == text_of(stream(expected, options_for(engine.card, "greedy")))
     visitor.ask("What colour is it?")
     visitor.answered(2)
-    assert "reused" in visitor.note and "picture tokens" in visitor.note
+    expect(visitor.newest_note).to_contain_text(re.compile("reused.*picture tokens|picture tokens.*reused"))
     page.get_by_text(ENGLISH.modes["beam"], exact=True).click()
     visitor.ask("And what shape is it?")
     visitor.answered(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -58,6 +59,13 @@ def is_at_the_end(visitor: Visitor) -> bool:
     return bool(visitor.page.locator("#chat .bubble-wrap").evaluate(area))
 
 
+# Whether an area has not moved for as long as two frames of a slow browser may take.
+STANDS_STILL = """area => new Promise((done) => {
+    const before = area.scrollTop
+    setTimeout(() => done(area.scrollTop === before), 200)
+})"""
+
+
 def test_the_end_is_followed_until_one_scrolls_up_and_a_question_brings_itself_into_view(
     visit: Visit, able: Site
 ) -> None:
@@ -74,6 +82,7 @@ def test_the_end_is_followed_until_one_scrolls_up_and_a_question_brings_itself_i
     visitor.page.mouse.wheel(0, -300)
     expect(newest).to_be_visible()
     visitor.until(lambda: chat.evaluate("area => area.scrollTop") <= end - 299)  # a wheel scrolls smoothly
+    visitor.until(lambda: chat.evaluate(STANDS_STILL))
     before = chat.evaluate("area => area.scrollTop")
     dictated.pieces.put("\n\nMore\n\n" + PARAGRAPHS)
     visitor.until(lambda: visitor.answer.count("Paragraph 39") == 2)
@@ -168,12 +177,15 @@ def test_ticks_columns_and_the_chosen_language_can_be_seen(visit: Visit, able: S
     visitor.ask("What is it?")
     visitor.answered()
 
-    def look(selector: str, what: str) -> list[str]:
-        elements = visitor.page.locator(selector)
-        return list(elements.evaluate_all(f"elements => elements.map((one) => getComputedStyle(one)['{what}'])"))
-
-    assert look("#chat td", "textAlign") == look("#chat th", "textAlign") == ["left", "center", "right"]
-    ticked, open_ = look("#chat input[type=checkbox]", "backgroundImage")
-    assert "svg" in ticked and open_ == "none"
-    chosen, other = look("#language label", "backgroundColor")
-    assert chosen != other
+    for cells in (visitor.page.locator("#chat th"), visitor.page.locator("#chat td")):
+        expect(cells).to_have_count(3)
+        for number, side in enumerate(("left", "center", "right")):
+            expect(cells.nth(number)).to_have_css("text-align", side)
+    ticks = visitor.page.locator("#chat input[type=checkbox]")
+    expect(ticks).to_have_count(2)
+    expect(ticks.first).to_have_css("background-image", re.compile("svg"))
+    expect(ticks.last).to_have_css("background-image", "none")
+    languages = visitor.page.locator("#language label")
+    expect(languages).to_have_count(2)
+    colours = "labels => new Set(labels.map(label => getComputedStyle(label).backgroundColor)).size"
+    visitor.until(lambda: languages.evaluate_all(colours) == 2)

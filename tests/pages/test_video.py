@@ -51,7 +51,7 @@ def test_a_video_is_shown_with_its_cost_asked_about_kept_and_given_back(
     expect(film).to_have_count(1)
     visitor.ask("And then?")
     visitor.noted(2)
-    assert "reused" in visitor.note
+    expect(visitor.newest_note).to_contain_text("reused")
     film.click()
     expect(visitor.page.locator("dialog[open] img, #full img, .full img").first).to_be_visible()
     visitor.page.keyboard.press("Escape")
@@ -120,7 +120,8 @@ def test_the_camera_records_a_video_and_takes_a_photo_and_is_off_afterwards(visi
     record.click()
     visitor.until(lambda: visitor.attached.count() == 1 and visitor.send.is_enabled())
     expect(panel).to_be_hidden()
-    assert visitor.page.evaluate(running) == 0 and visitor.page.evaluate("devices.wishes.flat()") == ["video"] * 2
+    visitor.until(lambda: visitor.page.evaluate(running) == 0)
+    assert visitor.page.evaluate("devices.wishes.flat()") == ["video"] * 2
     visitor.unfold("seen-panel")
     expect(visitor.page.locator("#seen img.strip")).to_be_visible()
     camera.click()
@@ -140,7 +141,7 @@ def test_the_camera_records_a_video_and_takes_a_photo_and_is_off_afterwards(visi
     def kept(count: int) -> None:
         visitor.until(lambda: visitor.attached.count() == count and visitor.send.is_enabled())
         expect(panel).to_be_hidden()
-        assert visitor.page.evaluate(running) == 0
+        visitor.until(lambda: visitor.page.evaluate(running) == 0)
 
     chinese = visitor.page.get_by_text("中文", exact=True)  # the recorder is drawn anew, what it recorded is kept
     for count, ends in enumerate((lambda: visitor.page.evaluate(A_MINUTE_LATER), chinese.click), 1):

@@ -130,8 +130,12 @@ class Visitor:
         return (self.answers() or [""])[-1]
 
     @property
+    def newest_note(self) -> Locator:
+        return self.page.locator("#chat .note").last
+
+    @property
     def note(self) -> str:
-        """The newest note."""
+        """The newest note, as it is now."""
         return (self.notes() or [""])[-1]
 
     def sample(self, name: str, code: str = "en") -> None:

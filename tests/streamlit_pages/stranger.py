@@ -235,6 +235,10 @@ class Stranger:
                 found.append(f"EXCEPTION {element.exception.message}")
         return found
 
+    def html(self) -> list[str]:
+        """The HTML and the styles of the page."""
+        return [drawn.what.html.body for drawn in self.elements.values() if drawn.what.WhichOneof("type") == "html"]
+
     def media(self) -> list[str]:
         """Addresses of the pictures on the page."""
         shown = (drawn.what for _, drawn in sorted(self.elements.items(), key=lambda placed: placed[0]))

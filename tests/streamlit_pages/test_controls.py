@@ -52,7 +52,7 @@ def test_settings_reach_the_model_and_reset_gives_back_what_its_makers_chose(ser
     expect(side).to_contain_text(ENGLISH.labels["temperature"])
     expect(side).not_to_contain_text(ENGLISH.labels["beams"])
     modes = side.get_by_role("radiogroup", name=ENGLISH.decode_type)
-    assert modes.evaluate("choices => choices.scrollWidth <= choices.clientWidth")  # all of them are in sight
+    person.until(lambda: modes.evaluate("choices => choices.scrollWidth <= choices.clientWidth"))  # all are in sight
     side.get_by_text(ENGLISH.modes["beam"], exact=True).click()
     expect(side).to_contain_text(ENGLISH.labels["beams"])
     expect(side).not_to_contain_text(ENGLISH.labels["temperature"])

@@ -350,10 +350,12 @@ def test_what_the_model_sees_is_shown(site: Site, person: Person) -> None:
 
 def test_it_fits_on_a_phone(site: Site, visit: Visit) -> None:
     person = visit(viewport={"width": 390, "height": 667}, is_mobile=True)
-    title = person.page.get_by_role("heading", name=ENGLISH.title).bounding_box()
-    assert title
-    on_top = "([x, y]) => document.elementFromPoint(x, y)?.closest('h1') != null"
-    person.until(lambda: person.page.evaluate(on_top, [title["x"] + 20, title["y"] + title["height"] / 2]))
+    on_top = """title => {
+        const { x, y, height } = title.getBoundingClientRect()
+        return document.elementFromPoint(x + 20, y + height / 2)?.closest('h1') != null
+    }"""
+    title = person.page.get_by_role("heading", name=ENGLISH.title).first
+    person.until(lambda: title.evaluate(on_top))
     person.sample(CIRCLE)
     person.answered()
     width = "window.innerWidth === 390 && document.documentElement.scrollWidth <= 390"
@@ -399,6 +401,7 @@ def test_after_a_restart_of_the_server_the_text_is_back(
 def test_a_picture_opens_at_full_size_and_the_keyboard_is_enough(site: Site, person: Person) -> None:
     person.page.get_by_role("button", name=SAMPLES[CIRCLE].question, exact=True).press("Enter")
     person.answered()
+    person.until(lambda: person.pictures.first.evaluate("image => image.naturalWidth > 0"))
     small = person.pictures.first.bounding_box()
     full = person.message(0).get_by_role("button", name="Fullscreen")
     full.focus()
