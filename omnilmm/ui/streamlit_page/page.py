@@ -132,7 +132,9 @@ def _pending(me: Visitor, engine: Engine) -> None:
                     st.button("✕", key=f"drop-{number}", type="tertiary", on_click=me.attachments.drop, args=(picture,))
         if engine.card.pictures:
             with st.popover(me.texts.camera, icon=":material/photo_camera:", type="tertiary", key="camera-open"):
-                st.camera_input(me.texts.take_photo, key="camera", on_change=lambda: _photo(me))
+                # Without a resolution Streamlit (1.67) asks the camera for the width of the popover, and again a second
+                # later, when that is measured: the photo is small, and a click is lost while the camera starts again.
+                st.camera_input(me.texts.take_photo, key="camera", resolution="1080p", on_change=lambda: _photo(me))
         if engine.card.video:  # apart from the photo, which has the camera for itself while its popover is open
             with st.popover(me.texts.clip["record"], icon=":material/videocam:", type="tertiary", key="clip-open"):
                 recorder(me.texts)
