@@ -98,9 +98,10 @@ def test_a_first_model_that_cannot_be_loaded_says_why_to_everybody_until_another
     assert answer(provider) == OTHER and provider.failure is None
 
 
-def test_an_unexpected_failure_is_one_line_too(caplog: pytest.LogCaptureFixture) -> None:
-    provider = provider_of({BUILT_IN: gate(breaks=[ZeroDivisionError("oops")])}, BUILT_IN)
-    with pytest.raises(CheckpointError, match=r"^Built-in model could not be loaded: oops"):
+@pytest.mark.parametrize(("text", "reason"), [("oops", "oops"), ("", "ZeroDivisionError")])
+def test_an_unexpected_failure_is_one_line_too(text: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    provider = provider_of({BUILT_IN: gate(breaks=[ZeroDivisionError(text)])}, BUILT_IN)
+    with pytest.raises(CheckpointError, match=rf"^Built-in model could not be loaded: {reason}\."):
         list(provider.stream(HELLO))
     assert "ZeroDivisionError" in caplog.text
 

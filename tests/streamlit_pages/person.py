@@ -120,7 +120,7 @@ class Person:
 
     @property
     def header(self) -> str:
-        """What is said above the conversation; nothing while it is there twice, as a slow browser draws the page."""
+        """What is said above the conversation; nothing while Streamlit draws it anew, where it can be there twice."""
         texts = self.page.locator(".st-key-header").all_inner_texts()
         return texts[0] if len(texts) == 1 else ""
 

@@ -382,7 +382,7 @@ def test_a_photo_from_the_camera_is_asked_about(site: Site, browser: Browser) ->
         video = person.page.locator("[data-testid=stCameraInput] video")
         video.wait_for()
         person.until(lambda: video.evaluate("video => video.videoWidth > 0"))  # before, there is nothing to photograph
-        # Nothing by the width of the popover, which is measured later: the camera would start again, and lose the click.
+        # Not the width of the popover, which is measured later: the camera would start again, and lose the click.
         (request,) = person.page.evaluate("cameraRequests")
         assert request["height"] == {"ideal": 1080} and "width" not in request
         person.page.get_by_role("button", name="Take Photo").click()

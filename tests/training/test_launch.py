@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,14 @@ def test_weights_split_over_processes_are_refused_since_no_whole_model_would_be_
     assert main(["train", "--data", "none.json", "--out", "out", *given]) in (1, 2)
     error = capsys.readouterr().err
     assert expected in error and len(error.splitlines()) == 1 and not Path("out").exists()
+
+
+def test_a_training_whose_curve_cannot_be_drawn_does_not_begin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    installed = "omnilmm.ui.flag_values.find_spec"
+    monkeypatch.setattr(installed, lambda name: None if name == "matplotlib" else find_spec(name))
+    assert main(["train", "--data", "none.json", "--out", "out"]) in (1, 2)
+    error = capsys.readouterr().err
+    assert "matplotlib" in error and "pip install" in error and "Traceback" not in error and not Path("out").exists()

@@ -18,7 +18,7 @@ from omnilmm.engine import provider as providing
 from omnilmm.engine.change import Change, Stage
 from omnilmm.engine.choosing import ListedModel, can_be_here
 from omnilmm.engine.provider import ModelProvider
-from omnilmm.errors import HardwareError
+from omnilmm.errors import CheckpointError, HardwareError
 from omnilmm.model_lookup import find
 from omnilmm.ui import offer as offering
 from omnilmm.ui.offer import Offer, choosable
@@ -129,3 +129,13 @@ def test_without_a_model_there_is_one_line_that_says_why() -> None:
     provider.change = Change(OTHER, find(BUILT_IN), "lost", failure=HardwareError("No room."))
     before, line = status(provider, texts)
     assert not before and "choose another model" in line
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_failed_unexpectedly_is_said_to_have_failed_once(language: str) -> None:
+    provider, texts = ModelProvider(), texts_in(language)
+    failure = CheckpointError("loading_failed", title=OTHER.title, reason="oops")
+    provider.change = Change(OTHER, None, "failed", failure=failure)
+    line, _ = status(provider, texts)
+    failed = {"en": "could not be loaded", "zh": "无法加载"}[language]
+    assert line.count(OTHER.title) == 1 and line.count(failed) == 1 and "oops" in line
