@@ -1,7 +1,7 @@
 """The people of `tests.stress`, in a process of their own: they have the page's address, and speak HTTP and websockets.
 
-Nothing of Gradio, of a page or of a model is imported here: it starts within a second, and what the people do takes no
-time from the page but that of a core.
+Nothing of a page or of a model is imported here, and of Gradio how its client reads differences: it starts within two
+seconds, and what the people do takes no time from the page but that of a core.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from gradio_client.utils import apply_diff
 from PIL import Image
 
 from omnilmm.ui.samples import Sample, samples
@@ -97,7 +98,7 @@ class GradioTab:
     def _do(self, handler: str, asked: Any) -> None:
         """Wait for the end of an event, and look at the page then."""
         event, shown = asked.raise_for_status().json()["event_id"], self.caller.handler(handler).places
-        self.read_at = 0.0
+        self.read_at, values = 0.0, []
         with self.caller.web.stream(
             "GET", "/gradio_api/queue/data", params={"session_hash": self.caller.session}, timeout=ANSWER_S
         ) as stream:
@@ -107,14 +108,16 @@ class GradioTab:
                 if message.get("event_id") != event:
                     continue
                 if message["msg"] == "process_generating":
-                    chat = message["output"]["data"][shown["chat"]]
+                    changes = message["output"]["data"]
+                    values = [*map(apply_diff, values, changes)] if values else changes
+                    chat = changes[shown["chat"]]
                     if isinstance(chat, list) and WORDS.search(json.dumps(chat)):  # what has changed in it
                         self.read_at = self.read_at or time.monotonic()
                 if message["msg"] == "process_completed":
                     if not message["success"]:
                         raise AssertionError(f"the server failed: {line[:300]}")
                     self.read_at = self.read_at or time.monotonic()
-                    values = message["output"]["data"]
+                    values = values or message["output"]["data"]
                     self._chat, self._state = (_value(values[shown[name]]) or "" for name in ("chat", "browser_state"))
                     return
         raise AssertionError("a stream ended without the end of its event")

@@ -80,10 +80,12 @@ class Caller:
         return self.web.post("/gradio_api/queue/join", content=body.replace('"DATA"', said), headers=headers)
 
     def outcome(self) -> dict[str, Any]:
-        """How the event that was asked for ended."""
+        """How the event that was asked for ended; `heard`: all that came of it."""
+        self.heard = ""
         with self.web.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.session}) as stream:
             for line in stream.iter_lines():
                 message = json.loads(line.removeprefix("data: ")) if line else {}
+                self.heard += line
                 if message.get("msg") == "process_completed":
                     return message
         raise AssertionError("the stream ended without an outcome")

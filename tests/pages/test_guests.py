@@ -44,14 +44,13 @@ def test_with_a_login_nothing_is_shown_before_and_all_works_after(
 
         for _ in range(attempts.FREE):
             httpx.post(f"{site.address}login", data={"username": "ann", "password": "guessed"}, timeout=60)
-        page = browser.new_page(locale="en")
-        page.set_default_timeout(PATIENCE_MS)
-        page.goto(site.address)
-        page.locator("input[type=password]").fill("secret")
-        page.locator("input:not([type=password]), textarea").first.fill("ann")
-        page.locator("button").click()
-        expect(page.locator("#locked-out")).to_contain_text("Too many wrong passwords: try again in ")
-        page.close()
+        with browser.new_page(locale="en") as page:
+            page.set_default_timeout(PATIENCE_MS)
+            page.goto(site.address)
+            page.locator("input[type=password]").fill("secret")
+            page.locator("input:not([type=password]), textarea").first.fill("ann")
+            page.locator("button").click()
+            expect(page.locator("#locked-out")).to_contain_text("Too many wrong passwords: try again in ")
 
 
 def test_there_is_no_door_for_programs(site: Site) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import re
+import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -168,6 +171,30 @@ def test_a_question_is_sent_once_and_whole(visit: Visit, able: Site) -> None:
     visitor.answered(4)
     sent = ["你好", "Twice?", "Half \N{REPLACEMENT CHARACTER}", "Whole?"]
     assert [conversation.messages[-1].text for conversation, _ in asked[before:]] == sent
+
+
+def test_what_is_typed_when_an_answer_has_just_ended_stays(
+    visit: Visit, able: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradio would send the emptied box again once the handler has returned."""
+    able.engine.script, returns = echo, threading.Event()
+    handled = able.page.demo.handle_streaming_outputs
+
+    async def held(*args: Any, final: bool, **more: Any) -> list[Any]:
+        while final and not returns.is_set():
+            await asyncio.sleep(0.02)
+        return await handled(*args, final=final, **more)
+
+    monkeypatch.setattr(able.page.demo, "handle_streaming_outputs", held)
+    visitor = visit(able.address)
+    visitor.ask("First?")
+    visitor.answered()
+    visitor.box.fill("Second?")
+    stored = "Object.values(sessionStorage).some(value => value.includes('First?'))"
+    assert not visitor.page.evaluate(stored)
+    returns.set()
+    visitor.until(lambda: visitor.page.evaluate(stored))  # what comes after it
+    expect(visitor.box).to_have_value("Second?")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -75,11 +75,10 @@ def test_the_gradio_space_answers(folder: Callable[[str], Path], browser: Browse
     with started(folder("gradio"), "web_demo.py") as server:
         port = said(server, r"http://[^ ]+:\d+").rpartition(":")[2]
         said(server, r" on (cpu|cuda|mps) \(")
-        context = browser.new_context()
-        visitor = Visitor.arrives(context, f"http://127.0.0.1:{port}")
-        visitor.sample("circle")
-        assert visitor.answered() == SAMPLES["circle"].answer
-        context.close()
+        with browser.new_context() as context:
+            visitor = Visitor.arrives(context, f"http://127.0.0.1:{port}")
+            visitor.sample("circle")
+            assert visitor.answered() == SAMPLES["circle"].answer
 
 
 def test_a_wrong_variable_is_one_line(folder: Callable[[str], Path]) -> None:

@@ -91,6 +91,7 @@ class Person:
         person.page.on("pageerror", lambda error: person.broken.append(str(error)))
         person.page.goto(address)
         person.until(lambda: bool(person.remembered()))  # the page was drawn anew, for who it is
+        person.page.wait_for_function("window.omnilmm")  # from here on it takes files that are dropped or pasted
         person.wait_until_stable()
         return person
 
@@ -268,6 +269,7 @@ class Person:
         """F5."""
         self.page.reload()
         self.box.wait_for()
+        self.page.wait_for_function("window.omnilmm")
 
     def answered(self, count: int = 1) -> str:
         """Wait for whole answers; the last one's text."""

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, expect
 from tests.pages.visitor import SAMPLES
 from tests.space import said
 from tests.streamlit_pages.person import Person
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 ANNA = {"username": "anna", "password": "a secret: 密码"}
@@ -34,7 +35,7 @@ UPGRADE = {
 
 def status(address: str, method: str = "GET") -> int:
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, method=method), timeout=60) as answer:  # noqa: S310
+        with urllib.request.urlopen(urllib.request.Request(address, method=method), timeout=PATIENCE_S) as answer:  # noqa: S310
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -54,18 +55,17 @@ def test_with_a_login_pictures_and_answers_come_and_without_nothing(tmp_path: Pa
             assert status(f"{address}/_stcore/upload_file/session/file", "PUT") == 401
             for headers in (FOREIGN_HOST, FOREIGN_ORIGIN):
                 for upgrade in ({}, UPGRADE):
-                    path = "/_stcore/stream" if upgrade else "/_stcore/health"
-                    assert httpx.get(f"{address}{path}", headers=headers | upgrade, timeout=60).status_code == 403
+                    place = f"{address}/_stcore/{'stream' if upgrade else 'health'}"
+                    assert httpx.get(place, headers=headers | upgrade, timeout=PATIENCE_S).status_code == 403
+            said(server, r" on (cpu|cuda|mps) \(")  # loading may take longer than a visitor's patience
             sample = SAMPLES["circle"]
-            context = browser.new_context(locale="en", http_credentials=ANNA)
-            person = Person.arrives(context, address)
-            person.ask(sample.question, sample.picture)
-            assert person.answered() == sample.answer
-            context.close()
-            wrong = browser.new_context(http_credentials=ANNA | {"password": "guessed"})
-            refused = wrong.new_page().goto(address)
-            assert refused and refused.status == 401
-            wrong.close()
+            with browser.new_context(locale="en", http_credentials=ANNA) as context:
+                person = Person.arrives(context, address)
+                person.ask(sample.question, sample.picture)
+                assert person.answered() == sample.answer
+            with browser.new_context(http_credentials=ANNA | {"password": "guessed"}) as wrong:
+                refused = wrong.new_page().goto(address)
+                assert refused and refused.status == 401
         finally:
             server.terminate()
     assert server.returncode in (0, -15)
@@ -79,15 +79,14 @@ def test_under_a_path_and_with_small_uploads(tmp_path: Path, browser: Browser) -
         try:
             address = said(server, r"http://[^ ]+:\d+/chat")
             said(server, r" on (cpu|cuda|mps) \(")  # from here on nothing draws the page anew
-            context = browser.new_context(locale="en")
-            person = Person.arrives(context, address)
-            person.page.locator("[data-testid=stChatInput] input[type=file]").first.set_input_files(str(large))
-            expect(person.notice).to_contain_text("large.png: This picture file is larger than 1 MB")
-            person.reload()
-            sample = SAMPLES["circle"]
-            person.ask(sample.question, sample.picture)
-            assert person.answered() == sample.answer
-            assert [request.url for request in person.foreign] == []
-            context.close()
+            with browser.new_context(locale="en") as context:
+                person = Person.arrives(context, address)
+                person.page.locator("[data-testid=stChatInput] input[type=file]").first.set_input_files(str(large))
+                expect(person.notice).to_contain_text("large.png: This picture file is larger than 1 MB")
+                person.reload()
+                sample = SAMPLES["circle"]
+                person.ask(sample.question, sample.picture)
+                assert person.answered() == sample.answer
+                assert [request.url for request in person.foreign] == []
         finally:
             server.terminate()

@@ -23,6 +23,5 @@ RUN = """async (script) => {
 
 
 def test_a_draw_is_not_undone_by_an_older_one(browser: Browser) -> None:
-    page = browser.new_page()
-    assert page.evaluate(RUN, _IN_ORDER_JS) == ["state a1!", "state a3!", "copy a1!", "state a3!", "state b1!"]
-    page.close()
+    with browser.new_page() as page:
+        assert page.evaluate(RUN, _IN_ORDER_JS) == ["state a1!", "state a3!", "copy a1!", "state a3!", "state b1!"]

@@ -24,11 +24,10 @@ def test_the_streamlit_space_answers_also_about_an_upload(tmp_path: Path, browse
     with started(folder, "web_demo_streamlit.py", STREAMLIT_SERVER_ENABLE_XSRF_PROTECTION="false") as server:
         port = said(server, r"http://[^ ]+:\d+").rpartition(":")[2]
         said(server, r" on (cpu|cuda|mps) \(")  # loading may take longer than a visitor's patience on a busy machine
-        context = browser.new_context(locale="en")
-        person = Person.arrives(context, f"http://127.0.0.1:{port}")
-        person.ask(sample.question, sample.picture)
-        assert person.answered() == sample.answer
-        context.close()
+        with browser.new_context(locale="en") as context:
+            person = Person.arrives(context, f"http://127.0.0.1:{port}")
+            person.ask(sample.question, sample.picture)
+            assert person.answered() == sample.answer
         assert person.foreign == []
         assert opens_a_socket(int(port), "https://somebody-chat.hf.space")
         assert not opens_a_socket(int(port), "https://elsewhere.example")

@@ -42,6 +42,7 @@ def test_a_video_is_recorded_or_shown_with_its_cost_asked_about_kept_and_given_b
         expect(recorder).to_have_count(0)  # it closes its popover
         person.until(lambda: person.page.evaluate("tracks.every(track => track.readyState === 'ended')"))
         expect(person.attached).to_have_count(count)  # also when the popover was closed
+        person.wait_until_stable()  # a picture more moves the popovers
     for left in (1, 0):
         person.button("drop-0").click()
         expect(person.attached).to_have_count(left)

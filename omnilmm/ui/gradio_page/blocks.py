@@ -2,7 +2,7 @@
 
 For every event Gradio builds each of its outputs anew, also those that stay as they are, and for each it also writes a
 description with a JSON schema, of which a deep link could be made. The page offers no deep links. With both, a streamed
-answer of a small model costs more than half of its time here.
+answer of a small model costs more than half of its time here. And at the end of each it sends the last update twice.
 """
 
 from __future__ import annotations
@@ -34,6 +34,15 @@ class Blocks(gr.Blocks):
         changed = await super().postprocess_data(named, values[0] if len(values) == 1 else values, state)
         updates = dict(zip(named.outputs, changed, strict=True))
         return [updates.get(widget, gr.skip()) for widget in block_fn.outputs]
+
+    def handle_streaming_diffs(self, block_fn: BlockFunction, data: list[Any], *args: Any, **more: Any) -> list[Any]:
+        """Send what a handler yields once.
+
+        Gradio (6.31) sends the last of it again when the handler has returned, a moment later: whatever somebody typed
+        or chose in between would be undone.
+        """
+        values: list[Any] = super().handle_streaming_diffs(block_fn, data, *args, **more)
+        return [gr.skip()] * len(values) if more["final"] else values
 
 
 class _Config(BlocksConfig):

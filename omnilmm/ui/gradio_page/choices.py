@@ -27,9 +27,11 @@ class Choices:
                 provider.switch(name, dtype, offer.fits(provider, name))
             except OmniLMMError as error:
                 notice = visitor.session.texts.translate(error)
+        rendered = self.context.render(visitor, notice=notice)
         # A change that has ended by now is rendered whole: later, the picker might have another choice in it already.
+        # Asked for last: whoever reads above that it has ended may choose again.
         ended = {} if provider.is_changing else self._changes(visitor)
-        return merged(self.context.render(visitor, notice=notice), ended)
+        return merged(rendered, ended)
 
     def switch_to_best(self, request: gr.Request) -> Updates:
         """Switch to the best model that fits."""

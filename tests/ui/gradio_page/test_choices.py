@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from omnilmm.ui.gradio_page.widgets import CHANGING_POLL_S, IDLE_POLL_S
 from omnilmm.ui.offer import Offer
 from omnilmm.ui.texts import ENGLISH, texts_in
 from tests.engine.gate import Gate, provider_of
-from tests.ui.gradio_page.tab import Tab, given, notice_of, said
+from tests.ui.gradio_page.tab import Tab, Updates, given, notice_of, said
 from tests.ui.scripted import ScriptedEngine
 
 OTHER, BEST = "minicpm-v-2.6", "minicpm-v-4.5"
@@ -71,6 +72,25 @@ def test_a_change_is_followed_by_what_the_new_model_can(page: Page, gates: Gates
     assert gate.wishes[0][0].dtype == "int8"
     assert w.picker not in page.choices.show_model(tab.request), "said once, or it could not be opened"
     assert gate.wishes[0][0].fits == "int8"
+
+
+def test_whoever_is_told_that_a_change_has_ended_has_the_picker_with_it(
+    page: Page, gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends while the first update is rendered; later, the picker might have another choice in it already."""
+    w, tab, gate, provider = page.widgets, Tab(page), gates[OTHER], page.context.provider
+    gate.open.clear()
+    render = page.context.render
+
+    def ends(*arguments: Any, **more: Any) -> Updates:
+        gate.open.set()
+        provider.wait()
+        return render(*arguments, **more)
+
+    monkeypatch.setattr(page.context, "render", ends)
+    begun = page.choices.switch(tab.request, OTHER, "auto")
+    assert f"Now {find(OTHER).title} answers" in begun[w.header] and given(begun, w.picker, "value") == OTHER
+    assert w.picker not in page.choices.show_model(tab.request)
 
 
 def test_the_conversation_is_not_rendered_before_it_is_restored(page: Page, gates: Gates) -> None:
