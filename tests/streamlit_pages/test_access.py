@@ -57,7 +57,6 @@ def test_with_a_login_pictures_and_answers_come_and_without_nothing(tmp_path: Pa
                 for upgrade in ({}, UPGRADE):
                     place = f"{address}/_stcore/{'stream' if upgrade else 'health'}"
                     assert httpx.get(place, headers=headers | upgrade, timeout=PATIENCE_S).status_code == 403
-            said(server, r" on (cpu|cuda|mps) \(")  # loading may take longer than a visitor's patience
             sample = SAMPLES["circle"]
             with browser.new_context(locale="en", http_credentials=ANNA) as context:
                 person = Person.arrives(context, address)
