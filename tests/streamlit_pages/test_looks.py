@@ -44,7 +44,7 @@ def test_an_accessibility_checker_finds_nothing_serious(visit: Visit, able: Scri
     person.until(lambda: brightness() < 0.3 if "dark" in look else brightness() > 0.8)
     assert serious(person.page) == []
     person.ask("What is it?", STARS.picture)
-    person.answered()
+    person.until(lambda: len(person.notes()) == 1 and person.is_idle)
     person.page.locator("pre .token").first.wait_for()  # code gets its colours a little later than its text
     person.wait_until_stable()
     assert serious(person.page) == []
