@@ -35,14 +35,16 @@ class Blocks(gr.Blocks):
         updates = dict(zip(named.outputs, changed, strict=True))
         return [updates.get(widget, gr.skip()) for widget in block_fn.outputs]
 
-    def handle_streaming_diffs(self, block_fn: BlockFunction, data: list[Any], *args: Any, **more: Any) -> list[Any]:
+    def handle_streaming_diffs(
+        self, block_fn: BlockFunction, data: list[Any], *args: Any, final: bool, **more: Any
+    ) -> list[Any]:
         """Send what a handler yields once.
 
         Gradio (6.31) sends the last of it again when the handler has returned, a moment later: whatever somebody typed
         or chose in between would be undone.
         """
-        values: list[Any] = super().handle_streaming_diffs(block_fn, data, *args, **more)
-        return [gr.skip()] * len(values) if more["final"] else values
+        values: list[Any] = super().handle_streaming_diffs(block_fn, data, *args, final=final, **more)
+        return [gr.skip()] * len(values) if final else values
 
 
 class _Config(BlocksConfig):
