@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event, Progress, TextDelta
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import Site, Visitor, serve
 from tests.ui.scripted import ScriptedEngine, capable, echo, finished, saying
+from tests.waiting import HOLD_S
 
 Visit = Callable[..., Visitor]
 
@@ -195,6 +196,45 @@ def test_what_is_typed_when_an_answer_has_just_ended_stays(
     returns.set()
     visitor.until(lambda: visitor.page.evaluate(stored))  # what comes after it
     expect(visitor.box).to_have_value("Second?")
+
+
+def test_what_was_half_typed_comes_back_also_if_the_browser_gets_the_whole_answer_at_once(
+    visit: Visit, able: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradio's script would change the first update, which it still has to apply, into the second."""
+    able.engine.script, lasts, answered = echo, threading.Event(), threading.Event()
+    visitor, drawn, sent = visit(able.address), able.page.context.seen, able.page.demo.handle_streaming_diffs
+    visitor.ask("First?")
+    visitor.answered()
+    visitor.box.fill("half a thought")
+    visitor.page.locator("#chat .edit").first.click()
+    expect(visitor.box).to_have_value("First?")
+    able.engine.script = said = Dictated()
+    said.pieces.put("Seen.")
+
+    def seen(*what: Any) -> str:
+        is_asked_for = len(what) > 1  # and not a part of the answer
+        assert not is_asked_for or lasts.wait(HOLD_S)
+        return drawn(*what)
+
+    def diffs(*what: Any, final: bool, **more: Any) -> list[Any]:
+        answered.set() if final else said.pieces.put("")  # ends the answer once its beginning is sent
+        return sent(*what, final=final, **more)
+
+    def late(route: Route) -> None:
+        response = route.fetch()
+        assert "Second?" not in (route.request.post_data or "") or answered.wait(HOLD_S)
+        route.fulfill(response=response)
+
+    monkeypatch.setattr(able.page.context, "seen", seen)
+    monkeypatch.setattr(able.page.demo, "handle_streaming_diffs", diffs)
+    visitor.page.route("**/queue/join*", late)
+    visitor.page.locator("#do-show-slices").evaluate("button => button.click()")  # whose answers keep a connection open
+    visitor.ask("Second?")
+    visitor.until(lambda: visitor.answers() == ["Seen."])
+    lasts.set()
+    expect(visitor.box).to_have_value("half a thought")
+    expect(visitor.page.locator("#cancel")).to_be_hidden()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

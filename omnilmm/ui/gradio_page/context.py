@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -16,6 +17,7 @@ from omnilmm.images.videos import is_video_file
 from omnilmm.ui import drawing, markup
 from omnilmm.ui.draft import Draft
 from omnilmm.ui.embedding import data_address
+from omnilmm.ui.gradio_page.blocks import ORDER, Order
 from omnilmm.ui.gradio_page.bubbles import bubbles
 from omnilmm.ui.gradio_page.uploads import Uploads, owner_of
 from omnilmm.ui.gradio_page.visitors import Question, Visitor, Visitors
@@ -53,6 +55,7 @@ class PageContext:
     visitors: Visitors
     widgets: Widgets
     uploads: Uploads
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def state(self) -> tuple[int, bool]:
         """Return the state of the model; whatever depends on it is rendered again when it changes."""
@@ -97,7 +100,7 @@ class PageContext:
 
         Before a page is restored, what it shows and what its browser stores of the conversation stay as they are.
         """
-        w, session = self.widgets, visitor.session
+        w, session, number = self.widgets, visitor.session, next(self._numbers)
         is_busy = session.busy
         starts_new_chat = draft.starts_new_chat if draft else session.reopens
         box: dict[str, Any] = {"submit_btn": not is_busy, "stop_btn": session.texts.stop if is_busy else False}
@@ -114,7 +117,14 @@ class PageContext:
             updates |= {w.seen: self.seen(visitor)} | self.model(visitor)
             if visitor.is_restored.is_set():
                 updates[w.browser_state] = visitor.browser_state()
-        return updates
+        return updates | {ORDER: self._order(number, updates)}
+
+    def _order(self, number: int, updates: Updates) -> Order:
+        """Number the updates that show the state of a session; the number is older than the state."""
+        w = self.widgets
+        properties = {w.chat: ("value",), w.box: ("submit_btn", "stop_btn"), w.continue_answer: ("visible",)}
+        plain: dict[Any, tuple[str, ...]] = dict.fromkeys((w.shown, w.notice, w.seen, w.browser_state), ())
+        return {widget: (number, names) for widget, names in (properties | plain).items() if widget in updates}
 
     def system(self, visitor: Visitor) -> Updates:
         """Render the system prompt of a loaded conversation."""
@@ -125,8 +135,11 @@ class PageContext:
 
         Nothing is rendered during an answer, nor before the conversation of a reloaded page is restored.
         """
-        is_final = visitor.is_restored.is_set() and not visitor.session.busy
-        return {self.widgets.chat: self._chat(visitor.session)} if is_final else {}
+        number = next(self._numbers)
+        if not visitor.is_restored.is_set() or visitor.session.busy:
+            return {}
+        updates: Updates = {self.widgets.chat: self._chat(visitor.session)}
+        return updates | {ORDER: self._order(number, updates)}
 
     def _chat(self, session: Session, draft: Draft | None = None) -> dict[str, Any]:
         best = offered_for_photos(self.offer, self.provider)
@@ -176,6 +189,6 @@ def merged(*updates: Updates) -> Updates:
     for update in updates:
         for widget, value in update.items():
             before = whole.get(widget)
-            both = isinstance(before, dict) and isinstance(value, dict) and "__type__" in before and "__type__" in value
-            whole[widget] = {**before, **value} if both else value  # type: ignore[dict-item]
+            both = widget == ORDER or all(isinstance(one, dict) and "__type__" in one for one in (before, value))
+            whole[widget] = {**(before or {}), **value} if both else value
     return whole
