@@ -15,12 +15,26 @@ window.omnilmm = (() => {
     document.cookie = `${NAME}=${name}; path=/; ${framed ? "SameSite=None; Secure; Partitioned" : "SameSite=Strict"}`;
     return name;
   })();
+  /* Gradio's script hears of its events on a stream that the server closes when none is left. An event that the server
+     took after that is heard of on a new stream, once the script knows that the old one is closed; until then it must not
+     hear that the event was taken. */
+  const MOST_MS = 5000;  // a stream may have broken off
+  let closed = 0;
+  const haveClosed = async (streams) => {
+    const end = performance.now() + MOST_MS;
+    while (closed < streams && performance.now() < end) await new Promise((next) => setTimeout(next, 5));
+    closed = Math.max(closed, streams);
+  };
   const fetched = window.fetch.bind(window);
-  window.fetch = (what, how = {}) => {
-    if (what instanceof Request || new URL(what, location.href).origin !== location.origin) return fetched(what, how);
+  window.fetch = async (what, how = {}) => {
+    const isRequest = what instanceof Request, { origin, pathname } = new URL(isRequest ? what.url : what, location.href);
+    if (pathname.endsWith("/queue/data")) (isRequest ? what : how).signal?.addEventListener("abort", () => { closed += 1; });
+    if (isRequest || origin !== location.origin) return fetched(what, how);
     const headers = new Headers(how.headers);
     headers.set("X-OmniLMM-Visitor", visitor);
-    return fetched(what, { ...how, headers });
+    const answer = await fetched(what, { ...how, headers });
+    await haveClosed(Number(answer.headers.get("X-OmniLMM-Closed")));
+    return answer;
   };
   document.addEventListener("error", async ({ target }) => {
     if (!(target instanceof HTMLImageElement) || !target.closest("#question") || target.dataset.again) return;

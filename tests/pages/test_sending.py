@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Route, expect
+from starlette.types import Message, Receive, Scope, Send
 
 from omnilmm.conversation import Conversation
 from omnilmm.engine.events import Event, Progress, TextDelta
+from omnilmm.ui.gradio_page.routes import Gate
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import Site, Visitor, serve
 from tests.ui.scripted import ScriptedEngine, capable, echo, finished, saying
-from tests.waiting import HOLD_S
+from tests.waiting import HOLD_S, wait_until
 
 Visit = Callable[..., Visitor]
 
@@ -235,6 +237,31 @@ def test_what_was_half_typed_comes_back_also_if_the_browser_gets_the_whole_answe
     lasts.set()
     expect(visitor.box).to_have_value("half a thought")
     expect(visitor.page.locator("#cancel")).to_be_hidden()
+
+
+def test_an_answer_is_heard_of_if_the_receipt_of_its_question_overtakes_the_end_of_the_stream_before(
+    visit: Visit, able: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able.engine.script, passed, taken, passes = echo, Gate.__call__, threading.Event(), threading.Event()
+    visitor = visit(able.address)
+
+    async def held(gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
+        async def late(message: Message) -> None:
+            while b"close_stream" in message.get("body", b"") and not passes.is_set():
+                taken.set()
+                await asyncio.sleep(0.02)
+            await send(message)
+
+        await passed(gate, scope, receive, late)
+
+    monkeypatch.setattr(Gate, "__call__", held)
+    visitor.page.locator("#do-show-slices").evaluate("button => button.click()")
+    wait_until(taken.is_set)
+    with visitor.page.expect_response("**/queue/join*"):
+        visitor.ask("Is it heard of?")
+    visitor.page.wait_for_timeout(100)  # in which the page would listen in vain
+    passes.set()
+    visitor.answered()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import Headers, MutableHeaders, QueryParams, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
@@ -146,6 +146,8 @@ WEBSOCKETS = frozenset({LIVE})  # each needs what Need.VISITOR says; Gradio itse
 _OPEN = [(compile_path(path)[0], need) for path, need in ROUTES.items() if need is not Need.CLOSED]
 
 _HEARTBEAT = re.compile(r"/heartbeat/([^/]+)$")
+_CLOSES = b'data: {"msg":"close_stream"'  # the last message of a stream, as Gradio writes it
+CLOSED = "X-OmniLMM-Closed"  # how many streams of a tab the server has closed
 
 
 def need_of(path: str) -> Need:
@@ -196,8 +198,37 @@ class Gate:
         elif found := _HEARTBEAT.search(scope["path"]):
             with self.page.visitors.present(found[1]):
                 await self.app(scope, receive, send)
+        elif scope["path"].endswith("/queue/data"):
+            await self.app(scope, receive, self._counting(scope, send))
+        elif session := scope.pop("omnilmm.session", ""):
+            await self.app(scope, scope.pop("omnilmm.receive"), self._telling(session, send))
         else:
             await self.app(scope, scope.pop("omnilmm.receive", receive), send)
+
+    def _counting(self, scope: Scope, send: Send) -> Send:
+        """Count the streams of a tab that the server has closed."""
+        session = QueryParams(scope["query_string"]).get("session_hash", "")
+
+        async def counting(message: Message) -> None:
+            if message.get("body", b"").startswith(_CLOSES):
+                self.page.visitors.get(session).closed_streams += 1
+            await send(message)
+
+        return counting
+
+    def _telling(self, session: str, send: Send) -> Send:
+        """Tell the page with the receipt of an event how many streams were closed before: its script waits for them.
+
+        Gradio's script expects the outcome of an event on the stream that is open. The server closes that when nothing
+        is pending; if the receipt of the next event overtook this, the page would not be told its outcome.
+        """
+
+        async def telling(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[CLOSED] = str(self.page.visitors.get(session).closed_streams)
+            await send(message)
+
+        return telling
 
     def _may_connect(self, scope: Scope) -> bool:
         """Return whether a websocket may be opened: `/live` alone, after the login, by a browser with a name."""
@@ -226,6 +257,7 @@ class Gate:
         except ClientDisconnect:
             return Response(status_code=400)
         _replace_body(scope, receive, json.dumps(event).encode())
+        scope["omnilmm.session"] = str(event.get("session_hash") or "")
         return None
 
     async def _sign_in(self, scope: Scope, receive: Receive) -> Response | None:

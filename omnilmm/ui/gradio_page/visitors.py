@@ -74,6 +74,7 @@ class Visitor:
         is_restored: set once its state from before a reload is restored, or it has another conversation. Until then the
             page may show one that the server does not know: one of before the reload, or of before the server's start.
         videos: cache of its uploaded videos in the question box.
+        closed_streams: how many streams of events the server has closed.
     """
 
     session: Session = field(default_factory=Session)
@@ -89,6 +90,7 @@ class Visitor:
     finer_detail: bool = False
     is_restored: threading.Event = field(default_factory=threading.Event)
     videos: OpenedVideos = field(default_factory=OpenedVideos)
+    closed_streams: int = 0
 
     @property
     def key(self) -> str:
