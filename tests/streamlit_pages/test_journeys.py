@@ -386,10 +386,14 @@ def test_a_photo_from_the_camera_is_asked_about(site: Site, browser: Browser) ->
         assert request["height"] == {"ideal": 1080} and "width" not in request
         person.page.get_by_role("button", name="Take Photo").click()
         person.until(lambda: person.attached.count() == 1)
+        shown = person.page.locator("[data-testid=stCameraInput] img")
+        person.until(lambda: bool(shown.count()) and shown.evaluate("photo => photo.naturalWidth > 0"))
         person.page.keyboard.press("Escape")
         person.ask("What is in this picture?")
         person.answered()
         expect(person.pictures).to_have_count(1)
+        person.button("camera-open").click()
+        video.wait_for()  # ready for the next photo
 
 
 def test_after_a_restart_of_the_server_the_text_is_back(

@@ -124,17 +124,22 @@ def _ask(me: Visitor, sample: Sample) -> None:
 def _pending(me: Visitor, engine: Engine) -> None:
     """Draw a photo from the camera, the pictures for the next question, and Stop."""
     with st.container(key="pending", horizontal=True, gap="small", vertical_alignment="bottom"):
-        for number, picture in enumerate(me.attachments.pending):
-            with st.container(width="content", gap=None):
-                messages.show_picture(picture, me, 100)
-                with st.container(horizontal=True, gap="small"):
-                    messages.seen_button(picture, me, engine, f"pending-seen-{number}")
-                    st.button("✕", key=f"drop-{number}", type="tertiary", on_click=me.attachments.drop, args=(picture,))
+        # In a container of their own, also without any: a new one must not move the popovers. Streamlit would build the
+        # camera anew, with its photo but without showing it.
+        with st.container(horizontal=True, width="content", gap="small"):
+            for number, picture in enumerate(me.attachments.pending):
+                with st.container(width="content", gap=None):
+                    messages.show_picture(picture, me, 100)
+                    with st.container(horizontal=True, gap="small"):
+                        messages.seen_button(picture, me, engine, f"pending-seen-{number}")
+                        drop = me.attachments.drop
+                        st.button("✕", key=f"drop-{number}", type="tertiary", on_click=drop, args=(picture,))
         if engine.card.pictures:
             with st.popover(me.texts.camera, icon=":material/photo_camera:", type="tertiary", key="camera-open"):
                 # Without a resolution Streamlit (1.67) asks the camera for the width of the popover, and again a second
                 # later, when that is measured: the photo is small, and a click is lost while the camera starts again.
-                st.camera_input(me.texts.take_photo, key="camera", resolution="1080p", on_change=lambda: _photo(me))
+                key = f"camera-{me.turns}"  # a new one for each turn: reopened, it does not show its photo
+                st.camera_input(me.texts.take_photo, key=key, resolution="1080p", on_change=_photo, args=(me, key))
         if engine.card.video:  # apart from the photo, which has the camera for itself while its popover is open
             with st.popover(me.texts.clip["record"], icon=":material/videocam:", type="tertiary", key="clip-open"):
                 recorder(me.texts)
@@ -148,6 +153,6 @@ def _pending(me: Visitor, engine: Engine) -> None:
             st.button(me.texts.stop, icon=":material/stop_circle:", key="stop", on_click=me.stop)
 
 
-def _photo(me: Visitor) -> None:
-    if taken := st.session_state.camera:
+def _photo(me: Visitor, key: str) -> None:
+    if taken := st.session_state[key]:
         me.attachments.add(taken)
