@@ -69,11 +69,14 @@ class Page:
         notice = self.visitors.restore(visitor, browser_state)
         return merged(self._localized(visitor, notice), self.choices.settings(visitor))
 
-    async def on_unload(self, request: gr.Request) -> None:
-        """Handle a closed or reloaded tab: stop its answer, and keep its conversation for a while."""
-        key = str(request.session_hash)
-        await asyncio.to_thread(self._close, key, self.context.visitor(request).owner)
-        self._forget_widgets(key)
+    async def left(self, key: str, owner: str) -> None:
+        """Handle a closed or reloaded tab: stop its answer, and keep its conversation for a while.
+
+        Args:
+            key: the tab, of which a connection has ended; nothing happens if it has another.
+            owner: whose browser it was; empty if it did not say.
+        """
+        await asyncio.to_thread(self._close, key, owner)
 
     def _forget_widgets(self, key: str) -> None:
         """Drop Gradio's own copy of all widgets' values, which a last request of a closed tab creates anew."""
@@ -83,9 +86,11 @@ class Page:
                 of_sessions.pop(key, None)
 
     def _close(self, key: str, owner: str) -> None:
-        self.visitors.close(key)
-        if not self.visitors.has(owner):
-            self.context.uploads.forget(owner)
+        owner = owner or self.visitors.get(key).owner
+        if self.visitors.close(key):
+            self._forget_widgets(key)
+            if not self.visitors.has(owner):
+                self.context.uploads.forget(owner)
 
     def set_language(self, request: gr.Request, language: str) -> Updates:
         """Switch the page to another language."""

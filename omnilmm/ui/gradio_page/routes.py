@@ -172,6 +172,9 @@ class Servable(Protocol):
     visitors: Any
     live: Any
 
+    async def left(self, key: str, owner: str) -> None:
+        """Handle a connection of a tab that has ended."""
+
 
 class Gate:
     """ASGI middleware that passes only the routes of the table to Gradio, and only events with validated arguments.
@@ -196,8 +199,11 @@ class Gate:
         elif response := await self._refusal(scope, receive):
             await response(scope, receive, send)
         elif found := _HEARTBEAT.search(scope["path"]):
-            with self.page.visitors.present(found[1]):
-                await self.app(scope, receive, send)
+            try:
+                with self.page.visitors.present(found[1]):
+                    await self.app(scope, receive, send)
+            finally:  # not left to Gradio's own event, which depends on where its handler is when the tab is closed
+                await self.page.left(found[1], owner_of(Headers(scope=scope)))
         elif scope["path"].endswith("/queue/data"):
             await self.app(scope, receive, self._counting(scope, send))
         elif session := scope.pop("omnilmm.session", ""):

@@ -170,23 +170,28 @@ class Visitors:
         self.store.save(visitor.key, visitor.session.snapshot)
         visitor.is_restored.set()
 
-    def close(self, key: str) -> None:
-        """Handle a closed or reloaded tab: stop its answer and save what there is of it."""
+    def close(self, key: str) -> bool:
+        """Handle a closed or reloaded tab: stop its answer and save what there is of it.
+
+        Returns:
+            Whether it is closed; one that is connected stays.
+        """
         with self._lock:
-            if self._present[key] > 1:
-                return  # it has reconnected
+            if self._present[key]:
+                return False
             visitor = self._visitors.get(key)
         if visitor:
             self._finalize(visitor)  # removed only afterwards: the reloaded page waits for it
         with self._lock:
-            if self._present[key] > 1:
-                return  # it has reconnected while its answer came to an end
+            if self._present[key]:
+                return False  # it has reconnected while its answer came to an end
             visitor = self._visitors.pop(key, None)
             self._gone[key] = None
             while len(self._gone) > MOST_GONE:
                 self._gone.popitem(last=False)
         if visitor:
             visitor.session.close()
+        return True
 
     def has(self, owner: str) -> bool:
         """Return whether a visitor with these uploads is still present."""

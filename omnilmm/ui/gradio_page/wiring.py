@@ -39,9 +39,6 @@ class Handlers(Protocol):
     def on_load(self, request: gr.Request, browser_state: str, language: str) -> Updates:
         """Render a page that was opened."""
 
-    async def on_unload(self, request: gr.Request) -> None:
-        """Handle a page that was closed."""
-
     def set_language(self, request: gr.Request, language: str) -> Updates:
         """Render the page in another language."""
 
@@ -177,11 +174,11 @@ class Wiring:
         w.timer.tick(choices.show_model, outputs=self.model, queue=False, **QUIET)
 
     def _page(self) -> None:
-        """The language, and the page being opened or closed."""
+        """The language, and the page being opened."""
         w, page = self.w, self.page
         localized = list({widget: None for widget, _ in w.localized} | dict.fromkeys(self.model))
         w.language.input(page.set_language, w.language, localized, js="omnilmm.choose", **AT_ONCE)
         page.demo.load(
             page.on_load, [w.browser_state, w.chosen_language], localized, js="() => omnilmm.remembered()", **AT_ONCE
         ).then(None, w.language, js="omnilmm.speak", **QUIET).then(**self.remember)
-        page.demo.unload(page.on_unload)
+        page.demo.unload(lambda: None)  # with it Gradio's script holds the connection by which `Gate` knows the tab

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import OrderedDict
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from omnilmm.engine.options import Sampling
 from omnilmm.ui.answering import Answering
 from omnilmm.ui.gradio_page import visitors as visitors_module
 from omnilmm.ui.gradio_page.page import Page
+from omnilmm.ui.gradio_page.routes import Gate
 from omnilmm.ui.gradio_page.visitors import Visitors
 from omnilmm.ui.session_store import SessionStore
 from omnilmm.ui.texts import ENGLISH
@@ -105,18 +108,31 @@ def test_a_connection_that_was_replaced_closes_nothing(visitors: Visitors) -> No
     visitor = visitors.get("a")
     with visitors.present("a"):
         with visitors.present("a"):
-            visitors.close("a")
-            assert not visitor.session.closed and len(visitors) == 1
-        visitors.close("a")
-    assert visitor.session.closed and len(visitors) == 0
+            pass
+        assert not visitors.close("a") and not visitor.session.closed and len(visitors) == 1
+    assert visitors.close("a") and visitor.session.closed and len(visitors) == 0
+
+
+def test_a_tab_is_closed_however_its_connection_ends(page: Page, tab: Tab) -> None:
+    async def breaks(*_: Any) -> None:
+        raise OSError("broken")
+
+    key, app = str(tab.request.session_hash), SimpleNamespace(auth=None, cookie_id="", tokens={})
+    scope = {"type": "http", "method": "GET", "path": f"/gradio_api/heartbeat/{key}", "headers": [], "app": app}
+    with page.visitors.present(key), pytest.raises(OSError, match="broken"):
+        asyncio.run(Gate(breaks, page)(scope, breaks, breaks))
+    assert not tab.session.closed, "another connection is open"
+    with pytest.raises(OSError, match="broken"):
+        asyncio.run(Gate(breaks, page)(scope, breaks, breaks))
+    assert tab.session.closed and len(page.visitors) == 0
 
 
 def test_a_tab_that_reconnects_while_its_answer_comes_to_an_end_stays(visitors: Visitors) -> None:
     visitor, connections = visitors.get("a"), ExitStack()
     ending = SimpleNamespace(wait=lambda _: connections.enter_context(visitors.present("a")))
     visitor.answering = SimpleNamespace(done=ending)  # type: ignore[assignment]
-    with visitors.present("a"), connections:
-        visitors.close("a")
+    with connections:
+        assert not visitors.close("a")
         assert visitors.get("a") is visitor and not visitor.session.closed
 
 
@@ -129,7 +145,7 @@ def test_tabs_come_and_go_under_the_lock_alone(visitors: Visitors, monkeypatch: 
     for _ in range(2):  # it comes back
         with visitors.present("a"):
             visitors.get("a")
-            visitors.close("a")
+        visitors.close("a")
     assert uses == [[], [], []]
 
 
