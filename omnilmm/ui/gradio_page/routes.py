@@ -147,7 +147,7 @@ _OPEN = [(compile_path(path)[0], need) for path, need in ROUTES.items() if need 
 
 _HEARTBEAT = re.compile(r"/heartbeat/([^/]+)$")
 _CLOSES = b'data: {"msg":"close_stream"'  # the last message of a stream, as Gradio writes it
-CLOSED = "X-OmniLMM-Closed"  # how many streams of a tab the server has closed
+_CLOSED_STREAMS = "X-OmniLMM-Closed"  # how many of them the server has closed for a tab
 
 
 def need_of(path: str) -> Need:
@@ -231,7 +231,7 @@ class Gate:
 
         async def telling(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[CLOSED] = str(self.page.visitors.get(session).closed_streams)
+                MutableHeaders(scope=message)[_CLOSED_STREAMS] = str(self.page.visitors.get(session).closed_streams)
             await send(message)
 
         return telling
