@@ -16,24 +16,26 @@ window.omnilmm = (() => {
     return name;
   })();
   /* Gradio's script hears of its events on a stream that the server closes when none is left. An event that the server
-     took after that is heard of on a new stream, once the script knows that the old one is closed; until then it must not
-     hear that the event was taken. */
-  const MOST_MS = 5000;  // a stream may have broken off
+     took after that is heard of on a new stream, once the script has closed the old one; until then the script must not
+     be told that the event was taken. The server numbers the streams. */
   let closed = 0;
-  const haveClosed = async (streams) => {
-    const end = performance.now() + MOST_MS;
-    while (closed < streams && performance.now() < end) await new Promise((next) => setTimeout(next, 5));
-    closed = Math.max(closed, streams);
-  };
+  const waiting = [];
+  const close = (stream) => { closed = Math.max(closed, stream); for (const next of waiting.splice(0)) next(); };
+  const hasClosed = async (stream) => { while (closed < stream) await new Promise((next) => waiting.push(next)); };
   const fetched = window.fetch.bind(window);
   window.fetch = async (what, how = {}) => {
     const isRequest = what instanceof Request, { origin, pathname } = new URL(isRequest ? what.url : what, location.href);
-    if (pathname.endsWith("/queue/data")) (isRequest ? what : how).signal?.addEventListener("abort", () => { closed += 1; });
+    if (origin === location.origin && pathname.endsWith("/queue/data")) {
+      const { signal } = isRequest ? what : how, answer = await fetched(what, how);
+      const stream = Number(answer.headers.get("X-OmniLMM-Stream"));
+      signal?.aborted ? close(stream) : signal?.addEventListener("abort", () => close(stream));
+      return answer;
+    }
     if (isRequest || origin !== location.origin) return fetched(what, how);
     const headers = new Headers(how.headers);
     headers.set("X-OmniLMM-Visitor", visitor);
     const answer = await fetched(what, { ...how, headers });
-    await haveClosed(Number(answer.headers.get("X-OmniLMM-Closed")));
+    await hasClosed(Number(answer.headers.get("X-OmniLMM-Closed")));
     return answer;
   };
   document.addEventListener("error", async ({ target }) => {
@@ -263,7 +265,14 @@ window.omnilmm = (() => {
   document.addEventListener("load", drawn, true);
 
   /* Make pictures and code reachable by Tab; pictures in the question box are shown as the model sees them. */
-  let sliced = "";
+  let sliced = "", newest = 0;
+  /* What the model sees is numbered by the server: what the browser gets later may be older. */
+  const isOutdated = () => {
+    const drawing = document.querySelector("#seen [data-number]"), number = Number(drawing?.dataset.number);
+    drawing?.removeAttribute("data-number");
+    if (number > newest) newest = number;
+    return number < newest;
+  };
   /* Gradio's own words where the camera is opened are English; the label above them says the same. */
   const tendPhoto = () => {
     const label = document.querySelector("#photo label")?.textContent.trim(), place = document.querySelector("#photo button > .wrap");
@@ -295,7 +304,7 @@ window.omnilmm = (() => {
       .map((item) => item.querySelector("img")?.src ?? "file").join();
     const outdated = document.querySelector("#seen [data-outdated]");  // the settings were reset, or the model changed
     outdated?.removeAttribute("data-outdated");
-    if (attached !== sliced || outdated) { sliced = attached; press("do-show-slices"); }
+    if (isOutdated() || attached !== sliced || outdated) { sliced = attached; press("do-show-slices"); }
   };
   const start = () => new MutationObserver(tend).observe(document.body, { childList: true, subtree: true });
   document.body ? start() : document.addEventListener("DOMContentLoaded", start);

@@ -5,18 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import APIResponse, Route, expect
 
 from omnilmm.catalog import ROOT
-from omnilmm.engine.events import PictureSlice
+from omnilmm.conversation import Conversation
+from omnilmm.engine.events import Event, PictureSlice, TextDelta
 from omnilmm.sentences import Sentence
 from omnilmm.ui import texts
 from omnilmm.ui.texts import ENGLISH
 from tests.pages.visitor import SAMPLES, Site, Visitor, drop, serve
-from tests.ui.scripted import ScriptedEngine, capable, slices_as_asked
+from tests.ui.scripted import ScriptedEngine, capable, finished, slices_as_asked
 from tests.waiting import HOLD_S
 
 Visit = Callable[..., Visitor]
@@ -136,6 +138,47 @@ def test_what_the_model_sees_is_shown_before_and_after_asking_with_as_many_slice
     visitor.attach(STARS.picture)
     may_slice.set()
     expect(panel.locator("figure")).to_have_count(3)
+
+
+def test_what_the_model_sees_stays_the_newest_if_the_browser_applies_an_older_drawing_after_it(
+    visit: Visit, able: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The box is emptied, and nothing is in the conversation yet: of that the browser hears after the answer."""
+    visitor, drawn, ends = visit(able.address), threading.Event(), threading.Event()
+    held: list[tuple[Route, APIResponse]] = []
+    draw, events = able.page.context.seen, able.page.demo.fns
+
+    def script(_: Conversation) -> Iterator[Event]:
+        yield TextDelta("Seen.", 1)
+        assert ends.wait(HOLD_S)
+        yield finished("Seen.")
+
+    def seen(*what: Any) -> str:
+        drawing = draw(*what)
+        if len(what) > 1 and not what[1]:
+            drawn.set()
+        return drawing
+
+    def late(route: Route) -> None:
+        response, event = route.fetch(), route.request.post_data_json
+        is_of_emptied = events[event["fn_index"]].fn.__name__ == "show_slices" and not event["data"][0]["files"]
+        held.append((route, response)) if is_of_emptied and not held else route.fulfill(response=response)
+
+    monkeypatch.setattr(able.engine, "script", script)
+    monkeypatch.setattr(able.page.context, "seen", seen)
+    visitor.attach(CIRCLE.picture)
+    visitor.page.route("**/queue/join*", late)
+    visitor.ask("What is it?")
+    visitor.until(drawn.is_set)
+    ends.set()
+    visitor.answered()
+    shown = visitor.page.locator("#seen figure")
+    visitor.unfold("seen-panel")
+    expect(shown).to_have_count(1)
+    with visitor.page.expect_request("**/queue/join*"):  # it is asked for anew
+        (route, response), *_ = held
+        route.fulfill(response=response)
+    expect(shown).to_have_count(1)
 
 
 def test_photos_of_phones_are_attached_seen_and_answered(visit: Visit, able: Site, tmp_path: Path) -> None:

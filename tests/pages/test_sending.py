@@ -243,7 +243,8 @@ def test_an_answer_is_heard_of_if_the_receipt_of_its_question_overtakes_the_end_
     visit: Visit, able: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     able.engine.script, passed, taken, passes = echo, Gate.__call__, threading.Event(), threading.Event()
-    visitor = visit(able.address)
+    visitor, pending = visit(able.address), able.page.demo._queue.pending_event_ids_session
+    wait_until(lambda: not list(pending.values())[-1])  # nothing of what the page asked for when it was opened
 
     async def held(gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
         async def late(message: Message) -> None:
@@ -257,9 +258,10 @@ def test_an_answer_is_heard_of_if_the_receipt_of_its_question_overtakes_the_end_
     monkeypatch.setattr(Gate, "__call__", held)
     visitor.page.locator("#do-show-slices").evaluate("button => button.click()")
     wait_until(taken.is_set)
-    with visitor.page.expect_response("**/queue/join*"):
+    with visitor.page.expect_response("**/queue/join*") as receipt:
         visitor.ask("Is it heard of?")
-    visitor.page.wait_for_timeout(100)  # in which the page would listen in vain
+    receipt.value.finished()
+    visitor.page.evaluate("() => new Promise(done => setTimeout(done, 100))")  # in which it would listen in vain
     passes.set()
     visitor.answered()
 

@@ -16,16 +16,19 @@ import gradio as gr
 from gradio.blocks import BlockFunction, BlocksConfig
 from gradio.state_holder import SessionState
 
-ORDER = "order"  # a key among updates: widget -> its number, and which properties have one (for a plain value none)
+ORDER = "order"  # a key among updates, with an `Order`
 
-Order = dict[Any, tuple[int, tuple[str, ...]]]
+# The number of what updates a widget, and what is dropped of it if a higher one was sent: these properties, or all of a
+# plain value (none is named), or nothing (None).
+Order = dict[Any, tuple[int, tuple[str, ...] | None]]
 
 
 class Blocks(gr.Blocks):
     """See `gradio.Blocks`; of a dictionary that a handler returns, only the widgets in it are built anew.
 
     Handlers of one tab run at the same time, and a large update, like that of a reloaded page, may be ready later than
-    a small one that was begun after it. Whatever has a number under `ORDER` is not sent after a higher one.
+    a small one that was begun after it. What has a number under `ORDER` is not sent after a higher one; the browser may
+    still apply what it got of two events in another order.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -58,6 +61,8 @@ class Blocks(gr.Blocks):
         for widget, (number, properties) in order.items():
             if number >= newest.get(widget, 0):
                 newest[widget] = number
+            elif properties is None:
+                continue
             elif properties:
                 updates[widget] = {name: value for name, value in updates[widget].items() if name not in properties}
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,7 +56,7 @@ class PageContext:
     visitors: Visitors
     widgets: Widgets
     uploads: Uploads
-    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(time.time_ns() // 1000))
 
     def state(self) -> tuple[int, bool]:
         """Return the state of the model; whatever depends on it is rendered again when it changes."""
@@ -120,11 +121,15 @@ class PageContext:
         return updates | {ORDER: self._order(number, updates)}
 
     def _order(self, number: int, updates: Updates) -> Order:
-        """Number the updates that show the state of a session; the number is older than the state."""
+        """Number the updates that show the state of a session.
+
+        The number is taken before the state is read, so that what has the highest shows every earlier change.
+        """
         w = self.widgets
-        properties = {w.chat: ("value",), w.box: ("submit_btn", "stop_btn"), w.continue_answer: ("visible",)}
-        plain: dict[Any, tuple[str, ...]] = dict.fromkeys((w.shown, w.notice, w.seen, w.browser_state), ())
-        return {widget: (number, names) for widget, names in (properties | plain).items() if widget in updates}
+        order: Order = {w.chat: (number, ("value",)), w.box: (number, ("submit_btn", "stop_btn"))}
+        order |= {w.continue_answer: (number, ("visible",)), w.shown: (number, ()), w.browser_state: (number, ())}
+        order[w.notice] = (number, None if updates.get(w.notice) else ())  # no later rendering would show it
+        return {widget: entry for widget, entry in order.items() if widget in updates}
 
     def system(self, visitor: Visitor) -> Updates:
         """Render the system prompt of a loaded conversation."""
@@ -160,12 +165,12 @@ class PageContext:
 
     def seen(self, visitor: Visitor, pictures: Sequence[Picture | Video] = ()) -> str:
         """Render how the model sees these pictures and videos, or else the newest one of the conversation."""
-        texts = visitor.session.texts
+        texts, number = visitor.session.texts, next(self._numbers)  # by which the page's script knows what is newer
         messages = visitor.session.conversation.messages
         shown = pictures or next((message.shown[-1:] for message in reversed(messages) if message.shown), ())
         if not shown:
-            return f"<p>{html.escape(texts.seen_nothing)}</p>"
-        figures = []
+            return f'<p data-number="{number}">{html.escape(texts.seen_nothing)}</p>'
+        figures = [f'<i hidden data-number="{number}"></i>']
         card = self.provider.card
         finer = (visitor.finer_detail or None) if card.finer_detail else None
         options = Sampling(max_slices=visitor.max_slices if card.max_slices is not None else None, finer_detail=finer)

@@ -1,7 +1,7 @@
 """The Gradio page: its parts and what is rendered when it is opened. Turns are defined in `omnilmm.ui.session`.
 
-Every handler renders the whole state of its session, so the order in which the updates of two handlers reach the
-browser does not matter. Queueing and fairness are left to the engine: no handler has a limit of its own.
+Every handler renders the whole state of its session, and what is older is not sent after what is newer: see `Blocks`.
+Queueing and fairness are left to the engine: no handler has a limit of its own.
 """
 
 from __future__ import annotations
@@ -69,14 +69,12 @@ class Page:
         notice = self.visitors.restore(visitor, browser_state)
         return merged(self._localized(visitor, notice), self.choices.settings(visitor))
 
-    async def left(self, key: str, owner: str) -> None:
-        """Handle a closed or reloaded tab: stop its answer, and keep its conversation for a while.
+    async def left(self, key: str) -> None:
+        """Handle a connection of a tab that has ended: closed or reloaded, unless it has another one.
 
-        Args:
-            key: the tab, of which a connection has ended; nothing happens if it has another.
-            owner: whose browser it was; empty if it did not say.
+        Its answer is stopped, and its conversation is kept for a while.
         """
-        await asyncio.to_thread(self._close, key, owner)
+        await asyncio.to_thread(self._close, key)
 
     def _forget_widgets(self, key: str) -> None:
         """Drop Gradio's own copy of all widgets' values, which a last request of a closed tab creates anew."""
@@ -85,12 +83,11 @@ class Page:
             for of_sessions in (holder.session_data, holder.time_last_used):
                 of_sessions.pop(key, None)
 
-    def _close(self, key: str, owner: str) -> None:
-        owner = owner or self.visitors.get(key).owner
-        if self.visitors.close(key):
+    def _close(self, key: str) -> None:
+        if visitor := self.visitors.close(key):
             self._forget_widgets(key)
-            if not self.visitors.has(owner):
-                self.context.uploads.forget(owner)
+            if not self.visitors.has(visitor.owner):
+                self.context.uploads.forget(visitor.owner)
 
     def set_language(self, request: gr.Request, language: str) -> Updates:
         """Switch the page to another language."""

@@ -6,10 +6,12 @@ it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import mimetypes
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from typing import Any, Protocol
@@ -145,9 +147,10 @@ ROUTES: Mapping[str, Need] = {
 WEBSOCKETS = frozenset({LIVE})  # each needs what Need.VISITOR says; Gradio itself uses none
 _OPEN = [(compile_path(path)[0], need) for path, need in ROUTES.items() if need is not Need.CLOSED]
 
-_HEARTBEAT = re.compile(r"/heartbeat/([^/]+)$")
+_HEARTBEAT = re.compile(rf"{API}/heartbeat/([\w-]{{1,64}})")
 _CLOSES = b'data: {"msg":"close_stream"'  # the last message of a stream, as Gradio writes it
-_CLOSED_STREAMS = "X-OmniLMM-Closed"  # how many of them the server has closed for a tab
+_STREAM = "X-OmniLMM-Stream"  # the number of a stream
+_CLOSED = "X-OmniLMM-Closed"  # the number of the stream that was closed last
 
 
 def need_of(path: str) -> Need:
@@ -172,12 +175,14 @@ class Servable(Protocol):
     visitors: Any
     live: Any
 
-    async def left(self, key: str, owner: str) -> None:
+    async def left(self, key: str) -> None:
         """Handle a connection of a tab that has ended."""
 
 
 class Gate:
     """ASGI middleware that passes only the routes of the table to Gradio, and only events with validated arguments.
+
+    It also closes the tabs that have gone, and keeps the events of a tab from getting lost between two streams.
 
     Args:
         app: Gradio's application.
@@ -186,6 +191,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, page: Servable) -> None:
         self.app, self.page, self.attempts = app, page, Attempts()
+        self._numbers = itertools.count(time.time_ns() // 1000)  # of streams; they also grow over a restart
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -198,40 +204,48 @@ class Gate:
             await self.app(scope, receive, send)
         elif response := await self._refusal(scope, receive):
             await response(scope, receive, send)
-        elif found := _HEARTBEAT.search(scope["path"]):
+        else:
+            await self._pass(scope, scope.pop("omnilmm.receive", receive), send)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if scope["method"] == "GET" and (found := _HEARTBEAT.fullmatch(path)):
             try:
                 with self.page.visitors.present(found[1]):
                     await self.app(scope, receive, send)
             finally:  # not left to Gradio's own event, which depends on where its handler is when the tab is closed
-                await self.page.left(found[1], owner_of(Headers(scope=scope)))
-        elif scope["path"].endswith("/queue/data"):
-            await self.app(scope, receive, self._counting(scope, send))
-        elif session := scope.pop("omnilmm.session", ""):
-            await self.app(scope, scope.pop("omnilmm.receive"), self._telling(session, send))
+                await self.page.left(found[1])
+        elif path == f"{API}/queue/data":
+            await self.app(scope, receive, self._numbering(scope, send))
+        elif path == f"{API}/queue/join":
+            await self.app(scope, receive, self._telling(scope, send))
         else:
-            await self.app(scope, scope.pop("omnilmm.receive", receive), send)
+            await self.app(scope, receive, send)
 
-    def _counting(self, scope: Scope, send: Send) -> Send:
-        """Count the streams of a tab that the server has closed."""
-        session = QueryParams(scope["query_string"]).get("session_hash", "")
+    def _numbering(self, scope: Scope, send: Send) -> Send:
+        """Number a stream of a tab's events, and note that it was closed."""
+        session, number = QueryParams(scope["query_string"]).get("session_hash", ""), next(self._numbers)
 
-        async def counting(message: Message) -> None:
-            if message.get("body", b"").startswith(_CLOSES):
-                self.page.visitors.get(session).closed_streams += 1
+        async def numbering(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[_STREAM] = str(number)
+            elif message.get("body", b"").startswith(_CLOSES):
+                self.page.visitors.get(session).closed_stream = number
             await send(message)
 
-        return counting
+        return numbering
 
-    def _telling(self, session: str, send: Send) -> Send:
-        """Tell the page with the receipt of an event how many streams were closed before: its script waits for them.
+    def _telling(self, scope: Scope, send: Send) -> Send:
+        """Tell the page with the receipt of an event which stream was closed before: its script waits for that.
 
         Gradio's script expects the outcome of an event on the stream that is open. The server closes that when nothing
         is pending; if the receipt of the next event overtook this, the page would not be told its outcome.
         """
+        session = scope.get("omnilmm.session", "")
 
         async def telling(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[_CLOSED_STREAMS] = str(self.page.visitors.get(session).closed_streams)
+            if message["type"] == "http.response.start" and session:
+                MutableHeaders(scope=message)[_CLOSED] = str(self.page.visitors.get(session).closed_stream)
             await send(message)
 
         return telling

@@ -74,7 +74,7 @@ class Visitor:
         is_restored: set once its state from before a reload is restored, or it has another conversation. Until then the
             page may show one that the server does not know: one of before the reload, or of before the server's start.
         videos: cache of its uploaded videos in the question box.
-        closed_streams: how many streams of events the server has closed.
+        closed_stream: number of the stream of events that the server has closed last.
     """
 
     session: Session = field(default_factory=Session)
@@ -90,7 +90,7 @@ class Visitor:
     finer_detail: bool = False
     is_restored: threading.Event = field(default_factory=threading.Event)
     videos: OpenedVideos = field(default_factory=OpenedVideos)
-    closed_streams: int = 0
+    closed_stream: int = 0
 
     @property
     def key(self) -> str:
@@ -170,28 +170,28 @@ class Visitors:
         self.store.save(visitor.key, visitor.session.snapshot)
         visitor.is_restored.set()
 
-    def close(self, key: str) -> bool:
+    def close(self, key: str) -> Visitor | None:
         """Handle a closed or reloaded tab: stop its answer and save what there is of it.
 
         Returns:
-            Whether it is closed; one that is connected stays.
+            Who has left; None if there was nobody, or if the tab is connected, which stays then.
         """
         with self._lock:
             if self._present[key]:
-                return False
+                return None
             visitor = self._visitors.get(key)
         if visitor:
             self._finalize(visitor)  # removed only afterwards: the reloaded page waits for it
         with self._lock:
             if self._present[key]:
-                return False  # it has reconnected while its answer came to an end
+                return None  # it has reconnected while its answer came to an end
             visitor = self._visitors.pop(key, None)
             self._gone[key] = None
             while len(self._gone) > MOST_GONE:
                 self._gone.popitem(last=False)
         if visitor:
             visitor.session.close()
-        return True
+        return visitor
 
     def has(self, owner: str) -> bool:
         """Return whether a visitor with these uploads is still present."""
