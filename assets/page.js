@@ -21,7 +21,11 @@ window.omnilmm = (() => {
   let closed = 0;
   const waiting = [];
   const close = (stream) => { closed = Math.max(closed, stream); for (const next of waiting.splice(0)) next(); };
-  const hasClosed = async (stream) => { while (closed < stream) await new Promise((next) => waiting.push(next)); };
+  const BROKEN_MS = 30000;  // a stream that has broken off is not closed
+  const hasClosed = async (stream) => {
+    if (closed < stream) setTimeout(close, BROKEN_MS, stream);
+    while (closed < stream) await new Promise((next) => waiting.push(next));
+  };
   const fetched = window.fetch.bind(window);
   window.fetch = async (what, how = {}) => {
     const isRequest = what instanceof Request, { origin, pathname } = new URL(isRequest ? what.url : what, location.href);
