@@ -20,10 +20,10 @@ window.omnilmm = (() => {
      be told that the event was taken. The server numbers the streams. */
   let closed = 0;
   const waiting = [];
-  const close = (stream) => { closed = Math.max(closed, stream); for (const next of waiting.splice(0)) next(); };
+  const noteClosed = (stream) => { closed = Math.max(closed, stream); for (const next of waiting.splice(0)) next(); };
   const BROKEN_MS = 30000;  // a stream that has broken off is not closed
-  const hasClosed = async (stream) => {
-    if (closed < stream) setTimeout(close, BROKEN_MS, stream);
+  const untilClosed = async (stream) => {
+    if (closed < stream) setTimeout(noteClosed, BROKEN_MS, stream);
     while (closed < stream) await new Promise((next) => waiting.push(next));
   };
   const fetched = window.fetch.bind(window);
@@ -32,14 +32,14 @@ window.omnilmm = (() => {
     if (origin === location.origin && pathname.endsWith("/queue/data")) {
       const { signal } = isRequest ? what : how, answer = await fetched(what, how);
       const stream = Number(answer.headers.get("X-OmniLMM-Stream"));
-      signal?.aborted ? close(stream) : signal?.addEventListener("abort", () => close(stream));
+      signal?.aborted ? noteClosed(stream) : signal?.addEventListener("abort", () => noteClosed(stream));
       return answer;
     }
     if (isRequest || origin !== location.origin) return fetched(what, how);
     const headers = new Headers(how.headers);
     headers.set("X-OmniLMM-Visitor", visitor);
     const answer = await fetched(what, { ...how, headers });
-    await hasClosed(Number(answer.headers.get("X-OmniLMM-Closed")));
+    await untilClosed(Number(answer.headers.get("X-OmniLMM-Closed")));
     return answer;
   };
   document.addEventListener("error", async ({ target }) => {
@@ -270,8 +270,8 @@ window.omnilmm = (() => {
 
   /* Make pictures and code reachable by Tab; pictures in the question box are shown as the model sees them. */
   let sliced = "", newest = 0;
-  /* What the model sees is numbered by the server: what the browser gets later may be older. */
-  const isOutdated = () => {
+  /* The server numbers what the model sees: what the browser applies last may be older, and is asked for anew then. */
+  const isOlder = () => {
     const drawing = document.querySelector("#seen [data-number]"), number = Number(drawing?.dataset.number);
     drawing?.removeAttribute("data-number");
     if (number > newest) newest = number;
@@ -308,7 +308,7 @@ window.omnilmm = (() => {
       .map((item) => item.querySelector("img")?.src ?? "file").join();
     const outdated = document.querySelector("#seen [data-outdated]");  // the settings were reset, or the model changed
     outdated?.removeAttribute("data-outdated");
-    if (isOutdated() || attached !== sliced || outdated) { sliced = attached; press("do-show-slices"); }
+    if (isOlder() || attached !== sliced || outdated) { sliced = attached; press("do-show-slices"); }
   };
   const start = () => new MutationObserver(tend).observe(document.body, { childList: true, subtree: true });
   document.body ? start() : document.addEventListener("DOMContentLoaded", start);

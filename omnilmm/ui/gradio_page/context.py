@@ -56,6 +56,7 @@ class PageContext:
     visitors: Visitors
     widgets: Widgets
     uploads: Uploads
+    # Of what is rendered; they also grow over a restart, since an open page remembers the highest.
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(time.time_ns() // 1000))
 
     def state(self) -> tuple[int, bool]:
