@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnilmm.chat import MiniCPMVChat, OmniLMMChat, img2base64
+from omnilmm.engine.options import MODES
 from omnilmm.sentences import Sentence
 from omnilmm.ui.flag_values import check_for_server, engine_keys, loading_arguments, loading_line, requested_model
 from omnilmm.ui.flags import Parser, add_batch_flags, add_loading_flags
@@ -67,9 +68,7 @@ def parser() -> argparse.ArgumentParser:
     add_batch_flags(top)
     add_loading_flags(top)
     choice = top.add_argument_group("how to answer (the model's defaults where left out)")
-    choice.add_argument(
-        "--mode", choices=("sampling", "greedy", "beam"), help="(default: sampling; with --ocr and --caption: greedy)"
-    )
+    choice.add_argument("--mode", choices=MODES, help="(default: sampling; with --ocr and --caption: greedy)")
     for name, (kind, what) in OPTIONS.items():
         choice.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=what)
     choice.add_argument(

@@ -234,6 +234,7 @@ def _with_picture(conversation: Conversation, picture: Picture | Video) -> Conve
     """Put the picture where the first message says `<image>`, else before its text.
 
     Every template puts a line break between a leading picture and its text; one that was typed there is not doubled.
+    Where something else was typed there, an empty text before the picture says so: then that of OmniLMM-12B puts none.
     """
     if not conversation.messages:
         return conversation
@@ -243,7 +244,9 @@ def _with_picture(conversation: Conversation, picture: Picture | Video) -> Conve
     text = parts[place] if place < len(parts) else ""
     before, typed, after = text.rpartition(TYPED_PICTURE) if isinstance(text, str) else ("", "", "")
     before, after = (piece if piece.strip() else "" for piece in (before, after))
+    marked: list[Part] = [before] if before else []
     if typed and not before:
+        marked = [] if place or after.startswith("\n") else [""]
         after = after.removeprefix("\n")
-    parts[place : place + 1] = [part for part in (before, picture, after) if part]
+    parts[place : place + 1] = [*marked, picture, *([after] if after else [])]
     return replace(conversation, messages=(replace(first, parts=tuple(parts)), *others))

@@ -147,6 +147,22 @@ def test_a_typed_image_has_one_line_break_after_it(template: Any, typed: str, sh
     assert shown in prompt and shown.replace("]", "]\n") not in prompt
 
 
+@pytest.mark.parametrize(
+    ("typed", "of_12b", "of_others"),
+    [
+        ("<image> What?", "[picture] What?", "[picture]\n What?"),
+        ("<image>What?", "[picture]What?", "[picture]\nWhat?"),
+        ("See <image>?", "See [picture]?", "See \n[picture]\n?"),
+    ],
+)
+def test_a_typed_image_is_replaced_in_place(typed: str, of_12b: str, of_others: str) -> None:
+    """As published: only OmniLMM-12B's code looks for it, the others' puts every picture on a line of its own."""
+    for template, header, shown in ((zephyr, "<|user|>\n", of_12b), (minicpm, "<用户>", of_others)):
+        conversation = _published_conversation(asked(typed, image=img2base64(PICTURE)))
+        prompt = as_text(template.render(conversation, [None]), 0)
+        assert header + shown in re.sub("<image></image>|<im_start><im_end>", "[picture]", prompt)
+
+
 def test_published_form_works_without_a_picture(chat: OmniLMMChat) -> None:
     assert "simple drawing" in chat.chat(asked("Hello"))
 

@@ -18,7 +18,7 @@ from typing import Any
 from omnilmm import __version__
 from omnilmm.catalog import ModelCard
 from omnilmm.engine.events import Engine
-from omnilmm.engine.options import Options
+from omnilmm.engine.options import ABILITIES, LIMITS, MODES, Options
 from omnilmm.engine.servers import Servers
 from omnilmm.errors import InputError, OmniLMMError, OptionsError
 from omnilmm.evaluation.judges import Judge
@@ -37,7 +37,7 @@ from omnilmm.ui.flag_values import check_for_server, engine_keys, loading_argume
 from omnilmm.ui.flags import Parser, add_loading_flags
 from omnilmm.ui.streams import configure_streams, one_line
 
-OPTIONS = ("max_new_tokens", "repetition_penalty", "temperature", "top_p", "top_k", "seed", "beams", "length_penalty")
+OPTIONS = {name: int if limit.whole else float for name, limit in LIMITS.items() if name not in ABILITIES}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,9 +64,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add_loading_flags(top)
     decoding = top.add_argument_group("decoding (the benchmark's where left out)")
-    decoding.add_argument("--mode", choices=("sampling", "greedy", "beam"))
-    for name in OPTIONS:
-        kind = float if name in ("repetition_penalty", "temperature", "top_p", "length_penalty") else int
+    decoding.add_argument("--mode", choices=MODES)
+    for name, kind in OPTIONS.items():
         decoding.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N")
     return top
 

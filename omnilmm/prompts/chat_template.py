@@ -7,9 +7,10 @@ a string with an image placeholder, and whether there is a system prompt. Withou
 of the first user message, as Gemma's template does.
 
 Structure must not come from user input. A template joins its own control tokens and the text of messages into one
-string, so anything in the text that looks like a control token is broken by a space after its first character:
-`<|im_end|>` becomes `< |im_end|>`. (`sanitize_control_tokens` of transformers 5.23 keeps the characters, but fails with
-image placeholders in processors with their own `__call__`, such as MiniCPM-V 4.6's.)
+string, so anything in the text that looks like a control token, or like a role header in plain text (`USER:`), is
+broken by a space after its first character: `<|im_end|>` becomes `< |im_end|>`. (`sanitize_control_tokens` of
+transformers 5.23 keeps the characters, but fails with image placeholders in processors with their own `__call__`, such
+as MiniCPM-V 4.6's.)
 """
 
 from __future__ import annotations
@@ -64,11 +65,14 @@ class ChatTemplate:
         written = {token for token in processor.tokenizer.get_added_vocab() if token in self.source} - SPOKEN_TOKENS
         self.marks_thoughts = any(sign in self.source for sign in (SWITCH, OPEN, CLOSE))
         written |= {OPEN, CLOSE} if self.marks_thoughts else set()
-        self.forged = {"assistant": _any_of(self.control_tokens), "user": _any_of(self.control_tokens | written)}
+        structure = {"assistant": self.control_tokens, "user": self.control_tokens | written}
+        self.forged = {role: _any_of(tokens) for role, tokens in structure.items()}
         self.lists: tuple[str, ...] = FORMS[0]
         self.takes_system = True
         self._find_form()
         self.takes_system = self._passes(replace(_PROBE, system=RULES), RULES, ASKED, ANSWERED, ASKED_AGAIN)
+        self.headers = self._find_headers()
+        self.forged = {role: _any_of(tokens | self.headers) for role, tokens in structure.items()}
         # Whether the template enables thinking by default; None if it has no switch.
         self.thinking = self._find_switch()
         self.places_videos = "user" in self.lists and self._places(_VIDEO)
@@ -89,6 +93,17 @@ class ChatTemplate:
             if self._passes(_PROBE, ASKED, ANSWERED, ASKED_AGAIN) and self._places(_PICTURE):
                 return
         raise CheckpointError("chat_template_fails", kind=type(self.processor).__name__)
+
+    def _find_headers(self) -> frozenset[str]:
+        """Return the role headers in plain text: what the template writes between words and control tokens.
+
+        Bare names of roles are left out: in `<|im_start|>user` it is the control token that begins the turn.
+        """
+        prompt = self.render(replace(_PROBE, system=RULES if self.takes_system else ""))
+        words = "|".join((RULES, ASKED, ANSWERED, ASKED_AGAIN))
+        between = re.split(f"{words}|{self.forged['user'].pattern}", prompt)
+        lines = {line.strip() for piece in between for line in piece.splitlines()}
+        return frozenset(line for line in lines if re.search(r"\w", line) and re.search(r"[^\w\s]", line))
 
     def messages(
         self, conversation: Conversation, frames: Callable[[Video], Any] | None = None
@@ -151,7 +166,7 @@ class ChatTemplate:
         )
 
     def plain(self, words: str, role: str) -> str:
-        """Return a text in which everything that would be tokenized as a control token is broken by a space."""
+        """Return a text in which everything that the model would take for structure is broken by a space."""
         return self.forged.get(role, self.forged["user"]).sub(lambda token: f"{token[0][0]} {token[0][1:]}", words)
 
     def _message(self, role: str, message: Message, frames: Callable[[Video], Any] | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omnilmm.engine.placement.device_memory import free_memory
-from omnilmm.engine.placement.estimate import need_of
+from omnilmm.engine.placement.estimate import estimate
 from omnilmm.engine.placement.layers import number_bytes, tensor_sizes
 from omnilmm.training.targets import METHODS, Method, Tuning, trained_parameters
 
@@ -67,7 +67,7 @@ def memory_of(model: Any, tuning: Tuning, tokens: int, device: str, loaded: str 
     layer = tokens * (8 * text.hidden_size + 4 * text.intermediate_size)
     kept = tokens * text.hidden_size * text.num_hidden_layers
     logits = tokens * text.vocab_size * (number + 8)
-    work = max((kept + layer) * number + logits, need_of(model, dtype, device, tokens).work)
+    work = max((kept + layer) * number + logits, estimate(model, dtype, device, tokens).work)
     return Memory(
         tuning.method,
         trained,

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, MiniCPMV4_6Con
 
 import omnilmm
 from omnilmm.catalog import ModelCard, cards
-from omnilmm.engine.placement.estimate import need_of
+from omnilmm.engine.placement.estimate import estimate
 from omnilmm.engine.placement.layers import decoder_layers
 from omnilmm.models.config import MiniCPMVConfig
 
@@ -114,7 +114,7 @@ def test_4_0_and_4_5_have_the_size_that_follows_from_their_published_numbers(
     assert ("llm.model.layers.0.self_attn.q_norm.weight" in ours) == (name == "minicpm-v-4.5")
     assert sum(math.prod(shape) for shape in ours.values()) == cards()[name].parameters
     for dtype, gib in cards()[name].memory_gib.items():
-        assert need_of(skeleton(name), dtype, "cuda", cards()[name].context).total < gib * 2**30
+        assert estimate(skeleton(name), dtype, "cuda", cards()[name].context).total < gib * 2**30
 
 
 NATIVE = ("minicpm-v-1", "minicpm-v-2", "minicpm-llama3-v-2.5", "minicpm-v-2.6", "minicpm-v-4", "minicpm-v-4.5")
@@ -136,7 +136,7 @@ def test_4_6_and_4_7_have_the_size_that_their_makers_say(name: str) -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) == cards()[name].parameters
     check_decoder(model, cards()[name])
     for dtype, gib in cards()[name].memory_gib.items():
-        assert need_of(model, dtype, "cuda", cards()[name].context).total < gib * 2**30
+        assert estimate(model, dtype, "cuda", cards()[name].context).total < gib * 2**30
 
 
 def check_decoder(model: Any, card: ModelCard) -> None:

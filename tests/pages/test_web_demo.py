@@ -430,8 +430,8 @@ def test_a_question_right_after_a_reload_comes_after_what_was_there(
     expect(ready).to_have_count(0)
     answered.set()
     ready.wait_for()
-    assert visitor.questions() == [SAMPLES[CIRCLE].question, SAMPLES[PICTURE].question, "Is there a star?"]
-    assert ANSWERED in visitor.note
+    asked = [SAMPLES[CIRCLE].question, SAMPLES[PICTURE].question, "Is there a star?"]
+    visitor.until(lambda: visitor.questions() == asked and ANSWERED in visitor.note)
 
 
 def test_a_question_during_an_answer_takes_over(visitor: Visitor, pace: Pace) -> None:

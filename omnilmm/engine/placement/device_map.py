@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from omnilmm.engine.placement.bitsandbytes import prepare_bitsandbytes, quantisation
 from omnilmm.engine.placement.device_memory import free_memory
-from omnilmm.engine.placement.estimate import TOKENS, need_of
+from omnilmm.engine.placement.estimate import TOKENS, estimate
 from omnilmm.engine.placement.layers import (
     decoder_layers,
     modules_to_not_convert,
@@ -151,7 +151,7 @@ def device_map(
         limits = {device: size for device, size in limits.items() if device not in SPILL} or limits
     model = skeleton(config)
     kind = "cpu" if set(limits) <= set(SPILL) else "cuda"
-    need, sizes = need_of(model, dtype, kind, context), tensor_sizes(model, dtype, kind)
+    need, sizes = estimate(model, dtype, kind, context), tensor_sizes(model, dtype, kind)
     name, layers = decoder_layers(model)
     weights = [sum(size for key, size in sizes.items() if key.startswith(f"{name}.{i}.")) for i in range(len(layers))]
     together = need.weights - sum(weights) + need.work

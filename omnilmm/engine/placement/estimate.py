@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from omnilmm.engine.placement.layers import number_bytes, packed_modules, quantised_modules, skeleton, tensor_sizes
+from omnilmm.engine.placement.layers import number_bytes, packed_modules, quantised_modules, tensor_sizes
 from omnilmm.hardware import gib
 
 if TYPE_CHECKING:
@@ -51,21 +51,16 @@ class Need:
         return f"{gib(self.total)} ({parts})"
 
 
-def estimate(config: PreTrainedConfig, dtype: str, *, device: str = "cuda", context: int = TOKENS) -> Need:
+def estimate(model: PreTrainedModel, dtype: str, device: str = "cuda", context: int = TOKENS) -> Need:
     """Estimate the memory a model needs in a dtype.
 
     Args:
-        config: its configuration; that of a quantised checkpoint specifies which modules are quantised.
+        model: as returned by `skeleton`; its configuration specifies which modules are quantised.
         dtype: as returned by `resolve_dtype`.
         device: as returned by `resolve_device`; on the CPU the unquantised parts of quantised models may have another
             dtype.
         context: tokens of the conversation, of which at most `TOKENS` are counted.
     """
-    return need_of(skeleton(config), dtype, device, context)
-
-
-def need_of(model: PreTrainedModel, dtype: str, device: str, context: int = TOKENS) -> Need:
-    """Estimate as `estimate` does, given a model from `skeleton`."""
     number, tokens = number_bytes(dtype, device), min(context, TOKENS)
     quantised = quantised_modules(model, dtype, device) | packed_modules(model)[0]
     unpacked = max((model.get_submodule(name).weight.numel() for name in quantised), default=0)

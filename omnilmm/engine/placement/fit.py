@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from omnilmm.catalog import BUILT_IN, ModelCard, cards
 from omnilmm.engine.placement import device_memory
-from omnilmm.engine.placement.estimate import Need, need_of
+from omnilmm.engine.placement.estimate import Need, estimate
 from omnilmm.engine.placement.layers import skeleton
 from omnilmm.errors import HardwareError
 from omnilmm.hardware import BALANCED, DTYPES, QUANTISED, Choice, gib, resolve_dtype, use_device, use_dtype
@@ -49,7 +49,7 @@ def check_fit(
         return None
     free += freed_bytes
     model, tokens = skeleton(config), context or card.context
-    need = need_of(model, dtype.value, device.value, tokens)
+    need = estimate(model, dtype.value, device.value, tokens)
     if need.total <= free:
         return None
     ways = _smaller_dtypes(card, model, device.value, need, free, tokens)
@@ -119,7 +119,7 @@ def _smaller_dtypes(
     for dtype in (*DTYPES, *QUANTISED):
         if not _can(dtype, device, card.stored):
             continue
-        other = need_of(model, dtype, device, context)
+        other = estimate(model, dtype, device, context)
         if other.total <= free and other.weights < need.weights:
             found.append((other.weights, _of_size(use_dtype(dtype), other.total)))
     # bf16 and fp16 have the same size; `max` returns the first.

@@ -52,7 +52,7 @@ def test_a_plan_keeps_together_what_belongs_together(name: str, dtype: str, limi
     assert order == sorted(order)  # whole layers, one device after the other
     assert set(order) == set(limits)
     # Not only the weights fit, but their caches, and on the first device the working memory.
-    need, placed = estimate(config, dtype), weights_on(config, plan, dtype)
+    need, placed = estimate(skeleton(config), dtype), weights_on(config, plan, dtype)
     assert sum(placed.values()) == need.weights
     rooms = {}
     for device, limit in limits.items():
@@ -76,7 +76,7 @@ def test_what_gpus_cannot_take_spills_to_the_cpu_and_then_the_disk() -> None:
     assert order == [0] * order.count(0) + ["cpu"] * order.count("cpu") + ["disk"] * order.count("disk")
     assert order.count("cpu") == 9  # of 0.41 GiB each, with their part of the cache
     # The GPU computes them all: it keeps room for the caches of all, and for one visiting layer.
-    need, placed = estimate(config, "bf16"), weights_on(config, plan, "bf16")
+    need, placed = estimate(skeleton(config), "bf16"), weights_on(config, plan, "bf16")
     layer = placed["disk"] / order.count("disk")
     assert placed[0] + need.work + need.cache + layer <= 8 * GIB
 
@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_an_error_with_numbers() -> None:
 def test_a_model_spread_over_memory_and_disk_computes_the_same(version: str, tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "model", version)
     config = AutoConfig.from_pretrained(folder)
-    need = estimate(config, "fp32", device="cpu", context=64)
+    need = estimate(skeleton(config), "fp32", device="cpu", context=64)
     plan = device_map(config, {"cpu": need.total + need.cache, "disk": "1GiB"}, "fp32", context=64)
     whole = AutoModelForImageTextToText.from_pretrained(folder).eval()
     spread = AutoModelForImageTextToText.from_pretrained(

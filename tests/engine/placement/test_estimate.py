@@ -38,25 +38,25 @@ def config() -> PreTrainedConfig:
     ],
 )
 def test_needs_of_published_models(name: str, dtype: str, weights: float, total: float) -> None:
-    need = estimate(full_size(name), dtype, context=cards()[name].context)
+    need = estimate(skeleton(full_size(name)), dtype, context=cards()[name].context)
     assert (need.weights / GIB, need.total / GIB) == pytest.approx((weights, total), abs=0.06)
 
 
 def test_the_cache_is_keys_and_values_of_every_layer(config: PreTrainedConfig) -> None:
     layers, heads, head_width = 32, 8, 128
-    assert estimate(config, "fp16").cache == 2 * layers * heads * head_width * TOKENS * 2
-    assert estimate(config, "fp16", context=1000).cache == 2 * layers * heads * head_width * 1000 * 2
-    assert estimate(config, "fp16", context=10**6).cache == estimate(config, "fp16").cache
+    assert estimate(skeleton(config), "fp16").cache == 2 * layers * heads * head_width * TOKENS * 2
+    assert estimate(skeleton(config), "fp16", context=1000).cache == 2 * layers * heads * head_width * 1000 * 2
+    assert estimate(skeleton(config), "fp16", context=10**6) == estimate(skeleton(config), "fp16")
 
 
 def test_on_a_cpu_without_bf16_the_parts_that_are_not_quantised_take_double(
     config: PreTrainedConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    with_bf16 = estimate(config, "int4", device="cpu").weights
+    with_bf16 = estimate(skeleton(config), "int4", device="cpu").weights
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     outside = 8_537_092_336 - 32 * (2 * 4096**2 + 2 * 1024 * 4096 + 3 * 14336 * 4096)
-    assert estimate(config, "int4", device="cpu").weights - with_bf16 == 2 * outside
+    assert estimate(skeleton(config), "int4", device="cpu").weights - with_bf16 == 2 * outside
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
@@ -65,14 +65,14 @@ def test_the_estimate_of_weights_is_the_footprint_of_the_model(version: str, dty
     tables = sum(table.nbytes for table in tiny_model(version).buffers())
     loaded = tiny_model(version).to(getattr(torch, hardware.DTYPES[dtype]))  # casts the tables too, loading does not
     tables -= sum(table.nbytes for table in loaded.buffers())
-    assert footprint(loaded) + tables == estimate(tiny_config(version), dtype).weights
+    assert footprint(loaded) + tables == estimate(skeleton(tiny_config(version)), dtype).weights
 
 
 def test_the_working_memory_holds_what_a_pass_holds_at_once() -> None:
     """Measured by following every tensor that a pass makes, against what is estimated for the tower and the prompt."""
     config = tiny_config("2.5", hidden_size=256, intermediate_size=896)
     config.slice_config["scale_resolution"] = 112  # slices of 64 patches
-    need = estimate(config, "fp32", context=512)
+    need = estimate(skeleton(config), "fp32", context=512)
     model = tiny_model("2.5", hidden_size=256, intermediate_size=896)
     views = config.plan(LARGEST_PICTURE).sizes
     pixels, sizes = torch.zeros(len(views), 3, 14, 14 * 64), torch.tensor([[8, 8]] * len(views))
@@ -112,9 +112,9 @@ def test_a_checkpoint_in_awq_or_gptq_takes_what_its_packed_decoder_takes(
     settings: dict[str, object], bits: int, group: int
 ) -> None:
     config = full_size("minicpm-v-2.6")
-    whole, int4 = (estimate(config, dtype, device="cuda") for dtype in ("bf16", "int4"))
+    whole, int4 = (estimate(skeleton(config), dtype, device="cuda") for dtype in ("bf16", "int4"))
     config.quantization_config = settings
-    packed = estimate(config, "fp16", device="cuda")
+    packed = estimate(skeleton(config), "fp16", device="cuda")
     linear = skeleton(full_size("minicpm-v-2.6"))
     layers = [module for module in decoder_layers(linear)[1].modules() if type(module) is torch.nn.Linear]
     numbers = sum(layer.weight.numel() for layer in layers)
@@ -122,4 +122,4 @@ def test_a_checkpoint_in_awq_or_gptq_takes_what_its_packed_decoder_takes(
     assert whole.weights - packed.weights == 2 * numbers - (numbers + groups) * bits // 8 - 2 * groups
     assert abs(packed.weights / int4.weights - 1) < 0.05 or bits == 8
     config.quantization_config = {"quant_method": "awq", "bits": "four"}
-    assert estimate(config, "fp16", device="cuda").weights == whole.weights
+    assert estimate(skeleton(config), "fp16", device="cuda").weights == whole.weights
