@@ -84,7 +84,9 @@ class OmniLMMChat:
         """
         from omnilmm.engine.events import Finished
 
-        given = _published_conversation(input, self.engine.card.require_video)
+        given = _published_conversation(
+            input, self.engine.card.require_video, in_place=self.engine.card.family == "omnilmm"
+        )
         *_, last = self._answer(given, "sampling", {})
         return last.text if isinstance(last, Finished) else ""
 
@@ -199,7 +201,7 @@ def _several(texts: str | Sequence[str]) -> Sequence[str]:
 
 
 def _published_conversation(
-    given: Mapping[str, Any], videos: Callable[[], VideoSampling] | None = None
+    given: Mapping[str, Any], videos: Callable[[], VideoSampling] | None = None, *, in_place: bool = False
 ) -> Conversation:
     from omnilmm.errors import InputError
     from omnilmm.images.videos import open_video
@@ -215,11 +217,11 @@ def _published_conversation(
         raise InputError("question_no_list")
     conversation = conversation_from_dicts(messages, videos)
     if given.get("video") is not None:
-        return _with_picture(conversation, open_video(given["video"], videos()))
+        return _with_picture(conversation, open_video(given["video"], videos()), in_place)
     image = given.get("image")
     if image is None or (isinstance(image, str | bytes) and not image.strip()):
         return conversation
-    return _with_picture(conversation, _published_picture(image))
+    return _with_picture(conversation, _published_picture(image), in_place)
 
 
 def _published_picture(image: Any) -> Picture:
@@ -230,11 +232,12 @@ def _published_picture(image: Any) -> Picture:
     return open_picture(decoded(image)) if isinstance(image, str) else picture_from(image)
 
 
-def _with_picture(conversation: Conversation, picture: Picture | Video) -> Conversation:
+def _with_picture(conversation: Conversation, picture: Picture | Video, in_place: bool) -> Conversation:
     """Put the picture where the first message says `<image>`, else before its text.
 
     Every template puts a line break between a leading picture and its text; one that was typed there is not doubled.
-    Where something else was typed there, an empty text before the picture says so: then that of OmniLMM-12B puts none.
+    With `in_place`, the text around `<image>` stays as it was typed, as in the published code of OmniLMM-12B; an empty
+    text before the picture then keeps its template from adding the line break.
     """
     if not conversation.messages:
         return conversation
@@ -243,10 +246,11 @@ def _with_picture(conversation: Conversation, picture: Picture | Video) -> Conve
     place = next((number for number, part in enumerate(parts) if isinstance(part, str)), len(parts))
     text = parts[place] if place < len(parts) else ""
     before, typed, after = text.rpartition(TYPED_PICTURE) if isinstance(text, str) else ("", "", "")
-    before, after = (piece if piece.strip() else "" for piece in (before, after))
-    marked: list[Part] = [before] if before else []
-    if typed and not before:
-        marked = [] if place or after.startswith("\n") else [""]
-        after = after.removeprefix("\n")
-    parts[place : place + 1] = [*marked, picture, *([after] if after else [])]
+    if typed and in_place:
+        parts[place : place + 1] = [before, picture, after]
+    else:
+        before, after = (piece if piece.strip() else "" for piece in (before, after))
+        if typed and not before:
+            after = after.removeprefix("\n")
+        parts[place : place + 1] = [part for part in (before, picture, after) if part]
     return replace(conversation, messages=(replace(first, parts=tuple(parts)), *others))

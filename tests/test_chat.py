@@ -148,19 +148,23 @@ def test_a_typed_image_has_one_line_break_after_it(template: Any, typed: str, sh
 
 
 @pytest.mark.parametrize(
-    ("typed", "of_12b", "of_others"),
-    [
-        ("<image> What?", "[picture] What?", "[picture]\n What?"),
-        ("<image>What?", "[picture]What?", "[picture]\nWhat?"),
-        ("See <image>?", "See [picture]?", "See \n[picture]\n?"),
-    ],
+    "typed", ["<image>\nWhat?", "<image> What?", "<image>What?", " \n<image>What?", "See <image>?"]
 )
-def test_a_typed_image_is_replaced_in_place(typed: str, of_12b: str, of_others: str) -> None:
-    """As published: only OmniLMM-12B's code looks for it, the others' puts every picture on a line of its own."""
-    for template, header, shown in ((zephyr, "<|user|>\n", of_12b), (minicpm, "<用户>", of_others)):
-        conversation = _published_conversation(asked(typed, image=img2base64(PICTURE)))
-        prompt = as_text(template.render(conversation, [None]), 0)
-        assert header + shown in re.sub("<image></image>|<im_start><im_end>", "[picture]", prompt)
+def test_12b_replaces_a_typed_image_in_place(typed: str) -> None:
+    conversation = _published_conversation(asked(typed, image=img2base64(PICTURE)), in_place=True)
+    prompt = as_text(zephyr.render(conversation, [None]), 0)
+    assert f"<|user|>\n{typed.replace('<image>', '<im_start><im_end>')}</s>" in prompt
+
+
+def test_only_12b_gets_the_text_around_a_typed_image_as_it_was_typed(
+    chat: OmniLMMChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Conversation] = []
+    monkeypatch.setattr(chat, "_answer", lambda conversation, *_: given.append(conversation) or [None])
+    for family in ("omnilmm", "remote"):
+        monkeypatch.setattr(chat.engine, "card", chat.engine.card.model_copy(update={"family": family}))
+        chat.chat(asked("<image>What?", image=img2base64(PICTURE)))
+    assert [message.parts[0] == "" for (message,) in (each.messages for each in given)] == [True, False]
 
 
 def test_published_form_works_without_a_picture(chat: OmniLMMChat) -> None:

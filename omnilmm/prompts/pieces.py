@@ -80,12 +80,10 @@ class Prompt:
 def content(message: Message, places: Iterator[list[Piece]]) -> list[Piece]:
     """Return the pieces of a message, parts separated by line breaks; each picture takes the next of `places`.
 
-    An empty text in front, which marks a picture whose place was typed, is left out; see `omnilmm.chat`.
     Videos have been replaced by several pictures before, see `MiniCPMVProcessor`.
     """
     pieces: list[Piece] = []
-    parts = message.parts[1:] if message.parts[:1] == ("",) else message.parts
-    for position, part in enumerate(parts):
+    for position, part in enumerate(message.parts):
         if position:
             pieces.append(Text("\n"))
         if isinstance(part, str):

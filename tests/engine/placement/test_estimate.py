@@ -44,9 +44,10 @@ def test_needs_of_published_models(name: str, dtype: str, weights: float, total:
 
 def test_the_cache_is_keys_and_values_of_every_layer(config: PreTrainedConfig) -> None:
     layers, heads, head_width = 32, 8, 128
-    assert estimate(skeleton(config), "fp16").cache == 2 * layers * heads * head_width * TOKENS * 2
-    assert estimate(skeleton(config), "fp16", context=1000).cache == 2 * layers * heads * head_width * 1000 * 2
-    assert estimate(skeleton(config), "fp16", context=10**6) == estimate(skeleton(config), "fp16")
+    model = skeleton(config)
+    assert estimate(model, "fp16").cache == 2 * layers * heads * head_width * TOKENS * 2
+    assert estimate(model, "fp16", context=1000).cache == 2 * layers * heads * head_width * 1000 * 2
+    assert estimate(model, "fp16", context=10**6) == estimate(model, "fp16")
 
 
 def test_on_a_cpu_without_bf16_the_parts_that_are_not_quantised_take_double(
